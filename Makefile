@@ -1,0 +1,76 @@
+# Two commands do everything on a fresh machine with git, make and Python 3.11 or newer:
+#   make demo    the whole service on a local cloud, six orders, live
+#   make test    lint, types, and every kind of test
+PYTHON ?= python3
+VENV   := .venv
+CLOUD  := .venv-cloud
+BIN    := $(VENV)/bin
+UV     := $(BIN)/uv
+UV_VERSION := 0.13.9
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+export SAM_CLI_TELEMETRY := 0
+
+.PHONY: help setup demo test test-fast lint build docs bench lock clean
+
+help: ## Say what each target does
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "%-18s %s\n", $$1, $$2}'
+
+setup: $(VENV)/.installed $(CLOUD)/.installed ## Install everything into this folder (.venv, .venv-cloud)
+
+$(BIN)/uv:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "make: $(PYTHON) is older than Python 3.11; name a newer one: make PYTHON=python3.13 setup" >&2; exit 1; }
+	@echo "Installing into $(VENV) and $(CLOUD) (first run only)"
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
+
+$(VENV)/.installed: requirements/dev.txt pyproject.toml | $(BIN)/uv
+	@$(UV) pip sync --quiet --require-hashes --python $(BIN)/python requirements/dev.txt
+	@$(UV) pip install --quiet --no-deps --no-build-isolation --python $(BIN)/python --editable .
+	@touch $@
+
+$(CLOUD)/.installed: requirements/cloud.txt | $(BIN)/uv
+	@$(UV) venv --quiet --clear --python $(BIN)/python $(CLOUD)
+	@$(UV) pip sync --quiet --require-hashes --python $(CLOUD)/bin/python requirements/cloud.txt
+	@touch $@
+
+demo: setup ## Run six orders through the whole service on a local cloud of its own
+	@$(BIN)/giftcards demo
+
+test: lint ## Lint, types and every kind of test
+	$(BIN)/pytest -n 2 tests/unit tests/workflow tests/template
+	$(BIN)/pytest tests/stack
+
+test-fast: lint ## The same without the stack tests
+	$(BIN)/pytest -n 2 tests/unit tests/workflow tests/template
+
+lint: setup ## ruff and mypy
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+
+build: setup ## Build what is deployed (python3.13, arm64)
+	$(BIN)/sam build
+
+docs: setup ## Draw the workflow and write the event schemas again
+	$(BIN)/python docs/draw_workflow.py
+	$(BIN)/python events/write_schemas.py
+
+bench: setup ## Measure what the README claims
+	$(BIN)/python bench/handlers.py
+
+# Layers are resolved against dev.txt, so that what is tested is what is deployed. boto3 and what
+# comes with it are in the Lambda runtime.
+COMPILE := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate \
+           --custom-compile-command "make lock"
+RUNTIME_HAS := boto3 botocore s3transfer urllib3 python-dateutil six
+lock: setup ## Resolve the requirement files again (add UPGRADE=--upgrade for newer versions)
+	$(COMPILE) $(UPGRADE) requirements/dev.in -o requirements/dev.txt
+	$(COMPILE) $(UPGRADE) requirements/cloud.in -o requirements/cloud.txt
+	$(COMPILE) $(UPGRADE) -c requirements/dev.txt $(RUNTIME_HAS:%=--no-emit-package %) \
+	  layers/core/requirements.in -o layers/core/requirements.txt
+	$(COMPILE) $(UPGRADE) -c requirements/dev.txt $(RUNTIME_HAS:%=--no-emit-package %) --no-emit-package jmespath \
+	  layers/encryption/requirements.in -o layers/encryption/requirements.txt
+
+clean: ## Remove what was built (not the environments)
+	rm -rf .aws-sam .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,0 +1,128 @@
+"""The contract on the order bus: what comes in and what goes out, one model for each detail-type.
+
+The field names and meanings are fixed; other programs rely on them. No event ever holds a card.
+"""
+
+from decimal import Decimal
+from enum import StrEnum
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, PlainSerializer, StringConstraints
+from pydantic.alias_generators import to_camel
+
+SOURCE = "giftcards"
+"""The ``source`` of every event that this service publishes."""
+
+Identifier = Annotated[str, StringConstraints(strict=True, pattern=r"^[\x21-\x7e]{1,128}$")]
+"""An order or user id: 1 to 128 visible ASCII characters."""
+
+
+def _json_number(amount: Decimal) -> int | float:
+    return int(amount) if amount == amount.to_integral_value() else float(amount)
+
+
+Money = Annotated[
+    Decimal, Field(ge=0, allow_inf_nan=False), PlainSerializer(_json_number, when_used="json")
+]
+"""An amount in the supplier's currency (DZD). Can be 0 in the sandbox and can have decimals."""
+
+
+class HeldReason(StrEnum):
+    """Why an order needs a person. A hold keeps everything; the order can be taken up again."""
+
+    DEADLINE_PASSED = "DEADLINE_PASSED"
+    ORDER_UNKNOWN = "ORDER_UNKNOWN"
+    SUPPLIER_CONTRACT_BROKEN = "SUPPLIER_CONTRACT_BROKEN"
+    INVALID_ORDER = "INVALID_ORDER"
+    UNEXPECTED_ERROR = "UNEXPECTED_ERROR"
+
+
+class Contract(BaseModel):
+    """Base of everything that crosses a boundary as JSON: camelCase outside, frozen, errors without input."""
+
+    model_config = ConfigDict(
+        alias_generator=to_camel, populate_by_name=True, frozen=True, hide_input_in_errors=True, extra="ignore"
+    )
+
+
+class OrderPlaced(Contract):
+    """In: a shop has placed and paid an order. May be announced many times; it is fulfilled once."""
+
+    detail_type: ClassVar[str] = "OrderPlaced"
+
+    order_id: Identifier = Field(description="The supplier's order id")
+    user_id: Identifier = Field(description="The user whom the cards belong to")
+    placed_at: AwareDatetime | None = Field(default=None, description="When the order was placed, ISO 8601")
+
+
+class Announcement(Contract):
+    """What every outgoing event has."""
+
+    detail_type: ClassVar[str]
+
+    schema_version: Literal["1"] = "1"
+    occurred_at: AwareDatetime = Field(description="When it happened, ISO 8601 in UTC")
+
+
+class OrderAnnouncement(Announcement):
+    """What every outgoing event about a valid order has."""
+
+    order_id: Identifier = Field(description="The supplier's order id")
+    user_id: Identifier = Field(description="The user whom the cards belong to")
+
+
+class CardsDelivered(OrderAnnouncement):
+    """Out: the order is FULFILLED and all its cards are stored."""
+
+    detail_type: ClassVar[str] = "CardsDelivered"
+
+    delivery_id: str = Field(description="The same on every repeat of this event")
+    quantity: int = Field(ge=1, description="Cards ordered")
+    fulfilled_quantity: int = Field(ge=1, description="Cards delivered")
+    fulfilled_amount: Money = Field(description="What the delivered cards cost, DZD")
+    price_per_card: Money = Field(description="DZD")
+
+
+class CardsPartiallyDelivered(CardsDelivered):
+    """Out: the order is PARTIALLY_FILLED; the cards that came are stored, the rest was refunded to the reseller."""
+
+    detail_type: ClassVar[str] = "CardsPartiallyDelivered"
+
+    refunded_quantity: int = Field(ge=1, description="Cards that the supplier refunded")
+
+
+class OrderRefunded(OrderAnnouncement):
+    """Out: the order is REFUNDED in full; there is nothing to deliver."""
+
+    detail_type: ClassVar[str] = "OrderRefunded"
+
+    quantity: int = Field(ge=1, description="Cards ordered")
+
+
+class OrderDelayed(OrderAnnouncement):
+    """Out, once for an order: still pending ``DelayedAfterSeconds`` after the claim."""
+
+    detail_type: ClassVar[str] = "OrderDelayed"
+
+    pending_seconds: int = Field(ge=0, description="Seconds since the claim")
+
+
+class OrderHeld(Announcement):
+    """Out: the order needs a person. Nothing is lost. Invalid ids are left out."""
+
+    detail_type: ClassVar[str] = "OrderHeld"
+
+    order_id: Identifier | None = Field(default=None, description="Left out where it is invalid")
+    user_id: Identifier | None = Field(default=None, description="Left out where it is invalid")
+    reason: HeldReason
+    message: str = Field(description="One sentence for a person")
+
+
+ANNOUNCEMENTS: tuple[type[Announcement], ...] = (
+    CardsDelivered,
+    CardsPartiallyDelivered,
+    OrderRefunded,
+    OrderDelayed,
+    OrderHeld,
+)
+"""Every event that goes out."""

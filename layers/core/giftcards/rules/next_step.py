@@ -1,0 +1,86 @@
+"""What to do with an order after asking about it: the rule behind CheckStatus and DeliverCards."""
+
+import math
+from dataclasses import dataclass
+from datetime import datetime
+
+from giftcards.rules.schedule import MAX_CHECKS, PollSchedule, backoff_seconds
+from giftcards.rules.trouble import Trouble, TroubleKind
+from giftcards.supplier_contract import OrderProgress
+from giftcards.workflow import Outcome, StepRequest, StepResult
+
+_HOLDS = {
+    TroubleKind.ORDER_UNKNOWN: Outcome.ORDER_UNKNOWN,
+    TroubleKind.ORDER_REJECTED: Outcome.INVALID_ORDER,
+    TroubleKind.CONTRACT_BROKEN: Outcome.SUPPLIER_CONTRACT_BROKEN,
+}
+_WAITS = {
+    TroubleKind.KEY_REFUSED: Outcome.KEY_REFUSED,
+    TroubleKind.KEY_MISSING: Outcome.GATE_CLOSED,
+    TroubleKind.GATE_CLOSED: Outcome.GATE_CLOSED,
+}
+RETRY_AFTER_SPREAD = 0.2
+"""Orders that were told the same Retry-After come back spread over this share of it, and never early."""
+_LONGEST_WAIT_SECONDS = 99_999_999
+"""What a Wait state takes (Amazon States Language)."""
+
+
+@dataclass(frozen=True)
+class Patience:
+    """How long to wait for an order: the stack's PollSchedule and DelayedAfterSeconds."""
+
+    schedule: PollSchedule
+    delayed_after_seconds: int
+
+
+def next_step(
+    answer: OrderProgress | Trouble, request: StepRequest, *, now: datetime, patience: Patience, jitter: float
+) -> StepResult:
+    """Decide what the workflow does next with an order.
+
+    An order is only held at its deadline when the supplier has been asked and says that it is still
+    pending: trouble with the supplier never ends an order, it only makes it wait. The one exception is
+    an execution that has used up its history (``MAX_CHECKS``).
+
+    Parameters
+    ----------
+    answer
+        What the supplier said, or why it said nothing about the order.
+    request
+        What the workflow knows of the order.
+    now
+        The time of the answer.
+    patience
+        Poll schedule and delay.
+    jitter
+        A random number in [0, 1).
+    """
+    age = max(0.0, (now - request.claimed_at).total_seconds())
+
+    def result(outcome: Outcome, message: str, *, wait: int = 1, failures: int = 0) -> StepResult:
+        waits = outcome in {Outcome.PENDING, Outcome.SUPPLIER_BUSY, Outcome.KEY_REFUSED, Outcome.GATE_CLOSED}
+        return StepResult(
+            outcome=outcome,
+            message=message,
+            age_seconds=int(age),
+            wait_seconds=min(wait, _LONGEST_WAIT_SECONDS),
+            failures=failures,
+            announce_delay=waits and age >= patience.delayed_after_seconds and not request.delay_announced,
+        )
+
+    if isinstance(answer, OrderProgress) and answer.status.is_final:
+        return result(Outcome.SETTLED, f"The supplier has settled the order: {answer.status}.")
+    if isinstance(answer, Trouble) and answer.kind in _HOLDS:
+        return result(_HOLDS[answer.kind], answer.message)
+    if request.checks >= MAX_CHECKS:
+        return result(Outcome.DEADLINE_PASSED, f"Not settled after {request.checks} checks.")
+
+    scheduled = patience.schedule.next_wait(age)
+    if isinstance(answer, Trouble):
+        failures = request.failures + 1
+        asked = (answer.retry_after_seconds or 0) * (1 + RETRY_AFTER_SPREAD * jitter)
+        wait = max(scheduled or 1, backoff_seconds(failures, jitter), math.ceil(asked))
+        return result(_WAITS.get(answer.kind, Outcome.SUPPLIER_BUSY), answer.message, wait=wait, failures=failures)
+    if scheduled is None:
+        return result(Outcome.DEADLINE_PASSED, f"Still pending at the supplier after {int(age)} seconds.")
+    return result(Outcome.PENDING, "The supplier is still handling the order.", wait=scheduled)

@@ -1,0 +1,91 @@
+"""When to ask the supplier about an order: a pure function of its age."""
+
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Self
+
+MAX_CHECKS = 2_000
+"""Checks that one execution may make.
+
+A Standard workflow holds 25,000 history events and one round of the loop writes 9 of them, so 2,000
+rounds leave room for retries (docs.aws.amazon.com, Step Functions service quotas).
+"""
+
+SHORTEST_BACKOFF_SECONDS = 5
+LONGEST_BACKOFF_SECONDS = 900
+
+
+@dataclass(frozen=True)
+class PollSchedule:
+    """Poll intervals by the age of the order.
+
+    Attributes
+    ----------
+    steps
+        ``(until, interval)`` pairs in seconds: up to age ``until``, ask every ``interval``.
+        The last ``until`` is the deadline.
+    """
+
+    steps: tuple[tuple[int, int], ...]
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Read ``until:interval`` pairs such as ``120:5,300:15``.
+
+        Raises
+        ------
+        ValueError
+            If a pair is not two positive whole numbers, if the ``until`` values do not grow, or if
+            the schedule asks more often than one execution can record (``MAX_CHECKS``).
+        """
+        try:
+            steps = tuple((int(until), int(interval)) for until, interval in (s.split(":") for s in text.split(",")))
+        except ValueError:
+            raise ValueError(f"PollSchedule {text!r}: expected until:interval pairs in seconds, as 120:5,300:15") from None
+        if any(until < 1 or interval < 1 for until, interval in steps):
+            raise ValueError(f"PollSchedule {text!r}: every number must be at least 1")
+        if any(earlier[0] >= later[0] for earlier, later in pairwise(steps)):
+            raise ValueError(f"PollSchedule {text!r}: each until must be later than the one before")
+        schedule = cls(steps)
+        if schedule.checks > MAX_CHECKS:
+            raise ValueError(
+                f"PollSchedule {text!r}: {schedule.checks} checks for one order, at most {MAX_CHECKS} fit into one "
+                "execution's history; make the intervals longer or the deadline shorter"
+            )
+        return schedule
+
+    @property
+    def deadline_seconds(self) -> int:
+        """Age at which a pending order is held."""
+        return self.steps[-1][0]
+
+    @property
+    def checks(self) -> int:
+        """How many checks an order takes that stays pending to the deadline."""
+        starts = (0, *(until for until, _ in self.steps))
+        return sum(-(-(until - start) // interval) for start, (until, interval) in zip(starts, self.steps, strict=False))
+
+    def next_wait(self, age_seconds: float) -> int | None:
+        """Seconds to wait before the next check of an order of this age, or None past the deadline.
+
+        The last wait is cut so that a check falls on the deadline.
+        """
+        for until, interval in self.steps:
+            if age_seconds < until:
+                return max(1, min(interval, int(self.deadline_seconds - age_seconds)))
+        return None
+
+
+def backoff_seconds(failures: int, jitter: float) -> int:
+    """Seconds to leave the supplier alone after so many failures in a row.
+
+    Parameters
+    ----------
+    failures
+        Failed attempts in a row, from 1.
+    jitter
+        A random number in [0, 1); half of the wait is drawn with it, so that orders that
+        failed together do not come back together.
+    """
+    longest = min(LONGEST_BACKOFF_SECONDS, SHORTEST_BACKOFF_SECONDS * 2 ** min(failures, 20))
+    return max(SHORTEST_BACKOFF_SECONDS, int(longest / 2 + jitter * longest / 2))

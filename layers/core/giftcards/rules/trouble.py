@@ -1,0 +1,47 @@
+"""What can come back from the supplier instead of an answer about the order."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class TroubleKind(StrEnum):
+    """Kinds of trouble, by what they mean for this order and for all others."""
+
+    BUSY = "BUSY"
+    """Transient, or a deployment problem: ask again later."""
+    RATE_LIMITED = "RATE_LIMITED"
+    """Too many calls: nobody asks for a while."""
+    KEY_MISSING = "KEY_MISSING"
+    """No API key has been set: nobody asks until there is one."""
+    KEY_REFUSED = "KEY_REFUSED"
+    """The supplier refuses the key: nobody asks until there is another one."""
+    ADDRESS_BLOCKED = "ADDRESS_BLOCKED"
+    """The supplier blocks our address for about 15 minutes, whatever key is presented."""
+    ACCESS_DENIED = "ACCESS_DENIED"
+    """The key may not be used from here, or at all; a person has to act at the supplier."""
+    GATE_CLOSED = "GATE_CLOSED"
+    """Not asked at all: one of the above holds for all orders."""
+    ORDER_UNKNOWN = "ORDER_UNKNOWN"
+    ORDER_REJECTED = "ORDER_REJECTED"
+    """The supplier does not take the order id."""
+    CONTRACT_BROKEN = "CONTRACT_BROKEN"
+    """An answer that the supplier's documents do not allow."""
+
+
+@dataclass(frozen=True)
+class Trouble:
+    """Why there is no answer about the order.
+
+    Attributes
+    ----------
+    kind
+        What it means.
+    message
+        One sentence for a person, made of our own words and the supplier's error code.
+    retry_after_seconds
+        How long the supplier, or the gate, asks us to stay away; None where nothing is said.
+    """
+
+    kind: TroubleKind
+    message: str
+    retry_after_seconds: float | None = None

@@ -1,0 +1,50 @@
+"""What the state machine passes to its functions and gets back: ids, counts and enums, never a card."""
+
+from enum import StrEnum
+
+from pydantic import AwareDatetime, Field
+
+from giftcards.events import Contract, Identifier
+
+
+class Outcome(StrEnum):
+    """Everything foreseen that a step can come to. The workflow routes on it, and on nothing else."""
+
+    SETTLED = "SETTLED"
+    """The supplier is done with the order: deliver."""
+    CLOSED = "CLOSED"
+    """The order is delivered or refunded, and announced: done."""
+
+    PENDING = "PENDING"
+    SUPPLIER_BUSY = "SUPPLIER_BUSY"
+    KEY_REFUSED = "KEY_REFUSED"
+    GATE_CLOSED = "GATE_CLOSED"
+    """The four above: wait and ask again."""
+
+    DEADLINE_PASSED = "DEADLINE_PASSED"
+    ORDER_UNKNOWN = "ORDER_UNKNOWN"
+    SUPPLIER_CONTRACT_BROKEN = "SUPPLIER_CONTRACT_BROKEN"
+    INVALID_ORDER = "INVALID_ORDER"
+    """The four above: hold for a person; each is the held reason of the same name."""
+
+
+class StepRequest(Contract):
+    """What CheckStatus and DeliverCards are called with."""
+
+    order_id: Identifier
+    user_id: Identifier
+    claimed_at: AwareDatetime = Field(description="Age counts from here; taking an order up again sets it anew")
+    checks: int = Field(ge=0, description="Checks made by this execution so far")
+    failures: int = Field(ge=0, description="Checks in a row that got no answer about the order")
+    delay_announced: bool = Field(description="Whether OrderDelayed has gone out")
+
+
+class StepResult(Contract):
+    """What CheckStatus and DeliverCards answer."""
+
+    outcome: Outcome
+    message: str = Field(description="One sentence for a person; never text from the supplier's answer")
+    age_seconds: int = Field(ge=0)
+    wait_seconds: int = Field(ge=1, le=99_999_999, description="Before the next check, where the outcome is to wait")
+    failures: int = Field(ge=0)
+    announce_delay: bool = Field(description="Whether OrderDelayed is due now")
