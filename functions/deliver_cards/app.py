@@ -1,1 +1,20 @@
-def handler(e,c): return e
+"""DeliverCards: store an order's cards encrypted, close the order, announce it."""
+
+from typing import Any
+
+from aws_lambda_powertools.utilities.typing import LambdaContext
+
+from giftcards import wiring
+from giftcards.workflow import StepRequest
+
+logger = wiring.logger()
+
+
+@logger.inject_lambda_context(clear_state=True)
+def handler(event: dict[str, Any], _context: LambdaContext) -> dict[str, Any]:
+    """Deliver one settled order and tell the workflow what it came to."""
+    request = StepRequest.model_validate(event)
+    logger.append_keys(orderId=request.order_id)
+    result = wiring.card_delivery().deliver(request, now=wiring.now(), jitter=wiring.jitter())
+    logger.info("delivery done", outcome=result.outcome, note=result.message, ageSeconds=result.age_seconds)
+    return result.model_dump(mode="json", by_alias=True)

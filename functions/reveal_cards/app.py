@@ -1,1 +1,32 @@
-def handler(e,c): return e
+"""RevealCards: show an order's cards to its user. The answer is the only place where a card leaves the service."""
+
+from typing import Any
+
+from aws_lambda_powertools.utilities.typing import LambdaContext
+from pydantic import ValidationError
+
+from giftcards import wiring
+from giftcards.reveal_cards import MESSAGES, RevealRequest
+
+logger = wiring.logger()
+
+
+@logger.inject_lambda_context(clear_state=True)
+def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
+    """Decrypt the cards of one order for one user."""
+    try:
+        request = RevealRequest.model_validate(event)
+    except ValidationError as error:
+        fields = sorted({str(problem["loc"][0]) for problem in error.errors(include_input=False) if problem["loc"]})
+        return {"outcome": "INVALID_REQUEST", "message": f"Missing or invalid: {', '.join(fields)}.", "cards": []}
+    logger.append_keys(orderId=request.order_id)
+    revealed = wiring.card_reveal().reveal(request, request_id=context.aws_request_id, now=wiring.now())
+    logger.info("reveal asked for", outcome=revealed.outcome, cards=len(revealed.cards))
+    return {
+        "outcome": revealed.outcome,
+        "message": MESSAGES[revealed.outcome],
+        "cards": [
+            {"index": index, "value": card.value.get_secret_value(), "serial": card.serial.get_secret_value()}
+            for index, card in sorted(revealed.cards.items())
+        ],
+    }

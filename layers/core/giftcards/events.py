@@ -21,9 +21,7 @@ def _json_number(amount: Decimal) -> int | float:
     return int(amount) if amount == amount.to_integral_value() else float(amount)
 
 
-Money = Annotated[
-    Decimal, Field(ge=0, allow_inf_nan=False), PlainSerializer(_json_number, when_used="json")
-]
+Money = Annotated[Decimal, Field(ge=0, allow_inf_nan=False), PlainSerializer(_json_number, when_used="json")]
 """An amount in the supplier's currency (DZD). Can be 0 in the sandbox and can have decimals."""
 
 

@@ -41,7 +41,9 @@ class PollSchedule:
         try:
             steps = tuple((int(until), int(interval)) for until, interval in (s.split(":") for s in text.split(",")))
         except ValueError:
-            raise ValueError(f"PollSchedule {text!r}: expected until:interval pairs in seconds, as 120:5,300:15") from None
+            raise ValueError(
+                f"PollSchedule {text!r}: expected until:interval pairs in seconds, as 120:5,300:15"
+            ) from None
         if any(until < 1 or interval < 1 for until, interval in steps):
             raise ValueError(f"PollSchedule {text!r}: every number must be at least 1")
         if any(earlier[0] >= later[0] for earlier, later in pairwise(steps)):
@@ -63,7 +65,9 @@ class PollSchedule:
     def checks(self) -> int:
         """How many checks an order takes that stays pending to the deadline."""
         starts = (0, *(until for until, _ in self.steps))
-        return sum(-(-(until - start) // interval) for start, (until, interval) in zip(starts, self.steps, strict=False))
+        return sum(
+            -(-(until - start) // interval) for start, (until, interval) in zip(starts, self.steps, strict=False)
+        )
 
     def next_wait(self, age_seconds: float) -> int | None:
         """Seconds to wait before the next check of an order of this age, or None past the deadline.

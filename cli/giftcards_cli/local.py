@@ -1,0 +1,155 @@
+"""``giftcards local`` and ``giftcards demo``: the service on this machine."""
+
+import re
+import signal
+from pathlib import Path
+from types import FrameType
+from typing import Annotated, NoReturn
+
+import typer
+from rich.markup import escape
+
+from giftcards_cli import demo as demonstration
+from giftcards_cli import output
+from giftcards_cli.stack import CommandError
+from giftcards_local.cloud import PROJECT
+from giftcards_local.service import DEFAULT_FULFIL_AFTER_SECONDS, LocalService
+from giftcards_local.supplier import SANDBOX_API_KEY, serve
+
+FOLDER = PROJECT / ".giftcards"
+
+app = typer.Typer(help="The service on this machine, on a local cloud.")
+
+
+@app.command()
+def up(
+    supplier_url: Annotated[str | None, typer.Option(help="A real supplier instead of the simulator.")] = None,
+    api_key_file: Annotated[Path | None, typer.Option(help="A file that holds that supplier's API key.")] = None,
+    fulfil_after: Annotated[
+        float, typer.Option(min=0, help="Seconds that the simulator takes for an order.")
+    ] = DEFAULT_FULFIL_AFTER_SECONDS,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Forget everything that happened before.")] = False,  # noqa: FBT002
+) -> None:
+    """Start the local cloud, build and deploy the service, and say how to use it."""
+    _end_on_sigterm()
+    if supplier_url is not None and not re.fullmatch(r"https?://[^\s/]+(/\S*)?", supplier_url):
+        raise CommandError("--supplier-url must be an http or https URL", exit_code=2)
+    if api_key_file is not None and supplier_url is None:
+        raise CommandError("--api-key-file goes with --supplier-url; the simulator has a key of its own", exit_code=2)
+    api_key = None if api_key_file is None else _read_api_key(api_key_file)
+    service = LocalService(FOLDER, say=lambda what: output.console.print(f"[dim]{what} …[/]"))
+    if fresh:
+        service.wipe()
+    service.up(supplier_url=supplier_url, api_key=api_key, fulfil_after_seconds=fulfil_after)
+    _print_how_to_use(service, real_supplier=supplier_url is not None)
+
+
+@app.command()
+def status(
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")] = False,  # noqa: FBT002
+) -> None:
+    """Say what runs on this machine."""
+    service = LocalService(FOLDER)
+    cloud, supplier = service.state.cloud, service.state.supplier
+    document = {
+        "running": service.is_running,
+        "cloudUrl": cloud.url if cloud and service.is_running else None,
+        "supplierUrl": service.state.supplier_url or None,
+        "simulatorRunning": supplier is not None and supplier.is_running,
+        "folder": str(service.folder),
+    }
+    if as_json:
+        output.print_json(document)
+    elif document["running"]:
+        output.console.print(f"local cloud  {document['cloudUrl']}", highlight=False)
+        output.console.print(f"supplier     {document['supplierUrl']}", highlight=False)
+        output.console.print(f"use it with  source {_short(service.environment_file)}", highlight=False)
+    else:
+        output.console.print("not running; start it with `giftcards local up`")
+
+
+@app.command()
+def down() -> None:
+    """Stop what `up` started. What has happened is kept for the next `up`."""
+    was_running = LocalService(FOLDER).down()
+    output.console.print("stopped; `giftcards local up` goes on where it was" if was_running else "was not running")
+
+
+@app.command()
+def supplier(
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Where to listen on 127.0.0.1; 0 picks a free port.")] = 0,
+    fulfil_after: Annotated[
+        float, typer.Option(min=0, help="Seconds that an order takes.")
+    ] = DEFAULT_FULFIL_AFTER_SECONDS,
+    api_key: Annotated[list[str] | None, typer.Option(help="A key to accept; the sandbox key otherwise.")] = None,
+    state_file: Annotated[Path | None, typer.Option(help="Where to keep orders across restarts.")] = None,
+) -> None:
+    """Run the supplier simulator by itself."""
+    keys = {} if api_key is None else {"api_keys": api_key}
+    try:
+        serve(port, fulfil_after=fulfil_after, state_file=state_file, on_ready=_print_how_to_ask, **keys)
+    except OSError as error:
+        raise CommandError(f"cannot listen on 127.0.0.1:{port}: {error.strerror}") from None
+
+
+def demo(
+    keep: Annotated[Path | None, typer.Option(help="Keep what the demo wrote in this folder.", hidden=True)] = None,
+) -> None:
+    """Run six orders through the whole service on a local cloud of its own, live. Takes less than a minute."""
+    _end_on_sigterm()
+    if not demonstration.run(keep):
+        raise CommandError("not every order ended as it should")
+
+
+def _print_how_to_use(service: LocalService, *, real_supplier: bool) -> None:
+    say = output.console.print
+    say(
+        f"\n[bold green]The service is up[/] at {service.state.cloud.url if service.state.cloud else ''}",
+        highlight=False,
+    )
+    say("\nIn each shell that uses it:", highlight=False)
+    say(f"  source {_short(service.environment_file)}", highlight=False)
+    say(f"  export PATH={PROJECT / '.venv' / 'bin'}:$PATH", highlight=False, soft_wrap=True)
+    if real_supplier:
+        say("\nAnnounce an order that you placed at the supplier:", highlight=False)
+    else:
+        _print_how_to_ask(service.state.supplier_url)
+        say("\nAnnounce the order that you placed (its orderId is in the answer):", highlight=False)
+    for command in ("place ORDER_ID --user alice", "orders", "show ORDER_ID", "reveal ORDER_ID --user alice"):
+        say(f"  giftcards {command}", highlight=False)
+    say("\n[dim]giftcards local down[/] stops it and keeps everything.", highlight=False)
+
+
+def _print_how_to_ask(url: str) -> None:
+    say = output.console.print
+    body = escape("""'{"productId": "507f1f77bcf86cd799439011", "typeId": "type_001", "quantity": 2}'""")
+    say(f"\nThe supplier simulator listens at {url}. Place an order there:", highlight=False)
+    say(
+        f"  curl -s {url}/v3/gift-cards/placeOrder -H 'X-Access-Token: {SANDBOX_API_KEY}' "
+        f"-H 'Content-Type: application/json' -d {body}",
+        highlight=False,
+        soft_wrap=True,
+    )
+
+
+def _read_api_key(file: Path) -> str:
+    try:
+        key = file.read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError):
+        raise CommandError(f"the API key file {file} cannot be read", exit_code=2) from None
+    if not (key.isascii() and key.isprintable() and key):
+        raise CommandError(f"the file {file} holds no API key (one line of visible ASCII characters)", exit_code=2)
+    return key
+
+
+def _short(path: Path) -> str:
+    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)
+
+
+def _end_on_sigterm() -> None:
+    """End as on Ctrl-C, so that what was started is stopped."""
+
+    def interrupt(_signal: int, _frame: FrameType | None) -> NoReturn:
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGTERM, interrupt)

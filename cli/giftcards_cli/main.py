@@ -1,0 +1,155 @@
+"""``giftcards``: the commands, and how each ends: 0 done, 1 refused or failed with one line, 2 bad usage."""
+
+import sys
+from datetime import UTC, datetime
+from itertools import islice
+from typing import Annotated, Any
+
+import typer
+from pydantic import BaseModel, ValidationError
+from rich.table import Table
+from typer.exceptions import TyperException
+
+from giftcards.events import OrderPlaced
+from giftcards.reveal_cards import RevealRequest
+from giftcards.rules.orders import Order, OrderStatus
+from giftcards_cli import local, output
+from giftcards_cli.stack import CommandError, Stack, aws_errors
+from giftcards_local.processes import LocalError
+
+app = typer.Typer(
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Gift-card fulfilment: place orders, see how they are, show cards to their user.",
+)
+app.add_typer(local.app, name="local")
+app.command()(local.demo)
+
+OrderId = Annotated[str, typer.Argument(metavar="ORDER_ID", help="The supplier's order id.")]
+StackName = Annotated[str, typer.Option("--stack", help="The CloudFormation stack.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")]
+
+
+@app.command()
+def place(
+    order_id: OrderId,
+    user: Annotated[str, typer.Option("--user", help="Whom the cards belong to.")],
+    stack: StackName = "giftcards",
+) -> None:
+    """Announce an order that has been placed at the supplier (publishes OrderPlaced)."""
+    event = _valid(OrderPlaced, order_id=order_id, user_id=user, placed_at=datetime.now(UTC))
+    with aws_errors(stack):
+        Stack.connect(stack).bus.publish(event, source="giftcards.cli")
+    output.console.print(f"announced order {order_id}; `giftcards show {order_id}` says how it is", highlight=False)
+
+
+@app.command()
+def orders(
+    status: Annotated[OrderStatus | None, typer.Option("--status", help="Only orders of this status.")] = None,
+    user: Annotated[str | None, typer.Option("--user", help="Only orders of this user.")] = None,
+    limit: Annotated[int, typer.Option("--limit", min=1, help="At most so many, newest first.")] = 100,
+    stack: StackName = "giftcards",
+    as_json: AsJson = False,  # noqa: FBT002 - a flag of the command line
+) -> None:
+    """List orders, newest first."""
+    with aws_errors(stack):
+        found = sorted(
+            Stack.connect(stack).orders.list(status=status, user_id=user),
+            key=lambda order: order.claimed_at,
+            reverse=True,
+        )
+    shown = list(islice(found, limit))
+    if as_json:
+        output.print_json([output.order_document(order) for order in shown])
+    elif shown:
+        output.console.print(output.orders_table(shown))
+        if len(found) > limit:
+            output.console.print(f"[dim]{len(found) - limit} more; see --limit[/]")
+    else:
+        output.console.print("no orders")
+
+
+@app.command()
+def show(order_id: OrderId, stack: StackName = "giftcards", as_json: AsJson = False) -> None:  # noqa: FBT002
+    """Show one order: state, counts, timeline. No cards."""
+    with aws_errors(stack):
+        deployed = Stack.connect(stack)
+        order = deployed.orders.get(order_id)
+        if order is None:
+            raise CommandError(f"no order {order_id!r} has been announced")
+        waiting_for = _waiting_for(deployed, order)
+    if as_json:
+        document = output.order_document(order)
+        output.print_json(document | {"waitingFor": waiting_for, "timeline": output.timeline(order)})
+    else:
+        output.show(order, waiting_for)
+
+
+@app.command()
+def reveal(
+    order_id: OrderId,
+    user: Annotated[str, typer.Option("--user", help="The user whom the cards belong to.")],
+    reason: Annotated[str, typer.Option("--reason", help="Why; it is written down.")] = "",
+    stack: StackName = "giftcards",
+    as_json: AsJson = False,  # noqa: FBT002
+) -> None:
+    """Decrypt the cards of one order, for its own user only. Who asked is written down."""
+    _valid(RevealRequest, order_id=order_id, user_id=user, reason=reason)
+    with aws_errors(stack):
+        deployed = Stack.connect(stack)
+        request = RevealRequest(order_id=order_id, user_id=user, reason=reason, requested_by=deployed.caller()[:256])
+        answer = deployed.invoke("RevealCards", request.model_dump(by_alias=True))
+    if answer["outcome"] != "REVEALED":
+        raise CommandError(answer["message"])
+    if as_json:
+        output.print_json({"orderId": order_id, "userId": user, "cards": answer["cards"]})
+        return
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for column in ("#", "VALUE", "SERIAL"):
+        table.add_column(column, overflow="fold")
+    for card in answer["cards"]:
+        table.add_row(str(card["index"]), card["value"], card["serial"])
+    output.console.print(table, highlight=False, markup=False)
+
+
+def _waiting_for(deployed: Stack, order: Order) -> str | None:
+    """Say what keeps an open order waiting, where it is more than the supplier taking its time."""
+    if order.status is not OrderStatus.HANDLING:
+        return None
+    gate = deployed.gate.read()
+    if gate is None or gate.seconds_closed(datetime.now(UTC), deployed.api_key_version) is None:
+        return None
+    until = "" if gate.until is None else f" (until {gate.until:%Y-%m-%d %H:%M:%S} UTC)"
+    return f"{gate.reason}: {gate.message}{until}"
+
+
+def _valid(model: type[BaseModel], **fields: Any) -> Any:
+    try:
+        return model(**fields)
+    except ValidationError as error:
+        wrong = str(error.errors(include_input=False)[0]["loc"][0])
+        names = {"orderId": "ORDER_ID", "userId": "--user", "order_id": "ORDER_ID", "user_id": "--user"}
+        limits = "at most 512 characters" if wrong == "reason" else "1 to 128 visible ASCII characters"
+        raise CommandError(f"{names.get(wrong, f'--{wrong}')} must be {limits}", exit_code=2) from None
+
+
+def main() -> None:
+    """Run a command and end the process. Every error is one line on stderr; no traceback, which could quote a card."""
+    try:
+        code = app(args=sys.argv[1:] or ["--help"], standalone_mode=False)
+    except (CommandError, LocalError) as error:
+        code = _complain(str(error), getattr(error, "exit_code", 1))
+    except TyperException as error:  # 2 for bad usage
+        code = _complain(f"{error.format_message()} Try `giftcards --help`.", error.exit_code)
+    except (typer.Abort, KeyboardInterrupt):
+        code = _complain("stopped", 1)
+    except BrokenPipeError:
+        code = 1
+    except Exception as error:  # noqa: BLE001 - its text could hold anything
+        code = _complain(f"unexpected {type(error).__name__}; please report it with the command you ran", 1)
+    sys.exit(code or 0)
+
+
+def _complain(message: str, code: int) -> int:
+    sys.stderr.write(f"giftcards: {' '.join(message.split())}\n")
+    return code

@@ -1,0 +1,97 @@
+"""What a person or a program sees of orders: Rich tables, or one JSON document and nothing else."""
+
+import json
+import sys
+from datetime import datetime
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from giftcards.rules.orders import Order, OrderStatus
+
+console = Console()
+STYLES = {
+    OrderStatus.HANDLING: "yellow",
+    OrderStatus.FULFILLED: "green",
+    OrderStatus.PARTIALLY_FILLED: "cyan",
+    OrderStatus.REFUNDED: "blue",
+    OrderStatus.HELD: "bold red",
+}
+_TIMELINE = (
+    ("placed_at", "placed by the shop"),
+    ("claimed_at", "claimed"),
+    ("delayed_at", "announced as delayed"),
+    ("held_at", "held"),
+    ("delivered_at", "delivered"),
+    ("refunded_at", "refunded"),
+    ("announced_at", "announced"),
+)
+
+
+def print_json(document: object) -> None:
+    """Write one JSON document to stdout."""
+    sys.stdout.write(json.dumps(document, indent=2, ensure_ascii=False) + "\n")
+
+
+def order_document(order: Order) -> dict[str, Any]:
+    """Return an order as JSON shows it: every field, null where it has none yet."""
+    document: dict[str, Any] = order.model_dump(mode="json", by_alias=True)
+    return document | {
+        name: None if document[name] is None else float(document[name]) for name in ("fulfilledAmount", "pricePerCard")
+    }
+
+
+def timeline(order: Order) -> list[dict[str, str]]:
+    """Return what happened to an order, oldest first."""
+    moments = [(getattr(order, name), what) for name, what in _TIMELINE if getattr(order, name) is not None]
+    return [{"at": _iso(at), "what": what} for at, what in sorted(moments, key=lambda moment: moment[0])]
+
+
+def status_text(status: OrderStatus) -> str:
+    """Return a status in its colour."""
+    return f"[{STYLES[status]}]{status}[/]"
+
+
+def orders_table(orders: list[Order]) -> Table:
+    """Lay orders out as a table."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for column in ("ORDER", "USER", "STATUS", "CARDS", "CLAIMED", "NOTE"):
+        table.add_column(column, overflow="fold", no_wrap=column == "STATUS")
+    for order in orders:
+        cards = "-" if order.quantity is None else f"{order.fulfilled_quantity or 0}/{order.quantity}"
+        note = str(order.held_reason or ("delayed" if order.delayed_at and not order.status.is_closed else ""))
+        table.add_row(order.order_id, order.user_id, status_text(order.status), cards, _clock(order.claimed_at), note)
+    return table
+
+
+def show(order: Order, waiting_for: str | None) -> None:
+    """Print one order: state, counts, what it waits for, timeline. No cards."""
+    grid = Table.grid(padding=(0, 2))
+    grid.add_column(style="dim")
+    grid.add_column(overflow="fold")
+    grid.add_row("order", order.order_id)
+    grid.add_row("user", order.user_id)
+    grid.add_row("status", status_text(order.status))
+    if waiting_for is not None:
+        grid.add_row("waits", f"[yellow]{waiting_for}[/]")
+    if order.held_reason is not None:
+        grid.add_row("held", f"{order.held_reason}: {order.held_message}")
+    if order.quantity is not None:
+        grid.add_row("cards", f"{order.fulfilled_quantity or 0} of {order.quantity}")
+    if order.fulfilled_amount is not None and order.status.is_delivered:
+        grid.add_row("amount", f"{order.fulfilled_amount} DZD ({order.price_per_card} a card)")
+    if order.delivery_id is not None:
+        grid.add_row("delivery", order.delivery_id)
+    grid.add_row("execution", order.execution_arn)
+    for moment in timeline(order):
+        grid.add_row(moment["at"], moment["what"])
+    console.print(grid)
+
+
+def _iso(at: datetime) -> str:
+    return at.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _clock(at: datetime) -> str:
+    return at.astimezone().strftime("%Y-%m-%d %H:%M:%S")

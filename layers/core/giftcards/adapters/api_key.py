@@ -1,0 +1,57 @@
+"""The supplier's API key in Secrets Manager, cached for so short a time that a rotated key needs no deploy."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from aws_lambda_powertools.utilities.parameters import SecretsProvider
+from pydantic import SecretStr
+
+CACHE_SECONDS = 60
+
+
+@dataclass(frozen=True)
+class ApiKey:
+    """The key and the version of the secret that it came from.
+
+    Attributes
+    ----------
+    value
+        None where no key has been set, or none that an HTTP header can hold.
+    version
+        Version id of the secret; None where the secret has never had a value.
+    """
+
+    value: SecretStr | None
+    version: str | None
+
+
+class _VersionedSecretsProvider(SecretsProvider):
+    """Keeps the version id beside the value, which Powertools' own provider drops."""
+
+    def _get(self, name: str, **_: Any) -> dict[str, str | None]:  # type: ignore[override]
+        try:
+            secret = self.client.get_secret_value(SecretId=name)
+        except self.client.exceptions.ResourceNotFoundException:  # a secret without any version
+            return {"value": None, "version": None}
+        return {"value": secret.get("SecretString"), "version": secret.get("VersionId")}
+
+
+class ApiKeySource:
+    """Reads the key, at most once in ``CACHE_SECONDS``."""
+
+    def __init__(self, secret_arn: str, client: Any) -> None:
+        self._secret_arn = secret_arn
+        self._provider = _VersionedSecretsProvider(boto3_client=client)
+
+    def read(self) -> ApiKey:
+        """Return the current key.
+
+        Raises
+        ------
+        aws_lambda_powertools.utilities.parameters.exceptions.GetParameterError
+            If Secrets Manager cannot be read.
+        """
+        secret: Any = self._provider.get(self._secret_arn, max_age=CACHE_SECONDS)
+        value = (secret["value"] or "").strip()
+        usable = value.isascii() and value.isprintable() and value != ""
+        return ApiKey(SecretStr(value) if usable else None, secret["version"])

@@ -1,0 +1,64 @@
+"""Who asked to see which cards: rows that are added and never changed."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from giftcards.adapters.order_table import timestamp
+
+if TYPE_CHECKING:
+    from mypy_boto3_dynamodb import DynamoDBClient
+
+
+@dataclass(frozen=True)
+class AuditRecord:
+    """One request to see cards.
+
+    Attributes
+    ----------
+    order_id, user_id
+        What was asked for, and for whom.
+    requested_by
+        Who asks, as the caller says; ``request_id`` leads to the caller in CloudTrail.
+    request_id
+        Id of the function's invocation.
+    reason
+        Why, as the caller says.
+    outcome
+        What was answered.
+    at
+        When.
+    """
+
+    order_id: str
+    user_id: str
+    requested_by: str
+    request_id: str
+    reason: str
+    outcome: str
+    at: datetime
+
+
+class AuditTable:
+    """Adds audit records."""
+
+    def __init__(self, table_name: str, dynamodb: "DynamoDBClient") -> None:
+        self._table_name = table_name
+        self._dynamodb = dynamodb
+
+    def add(self, record: AuditRecord) -> None:
+        """Write a record down. It must be there before the answer is given."""
+        self._dynamodb.put_item(
+            TableName=self._table_name,
+            Item={
+                "pk": f"ORDER#{record.order_id}",
+                "sk": f"REVEAL#{timestamp(record.at)}#{record.request_id}",
+                "orderId": record.order_id,
+                "userId": record.user_id,
+                "requestedBy": record.requested_by,
+                "requestId": record.request_id,
+                "reason": record.reason,
+                "outcome": record.outcome,
+                "at": timestamp(record.at),
+            },
+        )

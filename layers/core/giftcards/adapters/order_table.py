@@ -1,0 +1,169 @@
+"""Orders and their encrypted cards in DynamoDB."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from giftcards.rules.orders import Order, OrderStatus
+
+if TYPE_CHECKING:
+    from mypy_boto3_dynamodb import DynamoDBClient
+
+TRANSACTION_ITEMS = 100
+"""What one TransactWriteItems call takes (DynamoDB service quotas)."""
+_CARD = "CARD#"
+
+
+class OrderNotOpenError(Exception):
+    """The order is not open: another delivery has closed it, or it is held."""
+
+
+def _order_key(order_id: str) -> dict[str, str]:
+    return {"pk": f"ORDER#{order_id}", "sk": "ORDER"}
+
+
+def timestamp(at: datetime) -> str:
+    """Write a time as the workflow writes it: ISO 8601 in UTC, to the millisecond."""
+    return at.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+class OrderTable:
+    """One row for an order, one for each card. A reader believes only the order row."""
+
+    def __init__(self, table_name: str, dynamodb: "DynamoDBClient") -> None:
+        self._table_name = table_name
+        self._dynamodb: Any = dynamodb
+
+    def get(self, order_id: str) -> Order | None:
+        """Read an order, as it is now."""
+        key = _order_key(order_id)
+        item = self._dynamodb.get_item(TableName=self._table_name, Key=key, ConsistentRead=True).get("Item")
+        return None if item is None else Order.model_validate(item)
+
+    def get_with_cards(self, order_id: str) -> tuple[Order | None, dict[int, bytes]]:
+        """Read an order and its cards' ciphertexts by index, from 1, as they are now."""
+        order, cards = None, {}
+        condition = {
+            "KeyConditionExpression": "pk = :pk",
+            "ExpressionAttributeValues": {":pk": _order_key(order_id)["pk"]},
+            "ConsistentRead": True,
+        }
+        for item in self._pages("query", condition):
+            if item["sk"].startswith(_CARD):
+                cards[int(item["sk"].removeprefix(_CARD))] = bytes(item["ciphertext"])
+            elif item["sk"] == "ORDER":
+                order = Order.model_validate(item)
+        return order, cards
+
+    def list(self, *, status: OrderStatus | None = None, user_id: str | None = None) -> Iterator[Order]:
+        """List orders, newest first where an index gives that order, and by scan where none fits."""
+        if user_id is not None:
+            found = self._by_index("orders-by-user", "userId", user_id)
+        elif status is not None and not status.is_closed:
+            found = self._by_index("open-orders", "openStatus", status)
+        else:
+            condition = {"FilterExpression": "sk = :order", "ExpressionAttributeValues": {":order": "ORDER"}}
+            found = self._pages("scan", condition)
+        orders = (Order.model_validate(item) for item in found)
+        return (order for order in orders if status is None or order.status is status)
+
+    def close(self, order: Order, cards: Sequence[bytes], *, card_retention: timedelta | None) -> None:
+        """Store the cards and close the order, all or nothing for a reader.
+
+        Up to 99 cards are one transaction with the order row. More are written in pieces, each only
+        while the order is open, the order row last; writing a piece again changes nothing.
+
+        Parameters
+        ----------
+        order
+            The closed order.
+        cards
+            Ciphertexts in order of their index.
+        card_retention
+            After which DynamoDB deletes the cards; None keeps them.
+
+        Raises
+        ------
+        OrderNotOpenError
+            If the order is no longer open: nothing of it was changed.
+        """
+        puts = [
+            {"Put": {"TableName": self._table_name, "Item": self._card_item(order, index, ciphertext, card_retention)}}
+            for index, ciphertext in enumerate(cards, start=1)
+        ]
+        room = TRANSACTION_ITEMS - 1
+        pieces = [puts[start : start + room] for start in range(0, len(puts), room)] or [[]]
+        for piece in pieces[:-1]:
+            self._transact([*piece, {"ConditionCheck": self._while_open(order)}])
+        self._transact([*pieces[-1], {"Update": self._closing(order)}])
+
+    def mark_announced(self, order_id: str, at: datetime) -> None:
+        """Write down that the shop has been told; with that the order leaves the open ones."""
+        self._dynamodb.update_item(
+            TableName=self._table_name,
+            Key=_order_key(order_id),
+            UpdateExpression="SET announcedAt = :at REMOVE openStatus",
+            ConditionExpression="attribute_exists(pk)",
+            ExpressionAttributeValues={":at": timestamp(at)},
+        )
+
+    def _card_item(self, order: Order, index: int, ciphertext: bytes, retention: timedelta | None) -> dict[str, Any]:
+        delivered_at = order.delivered_at or datetime.now(UTC)
+        item = {
+            "pk": _order_key(order.order_id)["pk"],
+            "sk": f"{_CARD}{index:04d}",
+            "ciphertext": ciphertext,
+            "userId": order.user_id,
+            "deliveredAt": timestamp(delivered_at),
+        }
+        return item if retention is None else item | {"expiresAt": int((delivered_at + retention).timestamp())}
+
+    def _while_open(self, order: Order) -> dict[str, Any]:
+        return {
+            "TableName": self._table_name,
+            "Key": _order_key(order.order_id),
+            "ConditionExpression": "#status = :handling AND userId = :userId",
+            "ExpressionAttributeNames": {"#status": "status"},
+            "ExpressionAttributeValues": {":handling": OrderStatus.HANDLING, ":userId": order.user_id},
+        }
+
+    def _closing(self, order: Order) -> dict[str, Any]:
+        values: Mapping[str, Any] = {
+            "status": order.status,
+            "quantity": order.quantity,
+            "fulfilledQuantity": order.fulfilled_quantity,
+            "fulfilledAmount": order.fulfilled_amount,
+            "pricePerCard": order.price_per_card,
+            "deliveryId": order.delivery_id,
+            "deliveredAt": order.delivered_at and timestamp(order.delivered_at),
+            "refundedAt": order.refunded_at and timestamp(order.refunded_at),
+        }
+        update = self._while_open(order)
+        known = {name: value for name, value in values.items() if value is not None}
+        update["UpdateExpression"] = "SET " + ", ".join(f"#{name} = :new_{name}" for name in known)
+        update["ExpressionAttributeNames"] |= {f"#{name}": name for name in known}
+        update["ExpressionAttributeValues"] |= {f":new_{name}": value for name, value in known.items()}
+        return update
+
+    def _transact(self, actions: Sequence[Mapping[str, Any]]) -> None:
+        try:
+            self._dynamodb.transact_write_items(TransactItems=actions)
+        except self._dynamodb.exceptions.TransactionCanceledException as error:
+            reasons = error.response.get("CancellationReasons", [])
+            if any(reason.get("Code") == "ConditionalCheckFailed" for reason in reasons):
+                raise OrderNotOpenError("the order is not open") from None
+            raise
+
+    def _by_index(self, index: str, attribute: str, value: str) -> Iterator[dict[str, Any]]:
+        condition = {
+            "IndexName": index,
+            "KeyConditionExpression": "#key = :key",
+            "ExpressionAttributeNames": {"#key": attribute},
+            "ExpressionAttributeValues": {":key": value},
+            "ScanIndexForward": False,
+        }
+        return self._pages("query", condition)
+
+    def _pages(self, operation: str, condition: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+        for page in self._dynamodb.get_paginator(operation).paginate(TableName=self._table_name, **condition):
+            yield from page["Items"]

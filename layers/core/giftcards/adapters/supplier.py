@@ -1,0 +1,199 @@
+"""The supplier's API over HTTP, and the one table from its answers to what they mean."""
+
+import re
+import time
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import Generic, Literal, TypeVar
+from urllib.parse import quote
+
+import httpx
+from pydantic import BaseModel, ConfigDict, SecretStr, ValidationError
+
+from giftcards.rules.trouble import Trouble, TroubleKind
+from giftcards.supplier_contract import OrderProgress
+
+USER_AGENT = "giftcards/1 (+gift-card fulfilment)"
+CONNECT_SECONDS = 3.0
+READ_SECONDS = 10.0
+TOTAL_SECONDS = 20.0
+LARGEST_ANSWER_BYTES = 8 * 1024 * 1024
+"""An order of 5,000 cards is about 0.5 MB; anything much larger is not an answer."""
+LONGEST_RETRY_AFTER_SECONDS = 99_999_999.0
+"""What a Wait state takes (Amazon States Language)."""
+
+View = TypeVar("View", bound=OrderProgress)
+
+
+class _Answered(BaseModel, Generic[View]):
+    model_config = ConfigDict(hide_input_in_errors=True)
+
+    success: Literal[True]
+    data: View
+
+
+class _ErrorDetails(BaseModel):
+    code: str
+
+
+class _Refused(BaseModel):
+    model_config = ConfigDict(hide_input_in_errors=True)
+
+    success: Literal[False]
+    error: _ErrorDetails
+
+
+class _AnswerCutOff(Exception):  # noqa: N818 - it never leaves this module
+    """The answer is too long, in bytes or in time."""
+
+
+def new_client() -> httpx.Client:
+    """Build the HTTP client that a container keeps: explicit time limits, no redirects (they would carry the key)."""
+    return httpx.Client(
+        timeout=httpx.Timeout(READ_SECONDS, connect=CONNECT_SECONDS),
+        headers={"User-Agent": USER_AGENT, "Accept": "application/json"},
+        follow_redirects=False,
+    )
+
+
+class Supplier:
+    """The supplier's status route.
+
+    Parameters
+    ----------
+    base_url
+        Scheme and host, with no trailing path of the API itself.
+    client
+        Reused for all calls of a container.
+    total_seconds
+        Time limit of one whole call.
+    """
+
+    def __init__(self, base_url: str, client: httpx.Client, *, total_seconds: float = TOTAL_SECONDS) -> None:
+        self._base_url = base_url.rstrip("/")
+        self._client = client
+        self._total_seconds = total_seconds
+
+    def check_order(self, order_id: str, api_key: SecretStr, view: type[View]) -> View | Trouble:
+        """Ask for an order.
+
+        Parameters
+        ----------
+        order_id
+            The supplier's order id; any visible ASCII.
+        api_key
+            Presented in ``X-Access-Token``.
+        view
+            ``OrderProgress`` to leave the cards alone, ``SettledOrder`` to take them.
+
+        Returns
+        -------
+        The order as that view, or the trouble that stood in the way. Nothing is raised for what a
+        supplier or a network can do, and no message holds text of the answer but the error code.
+        """
+        if order_id in {".", ".."}:  # no server sees such a path segment
+            return Trouble(TroubleKind.ORDER_UNKNOWN, "The order id cannot be asked for at the supplier.")
+        url = f"{self._base_url}/v3/gift-cards/checkOrder/{quote(order_id, safe='')}"
+        try:
+            with self._client.stream("GET", url, headers={"X-Access-Token": api_key.get_secret_value()}) as response:
+                body = self._read(response)
+        except _AnswerCutOff as cut_off:
+            return Trouble(TroubleKind.BUSY, str(cut_off))
+        except httpx.HTTPError as error:
+            return Trouble(TroubleKind.BUSY, f"The supplier cannot be reached ({type(error).__name__}).")
+        return interpret(response.status_code, response.headers, body, order_id, view)
+
+    def _read(self, response: httpx.Response) -> bytes:
+        """Read the body within the limits of size and time; httpx limits only the time between two pieces."""
+        give_up_at = time.monotonic() + self._total_seconds
+        body = bytearray()
+        for piece in response.iter_bytes():
+            body += piece
+            if len(body) > LARGEST_ANSWER_BYTES:
+                raise _AnswerCutOff(f"The supplier's answer is larger than {LARGEST_ANSWER_BYTES} bytes.")
+            if time.monotonic() > give_up_at:
+                raise _AnswerCutOff(f"The supplier's answer took longer than {self._total_seconds:g} seconds.")
+        return bytes(body)
+
+
+def interpret(status: int, headers: httpx.Headers, body: bytes, order_id: str, view: type[View]) -> View | Trouble:
+    """Say what an HTTP answer to a status check means (supplier's documents, error table)."""
+    if status == httpx.codes.OK:
+        try:
+            answer = _answered(view).model_validate_json(body).data
+        except ValidationError as error:
+            return _not_an_answer(error, headers, body)
+        if answer.order_id != order_id:
+            return Trouble(TroubleKind.CONTRACT_BROKEN, "The supplier answered with another order (_id).")
+        return answer
+    return _refusal(status, headers, body)
+
+
+def _answered(view: type[View]) -> type[_Answered[View]]:
+    return _Answered[view]  # type: ignore[valid-type]
+
+
+def _not_an_answer(error: ValidationError, headers: httpx.Headers, body: bytes) -> Trouble:
+    """Tell a broken contract from something that is no answer of the supplier at all."""
+    problems = error.errors(include_input=False, include_url=False, include_context=False)
+    if any(problem["type"] == "json_invalid" for problem in problems):
+        return Trouble(TroubleKind.BUSY, "The supplier answered 200 with something that is not JSON.")
+    if _error_code(body) is not None:
+        return _refusal(httpx.codes.OK, headers, body)
+    fields = ", ".join(sorted({".".join(str(part) for part in problem["loc"]) or "answer" for problem in problems}))
+    reasons = ", ".join(sorted({problem["msg"] for problem in problems if problem["type"] == "value_error"}))
+    return Trouble(
+        TroubleKind.CONTRACT_BROKEN,
+        f"The supplier's answer breaks its documents: {fields}{f' ({reasons})' if reasons else ''}.",
+    )
+
+
+def _refusal(status: int, headers: httpx.Headers, body: bytes) -> Trouble:
+    code = _error_code(body)
+    message = f"The supplier answered {status} {code or 'without its envelope'}."
+    return Trouble(_kind(status, code), message, retry_after_seconds(headers.get("Retry-After"), datetime.now(UTC)))
+
+
+def _kind(status: int, code: str | None) -> TroubleKind:  # noqa: PLR0911 - a table, one return a row
+    match status, code:
+        case _, "AUTH_UNAVAILABLE":  # the key could not be checked; it was not refused
+            return TroubleKind.BUSY
+        case 401, _:
+            return TroubleKind.KEY_REFUSED
+        case 403, "IP_BLOCKED":
+            return TroubleKind.ADDRESS_BLOCKED
+        case 403, "NO_BALANCE" | "INSUFFICIENT_BALANCE" | "DUPLICATED_REF":  # about placing orders
+            return TroubleKind.BUSY
+        case 403, _:
+            return TroubleKind.ACCESS_DENIED
+        case 429, _:
+            return TroubleKind.RATE_LIMITED
+        case 404, str():
+            return TroubleKind.ORDER_UNKNOWN
+        case 400, str():
+            return TroubleKind.ORDER_REJECTED
+        case _:  # 5xx, and whatever comes from a proxy, a wrong URL or a deployment in between
+            return TroubleKind.BUSY
+
+
+def _error_code(body: bytes) -> str | None:
+    """Read the error code of an enveloped error, or None where there is no envelope."""
+    try:
+        code = _Refused.model_validate_json(body).error.code
+    except ValidationError:
+        return None
+    return code if re.fullmatch(r"[A-Z0-9_]{1,48}", code) else "UNREADABLE_CODE"
+
+
+def retry_after_seconds(value: str | None, now: datetime) -> float | None:
+    """Read a Retry-After header (RFC 9110: seconds or a date), however large, or None where it says nothing."""
+    if value is None:
+        return None
+    try:
+        seconds = float(value)
+    except ValueError:
+        try:
+            seconds = (parsedate_to_datetime(value).astimezone(UTC) - now).total_seconds()
+        except (ValueError, OverflowError):
+            return None
+    return min(max(seconds, 0.0), LONGEST_RETRY_AFTER_SECONDS) if seconds == seconds else None  # noqa: PLR0124 - NaN

@@ -1,0 +1,90 @@
+"""DeliverCards: fetch the cards, encrypt them in memory, store them, close the order, announce it.
+
+Every part of it can be done again: the order closes once, by a condition in the table, and the event is
+made from the closed row, so a repeat after a crash at any point announces the same delivery again.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from giftcards.adapters.event_bus import EventBus
+from giftcards.adapters.order_table import OrderNotOpenError, OrderTable
+from giftcards.adapters.vault import Vault
+from giftcards.gated_supplier import GatedSupplier
+from giftcards.rules.next_step import Patience, next_step
+from giftcards.rules.orders import Order, OrderStatus, announcement_of, close
+from giftcards.rules.trouble import Trouble
+from giftcards.supplier_contract import SettledOrder
+from giftcards.workflow import Outcome, StepRequest, StepResult
+
+
+class OrderNotClaimedError(Exception):
+    """There is no open or closed order of this id for this user, though the workflow has claimed it."""
+
+
+@dataclass(frozen=True)
+class CardDelivery:
+    """Closes settled orders: delivers their cards, or takes note of their refund.
+
+    Attributes
+    ----------
+    supplier
+        Who has the cards.
+    vault
+        What encrypts them.
+    orders
+        Where they are stored.
+    bus
+        Where it is announced.
+    patience
+        How long to wait for an order that turns out not to be settled.
+    card_retention
+        After which cards are deleted; None keeps them.
+    """
+
+    supplier: GatedSupplier
+    vault: Vault
+    orders: OrderTable
+    bus: EventBus
+    patience: Patience
+    card_retention: timedelta | None
+
+    def deliver(self, request: StepRequest, *, now: datetime, jitter: float) -> StepResult:
+        """Deliver an order once, however often this is called.
+
+        Raises
+        ------
+        OrderNotClaimedError
+            If the order row is missing, held, or another user's.
+        """
+        order = self._claimed(request)
+        if not order.status.is_closed:
+            settled = self.supplier.ask(request.order_id, SettledOrder)
+            if isinstance(settled, Trouble) or not settled.status.is_final:
+                return next_step(settled, request, now=now, patience=self.patience, jitter=jitter)
+            order = self._close(order, settled, request, now)
+        self.bus.publish(announcement_of(order))
+        self.orders.mark_announced(order.order_id, now)
+        return StepResult(
+            outcome=Outcome.CLOSED,
+            message=f"The order is closed: {order.status}.",
+            age_seconds=max(0, int((now - request.claimed_at).total_seconds())),
+            wait_seconds=1,
+            failures=0,
+            announce_delay=False,
+        )
+
+    def _close(self, order: Order, settled: SettledOrder, request: StepRequest, now: datetime) -> Order:
+        closed = close(order, settled, now)
+        ciphertexts = self.vault.encrypt(order.order_id, order.user_id, settled.cards)
+        try:
+            self.orders.close(closed, ciphertexts, card_retention=self.card_retention)
+        except OrderNotOpenError:  # another delivery of the same order was quicker
+            return self._claimed(request)
+        return closed
+
+    def _claimed(self, request: StepRequest) -> Order:
+        order = self.orders.get(request.order_id)
+        if order is None or order.user_id != request.user_id or order.status is OrderStatus.HELD:
+            raise OrderNotClaimedError("the order is not claimed for this user, or is held")
+        return order

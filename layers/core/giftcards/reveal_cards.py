@@ -1,0 +1,101 @@
+"""RevealCards: decrypt the cards of one order for its own user, after writing down who asked."""
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+
+from pydantic import Field
+
+from giftcards.adapters.audit_table import AuditRecord, AuditTable
+from giftcards.adapters.order_table import OrderTable
+from giftcards.adapters.vault import CardUnreadableError, Vault
+from giftcards.events import Contract, Identifier
+from giftcards.supplier_contract import Card
+
+
+class RevealRequest(Contract):
+    """What RevealCards is called with."""
+
+    order_id: Identifier
+    user_id: Identifier
+    requested_by: str = Field(default="unknown", max_length=256)
+    reason: str = Field(default="", max_length=512)
+
+
+class RevealOutcome(StrEnum):
+    """What a request to see cards comes to."""
+
+    REVEALED = "REVEALED"
+    NOT_FOUND = "NOT_FOUND"
+    """No such order, or not this user's: the same answer, so that nobody can probe for orders."""
+    NOT_DELIVERED = "NOT_DELIVERED"
+    CARDS_EXPIRED = "CARDS_EXPIRED"
+    CARDS_UNREADABLE = "CARDS_UNREADABLE"
+
+
+MESSAGES = {
+    RevealOutcome.REVEALED: "",
+    RevealOutcome.NOT_FOUND: "This user has no order of this id.",
+    RevealOutcome.NOT_DELIVERED: "The order has not been delivered.",
+    RevealOutcome.CARDS_EXPIRED: "The cards' retention has ended; they are deleted.",
+    RevealOutcome.CARDS_UNREADABLE: "The stored cards fail their checks and are not shown. Tell the operator.",
+}
+
+
+@dataclass(frozen=True)
+class Revealed:
+    """The answer: the cards by index where the outcome is REVEALED, and none otherwise."""
+
+    outcome: RevealOutcome
+    cards: dict[int, Card] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class CardReveal:
+    """Shows cards to their user.
+
+    Attributes
+    ----------
+    orders
+        Where the order and its ciphertexts are.
+    vault
+        What decrypts.
+    audit
+        Where it is written down who asked.
+    """
+
+    orders: OrderTable
+    vault: Vault
+    audit: AuditTable
+
+    def reveal(self, request: RevealRequest, *, request_id: str, now: datetime) -> Revealed:
+        """Decrypt an order's cards for its user. The audit record is written before anything is answered."""
+        revealed = self._reveal(request)
+        self.audit.add(
+            AuditRecord(
+                order_id=request.order_id,
+                user_id=request.user_id,
+                requested_by=request.requested_by,
+                request_id=request_id,
+                reason=request.reason,
+                outcome=revealed.outcome,
+                at=now,
+            )
+        )
+        return revealed
+
+    def _reveal(self, request: RevealRequest) -> Revealed:
+        order, ciphertexts = self.orders.get_with_cards(request.order_id)
+        if order is None or order.user_id != request.user_id:
+            return Revealed(RevealOutcome.NOT_FOUND)
+        if not order.status.is_delivered:
+            return Revealed(RevealOutcome.NOT_DELIVERED)
+        if not ciphertexts:
+            return Revealed(RevealOutcome.CARDS_EXPIRED)
+        if sorted(ciphertexts) != list(range(1, (order.fulfilled_quantity or 0) + 1)):
+            return Revealed(RevealOutcome.CARDS_UNREADABLE)
+        try:
+            cards = self.vault.decrypt(request.order_id, request.user_id, ciphertexts)
+        except CardUnreadableError:
+            return Revealed(RevealOutcome.CARDS_UNREADABLE)
+        return Revealed(RevealOutcome.REVEALED, cards)

@@ -1,0 +1,101 @@
+"""The life of an order: open, held, or closed for good."""
+
+from datetime import datetime
+from decimal import Decimal
+from enum import StrEnum
+from uuid import UUID, uuid5
+
+from pydantic import AwareDatetime
+
+from giftcards.events import (
+    CardsDelivered,
+    CardsPartiallyDelivered,
+    Contract,
+    HeldReason,
+    Identifier,
+    OrderAnnouncement,
+    OrderRefunded,
+)
+from giftcards.supplier_contract import SettledOrder
+
+_DELIVERIES = UUID("6f1a5f0e-6a0b-5d0b-9c3f-0d6a8a5b7c11")
+
+
+class OrderStatus(StrEnum):
+    """Where an order is: the supplier's words, and HELD."""
+
+    HANDLING = "HANDLING"
+    FULFILLED = "FULFILLED"
+    PARTIALLY_FILLED = "PARTIALLY_FILLED"
+    REFUNDED = "REFUNDED"
+    HELD = "HELD"
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether nothing can happen to the order any more."""
+        return self not in {OrderStatus.HANDLING, OrderStatus.HELD}
+
+    @property
+    def is_delivered(self) -> bool:
+        """Whether the order has cards."""
+        return self in {OrderStatus.FULFILLED, OrderStatus.PARTIALLY_FILLED}
+
+
+class Order(Contract):
+    """The order row. The workflow writes it on claim, hold and delay, DeliverCards when it closes the order."""
+
+    order_id: Identifier
+    user_id: Identifier
+    status: OrderStatus
+    claimed_at: AwareDatetime
+    execution_arn: str
+    placed_at: AwareDatetime | None = None
+    delayed_at: AwareDatetime | None = None
+    held_at: AwareDatetime | None = None
+    held_reason: HeldReason | None = None
+    held_message: str | None = None
+    quantity: int | None = None
+    fulfilled_quantity: int | None = None
+    fulfilled_amount: Decimal | None = None
+    price_per_card: Decimal | None = None
+    delivery_id: str | None = None
+    delivered_at: AwareDatetime | None = None
+    refunded_at: AwareDatetime | None = None
+    announced_at: AwareDatetime | None = None
+
+
+def delivery_id_of(order_id: str) -> str:
+    """Name the one delivery that an order can have. The same on every repeat, so that consumers recognise it."""
+    return str(uuid5(_DELIVERIES, order_id))
+
+
+def close(order: Order, settled: SettledOrder, now: datetime) -> Order:
+    """Close an open order with what the supplier settled it to."""
+    is_refund = not settled.cards
+    return order.model_copy(
+        update={
+            "status": OrderStatus(settled.status),
+            "quantity": settled.quantity,
+            "fulfilled_quantity": len(settled.cards),
+            "fulfilled_amount": settled.fulfilled_amount,
+            "price_per_card": settled.price_per_card,
+            "delivery_id": None if is_refund else delivery_id_of(order.order_id),
+            "delivered_at": None if is_refund else now,
+            "refunded_at": now if is_refund else None,
+        }
+    )
+
+
+def announcement_of(order: Order) -> OrderAnnouncement:
+    """Make the event that tells the shop about a closed order; the same each time it is made."""
+    fields = order.model_dump(exclude_none=True) | {"occurred_at": order.delivered_at or order.refunded_at}
+    match order.status:
+        case OrderStatus.FULFILLED:
+            return CardsDelivered.model_validate(fields)
+        case OrderStatus.PARTIALLY_FILLED:
+            refunded = (order.quantity or 0) - (order.fulfilled_quantity or 0)
+            return CardsPartiallyDelivered.model_validate(fields | {"refunded_quantity": refunded})
+        case OrderStatus.REFUNDED:
+            return OrderRefunded.model_validate(fields)
+        case _:
+            raise ValueError(f"an order that is {order.status} has nothing to announce")

@@ -1,0 +1,61 @@
+"""What each function reads from its environment, read and checked once for a container."""
+
+import os
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Annotated, Self
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+from giftcards.rules.next_step import Patience
+from giftcards.rules.schedule import PollSchedule
+
+NonEmpty = Annotated[str, Field(min_length=1)]
+
+
+class Settings(BaseModel):
+    """Base: a variable is the field's name in capitals."""
+
+    model_config = ConfigDict(alias_generator=str.upper, frozen=True, arbitrary_types_allowed=True)
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str] | None = None) -> Self:
+        """Read the environment. A missing or wrong variable fails here, on the function's first line."""
+        return cls.model_validate(dict(os.environ if environment is None else environment))
+
+
+class CheckStatusSettings(Settings):
+    """What CheckStatus reads."""
+
+    supplier_base_url: Annotated[str, Field(pattern=r"^https?://")]
+    supplier_api_key_secret_arn: NonEmpty
+    gate_table_name: NonEmpty
+    poll_schedule: Annotated[PollSchedule, BeforeValidator(PollSchedule.parse)]
+    delayed_after_seconds: Annotated[int, Field(ge=1)]
+
+    @property
+    def patience(self) -> Patience:
+        """How long to wait for an order."""
+        return Patience(self.poll_schedule, self.delayed_after_seconds)
+
+
+class DeliverCardsSettings(CheckStatusSettings):
+    """What DeliverCards reads."""
+
+    card_table_name: NonEmpty
+    card_key_arn: NonEmpty
+    order_bus_name: NonEmpty
+    card_retention_days: Annotated[int, Field(ge=0)]
+
+    @property
+    def card_retention(self) -> timedelta | None:
+        """After which cards are deleted; None keeps them."""
+        return timedelta(days=self.card_retention_days) if self.card_retention_days else None
+
+
+class RevealCardsSettings(Settings):
+    """What RevealCards reads."""
+
+    card_table_name: NonEmpty
+    audit_table_name: NonEmpty
+    card_key_arn: NonEmpty

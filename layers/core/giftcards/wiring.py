@@ -1,0 +1,99 @@
+"""What a container builds once and keeps: settings, clients, adapters.
+
+boto3 and what needs it are imported here, when a container first needs them, and not at the top of any
+module that a handler imports: together they take longer to import than all the rest (bench/handlers.py).
+"""
+
+import logging
+import random
+import warnings
+from datetime import UTC, datetime
+from functools import cache
+from typing import TYPE_CHECKING
+
+from aws_lambda_powertools import Logger
+
+from giftcards.adapters.supplier import Supplier, new_client
+from giftcards.check_status import StatusCheck
+from giftcards.gated_supplier import GatedSupplier
+from giftcards.settings import CheckStatusSettings, DeliverCardsSettings, RevealCardsSettings
+
+if TYPE_CHECKING:
+    from giftcards.deliver_cards import CardDelivery
+    from giftcards.reveal_cards import CardReveal
+
+
+def now() -> datetime:
+    """Tell the time in UTC."""
+    return datetime.now(UTC)
+
+
+def jitter() -> float:
+    """Draw a number in [0, 1)."""
+    return random.random()  # noqa: S311 - it spreads retries, it guards nothing
+
+
+@cache
+def logger() -> Logger:
+    """Build the structured logger. What libraries log of requests, and warnings, which can quote values, stay out."""
+    warnings.simplefilter("ignore")
+    for library in ("httpx", "httpcore", "botocore", "boto3", "urllib3", "aws_encryption_sdk"):
+        logging.getLogger(library).setLevel(logging.WARNING)
+    return Logger(service="giftcards", utc=True)
+
+
+@cache
+def status_check() -> StatusCheck:
+    """Build what CheckStatus needs."""
+    settings = CheckStatusSettings.from_environment()
+    return StatusCheck(_gated_supplier(settings), settings.patience)
+
+
+@cache
+def card_delivery() -> "CardDelivery":
+    """Build what DeliverCards needs."""
+    from giftcards.adapters import aws
+    from giftcards.adapters.event_bus import EventBus
+    from giftcards.adapters.order_table import OrderTable
+    from giftcards.adapters.vault import Vault
+    from giftcards.deliver_cards import CardDelivery
+
+    settings = DeliverCardsSettings.from_environment()
+    return CardDelivery(
+        supplier=_gated_supplier(settings),
+        vault=Vault(settings.card_key_arn),
+        orders=OrderTable(settings.card_table_name, aws.dynamodb()),
+        bus=EventBus(settings.order_bus_name, aws.event_bridge()),
+        patience=settings.patience,
+        card_retention=settings.card_retention,
+    )
+
+
+@cache
+def card_reveal() -> "CardReveal":
+    """Build what RevealCards needs."""
+    from giftcards.adapters import aws
+    from giftcards.adapters.audit_table import AuditTable
+    from giftcards.adapters.order_table import OrderTable
+    from giftcards.adapters.vault import Vault
+    from giftcards.reveal_cards import CardReveal
+
+    settings = RevealCardsSettings.from_environment()
+    return CardReveal(
+        orders=OrderTable(settings.card_table_name, aws.dynamodb()),
+        vault=Vault(settings.card_key_arn),
+        audit=AuditTable(settings.audit_table_name, aws.dynamodb()),
+    )
+
+
+def _gated_supplier(settings: CheckStatusSettings) -> GatedSupplier:
+    from giftcards.adapters import aws
+    from giftcards.adapters.api_key import ApiKeySource
+    from giftcards.adapters.gate_table import GateTable
+
+    return GatedSupplier(
+        supplier=Supplier(settings.supplier_base_url, new_client()),
+        api_key=ApiKeySource(settings.supplier_api_key_secret_arn, aws.secrets_manager()),
+        gate=GateTable(settings.gate_table_name, aws.dynamodb()),
+        clock=now,
+    )

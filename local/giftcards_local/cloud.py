@@ -1,0 +1,176 @@
+"""The local cloud: one AWS emulator process, and the deployment of the one template to it.
+
+What the emulator needs to behave like AWS here, and what it cannot do, is in docs/architecture.md.
+"""
+
+import os
+import platform
+import shutil
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+
+import boto3
+import httpx
+
+from giftcards_local.processes import LocalError, Process, free_port, start
+
+PROJECT = Path(__file__).resolve().parents[2]
+CLOUD_PYTHON = PROJECT / ".venv-cloud" / "bin" / "python"
+REGION = "us-east-1"
+STACK = "giftcards"
+
+
+class LocalCloud:
+    """A local cloud that keeps everything it writes in one folder.
+
+    Parameters
+    ----------
+    folder
+        Its state, builds, logs and temporary files.
+    process
+        The emulator, where it is running already.
+    """
+
+    def __init__(self, folder: Path, process: Process | None = None) -> None:
+        self.folder = folder
+        self.process = process
+
+    def start(self, *, preferred_port: int | None = None) -> Process:
+        """Start the emulator on a free port of 127.0.0.1, with the state that it was stopped with."""
+        if not CLOUD_PYTHON.exists():
+            raise LocalError("the local cloud is not installed; run `make setup` in the project's folder first")
+        port = free_port(preferred_port)
+        temporary = self.folder / "tmp"  # it leaves gigabytes of worker folders behind
+        shutil.rmtree(temporary, ignore_errors=True)
+        temporary.mkdir(parents=True)
+        self.process = start(
+            [str(CLOUD_PYTHON.with_name("ministack"))],
+            port=port,
+            log=self.folder / "cloud.log",
+            environment={
+                "GATEWAY_PORT": str(port),
+                "BIND_HOST": "127.0.0.1",
+                "AUTH": "true",  # enforce the functions' roles
+                "IOT_MTLS_ENABLED": "0",
+                "SFTP_ENABLED": "0",
+                "LAMBDA_WARM_TTL_SECONDS": "20",
+                "PERSIST_STATE": "1",
+                "STATE_DIR": str(self.folder / "state"),
+                "S3_PERSIST": "1",
+                "S3_DATA_DIR": str(self.folder / "s3"),
+                "TMPDIR": str(temporary),
+            },
+            ready=lambda: _is_healthy(port),
+        )
+        return self.process
+
+    def stop(self) -> None:
+        """Stop the emulator; it saves its state."""
+        if self.process is not None:
+            self.process.stop()
+        shutil.rmtree(self.folder / "tmp", ignore_errors=True)
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """The AWS variables that point any AWS program at this cloud."""
+        return {
+            "AWS_ENDPOINT_URL": self._running.url,
+            "AWS_ACCESS_KEY_ID": "test",
+            "AWS_SECRET_ACCESS_KEY": "test",
+            "AWS_DEFAULT_REGION": REGION,
+        }
+
+    @property
+    def session(self) -> boto3.Session:
+        """A boto3 session of this cloud's credentials; clients still need ``endpoint_url``."""
+        return boto3.Session("test", "test", region_name=REGION)
+
+    def deploy(self, parameters: Mapping[str, str]) -> None:
+        """Build the template for this machine and deploy it as the stack ``giftcards``.
+
+        Parameters
+        ----------
+        parameters
+            Stack parameters besides those that say where it runs.
+
+        Raises
+        ------
+        LocalError
+            If ``sam`` fails; the message names the log with what it said.
+        """
+        overrides = {**parameters, **_this_machine(), "DeployTarget": "local"}
+        arguments = ["--parameter-overrides", *(f"{name}={value}" for name, value in overrides.items())]
+        build = self.folder / "build"
+        self._sam("build", "--template-file", str(PROJECT / "template.yaml"), "--build-dir", str(build), *arguments)
+        template = str(build / "template.yaml")
+        self._sam("deploy", "--template-file", template, "--stack-name", STACK, "--no-confirm-changeset", *arguments)
+
+    def set_api_key(self, api_key: str) -> None:
+        """Put the supplier's API key into the stack's secret, where it is not there already."""
+        secrets = self.session.client("secretsmanager", endpoint_url=self._running.url)
+        secret_arn = self.outputs()["SupplierApiKeySecretArn"]
+        if secrets.get_secret_value(SecretId=secret_arn).get("SecretString") != api_key:
+            secrets.put_secret_value(SecretId=secret_arn, SecretString=api_key)
+
+    def outputs(self) -> dict[str, str]:
+        """Return the stack's outputs."""
+        cloudformation = self.session.client("cloudformation", endpoint_url=self._running.url)
+        stack = cloudformation.describe_stacks(StackName=STACK)["Stacks"][0]
+        return {output["OutputKey"]: output["OutputValue"] for output in stack["Outputs"]}
+
+    @property
+    def _running(self) -> Process:
+        if self.process is None:
+            raise LocalError("the local cloud is not running; start it with `giftcards local up`")
+        return self.process
+
+    def _sam(self, command: str, *arguments: str) -> None:
+        log = self.folder / f"sam-{command}.log"
+        with log.open("wb") as output:
+            finished = subprocess.run(
+                [str(_sam()), command, "--config-file", str(PROJECT / "samconfig.toml"), *arguments],
+                cwd=PROJECT,
+                env=os.environ | self.environment | self._sam_environment(),
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                timeout=300,
+                check=False,
+            )
+        if finished.returncode != 0:
+            raise LocalError(f"`sam {command}` failed; its output is in {log}")
+
+    def _sam_environment(self) -> dict[str, str]:
+        return {
+            "SAM_CLI_TELEMETRY": "0",
+            "__SAM_CLI_APP_DIR": str(self.folder / "sam"),  # else it writes into the home folder
+            "PATH": os.pathsep.join((str(_sam().parent), os.environ.get("PATH", ""))),  # uv lies beside sam
+            # Layers for this machine, not for production; compiled once here and not by each function's process,
+            # and believed although unpacking changes their times.
+            "LAYER_TARGET": f"--python {CLOUD_PYTHON} --compile-bytecode",
+            "PYC_INVALIDATION_MODE": "UNCHECKED_HASH",
+        }
+
+
+def _is_healthy(port: int) -> bool:
+    try:
+        return httpx.get(f"http://127.0.0.1:{port}/_ministack/health", timeout=1).is_success
+    except httpx.HTTPError:
+        return False
+
+
+def _sam() -> Path:
+    return PROJECT / ".venv" / "bin" / "sam"
+
+
+def _this_machine() -> dict[str, str]:
+    """Say how functions have to be built to run in the emulator, which runs them with its own Python."""
+    version = subprocess.run(
+        [str(CLOUD_PYTHON), "-c", "import sys; print('%d.%d' % sys.version_info[:2])"],
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout.strip()
+    architecture = "arm64" if platform.machine().lower() in {"arm64", "aarch64"} else "x86_64"
+    return {"PythonRuntime": f"python{version}", "Architecture": architecture}

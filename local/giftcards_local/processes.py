@@ -1,0 +1,124 @@
+"""Background processes that belong to a folder: started with a log, found again, and stopped for sure."""
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from pydantic import BaseModel
+
+POLL_SECONDS = 0.05
+
+
+class LocalError(Exception):
+    """Something on this machine stands in the way. The text is one clear line for the user."""
+
+
+class Process(BaseModel):
+    """A process that was started in a session of its own, so that it and its children can be stopped together.
+
+    Attributes
+    ----------
+    pid
+        Of the process, and of its process group.
+    port
+        Where it listens on 127.0.0.1.
+    """
+
+    pid: int
+    port: int
+
+    @property
+    def url(self) -> str:
+        """Where it answers."""
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def is_running(self) -> bool:
+        """Whether it is alive (a zombie of ours is not)."""
+        with contextlib.suppress(ChildProcessError):
+            os.waitpid(self.pid, os.WNOHANG)
+        try:
+            os.kill(self.pid, 0)
+        except ProcessLookupError:
+            return False
+        return True
+
+    def stop(self, *, within_seconds: float = 15.0) -> None:
+        """End the process and its children: asked first, killed when the time is over."""
+        for sign, patience in ((signal.SIGTERM, within_seconds), (signal.SIGKILL, 5.0)):
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self.pid, sign)
+            if wait_for(lambda: not self.is_running, within_seconds=patience):
+                break
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.pid, signal.SIGKILL)  # children that outlived it
+
+
+def start(
+    command: Sequence[str], *, port: int, log: Path, environment: Mapping[str, str], ready: Callable[[], bool]
+) -> Process:
+    """Start a process and wait until it is ready.
+
+    Parameters
+    ----------
+    command
+        What to run.
+    port
+        Where it will listen.
+    log
+        File that takes its output.
+    environment
+        Added to this process's own.
+    ready
+        Asked again and again, for 20 s at most.
+
+    Raises
+    ------
+    LocalError
+        If it ends or is not ready in time; the message names the log.
+    """
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("ab") as output:
+        child = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            env=os.environ | environment,
+            start_new_session=True,
+        )
+    process = Process(pid=child.pid, port=port)
+    is_ready = False
+    try:
+        is_ready = wait_for(lambda: not process.is_running or ready(), within_seconds=20) and process.is_running
+    finally:
+        if not is_ready:  # Ctrl-C too: nothing that was started is left behind
+            process.stop()
+    if not is_ready:
+        raise LocalError(f"{Path(command[0]).name} did not start; its log is {log}")
+    return process
+
+
+def wait_for(condition: Callable[[], bool], *, within_seconds: float) -> bool:
+    """Ask until the condition holds or the time is over, and return whether it holds."""
+    deadline = time.monotonic() + within_seconds
+    while not condition():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(POLL_SECONDS)
+    return True
+
+
+def free_port(preferred: int | None = None) -> int:
+    """Return a port of 127.0.0.1 that nobody listens on: the preferred one if it is free."""
+    for port in (preferred, 0):
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(("127.0.0.1", port or 0))
+            return int(probe.getsockname()[1])
+    raise LocalError("no free port on 127.0.0.1")

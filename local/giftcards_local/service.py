@@ -1,0 +1,157 @@
+"""The whole service on this machine: local cloud, deployed stack and, unless a real one is named, the supplier."""
+
+import shutil
+import sys
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+import httpx
+from pydantic import BaseModel, ValidationError
+
+from giftcards_local.cloud import LocalCloud
+from giftcards_local.processes import LocalError, Process, free_port, start
+from giftcards_local.supplier import SANDBOX_API_KEY
+
+DEFAULT_FULFIL_AFTER_SECONDS = 8.0
+
+
+class ServiceState(BaseModel):
+    """What is running, as kept between two commands."""
+
+    cloud: Process | None = None
+    supplier: Process | None = None
+    supplier_url: str = ""
+
+
+class LocalService:
+    """The service in one folder; what happens to it survives ``down`` and ``up``.
+
+    Parameters
+    ----------
+    folder
+        Everything that it writes is in here.
+    say
+        Told in one line what is being done.
+    """
+
+    def __init__(self, folder: Path, say: Callable[[str], None] = lambda _: None) -> None:
+        self.folder = folder
+        self._say = say
+        self._state_file = folder / "service.json"
+        self.state = self._load()
+
+    @property
+    def cloud(self) -> LocalCloud:
+        """The local cloud."""
+        return LocalCloud(self.folder / "cloud", self.state.cloud)
+
+    @property
+    def is_running(self) -> bool:
+        """Whether the local cloud is up."""
+        return self.state.cloud is not None and self.state.cloud.is_running
+
+    @property
+    def environment_file(self) -> Path:
+        """A file for the shell's ``source`` that points AWS programs at the local cloud."""
+        return self.folder / "env"
+
+    def up(
+        self,
+        *,
+        supplier_url: str | None = None,
+        api_key: str | None = None,
+        fulfil_after_seconds: float = DEFAULT_FULFIL_AFTER_SECONDS,
+        parameters: dict[str, str] | None = None,
+    ) -> None:
+        """Start what is not running, and build and deploy the template as it is now.
+
+        Parameters
+        ----------
+        supplier_url
+            A real supplier; the simulator where None.
+        api_key
+            The supplier's key; the simulator's own where both are None. Without a key, orders wait.
+        fulfil_after_seconds
+            How long the simulator takes for an order.
+        parameters
+            Further stack parameters.
+
+        Raises
+        ------
+        LocalError
+            If anything does not start or deploy.
+        """
+        if not self.is_running:
+            self._say("Starting the local cloud")
+            cloud = self.cloud
+            last_port = self.state.cloud.port if self.state.cloud else None
+            self._remember(cloud=cloud.start(preferred_port=last_port))
+        if supplier_url is None:
+            self._start_supplier(fulfil_after_seconds)
+            supplier_url, api_key = self._supplier.url, api_key or SANDBOX_API_KEY
+        else:
+            self._stop_supplier()
+        self._remember(supplier_url=supplier_url)
+        self.environment_file.write_text(
+            "".join(f"export {name}={value}\n" for name, value in self.cloud.environment.items()), encoding="utf-8"
+        )
+        self._say("Building and deploying the template")
+        self.cloud.deploy({"SupplierBaseUrl": supplier_url, **(parameters or {})})
+        if api_key is not None:
+            self.cloud.set_api_key(api_key)
+
+    def down(self) -> bool:
+        """Stop everything and keep what has happened. Return whether anything was running."""
+        was_running = self.is_running
+        self._stop_supplier()
+        if self.state.cloud is not None:
+            self.cloud.stop()
+        return was_running
+
+    def wipe(self) -> None:
+        """Stop everything and forget all that has happened."""
+        self.down()
+        with suppress(FileNotFoundError):
+            shutil.rmtree(self.folder)
+        self.state = ServiceState()
+
+    @property
+    def _supplier(self) -> Process:
+        if self.state.supplier is None:
+            raise LocalError("the supplier simulator is not running; start it with `giftcards local up`")
+        return self.state.supplier
+
+    def _start_supplier(self, fulfil_after_seconds: float) -> None:
+        self._stop_supplier()
+        self._say("Starting the supplier simulator")
+        port = free_port(self.state.supplier.port if self.state.supplier else None)
+        command = [sys.executable, "-m", "giftcards_cli", "local", "supplier", "--port", str(port)]
+        command += ["--fulfil-after", str(fulfil_after_seconds), "--state-file", str(self.folder / "supplier.json")]
+        log = self.folder / "supplier.log"
+        self._remember(
+            supplier=start(command, port=port, log=log, environment={}, ready=lambda: _answers(port)),
+        )
+
+    def _stop_supplier(self) -> None:
+        if self.state.supplier is not None and self.state.supplier.is_running:
+            self.state.supplier.stop()
+
+    def _load(self) -> ServiceState:
+        try:
+            return ServiceState.model_validate_json(self._state_file.read_bytes())
+        except (FileNotFoundError, ValidationError):
+            return ServiceState()
+
+    def _remember(self, **changes: Process | str) -> None:
+        self.state = self.state.model_copy(update=changes)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self._state_file.write_text(self.state.model_dump_json(), encoding="utf-8")
+
+
+def _answers(port: int) -> bool:
+    try:
+        httpx.get(f"http://127.0.0.1:{port}/", timeout=1)
+    except httpx.HTTPError:
+        return False
+    return True

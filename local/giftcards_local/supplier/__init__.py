@@ -1,0 +1,31 @@
+"""A faithful local stand-in for the supplier's API, over real HTTP on 127.0.0.1 only.
+
+It answers as the supplier documents it (envelopes, fields per status, key check and address block) and, on
+request over its control routes, as badly as a supplier can.
+"""
+
+from giftcards_local.supplier.answers import error_body
+from giftcards_local.supplier.app import create_app
+from giftcards_local.supplier.book import SANDBOX_API_KEY, SupplierBook, UnreadableStateError
+from giftcards_local.supplier.control import ControlRefusedError, RecordedCall, SupplierControl
+from giftcards_local.supplier.keys import BlockRule, key_id
+from giftcards_local.supplier.orders import Lognormal, Uniform, cards_of
+from giftcards_local.supplier.server import SupplierServer, serve
+
+__all__ = [
+    "SANDBOX_API_KEY",
+    "BlockRule",
+    "ControlRefusedError",
+    "Lognormal",
+    "RecordedCall",
+    "SupplierBook",
+    "SupplierControl",
+    "SupplierServer",
+    "Uniform",
+    "UnreadableStateError",
+    "cards_of",
+    "create_app",
+    "error_body",
+    "key_id",
+    "serve",
+]

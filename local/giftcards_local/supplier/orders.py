@@ -1,0 +1,152 @@
+"""What an order is, what the supplier says of it at a given moment, and the cards it delivers."""
+
+import base64
+import hashlib
+import hmac
+import math
+import random
+from datetime import datetime
+from typing import Annotated, Literal
+
+from pydantic import Field, JsonValue
+
+from giftcards_local.supplier.wire import Seconds, WireModel, iso_time
+
+FinalStatus = Literal["FULFILLED", "PARTIALLY_FILLED", "REFUNDED"]
+OrderId = Annotated[str, Field(pattern=r"^[!-~]{1,128}$")]
+# No limit is published; this one keeps a mistyped quantity from deriving cards without end.
+Quantity = Annotated[int, Field(ge=1, le=10_000, strict=True)]
+
+_SANDBOX_ENDS: dict[str, FinalStatus] = {"TEST_REFUND": "REFUNDED", "TEST_PARTIAL": "PARTIALLY_FILLED"}
+
+
+class Lognormal(WireModel):
+    """Seconds to fulfilment as the supplier describes them: mostly short, with a long tail."""
+
+    distribution: Literal["lognormal"]
+    median: Annotated[float, Field(gt=0)]
+    sigma: Annotated[float, Field(ge=0, le=10)]
+    seed: int = 0
+
+
+class Uniform(WireModel):
+    """Seconds to fulfilment, evenly spread between two bounds."""
+
+    distribution: Literal["uniform"]
+    low: Seconds
+    high: Seconds
+    seed: int = 0
+
+
+FulfilAfter = Seconds | Annotated[Lognormal | Uniform, Field(discriminator="distribution")]
+
+
+class Order(WireModel):
+    """An order as the simulator keeps it; its cards are derived, never kept."""
+
+    order_id: OrderId
+    product_id: str
+    type_id: str
+    quantity: Quantity
+    fulfilled_quantity: Annotated[int, Field(ge=0)]
+    price_per_card: Annotated[float, Field(ge=0)]
+    placed_at: datetime
+    fulfil_after: Seconds
+
+    @property
+    def final_status(self) -> FinalStatus:
+        """The status the order ends in; the supplier defines all three by the fulfilled count."""
+        if self.fulfilled_quantity == 0:
+            return "REFUNDED"
+        return "FULFILLED" if self.fulfilled_quantity == self.quantity else "PARTIALLY_FILLED"
+
+    def is_final(self, now: datetime) -> bool:
+        """Whether the time to fulfil has passed."""
+        return (now - self.placed_at).total_seconds() >= self.fulfil_after
+
+
+def seconds_to_fulfil(fulfil_after: FulfilAfter, order_id: str) -> float:
+    """Draw how long an order takes.
+
+    The draw depends on the seed and the order id only, so that a run can be repeated in whatever order its
+    concurrent requests arrive.
+    """
+    if isinstance(fulfil_after, float | int):
+        return float(fulfil_after)
+    rng = random.Random(f"{fulfil_after.seed}:{order_id}")  # noqa: S311 - repeatable timing, not a secret
+    if isinstance(fulfil_after, Lognormal):
+        return rng.lognormvariate(math.log(fulfil_after.median), fulfil_after.sigma)
+    return rng.uniform(fulfil_after.low, fulfil_after.high)
+
+
+def outcome(quantity: int, type_id: str, status: FinalStatus | None = None, fulfilled: int | None = None) -> int:
+    """Decide how many cards an order will deliver.
+
+    Parameters
+    ----------
+    quantity, type_id
+        As ordered; the sandbox's `TEST_REFUND` and `TEST_PARTIAL` decide where nothing else does.
+    status, fulfilled
+        What the order must end in, if that was said.
+
+    Raises
+    ------
+    ValueError
+        Status and count contradict each other, or the quantity.
+    """
+    wanted = status or _SANDBOX_ENDS.get(type_id, "FULFILLED")
+    count = {"FULFILLED": quantity, "PARTIALLY_FILLED": quantity // 2, "REFUNDED": 0}[wanted]
+    if fulfilled is not None:
+        count = fulfilled
+    if count > quantity:
+        raise ValueError(f"fulfilledQuantity {count} is more than the quantity {quantity}")
+    fits = {"FULFILLED": count == quantity, "PARTIALLY_FILLED": 0 < count < quantity, "REFUNDED": count == 0}
+    if status is not None and not fits[status]:
+        raise ValueError(f"an order of {quantity} with {count} delivered cannot end {status}")
+    return count
+
+
+def cards_of(order_id: str, count: int) -> list[dict[str, str]]:
+    """Derive the first `count` cards of an order.
+
+    They are unique per order and index, recognisable by their prefix, and computable by a test, so that neither
+    the state file nor a fixture has to hold one.
+    """
+    cards = []
+    for index in range(1, count + 1):
+        digest = hmac.digest(b"supplier simulator", f"{order_id}#{index}".encode(), hashlib.sha256)
+        code = base64.b32encode(digest[:10]).decode()
+        groups = "-".join(code[at : at + 4] for at in range(0, 16, 4))
+        serial = int.from_bytes(digest[10:18]) % 10**12
+        cards.append({"value": f"SANDBOX-CARD-{groups}", "serial": f"SANDBOX-{serial:012d}"})
+    return cards
+
+
+def order_document(order: Order, now: datetime) -> dict[str, JsonValue]:
+    """Say of an order what `checkOrder` says at a moment: other fields while pending than when final."""
+    placed = iso_time(order.placed_at)
+    if not order.is_final(now):
+        return {
+            "_id": order.order_id,
+            "status": "HANDLING",
+            "quantity": order.quantity,
+            "product": order.product_id,
+            "type": order.type_id,
+            "time": placed,
+        }
+    return {
+        "_id": order.order_id,
+        "status": order.final_status,
+        "quantity": order.quantity,
+        "fulfilled_quantity": order.fulfilled_quantity,
+        "fulfilled_amount": _number(order.price_per_card * order.fulfilled_quantity),
+        "price_per_card": _number(order.price_per_card),
+        "cards": [dict(card) for card in cards_of(order.order_id, order.fulfilled_quantity)],
+        "time": placed,
+    }
+
+
+def _number(amount: float) -> float:
+    # 980 and not 980.0, as the supplier writes it; decimals only where there are some.
+    rounded = round(amount, 2)
+    return int(rounded) if rounded.is_integer() else rounded

@@ -1,0 +1,176 @@
+"""Who may do what: IAM statements of the transformed template, in a form that tests can compare."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from template.reading import Template, as_list, get_att, ref, resources
+
+# How the ARN of one resource of the stack is written. The other form is a name (of a table, say),
+# which a policy takes without complaint and never matches.
+ARN_FORMS = {
+    "AWS::DynamoDB::Table": get_att,
+    "AWS::Events::EventBus": get_att,
+    "AWS::Events::Rule": get_att,
+    "AWS::KMS::Key": get_att,
+    "AWS::Lambda::Alias": ref,
+    "AWS::Logs::LogGroup": get_att,
+    "AWS::SQS::Queue": get_att,
+    "AWS::SecretsManager::Secret": lambda name: get_att(name, "Id"),
+    "AWS::StepFunctions::StateMachine": ref,
+}
+OF_THIS_KEY = "In a key policy `*` means this key."
+
+# Statements that may name every resource, and why.
+EVERY_RESOURCE = {
+    "FulfilOrderRole.DeliverItsOwnLogs": "CloudWatch's log delivery actions know no resources.",
+    "FulfilOrderRole.SendTraces": "X-Ray's write actions know no resources.",
+    "CardKey.TheAccountManagesTheKeyThroughItsPolicies": OF_THIS_KEY,
+    "StorageKey.TheAccountManagesTheKeyThroughItsPolicies": OF_THIS_KEY,
+    "StorageKey.LogGroupsOfThisStack": OF_THIS_KEY,
+    "StorageKey.TheWorkflowsLogDelivery": OF_THIS_KEY,
+    "StorageKey.WhoeverMayUseATableTheSecretOrTheWorkflow": OF_THIS_KEY,
+}
+ROOT_KEEPS_THE_KEY = "A key whose policy lets nobody manage it is lost; AWS asks for this statement."
+
+# Statements that may allow every action of a service, and why.
+EVERY_ACTION = {
+    "CardKey.TheAccountManagesTheKeyThroughItsPolicies": ROOT_KEEPS_THE_KEY,
+    "StorageKey.TheAccountManagesTheKeyThroughItsPolicies": ROOT_KEEPS_THE_KEY,
+}
+
+# What SAM attaches to the role that it makes for a function, and why it is let pass.
+ATTACHED_BY_SAM = {
+    "arn:aws:iam::aws:policy/service-role/AWSLambdaBasicExecutionRole": "Writing logs.",
+    "arn:aws:iam::aws:policy/AWSXrayWriteOnlyAccess": "Sending traces; follows from Tracing.",
+}
+
+
+@dataclass(frozen=True)
+class Statement:
+    """One IAM statement and the resource whose policy it is in."""
+
+    holder: str
+    body: dict[str, Any]
+
+    @property
+    def name(self) -> str:
+        """``holder.Sid``."""
+        return f"{self.holder}.{self.body.get('Sid', '(no Sid)')}"
+
+    @property
+    def actions(self) -> list[str]:
+        """The actions, always a list."""
+        return as_list(self.body.get("Action", []))
+
+    @property
+    def resources(self) -> list[Any]:
+        """The resources as written, always a list."""
+        return as_list(self.body.get("Resource", []))
+
+    @property
+    def allows(self) -> bool:
+        """Whether it allows, not denies."""
+        return self.body["Effect"] == "Allow"
+
+
+def statements(template: Template) -> Iterator[Statement]:
+    """Yield every statement of every role, resource policy and key policy, except who may assume a role."""
+    for name, resource in template["Resources"].items():
+        held = resource.get("Properties", {})
+        documents = [policy["PolicyDocument"] for policy in held.get("Policies", []) if "PolicyDocument" in policy]
+        documents += [held[key] for key in ("PolicyDocument", "KeyPolicy", "ResourcePolicy") if key in held]
+        if resource["Type"] == "AWS::Events::EventBusPolicy":
+            documents.append({"Statement": held["Statement"]})
+        for document in documents:
+            yield from (Statement(name, body) for body in as_list(document["Statement"]))
+
+
+def target(template: Template, resource: Any) -> str | None:
+    """Return the logical id of the one resource of this stack whose ARN this is, or None."""
+    if not isinstance(resource, dict):
+        return None
+    named = resource.get("Ref") or resource.get("Fn::GetAtt", [None])[0]
+    arn = ARN_FORMS.get(template["Resources"].get(named, {}).get("Type"))
+    return named if arn and arn(named) == resource else None
+
+
+def role_of(template: Template, function: str) -> str:
+    """Return the logical id of the role of a function."""
+    return template["Resources"][function]["Properties"]["Role"]["Fn::GetAtt"][0]
+
+
+def grants(template: Template, role: str) -> set[str]:
+    """Return everything that a role's own policies allow, as ``action on resource``."""
+    return {
+        f"{action} on {target(template, resource) or resource}"
+        for statement in statements(template)
+        if statement.holder == role and statement.allows
+        for action in statement.actions
+        for resource in statement.resources
+    }
+
+
+def holders(template: Template, action: str, resource: str) -> set[str]:
+    """Return the roles that may do this."""
+    roles = resources(template, "AWS::IAM::Role")
+    return {role for role in roles if f"{action} on {resource}" in grants(template, role)}
+
+
+def loose_statements(template: Template) -> list[str]:
+    """Say which statements allow more than named actions on named resources of the stack."""
+    found = []
+    for statement in statements(template):
+        if not statement.body.get("Sid"):
+            found.append(
+                f"{statement.holder}: give the statement on {statement.actions} a Sid that says what it is for"
+            )
+        found += [
+            f"{statement.name}: write {key} as Action or Resource; what is left out would be allowed"
+            for key in ("NotAction", "NotResource", "NotPrincipal")
+            if key in statement.body
+        ]
+        if not statement.actions:
+            found.append(f"{statement.name}: it names no action")
+        found += [
+            f"{statement.name}: name the actions instead of {action}, or give the reason in EVERY_ACTION"
+            for action in statement.actions
+            if "*" in action and statement.name not in EVERY_ACTION
+        ]
+        if statement.name in EVERY_RESOURCE:
+            continue
+        found += [
+            f"{statement.name}: {resource} is not the ARN of one resource of this stack; "
+            "write it with !GetAtt or !Ref, or give the reason in EVERY_RESOURCE"
+            for resource in statement.resources or ["no resource"]
+            if target(template, resource) is None
+        ]
+    return found
+
+
+def borrowed_policies(template: Template) -> list[str]:
+    """Say where a template as written uses a policy that somebody else writes: managed, or a SAM policy template."""
+    found = []
+    for name, resource in template["Resources"].items():
+        held = resource.get("Properties", {})
+        if "ManagedPolicyArns" in held or resource["Type"] == "AWS::IAM::ManagedPolicy":
+            found.append(f"{name}: write its statements into the role instead of a managed policy")
+        if resource["Type"].startswith("AWS::Serverless::"):
+            found += [
+                f"{name}: write the statements of {policy} out"
+                for policy in as_list(held.get("Policies", []))
+                if not isinstance(policy, dict) or "Statement" not in policy
+            ]
+    return found
+
+
+def lenient_trust(template: Template, services: dict[str, str]) -> list[str]:
+    """Say which roles can be assumed by anybody but the one service given for them."""
+    found = []
+    for name, role in resources(template, "AWS::IAM::Role").items():
+        for statement in as_list(role["Properties"]["AssumeRolePolicyDocument"]["Statement"]):
+            who, how = statement["Principal"], as_list(statement["Action"])
+            expected = services.get(name, "lambda.amazonaws.com")
+            if set(who) != {"Service"} or as_list(who["Service"]) != [expected] or how != ["sts:AssumeRole"]:
+                found.append(f"{name}: only {expected} may assume it, not {who} by {how}")
+    return found

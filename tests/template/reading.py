@@ -1,0 +1,95 @@
+"""Read the template and the workflow as the tests look at them: plain dicts, nothing deployed, nothing asked of AWS."""
+
+import copy
+import json
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import boto3
+import cfnlint.decode
+from samtranslator.metrics.metrics import DummyMetricsPublisher, Metrics
+from samtranslator.parser.parser import Parser
+from samtranslator.translator.translator import Translator
+
+ROOT = Path(__file__).parents[2]
+NO_VALUE = {"Ref": "AWS::NoValue"}
+
+Template = dict[str, Any]
+
+
+@cache
+def _template_text() -> str:
+    template, problems = cfnlint.decode.decode(str(ROOT / "template.yaml"))
+    assert not problems, f"template.yaml cannot be parsed: {problems}"
+    return json.dumps(template)
+
+
+def load() -> Template:
+    """Return a fresh copy of template.yaml as written, intrinsic functions in their long form."""
+    return json.loads(_template_text())
+
+
+def load_workflow() -> dict[str, Any]:
+    """Return the workflow as written, placeholders not filled in."""
+    return json.loads((ROOT / "statemachine/fulfil_order.asl.json").read_text())
+
+
+def transform(template: Template) -> Template:
+    """Return what CloudFormation makes of a template: the SAM transform, run offline."""
+    packaged = copy.deepcopy(template)
+    for resource in packaged["Resources"].values():
+        for key in ("CodeUri", "ContentUri"):
+            if key in resource.get("Properties", {}):
+                # The transform wants what `sam package` leaves: an address in a bucket.
+                resource["Properties"][key] = f"s3://bucket/{resource['Properties'][key]}"
+    session = boto3.Session(region_name="eu-central-1")
+    silent = Metrics("SamTranslator", DummyMetricsPublisher())
+    return Translator({}, Parser(), boto_session=session, metrics=silent).translate(packaged, {})
+
+
+def deploy(template: Template, *, on_aws: bool) -> Template:
+    """Return a template as it is deployed with ``DeployTarget`` aws or local: transformed, conditions decided."""
+    transformed = transform(template)
+    transformed["Resources"] = {
+        name: resource for name, resource in transformed["Resources"].items() if on_aws or "Condition" not in resource
+    }
+    return _decide(transformed, on_aws)
+
+
+def _decide(node: Any, on_aws: bool) -> Any:
+    if isinstance(node, dict):
+        if set(node) == {"Fn::If"}:
+            condition, then, otherwise = node["Fn::If"]
+            assert condition == "OnAws", f"Fn::If {condition}: one condition, OnAws, tells AWS from the local cloud"
+            return _decide(then if on_aws else otherwise, on_aws)
+        decided = {key: _decide(value, on_aws) for key, value in node.items()}
+        return {key: value for key, value in decided.items() if value != NO_VALUE}
+    if isinstance(node, list):
+        return [value for value in (_decide(item, on_aws) for item in node) if value != NO_VALUE]
+    return node
+
+
+def resources(template: Template, *types: str) -> dict[str, dict[str, Any]]:
+    """Return the resources of these types by logical id."""
+    return {name: resource for name, resource in template["Resources"].items() if resource["Type"] in types}
+
+
+def properties(template: Template, name: str) -> dict[str, Any]:
+    """Return the properties of one resource."""
+    return template["Resources"][name]["Properties"]
+
+
+def as_list(value: Any) -> list[Any]:
+    """Return what IAM and CloudFormation accept as one value or a list, as a list."""
+    return value if isinstance(value, list) else [value]
+
+
+def get_att(name: str, attribute: str = "Arn") -> dict[str, list[str]]:
+    """Return ``!GetAtt name.attribute``."""
+    return {"Fn::GetAtt": [name, attribute]}
+
+
+def ref(name: str) -> dict[str, str]:
+    """Return ``!Ref name``."""
+    return {"Ref": name}

@@ -1,0 +1,156 @@
+"""What is kept: tables, keys, the secret. It is encrypted, it can be restored, and no deploy deletes it."""
+
+from collections.abc import Callable
+
+import pytest
+
+from template.reading import Template, deploy, get_att, properties, ref, resources
+
+# Types that hold something which a deploy must not delete by the way.
+STATEFUL = (
+    "AWS::DynamoDB::Table",
+    "AWS::KMS::Key",
+    "AWS::S3::Bucket",
+    "AWS::SQS::Queue",
+    "AWS::SecretsManager::Secret",
+)
+DISPOSABLE = {"GateTable": "One record, written again by the next answer of the supplier."}
+ARCHIVED = ("CardTable", "AuditTable")
+
+
+def deletable(template: Template) -> list[str]:
+    """Say which resources lose their content when they are removed or replaced."""
+    found = []
+    for name, resource in resources(template, *STATEFUL).items():
+        expected = "Delete" if name in DISPOSABLE else "Retain"
+        found += [
+            f"{name}: write {policy}: {expected}"
+            for policy in ("DeletionPolicy", "UpdateReplacePolicy")
+            if resource.get(policy) != expected
+        ]
+    return found
+
+
+def careless_tables(template: Template) -> list[str]:
+    """Say which tables are not encrypted with the storage key, or cannot be restored."""
+    encrypted = {"SSEEnabled": True, "SSEType": "KMS", "KMSMasterKeyId": get_att("StorageKey")}
+    found = []
+    for name, table in resources(template, "AWS::DynamoDB::Table").items():
+        held = table["Properties"]
+        if held.get("SSESpecification") != encrypted:
+            found.append(f"{name}: SSESpecification has to be {encrypted}")
+        if held.get("PointInTimeRecoverySpecification") != {"PointInTimeRecoveryEnabled": True}:
+            found.append(f"{name}: enable point-in-time recovery")
+        if held.get("BillingMode") != "PAY_PER_REQUEST":
+            found.append(f"{name}: BillingMode has to be PAY_PER_REQUEST; a burst of orders is not throttled then")
+    return found
+
+
+def careless_keys(template: Template) -> list[str]:
+    """Say which keys do not rotate or have no name that a person can read."""
+    named = {alias["Properties"]["TargetKeyId"]["Ref"] for alias in resources(template, "AWS::KMS::Alias").values()}
+    found = []
+    for name, key in resources(template, "AWS::KMS::Key").items():
+        if key["Properties"].get("EnableKeyRotation") is not True:
+            found.append(f"{name}: set EnableKeyRotation")
+        if name not in named:
+            found.append(f"{name}: give it an AWS::KMS::Alias")
+    return found
+
+
+def key_schema(hash_key: str, range_key: str) -> list[dict[str, str]]:
+    return [{"AttributeName": hash_key, "KeyType": "HASH"}, {"AttributeName": range_key, "KeyType": "RANGE"}]
+
+
+def test_no_deploy_deletes_what_is_kept(on_aws: Template):
+    assert not deletable(on_aws)
+
+
+def test_tables_are_encrypted_and_can_be_restored(on_aws: Template):
+    assert not careless_tables(on_aws)
+
+
+def test_keys_rotate_and_have_an_alias(on_aws: Template):
+    assert not careless_keys(on_aws)
+
+
+def test_there_is_one_key_for_cards_and_one_for_storage(template: Template):
+    assert set(resources(template, "AWS::KMS::Key")) == {"CardKey", "StorageKey"}
+
+
+@pytest.mark.parametrize("table", ["CardTable", "AuditTable", "GateTable"])
+def test_table_keys(template: Template, table: str):
+    assert properties(template, table)["KeySchema"] == key_schema("pk", "sk")
+
+
+def test_orders_are_found_by_user_and_by_being_open(template: Template):
+    indexes = {i["IndexName"]: i for i in properties(template, "CardTable")["GlobalSecondaryIndexes"]}
+    assert {name: index["KeySchema"] for name, index in indexes.items()} == {
+        "orders-by-user": key_schema("userId", "claimedAt"),
+        "open-orders": key_schema("openStatus", "claimedAt"),
+    }
+    assert all(index["Projection"] == {"ProjectionType": "ALL"} for index in indexes.values())
+
+
+def test_cards_do_not_show_up_in_the_indexes_of_orders(template: Template):
+    # Only the order row has claimedAt, so the card rows, which have a userId, stay out of both indexes.
+    for index in properties(template, "CardTable")["GlobalSecondaryIndexes"]:
+        assert index["KeySchema"][1]["AttributeName"] == "claimedAt"
+
+
+def test_cards_expire_by_one_attribute(template: Template):
+    expiry = properties(template, "CardTable")["TimeToLiveSpecification"]
+    assert expiry == {"AttributeName": "expiresAt", "Enabled": True}
+
+
+@pytest.mark.parametrize("table", ARCHIVED)
+def test_table_is_protected_from_deletion_on_aws_only(on_aws: Template, on_local_cloud: Template, table: str):
+    assert properties(on_aws, table)["DeletionProtectionEnabled"] is True
+    assert properties(on_local_cloud, table)["DeletionProtectionEnabled"] is False
+
+
+def test_an_unset_api_key_stays_unset(template: Template):
+    # A generated value would be presented to the supplier as a key, and five refused keys block the address.
+    secret = properties(template, "SupplierApiKeySecret")
+    assert not {"SecretString", "GenerateSecretString"} & set(secret)
+    assert secret["KmsKeyId"] == get_att("StorageKey")
+
+
+def test_outputs_point_at_what_they_name(template: Template):
+    assert {name: output["Value"] for name, output in template["Outputs"].items()} == {
+        "OrderBusName": ref("OrderBus"),
+        "StateMachineArn": ref("FulfilOrderStateMachine"),
+        "CardTableName": ref("CardTable"),
+        "CardKeyArn": get_att("CardKey"),
+        "SupplierApiKeySecretArn": get_att("SupplierApiKeySecret", "Id"),
+    }
+
+
+# Breaking the template: each check above has to notice.
+
+
+@pytest.mark.parametrize("name", ["CardTable", "CardKey", "SupplierApiKeySecret", "OrderPlacedDeadLetterQueue"])
+@pytest.mark.parametrize("policy", ["DeletionPolicy", "UpdateReplacePolicy"])
+def test_a_resource_that_can_be_lost_is_found(template: Template, name: str, policy: str):
+    del template["Resources"][name][policy]
+    assert deletable(deploy(template, on_aws=True)) == [f"{name}: write {policy}: Retain"]
+
+
+@pytest.mark.parametrize("lost", ["SSESpecification", "PointInTimeRecoverySpecification", "BillingMode"])
+def test_a_careless_table_is_found(template: Template, lost: str):
+    del properties(template, "AuditTable")[lost]
+    assert careless_tables(deploy(template, on_aws=True))
+
+
+def no_rotation(template: Template) -> None:
+    del properties(template, "CardKey")["EnableKeyRotation"]
+
+
+def no_alias(template: Template) -> None:
+    del template["Resources"]["CardKeyAlias"]
+
+
+@pytest.mark.parametrize("break_it", [no_rotation, no_alias])
+def test_a_careless_key_is_found(template: Template, break_it: Callable[[Template], None]):
+    break_it(template)
+    assert careless_keys(deploy(template, on_aws=True))

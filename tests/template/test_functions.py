@@ -1,0 +1,207 @@
+"""Functions: names, logs, settings, builds. One grammar: state X, functions/x, XFunction, XLogGroup."""
+
+import re
+from collections.abc import Callable
+
+import pytest
+
+from giftcards import settings
+from template.reading import ROOT, Template, deploy, get_att, load, load_workflow, properties, ref, resources
+
+FUNCTIONS = sorted(resources(load(), "AWS::Serverless::Function"))
+VARIABLE = re.compile(r"[A-Z][A-Z0-9]*(_[A-Z0-9]+)*_(NAME|ARN|URL|SCHEDULE|SECONDS|DAYS)")
+
+
+def step(function: str) -> str:
+    """``CheckStatusFunction`` -> ``CheckStatus``."""
+    return function.removesuffix("Function")
+
+
+def words(function: str, separator: str) -> str:
+    """``CheckStatusFunction`` -> ``check_status``."""
+    return re.sub(r"(?<=[a-z])(?=[A-Z])", separator, step(function)).lower()
+
+
+def unwatched(template: Template, function: str) -> list[str]:
+    """Say what a transformed function lacks for its logs and traces to be kept, encrypted and found."""
+    held, found = properties(template, function), []
+    group = f"{step(function)}LogGroup"
+    logging = held.get("LoggingConfig", {})
+    if logging.get("LogGroup") != ref(group):
+        found.append(f"{function}: LoggingConfig.LogGroup has to be !Ref {group}, else Lambda makes one without end")
+    if logging.get("LogFormat") != "JSON":
+        found.append(f"{function}: LoggingConfig.LogFormat has to be JSON")
+    if held.get("TracingConfig") != {"Mode": "Active"}:
+        found.append(f"{function}: Tracing has to be Active")
+    return found + careless_log_group(template, group, f"/aws/lambda/${{AWS::StackName}}-{words(function, '-')}")
+
+
+def careless_log_group(template: Template, group: str, name: str) -> list[str]:
+    """Say what a log group lacks."""
+    if group not in resources(template, "AWS::Logs::LogGroup"):
+        return [f"add the log group {group}"]
+    expected = {
+        "LogGroupName": {"Fn::Sub": name},
+        "RetentionInDays": ref("LogRetentionDays"),
+        "KmsKeyId": get_att("StorageKey"),
+    }
+    held = properties(template, group)
+    return [f"{group}: {key} has to be {value}" for key, value in expected.items() if held.get(key) != value]
+
+
+@pytest.mark.parametrize("function", FUNCTIONS)
+def test_function_is_watched(on_aws: Template, function: str):
+    assert not unwatched(on_aws, function)
+
+
+def test_the_workflow_is_watched(on_aws: Template):
+    name = "/aws/vendedlogs/states/${AWS::StackName}-fulfil-order"
+    assert not careless_log_group(on_aws, "FulfilOrderLogGroup", name)
+
+
+def test_every_log_group_belongs_to_a_function_or_the_workflow(template: Template):
+    owners = {f"{step(function)}LogGroup" for function in FUNCTIONS} | {"FulfilOrderLogGroup"}
+    assert set(resources(template, "AWS::Logs::LogGroup")) == owners
+
+
+@pytest.mark.parametrize("function", FUNCTIONS)
+def test_names_follow_the_grammar(template: Template, function: str):
+    assert function.endswith("Function"), f"call {function} XFunction"
+    assert properties(template, function)["CodeUri"] == f"functions/{words(function, '_')}"
+    assert (ROOT / "functions" / words(function, "_") / "app.py").is_file()
+    assert properties(template, function).get("Description"), f"{function}: say in Description what it does"
+
+
+def test_every_function_folder_is_deployed():
+    folders = {path.parent.name for path in (ROOT / "functions").glob("*/app.py")}
+    assert folders == {words(function, "_") for function in FUNCTIONS}
+
+
+def test_every_function_state_of_the_workflow_has_the_name_of_its_function():
+    for name, state in load_workflow()["States"].items():
+        if state.get("Resource") == "arn:aws:states:::lambda:invoke":
+            assert state["Arguments"]["FunctionName"] == f"${{{name}FunctionArn}}"
+            assert f"{name}Function" in FUNCTIONS
+
+
+@pytest.mark.parametrize("function", FUNCTIONS)
+def test_runtime_and_architecture_are_parameters(on_aws: Template, function: str):
+    assert properties(on_aws, function)["Runtime"] == ref("PythonRuntime")
+    assert properties(on_aws, function)["Architectures"] == [ref("Architecture")]
+
+
+@pytest.mark.parametrize("function", FUNCTIONS)
+def test_function_is_built_by_uv(template: Template, function: str):
+    # uv builds for python3.13 on arm64 from any host; the other builders want that Python installed.
+    assert template["Resources"][function]["Metadata"] == {"BuildMethod": "python-uv"}
+    assert (ROOT / properties(template, function)["CodeUri"] / "requirements.txt").is_file()
+
+
+@pytest.mark.parametrize("function", FUNCTIONS)
+def test_a_new_layer_alone_moves_the_alias(template: Template, on_aws: Template, function: str):
+    assert properties(template, function).get("AutoPublishAliasAllProperties") is True, (
+        f"{function}: without AutoPublishAliasAllProperties the alias stays on the old layer"
+    )
+    assert properties(on_aws, f"{function}Aliaslive")["FunctionName"] == ref(function)
+
+
+def test_layers_are_built_for_the_functions(template: Template):
+    for name, layer in resources(template, "AWS::Serverless::LayerVersion").items():
+        assert layer["Metadata"] == {"BuildMethod": "makefile"}, f"{name}: SAM builds no layer with uv"
+        assert layer["Properties"]["CompatibleRuntimes"] == [ref("PythonRuntime")]
+        assert layer["Properties"]["CompatibleArchitectures"] == [ref("Architecture")]
+        assert (ROOT / layer["Properties"]["ContentUri"] / "Makefile").is_file()
+
+
+def test_only_the_functions_that_see_a_card_have_the_encryption_library(template: Template):
+    having = {name for name in FUNCTIONS if ref("EncryptionLayer") in properties(template, name).get("Layers", [])}
+    assert having == {"DeliverCardsFunction", "RevealCardsFunction"}
+
+
+@pytest.mark.parametrize("function", [name for name in FUNCTIONS if step(name) in load_workflow()["States"]])
+def test_task_waits_longer_than_its_function_runs(template: Template, function: str):
+    state = load_workflow()["States"][step(function)]
+    assert state["TimeoutSeconds"] > properties(template, function)["Timeout"]
+
+
+def wrong_variables(template: Template, function: str) -> list[str]:
+    """Say which variables a transformed function misses, and which it has that it never reads."""
+    model = getattr(settings, f"{step(function)}Settings")
+    read = {field.alias for field in model.model_fields.values()}
+    # Powertools reads this one itself.
+    deployed = set(properties(template, function)["Environment"]["Variables"]) - {"POWERTOOLS_SERVICE_NAME"}
+    missing = [f"{function}: set {name}, which {model.__name__} reads" for name in sorted(read - deployed)]
+    return missing + [f"{function}: delete {name}, which nothing reads" for name in sorted(deployed - read)]
+
+
+@pytest.mark.parametrize("function", FUNCTIONS)
+def test_function_is_given_the_variables_that_it_reads(on_aws: Template, function: str):
+    assert not wrong_variables(on_aws, function)
+
+
+@pytest.mark.parametrize("function", FUNCTIONS)
+def test_variables_say_what_they_hold(on_aws: Template, function: str):
+    named_otherwise = [
+        name for name in properties(on_aws, function)["Environment"]["Variables"] if not VARIABLE.fullmatch(name)
+    ]
+    assert not named_otherwise, f"{function}: end these in _NAME, _ARN, _URL, _SCHEDULE, _SECONDS or _DAYS"
+
+
+@pytest.mark.parametrize("function", FUNCTIONS)
+def test_variables_hold_what_they_say(on_aws: Template, function: str):
+    tables = resources(on_aws, "AWS::DynamoDB::Table")
+    for name, value in properties(on_aws, function)["Environment"]["Variables"].items():
+        if name.endswith("_TABLE_NAME"):
+            assert value["Ref"] in tables, f"{function}.{name}: has to be the name of a table"
+        if name.endswith("_ARN"):
+            # !Ref of a secret is a name on the local cloud, !GetAtt Secret.Id the ARN on both.
+            assert value["Fn::GetAtt"][1] in {"Arn", "Id"}, f"{function}.{name}: has to be an ARN"
+
+
+@pytest.mark.parametrize("function", FUNCTIONS)
+def test_no_variable_holds_a_secret(on_aws: Template, function: str):
+    assert "{{resolve:" not in str(properties(on_aws, function)["Environment"]), "read it at run time; do not deploy it"
+
+
+# Breaking the template: the check has to notice.
+
+
+def no_log_group(template: Template) -> None:
+    del properties(template, "CheckStatusFunction")["LoggingConfig"]
+
+
+def log_group_for_ever(template: Template) -> None:
+    del properties(template, "CheckStatusLogGroup")["RetentionInDays"]
+
+
+def log_group_without_key(template: Template) -> None:
+    del properties(template, "CheckStatusLogGroup")["KmsKeyId"]
+
+
+def log_group_of_another(template: Template) -> None:
+    properties(template, "CheckStatusFunction")["LoggingConfig"]["LogGroup"] = ref("RevealCardsLogGroup")
+
+
+def text_logs(template: Template) -> None:
+    template["Globals"]["Function"]["LoggingConfig"]["LogFormat"] = "Text"
+    for setting in ("ApplicationLogLevel", "SystemLogLevel"):
+        del template["Globals"]["Function"]["LoggingConfig"][setting]
+
+
+def no_traces(template: Template) -> None:
+    del template["Globals"]["Function"]["Tracing"]
+
+
+@pytest.mark.parametrize(
+    "break_it",
+    [no_log_group, log_group_for_ever, log_group_without_key, log_group_of_another, text_logs, no_traces],
+)
+def test_an_unwatched_function_is_found(template: Template, break_it: Callable[[Template], None]):
+    break_it(template)
+    assert unwatched(deploy(template, on_aws=True), "CheckStatusFunction")
+
+
+def test_a_variable_that_is_missing_is_found(template: Template):
+    del properties(template, "DeliverCardsFunction")["Environment"]["Variables"]["CARD_KEY_ARN"]
+    (found,) = wrong_variables(deploy(template, on_aws=True), "DeliverCardsFunction")
+    assert "CARD_KEY_ARN" in found

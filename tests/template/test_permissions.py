@@ -1,0 +1,263 @@
+"""Least privilege: one role for each function, named actions, named resources. The tables below are the whole of it."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from template.permissions import (
+    ATTACHED_BY_SAM,
+    EVERY_ACTION,
+    EVERY_RESOURCE,
+    borrowed_policies,
+    grants,
+    holders,
+    lenient_trust,
+    loose_statements,
+    role_of,
+    statements,
+)
+from template.reading import Template, deploy, get_att, load, properties, ref, resources
+
+PERMISSIONS = {
+    "CheckStatusFunction": {
+        "secretsmanager:GetSecretValue on SupplierApiKeySecret",
+        "dynamodb:GetItem on GateTable",
+        "dynamodb:PutItem on GateTable",
+    },
+    "DeliverCardsFunction": {
+        "secretsmanager:GetSecretValue on SupplierApiKeySecret",
+        "dynamodb:GetItem on GateTable",
+        "dynamodb:PutItem on GateTable",
+        "dynamodb:GetItem on CardTable",
+        "dynamodb:PutItem on CardTable",
+        "dynamodb:UpdateItem on CardTable",
+        "dynamodb:ConditionCheckItem on CardTable",
+        "kms:GenerateDataKey on CardKey",
+        "events:PutEvents on OrderBus",
+    },
+    "RevealCardsFunction": {
+        "dynamodb:Query on CardTable",
+        "dynamodb:PutItem on AuditTable",
+        "kms:Decrypt on CardKey",
+    },
+}
+TRUSTED_SERVICES = {
+    "FulfilOrderRole": "states.amazonaws.com",
+    "OrderPlacedRuleRole": "events.amazonaws.com",
+}
+READS = {"GetItem", "BatchGetItem", "Query", "Scan", "DescribeTable"}
+
+
+def functions(template: Template) -> set[str]:
+    return set(resources(template, "AWS::Serverless::Function", "AWS::Lambda::Function"))
+
+
+@pytest.mark.parametrize("function", sorted(functions(load()) | set(PERMISSIONS)))
+def test_function_may_do_exactly_this(on_aws: Template, function: str):
+    assert function in PERMISSIONS, f"write down in PERMISSIONS what {function} may do, and nothing more"
+    assert grants(on_aws, role_of(on_aws, function)) == PERMISSIONS[function], (
+        f"{function} may do something else than PERMISSIONS says: change the one that is wrong, and the README's table"
+    )
+
+
+def test_every_function_has_a_role_of_its_own(on_aws: Template):
+    roles = [role_of(on_aws, function) for function in sorted(functions(on_aws))]
+    assert len(set(roles)) == len(roles) == len(PERMISSIONS)
+
+
+def test_there_are_no_other_roles(on_aws: Template):
+    of_functions = {role_of(on_aws, function) for function in functions(on_aws)}
+    assert set(resources(on_aws, "AWS::IAM::Role")) == of_functions | set(TRUSTED_SERVICES)
+    assert not resources(on_aws, "AWS::IAM::Policy", "AWS::IAM::ManagedPolicy", "AWS::IAM::User", "AWS::IAM::Group")
+
+
+def test_every_statement_names_its_purpose_its_actions_and_its_resources(on_aws: Template):
+    assert not loose_statements(on_aws)
+
+
+def test_every_statement_of_a_policy_has_a_sid_of_its_own(on_aws: Template):
+    names = [statement.name for statement in statements(on_aws)]
+    assert len(set(names)) == len(names), f"two statements with one Sid among {sorted(names)}"
+
+
+@pytest.mark.parametrize("exceptions", [EVERY_RESOURCE, EVERY_ACTION], ids=["every resource", "every action"])
+def test_every_exception_is_still_needed(on_aws: Template, exceptions: dict[str, str]):
+    gone = set(exceptions) - {statement.name for statement in statements(on_aws)}
+    assert not gone, f"there is no such statement any more, delete its exception: {sorted(gone)}"
+
+
+def test_no_policy_is_borrowed(template: Template):
+    assert not borrowed_policies(template)
+
+
+def test_sam_attaches_nothing_but_logs_and_traces(on_aws: Template):
+    for name, role in resources(on_aws, "AWS::IAM::Role").items():
+        attached = set(role["Properties"].get("ManagedPolicyArns", []))
+        assert attached <= set(ATTACHED_BY_SAM), f"{name} has {sorted(attached)}"
+
+
+def test_every_role_is_assumed_by_one_service_only(on_aws: Template):
+    assert not lenient_trust(on_aws, TRUSTED_SERVICES)
+
+
+def test_only_reveal_cards_opens_an_envelope(on_aws: Template):
+    assert holders(on_aws, "kms:Decrypt", "CardKey") == {role_of(on_aws, "RevealCardsFunction")}
+
+
+def test_only_deliver_cards_makes_a_data_key(on_aws: Template):
+    assert holders(on_aws, "kms:GenerateDataKey", "CardKey") == {role_of(on_aws, "DeliverCardsFunction")}
+
+
+def test_nobody_does_anything_else_with_the_card_key(on_aws: Template):
+    every = {grant for role in resources(on_aws, "AWS::IAM::Role") for grant in grants(on_aws, role)}
+    assert {grant for grant in every if grant.endswith(" on CardKey")} == {
+        "kms:Decrypt on CardKey",
+        "kms:GenerateDataKey on CardKey",
+    }
+
+
+def test_card_key_policy_admits_nobody_but_the_account(on_aws: Template):
+    principals = [
+        s["Principal"] for s in properties(on_aws, "CardKey")["KeyPolicy"]["Statement"] if s["Effect"] == "Allow"
+    ]
+    assert principals == [{"AWS": {"Fn::Sub": "arn:${AWS::Partition}:iam::${AWS::AccountId}:root"}}]
+
+
+@pytest.mark.parametrize("resource", ["CardTable", "AuditTable", "CardKey"])
+def test_check_status_has_no_way_to_a_card(on_aws: Template, resource: str):
+    reached = {grant for grant in grants(on_aws, role_of(on_aws, "CheckStatusFunction")) if resource in grant}
+    assert not reached
+
+
+def test_reveal_cards_cannot_write_to_the_cards(on_aws: Template):
+    on_cards = {g for g in grants(on_aws, role_of(on_aws, "RevealCardsFunction")) if g.endswith(" on CardTable")}
+    assert {grant.split(":")[1].split(" ")[0] for grant in on_cards} <= READS
+
+
+def test_reveal_cards_only_adds_to_the_audit(on_aws: Template):
+    of_audit = {g for g in grants(on_aws, role_of(on_aws, "RevealCardsFunction")) if g.endswith(" on AuditTable")}
+    assert of_audit == {"dynamodb:PutItem on AuditTable"}
+
+
+def test_reveal_cards_has_no_supplier_key(on_aws: Template):
+    readers = holders(on_aws, "secretsmanager:GetSecretValue", "SupplierApiKeySecret")
+    assert readers == {role_of(on_aws, "CheckStatusFunction"), role_of(on_aws, "DeliverCardsFunction")}
+
+
+@pytest.mark.parametrize("function", sorted(PERMISSIONS))
+def test_permissions_on_the_local_cloud_are_those_on_aws(on_local_cloud: Template, function: str):
+    assert grants(on_local_cloud, role_of(on_local_cloud, function)) == PERMISSIONS[function]
+
+
+@pytest.mark.parametrize(
+    ("function", "sid"),
+    [
+        ("DeliverCardsFunction", "EncryptButNeverDecrypt"),
+        ("RevealCardsFunction", "DecryptAsTheOnlyOne"),
+    ],
+)
+def test_card_key_is_used_for_one_order_and_its_user(on_aws: Template, function: str, sid: str):
+    bodies = {s.name: s.body for s in statements(on_aws)}
+    condition = bodies[f"{role_of(on_aws, function)}.{sid}"]["Condition"]
+    assert condition["Null"] == {"kms:EncryptionContext:orderId": "false", "kms:EncryptionContext:userId": "false"}
+
+
+# The local cloud's IAM never matches these keys, so a statement with one of them would allow nothing there.
+UNMATCHED_BY_THE_LOCAL_CLOUD = ("kms:encryptioncontext", "kms:viaservice")
+PLAYED_BY_NOBODY_LOCALLY = {
+    "StorageKey.LogGroupsOfThisStack": "It admits CloudWatch Logs, which the local cloud does not let encrypt.",
+}
+
+
+def unmatched_conditions(deployed_locally: Template) -> list[str]:
+    return [
+        f"{statement.name}: put the condition on {key} under !If [OnAws, ..., !Ref AWS::NoValue]"
+        for statement in statements(deployed_locally)
+        if statement.name not in PLAYED_BY_NOBODY_LOCALLY
+        for keys in statement.body.get("Condition", {}).values()
+        for key in keys
+        if key.lower().startswith(UNMATCHED_BY_THE_LOCAL_CLOUD)
+    ]
+
+
+def test_conditions_that_the_local_cloud_never_matches_are_left_out_there(on_local_cloud: Template):
+    assert not unmatched_conditions(on_local_cloud)
+
+
+# Breaking the template: each check above has to notice.
+
+
+def statement_of(template: Template, function: str, index: int) -> dict[str, Any]:
+    return properties(template, function)["Policies"][0]["Statement"][index]
+
+
+def every_action(template: Template) -> None:
+    statement_of(template, "CheckStatusFunction", 0)["Action"] = "secretsmanager:*"
+
+
+def every_resource(template: Template) -> None:
+    statement_of(template, "CheckStatusFunction", 0)["Resource"] = "*"
+
+
+def prefix_of_a_resource(template: Template) -> None:
+    statement_of(template, "RevealCardsFunction", 0)["Resource"] = {"Fn::Sub": "${CardTable.Arn}/*"}
+
+
+def name_instead_of_arn(template: Template) -> None:
+    statement_of(template, "RevealCardsFunction", 0)["Resource"] = ref("CardTable")
+
+
+def all_but_some_actions(template: Template) -> None:
+    statement = statement_of(template, "RevealCardsFunction", 0)
+    statement["NotAction"] = statement.pop("Action")
+
+
+def no_purpose(template: Template) -> None:
+    del statement_of(template, "RevealCardsFunction", 0)["Sid"]
+
+
+@pytest.mark.parametrize(
+    ("break_it", "complaint"),
+    [
+        (every_action, "name the actions"),
+        (every_resource, "is not the ARN of one resource"),
+        (prefix_of_a_resource, "is not the ARN of one resource"),
+        (name_instead_of_arn, "is not the ARN of one resource"),
+        (all_but_some_actions, "NotAction"),
+        (no_purpose, "a Sid"),
+    ],
+)
+def test_a_loose_statement_is_found(template: Template, break_it: Callable[[Template], None], complaint: str):
+    break_it(template)
+    assert any(complaint in found for found in loose_statements(deploy(template, on_aws=True)))
+
+
+def test_an_added_permission_is_found(template: Template):
+    statement_of(template, "CheckStatusFunction", 1)["Action"].append("dynamodb:DeleteItem")
+    deployed = deploy(template, on_aws=True)
+    assert "dynamodb:DeleteItem on GateTable" in grants(deployed, role_of(deployed, "CheckStatusFunction"))
+
+
+def test_a_second_reader_of_cards_is_found(template: Template):
+    added = {"Sid": "Peek", "Effect": "Allow", "Action": ["kms:Decrypt"], "Resource": get_att("CardKey")}
+    properties(template, "FulfilOrderRole")["Policies"][0]["PolicyDocument"]["Statement"].append(added)
+    assert "FulfilOrderRole" in holders(deploy(template, on_aws=True), "kms:Decrypt", "CardKey")
+
+
+@pytest.mark.parametrize("policy", ["AWSLambdaExecute", {"DynamoDBCrudPolicy": {"TableName": ref("CardTable")}}])
+def test_a_borrowed_policy_is_found(template: Template, policy: Any):
+    properties(template, "CheckStatusFunction")["Policies"].append(policy)
+    assert borrowed_policies(template)
+
+
+def test_a_role_that_anybody_may_assume_is_found(template: Template):
+    trust = properties(template, "OrderPlacedRuleRole")["AssumeRolePolicyDocument"]["Statement"][0]
+    trust["Principal"] = {"AWS": "*"}
+    assert lenient_trust(deploy(template, on_aws=True), TRUSTED_SERVICES)
+
+
+def test_a_condition_that_denies_on_the_local_cloud_is_found(template: Template):
+    statement = statement_of(template, "RevealCardsFunction", 2)
+    statement["Condition"] = statement["Condition"]["Fn::If"][1]
+    assert unmatched_conditions(deploy(template, on_aws=False))

@@ -1,0 +1,270 @@
+"""The workflow and what starts it. The local cloud enforces neither role, so only these tests tell that they fit."""
+
+import copy
+import re
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from template.permissions import grants, statements
+from template.reading import Template, deploy, get_att, load_workflow, properties, ref, resources
+
+MACHINE = "FulfilOrderStateMachine"
+ROLE = "FulfilOrderRole"
+
+# What the role needs besides the tasks: statement, and the actions in it.
+INFRASTRUCTURE = {
+    "EncryptItsOwnHistory": {"kms:GenerateDataKey", "kms:Decrypt"},
+    "EncryptItsLogsForDelivery": {"kms:GenerateDataKey"},
+    "DeliverItsOwnLogs": {
+        "logs:CreateLogDelivery",
+        "logs:GetLogDelivery",
+        "logs:UpdateLogDelivery",
+        "logs:DeleteLogDelivery",
+        "logs:ListLogDeliveries",
+        "logs:PutResourcePolicy",
+        "logs:DescribeResourcePolicies",
+        "logs:DescribeLogGroups",
+    },
+    "SendTraces": {
+        "xray:PutTraceSegments",
+        "xray:PutTelemetryRecords",
+        "xray:GetSamplingRules",
+        "xray:GetSamplingTargets",
+    },
+}
+
+# Service integration: the action it takes, and where its arguments name the resource.
+INTEGRATIONS: dict[str, tuple[str, Callable[[dict[str, Any]], list[str]]]] = {
+    "arn:aws:states:::dynamodb:putItem": ("dynamodb:PutItem", lambda arguments: [arguments["TableName"]]),
+    "arn:aws:states:::dynamodb:updateItem": ("dynamodb:UpdateItem", lambda arguments: [arguments["TableName"]]),
+    "arn:aws:states:::lambda:invoke": ("lambda:InvokeFunction", lambda arguments: [arguments["FunctionName"]]),
+    "arn:aws:states:::events:putEvents": (
+        "events:PutEvents",
+        lambda arguments: [entry["EventBusName"] for entry in arguments["Entries"]],
+    ),
+}
+
+
+def tasks(machine: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield every Task, those inside Map and Parallel too."""
+    for name, state in machine["States"].items():
+        if state["Type"] == "Task":
+            yield name, state
+        for inner in (*state.get("Branches", []), *filter(None, [state.get("ItemProcessor")])):
+            yield from tasks(inner)
+
+
+def needs(task: dict[str, Any], substitutions: dict[str, Any]) -> set[str]:
+    """Return what a Task has to be allowed, as ``action on resource``."""
+    assert task["Resource"] in INTEGRATIONS, f"say in INTEGRATIONS which action {task['Resource']} takes, on what"
+    action, named_by = INTEGRATIONS[task["Resource"]]
+    needed = set()
+    for argument in named_by(task["Arguments"]):
+        placeholder = re.fullmatch(r"\$\{(\w+)\}", argument)
+        assert placeholder, f"{argument}: name the resource by a substitution, so that the role can name the same"
+        needed.add(f"{action} on {substitutions[placeholder[1]]['Ref']}")
+    return needed
+
+
+def superfluous(template: Template) -> set[str]:
+    """Return what the role allows beyond what the tasks and the infrastructure statements need."""
+    substitutions = properties(template, MACHINE)["DefinitionSubstitutions"]
+    needed = {need for _, task in tasks(load_workflow()) for need in needs(task, substitutions)}
+    for_tasks = copy.deepcopy(template)
+    for policy in properties(for_tasks, ROLE)["Policies"]:
+        document = policy["PolicyDocument"]
+        document["Statement"] = [one for one in document["Statement"] if one.get("Sid") not in INFRASTRUCTURE]
+    return grants(for_tasks, ROLE) - needed
+
+
+@pytest.mark.parametrize("state", sorted(name for name, _ in tasks(load_workflow())))
+def test_the_role_allows_the_task(on_aws: Template, state: str):
+    needed = needs(dict(tasks(load_workflow()))[state], properties(on_aws, MACHINE)["DefinitionSubstitutions"])
+    missing = needed - grants(on_aws, ROLE)
+    assert not missing, f"{state} would be denied: allow {ROLE} {sorted(missing)}"
+
+
+def test_the_role_allows_nothing_that_no_task_needs(on_aws: Template):
+    found = superfluous(on_aws)
+    assert not found, f"no task needs this, take it from {ROLE}: {sorted(found)}"
+
+
+def test_what_the_role_needs_besides_is_as_listed(on_aws: Template):
+    sids = {s.body["Sid"]: set(s.actions) for s in statements(on_aws) if s.holder == ROLE}
+    listed = {sid: actions for sid, actions in sids.items() if sid in INFRASTRUCTURE}
+    assert listed == {sid: actions for sid, actions in INFRASTRUCTURE.items() if sid in listed}
+    on_storage_key = {grant for grant in grants(on_aws, ROLE) if grant.startswith("kms:")}
+    assert on_storage_key == {"kms:GenerateDataKey on StorageKey", "kms:Decrypt on StorageKey"}
+
+
+def test_the_role_may_encrypt_what_is_delivered_to_the_log_group(on_aws: Template):
+    """Log delivery of a machine with a customer key encrypts under a context of its own, as the AWS CDK grants it."""
+    conditions = [
+        statement.body.get("Condition", {}).get("StringEquals", {})
+        for statement in statements(on_aws)
+        if statement.holder == ROLE and "kms:GenerateDataKey" in statement.actions
+    ]
+    assert any("kms:EncryptionContext:SourceArn" in condition for condition in conditions), (
+        f"on AWS no log would arrive: allow {ROLE} kms:GenerateDataKey on StorageKey in a statement of its own, "
+        "EncryptItsLogsForDelivery, with StringEquals kms:EncryptionContext:SourceArn = "
+        "arn:${AWS::Partition}:logs:${AWS::Region}:${AWS::AccountId}:* under OnAws"
+    )
+
+
+def test_history_is_encrypted_for_this_machine_only(on_aws: Template):
+    own = next(s.body for s in statements(on_aws) if s.name == f"{ROLE}.EncryptItsOwnHistory")
+    machine_arn = own["Condition"]["StringEquals"]["kms:EncryptionContext:aws:states:stateMachineArn"]["Fn::Sub"]
+    assert machine_arn.endswith(":stateMachine:" + properties(on_aws, MACHINE)["StateMachineName"]["Fn::Sub"])
+
+
+def test_every_placeholder_is_filled_in_and_every_substitution_used(template: Template):
+    text = str(load_workflow())
+    assert set(re.findall(r"\$\{(\w+)\}", text)) == set(properties(template, MACHINE)["DefinitionSubstitutions"])
+
+
+def test_functions_are_called_by_their_alias(template: Template):
+    substitutions = properties(template, MACHINE)["DefinitionSubstitutions"]
+    for name, value in substitutions.items():
+        if name.endswith("FunctionArn"):
+            assert value == ref(f"{name.removesuffix('Arn')}.Alias"), f"{name}: a deploy would change running orders"
+
+
+def test_machine_is_standard_traced_and_encrypted(template: Template):
+    machine = properties(template, MACHINE)
+    assert machine["StateMachineType"] == "STANDARD"
+    assert machine["TracingConfiguration"] == {"Enabled": True}
+    assert machine["EncryptionConfiguration"]["Type"] == "CUSTOMER_MANAGED_KMS_KEY"
+    assert machine["EncryptionConfiguration"]["KmsKeyId"] == get_att("StorageKey")
+    assert machine["RoleArn"] == get_att(ROLE)
+    assert machine["DefinitionS3Location"] == "statemachine/fulfil_order.asl.json"
+
+
+def test_machine_logs_without_execution_data(template: Template):
+    logging = properties(template, MACHINE)["LoggingConfiguration"]
+    assert logging["IncludeExecutionData"] is False
+    assert logging["Level"] in {"ERROR", "ALL"}
+    assert logging["Destinations"] == [{"CloudWatchLogsLogGroup": {"LogGroupArn": get_att("FulfilOrderLogGroup")}}]
+
+
+def test_machine_log_group_has_a_name_that_log_delivery_needs_no_policy_for(template: Template):
+    # Other names make log delivery edit the account's resource policy, which is short (10 per region).
+    name = properties(template, "FulfilOrderLogGroup")["LogGroupName"]["Fn::Sub"]
+    assert name == "/aws/vendedlogs/states/" + properties(template, MACHINE)["StateMachineName"]["Fn::Sub"]
+
+
+# What starts it.
+
+
+def test_every_order_placed_event_on_the_bus_starts_the_workflow(template: Template):
+    rule = properties(template, "OrderPlacedRule")
+    assert rule["EventPattern"] == {"detail-type": ["OrderPlaced"]}
+    assert rule["EventBusName"] == ref("OrderBus")
+    assert rule.get("State", "ENABLED") == "ENABLED"
+    (target,) = rule["Targets"]
+    assert target["Arn"] == ref(MACHINE)
+    assert target["RoleArn"] == get_att("OrderPlacedRuleRole")
+    assert not {"Input", "InputPath", "InputTransformer"} & set(target), "the workflow reads the whole event"
+
+
+def test_the_rule_may_start_this_machine_and_nothing_else(on_aws: Template):
+    assert grants(on_aws, "OrderPlacedRuleRole") == {f"states:StartExecution on {MACHINE}"}
+
+
+def targets_that_lose_events(template: Template) -> list[str]:
+    """Say which asynchronous targets drop what they cannot take, instead of keeping it in a queue."""
+    found = []
+    queues = resources(template, "AWS::SQS::Queue")
+    for name, rule in resources(template, "AWS::Events::Rule").items():
+        for target in rule["Properties"]["Targets"]:
+            queue = target.get("DeadLetterConfig", {}).get("Arn", {}).get("Fn::GetAtt", [None])[0]
+            if queue not in queues:
+                found.append(f"{name}.{target['Id']}: give it a DeadLetterConfig with a queue of this stack")
+            if "RetryPolicy" not in target:
+                found.append(f"{name}.{target['Id']}: say in RetryPolicy how long it is tried")
+    asynchronous = (
+        "AWS::Lambda::EventSourceMapping",
+        "AWS::Lambda::EventInvokeConfig",
+        "AWS::Pipes::Pipe",
+        "AWS::SNS::Subscription",
+        "AWS::Scheduler::Schedule",
+    )
+    for name, resource in resources(template, *asynchronous).items():
+        if not any(word in str(resource["Properties"]) for word in ("DeadLetter", "deadLetter", "OnFailure")):
+            found.append(f"{name}: give it a dead-letter queue or an OnFailure destination")
+    return found
+
+
+def test_every_asynchronous_target_keeps_what_it_cannot_take(on_aws: Template):
+    assert not targets_that_lose_events(on_aws)
+
+
+def test_an_event_is_tried_for_a_day_before_it_goes_to_the_queue(template: Template):
+    (target,) = properties(template, "OrderPlacedRule")["Targets"]
+    assert target["RetryPolicy"] == {"MaximumEventAgeInSeconds": 86_400, "MaximumRetryAttempts": 185}
+
+
+def test_queue_is_encrypted_and_keeps_events_for_two_weeks(template: Template):
+    for name, queue in resources(template, "AWS::SQS::Queue").items():
+        held = queue["Properties"]
+        assert held.get("SqsManagedSseEnabled") is True or "KmsMasterKeyId" in held, f"{name}: encrypt it"
+        assert held["MessageRetentionPeriod"] == 14 * 86_400, f"{name}: two weeks is the longest that SQS keeps them"
+
+
+def strangers_at_the_queue(template: Template) -> list[str]:
+    """Say which statements let anybody but the rule send to its queue."""
+    queue, found = "OrderPlacedDeadLetterQueue", []
+    for statement in statements(template):
+        if statement.holder not in resources(template, "AWS::SQS::QueuePolicy") or not statement.allows:
+            continue
+        if (
+            statement.body["Principal"] != {"Service": "events.amazonaws.com"}
+            or statement.actions != ["sqs:SendMessage"]
+            or statement.resources != [get_att(queue)]
+            or statement.body.get("Condition") != {"ArnEquals": {"aws:SourceArn": get_att("OrderPlacedRule")}}
+        ):
+            found.append(f"{statement.name}: only OrderPlacedRule may send to {queue}")
+    return found
+
+
+def test_only_the_rule_may_send_to_its_queue(on_aws: Template):
+    assert resources(on_aws, "AWS::SQS::QueuePolicy"), "without a policy the rule cannot send to its queue"
+    assert not strangers_at_the_queue(on_aws)
+
+
+# Breaking the template: each check above has to notice.
+
+
+def role_statements(template: Template) -> list[dict[str, Any]]:
+    return properties(template, ROLE)["Policies"][0]["PolicyDocument"]["Statement"]
+
+
+@pytest.mark.parametrize("position", [0, 1, 2])
+def test_a_task_that_is_not_allowed_is_found(template: Template, position: int):
+    del role_statements(template)[position]
+    deployed = deploy(template, on_aws=True)
+    substitutions = properties(deployed, MACHINE)["DefinitionSubstitutions"]
+    denied = [name for name, task in tasks(load_workflow()) if needs(task, substitutions) - grants(deployed, ROLE)]
+    assert denied
+
+
+def test_a_task_on_the_function_instead_of_its_alias_is_found(template: Template):
+    role_statements(template)[1]["Resource"][0] = get_att("CheckStatusFunction")
+    assert superfluous(deploy(template, on_aws=True))
+
+
+def test_a_superfluous_permission_is_found(template: Template):
+    role_statements(template)[0]["Action"].append("dynamodb:DeleteItem")
+    assert superfluous(deploy(template, on_aws=True)) == {"dynamodb:DeleteItem on CardTable"}
+
+
+@pytest.mark.parametrize("lost", ["DeadLetterConfig", "RetryPolicy"])
+def test_a_target_that_loses_events_is_found(template: Template, lost: str):
+    del properties(template, "OrderPlacedRule")["Targets"][0][lost]
+    assert targets_that_lose_events(template)
+
+
+def test_a_stranger_at_the_queue_is_found(template: Template):
+    del properties(template, "OrderPlacedDeadLetterQueuePolicy")["PolicyDocument"]["Statement"][0]["Condition"]
+    assert strangers_at_the_queue(deploy(template, on_aws=True))

@@ -1,0 +1,70 @@
+"""What the functions answer in these tests, made with the model that the real ones answer with."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from giftcards.supplier_contract import SupplierStatus
+from giftcards.workflow import Outcome, StepRequest, StepResult
+
+
+@dataclass(frozen=True)
+class Raised:
+    """The function raises: its exception's class name and text."""
+
+    error: str
+    text: str = "it broke"
+
+
+@dataclass(frozen=True)
+class Malformed:
+    """The function answers something that is no StepResult."""
+
+    payload: Any
+
+
+@dataclass(frozen=True)
+class Closed:
+    """DeliverCards writes the order row and announces, as the real one does, and answers CLOSED.
+
+    Attributes
+    ----------
+    status
+        What the order is closed as.
+    then
+        What it answers instead, once row and event are written.
+    """
+
+    status: SupplierStatus = SupplierStatus.FULFILLED
+    then: Raised | None = None
+
+
+Answer = StepResult | Raised | Malformed | Closed
+Answering = Answer | Callable[[StepRequest], Answer]
+"""An answer, or what makes one from the request."""
+
+
+def result(
+    outcome: Outcome,
+    *,
+    message: str = "One sentence for a person.",
+    age_seconds: int = 17,
+    wait_seconds: int = 23,
+    failures: int = 0,
+    announce_delay: bool = False,
+) -> StepResult:
+    """Make the answer of either function."""
+    return StepResult(
+        outcome=outcome,
+        message=message,
+        age_seconds=age_seconds,
+        wait_seconds=wait_seconds,
+        failures=failures,
+        announce_delay=announce_delay,
+    )
+
+
+SETTLED = result(Outcome.SETTLED)
+PENDING = result(Outcome.PENDING)
+PENDING_LATE = result(Outcome.PENDING, age_seconds=612, announce_delay=True)
+DEADLINE_PASSED = result(Outcome.DEADLINE_PASSED, message="Still pending at the supplier after 86400 seconds.")

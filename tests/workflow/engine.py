@@ -1,0 +1,244 @@
+"""moto's Step Functions engine, made to run JSONata, and to run it at once.
+
+moto 5.2.5 parses and interprets the real definition. What it lacks is put in here: a JSONata evaluator (its own
+was a JVM that is not shipped), strings that hold quotes, the error names that AWS gives, and no waiting.
+"""
+
+import functools
+import json
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from types import SimpleNamespace
+from typing import Any
+from unittest.mock import patch
+
+import boto3
+from botocore.config import Config
+from botocore.exceptions import ClientError
+from jsonata import Jsonata
+from moto.stepfunctions.parser import models
+from moto.stepfunctions.parser.api import EvaluationFailedEventDetails, HistoryEventType, TaskFailedEventDetails
+from moto.stepfunctions.parser.asl.component.common.error_name.custom_error_name import CustomErrorName
+from moto.stepfunctions.parser.asl.component.common.error_name.failure_event import (
+    FailureEvent,
+    FailureEventException,
+)
+from moto.stepfunctions.parser.asl.component.common.error_name.states_error_name import StatesErrorName
+from moto.stepfunctions.parser.asl.component.common.error_name.states_error_name_type import StatesErrorNameType
+from moto.stepfunctions.parser.asl.component.common.retry import jitter_strategy_decl, retrier_decl
+from moto.stepfunctions.parser.asl.component.common.string.string_expression import StringJSONata
+from moto.stepfunctions.parser.asl.component.state.exec.state_task import lambda_eval_utils
+from moto.stepfunctions.parser.asl.component.state.exec.state_task.service import (
+    state_task_service_dynamodb,
+    state_task_service_events,
+)
+from moto.stepfunctions.parser.asl.component.state.exec.state_task.service.state_task_service import StateTaskService
+from moto.stepfunctions.parser.asl.component.state.exec.state_task.service.state_task_service_lambda import (
+    StateTaskServiceLambda,
+)
+from moto.stepfunctions.parser.asl.component.state.wait.wait_function.wait_function import WaitFunction
+from moto.stepfunctions.parser.asl.eval import states, variable_store
+from moto.stepfunctions.parser.asl.eval.event.event_detail import EventDetails
+from moto.stepfunctions.parser.asl.jsonata import jsonata
+from moto.stepfunctions.parser.asl.parse.asl_parser import AmazonStateLanguageParser
+from moto.stepfunctions.parser.backend import execution_worker
+
+REGION = "eu-west-1"
+
+_SESSION = boto3.Session()
+_TASKS = {
+    "dynamodb": state_task_service_dynamodb.StateTaskServiceDynamoDB,
+    "events": state_task_service_events.StateTaskServiceEvents,
+    "lambda": StateTaskServiceLambda,
+}
+
+
+@dataclass(frozen=True)
+class Fault:
+    """What goes wrong when a Task calls its service.
+
+    Attributes
+    ----------
+    error
+        The service's error code; ``Timeout`` for no answer in time, ``FailedEntry`` for an event that the bus refuses
+        in an answer that is otherwise fine.
+    took_effect
+        Whether the call was carried out, and only its answer was lost.
+    """
+
+    error: str
+    took_effect: bool = False
+
+    def as_exception(self) -> Exception:
+        """Make what moto's client would raise."""
+        if self.error == "Timeout":
+            return TimeoutError()
+        if self.error == "FailedEntry":
+            return state_task_service_events.SfnFailedEntryCountException({"FailedEntryCount": 1})
+        return ClientError(
+            {
+                "Error": {"Code": self.error, "Message": "injected"},
+                "ResponseMetadata": {"HTTPStatusCode": 500, "RequestId": "injected"},
+            },
+            "injected",
+        )
+
+
+@dataclass
+class Engine:
+    """What the engine did instead of waiting, and what it is told to get wrong."""
+
+    waits: list[int] = field(default_factory=list)
+    """Seconds of each Wait state, in order."""
+    pauses: list[tuple[str, float]] = field(default_factory=list)
+    """State and seconds of each pause before a retry; jitter draws the longest."""
+    faults: dict[str, Iterator[Fault]] = field(default_factory=dict)
+    """By state, what its next calls come to; an exhausted one lets calls through."""
+    state: str = ""
+
+    def start(self, faults: dict[str, Iterable[Fault]]) -> None:
+        """Forget the last execution."""
+        self.waits, self.pauses, self.state = [], [], ""
+        self.faults = {state: iter(planned) for state, planned in faults.items()}
+
+
+@functools.cache
+def client(service: str) -> Any:
+    """Make a client of the mocked cloud, once for all tests: that takes longer than an execution."""
+    return _SESSION.client(  # type: ignore[call-overload]
+        service,
+        region_name=REGION,
+        aws_access_key_id="test",
+        aws_secret_access_key="test",
+        # As moto makes the engine's clients: what a Task sends is for the service to judge, and only ASL retries.
+        config=Config(parameter_validation=False, retries={"total_max_attempts": 1}),
+    )
+
+
+@functools.cache
+def _parse(definition: str) -> tuple[Any, Any]:
+    return AmazonStateLanguageParser.parse(definition)
+
+
+def _evaluate(expression: str) -> Any:
+    return Jsonata(expression).evaluate(None)
+
+
+def _declare(bindings: dict[str, Any]) -> str:
+    return "".join(f"{name}:={_literal(value)};" for name, value in bindings.items())
+
+
+def _literal(value: Any) -> str:
+    # Not escaped to \uXXXX: the evaluator would count a surrogate pair as two characters.
+    return json.dumps(value, default=_as_aws_writes_it, ensure_ascii=False)
+
+
+def _as_aws_writes_it(start_time: datetime) -> str:
+    return start_time.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _failing_query_is_named(original: Callable[..., None]) -> Callable[..., None]:
+    """AWS names it States.QueryEvaluationError; moto lets any exception through, which becomes States.Runtime."""
+
+    def eval_body(self: StringJSONata, env: Any) -> None:
+        try:
+            original(self, env)
+        except FailureEventException:
+            raise
+        except Exception as error:  # noqa: BLE001 - whatever the evaluator raises
+            raise FailureEventException(
+                FailureEvent(
+                    env=env,
+                    error_name=StatesErrorName(typ=StatesErrorNameType.StatesQueryEvaluationError),
+                    event_type=HistoryEventType.EvaluationFailed,
+                    event_details=EventDetails(
+                        evaluationFailedEventDetails=EvaluationFailedEventDetails(
+                            error="States.QueryEvaluationError", cause=str(error)
+                        )
+                    ),
+                )
+            ) from None
+
+    return eval_body
+
+
+def _error_is_named(original: Callable[..., FailureEvent], service: str) -> Callable[..., FailureEvent]:
+    """moto has no name for EventBridge's errors, and takes a time-out for an error of DynamoDB."""
+
+    def from_error(self: StateTaskService, env: Any, ex: Exception) -> FailureEvent:
+        if isinstance(ex, TimeoutError | FailureEventException):
+            return StateTaskService._from_error(self, env, ex)
+        if service == "events" and isinstance(ex, ClientError):
+            error = f"EventBridge.{ex.response['Error']['Code']}"
+            details = TaskFailedEventDetails(
+                resource="putEvents", resourceType="events", error=error, cause=ex.response["Error"]["Message"]
+            )
+            return FailureEvent(
+                env=env,
+                error_name=CustomErrorName(error),
+                event_type=HistoryEventType.TaskFailed,
+                event_details=EventDetails(taskFailedEventDetails=details),
+            )
+        return original(self, env=env, ex=ex)
+
+    return from_error
+
+
+def _faulty(original: Callable[..., None], engine: Engine) -> Callable[..., None]:
+    def eval_service_task(self: Any, **arguments: Any) -> None:
+        engine.state = self.name
+        fault = next(engine.faults.get(self.name, iter(())), None)
+        if fault is None or fault.took_effect:
+            original(self, **arguments)
+        if fault is not None:
+            raise fault.as_exception()
+
+    return eval_service_task
+
+
+@contextmanager
+def instant_engine() -> Iterator[Engine]:
+    """Put everything into moto that this module is about, and take it out again."""
+    engine = Engine()
+
+    def client_for(*, service: str, **_rest: Any) -> Any:
+        return client(service)
+
+    def wait(_self: WaitFunction, env: Any, wait_seconds: int) -> None:
+        engine.waits.append(wait_seconds)
+
+    def pause(seconds: float) -> None:
+        engine.pauses.append((engine.state, seconds))
+
+    def run_at_once(worker: execution_worker.ExecutionWorker) -> None:
+        worker._execution_logic()
+
+    parser = SimpleNamespace(parse=_parse)
+    with ExitStack() as stack:
+
+        def put_in(owner: Any, **attributes: Any) -> None:
+            for name, value in attributes.items():
+                stack.enter_context(patch.object(owner, name, value))
+
+        put_in(jsonata, _eval_jsonata=_evaluate)
+        put_in(states, encode_jsonata_variable_declarations=_declare)
+        put_in(variable_store, encode_jsonata_variable_declarations=_declare)
+        put_in(StringJSONata, _eval_body=_failing_query_is_named(StringJSONata._eval_body))
+        put_in(WaitFunction, _wait_interval=wait)
+        put_in(retrier_decl, time=SimpleNamespace(sleep=pause))
+        put_in(jitter_strategy_decl, random=SimpleNamespace(uniform=lambda _shortest, longest: longest))
+        # Parsing takes longer than the rest of an execution.
+        put_in(execution_worker, AmazonStateLanguageParser=parser)
+        put_in(models, AmazonStateLanguageParser=parser)
+        for module in (state_task_service_dynamodb, state_task_service_events, lambda_eval_utils):
+            put_in(module, boto_client_for=client_for)
+        put_in(execution_worker.ExecutionWorker, start=run_at_once)
+        for service, task in _TASKS.items():
+            put_in(
+                task,
+                _from_error=_error_is_named(task._from_error, service),
+                _eval_service_task=_faulty(task._eval_service_task, engine),
+            )
+        yield engine

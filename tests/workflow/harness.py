@@ -1,0 +1,415 @@
+"""The real workflow in one process: the definition of statemachine/, moto's engine, table and bus, scripted functions.
+
+``Workflow.run`` sends one OrderPlaced event through it and gives back everything that can be seen from outside. After
+each run it checks what must hold on every path, whatever the test is about.
+"""
+
+import functools
+import json
+import re
+from collections.abc import Iterable, Mapping, Sized
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, TypeVar
+from unittest.mock import patch
+from uuid import uuid4
+
+from boto3.dynamodb.types import TypeDeserializer, TypeSerializer
+from moto.awslambda_simple.models import LambdaSimpleBackend
+from moto.stepfunctions.parser.models import stepfunctions_parser_backends
+from pydantic import BaseModel
+from samtranslator.yaml_helper import yaml_parse
+
+from giftcards.events import (
+    ANNOUNCEMENTS,
+    SOURCE,
+    CardsDelivered,
+    CardsPartiallyDelivered,
+    HeldReason,
+    OrderAnnouncement,
+    OrderPlaced,
+    OrderRefunded,
+)
+from giftcards.supplier_contract import SupplierStatus
+from giftcards.workflow import Outcome, StepRequest
+from workflow.answers import Answering, Closed, Malformed, Raised, result
+from workflow.engine import REGION, Engine, Fault, client
+
+ROOT = Path(__file__).parents[2]
+ACCOUNT = "123456789012"
+TABLE = "giftcards-cards"
+BUS = "giftcards-orders"
+CHECK_STATUS = f"arn:aws:lambda:{REGION}:{ACCOUNT}:function:check-status:live"
+DELIVER_CARDS = f"arn:aws:lambda:{REGION}:{ACCOUNT}:function:deliver-cards:live"
+
+ORDER = {"orderId": "order-1", "userId": "user-1"}
+
+CLAIMED = frozenset({"pk", "sk", "orderId", "userId", "status", "openStatus", "claimedAt", "executionArn"})
+"""What a claimed order has; the other sets are added to it on the way."""
+HELD = frozenset({"heldReason", "heldMessage", "heldAt"})
+DELIVERED = frozenset({"quantity", "fulfilledQuantity", "fulfilledAmount", "pricePerCard", "deliveredAt", "deliveryId"})
+MAYBE = frozenset({"placedAt", "delayedAt"})
+
+Row = dict[str, Any]
+Model = TypeVar("Model", bound=BaseModel)
+
+
+@functools.cache
+def load_template() -> dict[str, Any]:
+    """Read template.yaml."""
+    template: dict[str, Any] = yaml_parse((ROOT / "template.yaml").read_text())
+    return template
+
+
+def definition_text() -> str:
+    """Read the definition as it is written, with its ``${...}``."""
+    return (ROOT / "statemachine" / "fulfil_order.asl.json").read_text()
+
+
+def load_definition() -> dict[str, Any]:
+    """Read the definition."""
+    definition: dict[str, Any] = json.loads(definition_text())
+    return definition
+
+
+def substituted(definition: dict[str, Any], poll_schedule: str | None = None) -> str:
+    """Fill in what the template fills in: exactly its keys."""
+    values = {
+        "CardTableName": TABLE,
+        "OrderBusName": BUS,
+        "PollSchedule": poll_schedule or load_template()["Parameters"]["PollSchedule"]["Default"],
+        "CheckStatusFunctionArn": CHECK_STATUS,
+        "DeliverCardsFunctionArn": DELIVER_CARDS,
+    }
+    keys = load_template()["Resources"]["FulfilOrderStateMachine"]["Properties"]["DefinitionSubstitutions"]
+    return re.sub(r"\$\{(\w+)\}", lambda found: {key: values[key] for key in keys}[found[1]], json.dumps(definition))
+
+
+@dataclass(frozen=True)
+class Announced:
+    """One event on the bus."""
+
+    detail_type: str
+    detail: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Run:
+    """One execution, as seen from outside.
+
+    Attributes
+    ----------
+    states
+        Entered, in order.
+    waits
+        Seconds of each Wait state.
+    pauses
+        State and longest possible seconds of each pause before a retry.
+    announcements
+        Events that went out, in order.
+    order_row
+        The order's row afterwards, None where there is none.
+    check_requests, deliver_requests
+        What the two functions were called with.
+    history_events, history
+        How many events the execution's history has, and all of it as one text.
+    """
+
+    status: str
+    error: str | None
+    cause: str | None
+    output: Any
+    execution_arn: str
+    states: list[str]
+    waits: list[int]
+    pauses: list[tuple[str, float]]
+    announcements: list[Announced]
+    order_row: Row | None
+    check_requests: list[StepRequest]
+    deliver_requests: list[StepRequest]
+    history_events: int
+    history: str = field(repr=False)
+
+    @property
+    def announced(self) -> list[str]:
+        """The detail-types of the events that went out."""
+        return [announced.detail_type for announced in self.announcements]
+
+    def only(self, detail_type: str) -> dict[str, Any]:
+        """Give the detail of the one event of this type."""
+        [found] = [announced.detail for announced in self.announcements if announced.detail_type == detail_type]
+        return found
+
+    def pauses_at(self, state: str) -> list[float]:
+        """Give the pauses before the retries of one state."""
+        return [seconds for at, seconds in self.pauses if at == state]
+
+
+@dataclass
+class _Function:
+    """One Lambda function: gives its scripted answers, and notes what it was asked and what was wrong with that."""
+
+    answers: Iterable[Answering] = ()
+    requests: list[StepRequest] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.left = iter(self.answers)
+
+    def next_answer(self, payload: str) -> Any:
+        try:
+            request = strictly(StepRequest, payload)
+        except (ValueError, AssertionError) as error:
+            self.problems.append(f"called with what is no StepRequest: {error}")
+            return Raised("BadRequest")
+        self.requests.append(request)
+        answer = next(self.left, None)
+        if answer is None:
+            self.problems.append(f"called once more than the test has answers: {request}")
+            return Raised("NoMoreAnswers")
+        return answer(request) if callable(answer) else answer
+
+    def check_used_up(self) -> None:
+        # An endless iterator is for "always".
+        if isinstance(self.answers, Sized) and next(self.left, None) is not None:
+            self.problems.append("called less often than the test has answers")
+
+
+class Workflow:
+    """The workflow, its table and its bus; lives inside ``mock_aws`` and ``instant_engine``."""
+
+    def __init__(
+        self, engine: Engine, definition: dict[str, Any] | None = None, poll_schedule: str | None = None
+    ) -> None:
+        self._engine = engine
+        self._dynamodb = client("dynamodb")
+        self._events = client("events")
+        self._sqs = client("sqs")
+        self._stepfunctions = client("stepfunctions")
+        self._create_table()
+        self._inbox = self._create_bus()
+        self._machine = self._stepfunctions.create_state_machine(
+            name="giftcards-fulfil-order",
+            definition=substituted(definition or load_definition(), poll_schedule),
+            roleArn=f"arn:aws:iam::{ACCOUNT}:role/fulfil-order",
+        )["stateMachineArn"]
+
+    def _create_table(self) -> None:
+        table = load_template()["Resources"]["CardTable"]["Properties"]
+        copied = ("BillingMode", "AttributeDefinitions", "KeySchema", "GlobalSecondaryIndexes")
+        self._dynamodb.create_table(TableName=TABLE, **{key: table[key] for key in copied})
+
+    def _create_bus(self) -> str:
+        self._events.create_event_bus(Name=BUS)
+        self._events.put_rule(Name="everything", EventBusName=BUS, EventPattern=json.dumps({"source": [SOURCE]}))
+        inbox = self._sqs.create_queue(QueueName="everything")["QueueUrl"]
+        target = {"Id": "inbox", "Arn": f"arn:aws:sqs:{REGION}:{ACCOUNT}:everything"}
+        self._events.put_targets(Rule="everything", EventBusName=BUS, Targets=[target])
+        return inbox
+
+    def run(
+        self,
+        detail: Any,
+        *,
+        check: Iterable[Answering] = (),
+        deliver: Iterable[Answering] = (),
+        faults: Mapping[str, Iterable[Fault]] | None = None,
+    ) -> Run:
+        """Announce an order and see it through.
+
+        Parameters
+        ----------
+        detail
+            Detail of the OrderPlaced event, valid or not.
+        check, deliver
+            What the functions answer, call by call; all of it must be asked for. Endless ones are allowed.
+        faults
+            By state, what its first calls come to instead of being carried out.
+        """
+        self._engine.start(dict(faults or {}))
+        check_status, deliver_cards = _Function(check), _Function(deliver)
+        functions = {CHECK_STATUS: check_status, DELIVER_CARDS: deliver_cards}
+
+        def invoke(
+            _backend: LambdaSimpleBackend, name: str, _qualifier: str | None, body: str, _headers: Any, answered: Any
+        ) -> bytes:
+            answer = functions[name].next_answer(body)
+            if isinstance(answer, Closed):
+                self._close(functions[name].requests[-1], answer.status)
+                answer = answer.then or result(Outcome.CLOSED)
+            if isinstance(answer, Raised):
+                answered["x-amz-function-error"] = "Unhandled"
+                answer = Malformed({"errorType": answer.error, "errorMessage": answer.text, "stackTrace": []})
+            if isinstance(answer, Malformed):
+                return json.dumps(answer.payload).encode()
+            return json.dumps(answer.model_dump(mode="json", by_alias=True)).encode()
+
+        event = {
+            "version": "0",
+            "id": str(uuid4()),
+            "source": "shop",
+            "detail-type": OrderPlaced.detail_type,
+            "time": "2026-01-01T00:00:00Z",
+            "region": REGION,
+            "account": ACCOUNT,
+            "resources": [],
+            "detail": detail,
+        }
+        with patch.object(LambdaSimpleBackend, "invoke", invoke):
+            execution = self._stepfunctions.start_execution(
+                stateMachineArn=self._machine, name=event["id"], input=json.dumps(event)
+            )["executionArn"]
+        # Not over the API, whose answers take as long to write as the execution takes to run.
+        moto = stepfunctions_parser_backends[ACCOUNT][REGION]
+        ended = moto.describe_execution(execution)
+        history = moto.get_execution_history(execution)["events"]
+        order_id = detail.get("orderId") if isinstance(detail, dict) else None
+        run = Run(
+            status=ended.status,
+            error=ended.error,
+            cause=ended.cause,
+            output=ended.output,
+            execution_arn=execution,
+            states=[
+                entry["stateEnteredEventDetails"]["name"] for entry in history if "stateEnteredEventDetails" in entry
+            ],
+            waits=self._engine.waits,
+            pauses=self._engine.pauses,
+            announcements=self._received(),
+            order_row=self.order_row(order_id) if isinstance(order_id, str) else None,
+            check_requests=check_status.requests,
+            deliver_requests=deliver_cards.requests,
+            history_events=len(history),
+            history=json.dumps(history, default=str, ensure_ascii=False),
+        )
+        for name, function in {"CheckStatus": check_status, "DeliverCards": deliver_cards}.items():
+            function.check_used_up()
+            assert not function.problems, f"{name}: {function.problems}"
+        _check_promises(run)
+        return run
+
+    def rows(self) -> list[Row]:
+        """Give everything that the table holds."""
+        items = self._dynamodb.scan(TableName=TABLE)["Items"]
+        return [{key: TypeDeserializer().deserialize(value) for key, value in item.items()} for item in items]
+
+    def order_row(self, order_id: str) -> Row | None:
+        """Give an order's row."""
+        return next((row for row in self.rows() if row["pk"] == f"ORDER#{order_id}" and row["sk"] == "ORDER"), None)
+
+    def orders_in(self, index: str, key: str, value: str) -> list[str]:
+        """Give the ids of the orders that an index finds."""
+        found = self._dynamodb.query(
+            TableName=TABLE,
+            IndexName=index,
+            KeyConditionExpression="#key = :value",
+            ExpressionAttributeNames={"#key": key},
+            ExpressionAttributeValues={":value": {"S": value}},
+        )
+        return [item["orderId"]["S"] for item in found["Items"]]
+
+    def put_row(self, row: Row) -> None:
+        """Write a row past the workflow."""
+        item = {key: TypeSerializer().serialize(value) for key, value in row.items()}
+        self._dynamodb.put_item(TableName=TABLE, Item=item)
+
+    def _close(self, request: StepRequest, status: SupplierStatus) -> None:
+        """Do what DeliverCards does: close the order while it is open, and announce it in any case."""
+        now = datetime.now(UTC).isoformat()
+        row = self.order_row(request.order_id)
+        assert row is not None
+        if row["status"] == "HANDLING":
+            del row["openStatus"]
+            fulfilled = {SupplierStatus.FULFILLED: 2, SupplierStatus.PARTIALLY_FILLED: 1}.get(status, 0)
+            closing = {
+                "status": status,
+                "quantity": 2,
+                "fulfilledQuantity": fulfilled,
+                "fulfilledAmount": 1000 * fulfilled,
+                "pricePerCard": 1000,
+                "deliveredAt": now,
+                "deliveryId": "delivery-1",
+            }
+            self.put_row(row | closing)
+        known: dict[str, Any] = {
+            "occurred_at": now,
+            "order_id": request.order_id,
+            "user_id": request.user_id,
+            "quantity": 2,
+        }
+        delivered = known | {"delivery_id": "delivery-1", "price_per_card": 1000}
+        event: OrderAnnouncement
+        match status:
+            case SupplierStatus.FULFILLED:
+                event = CardsDelivered(**delivered, fulfilled_quantity=2, fulfilled_amount=2000)
+            case SupplierStatus.PARTIALLY_FILLED:
+                event = CardsPartiallyDelivered(
+                    **delivered, fulfilled_quantity=1, fulfilled_amount=1000, refunded_quantity=1
+                )
+            case _:
+                event = OrderRefunded(**known)
+        entry = {
+            "EventBusName": BUS,
+            "Source": SOURCE,
+            "DetailType": event.detail_type,
+            "Detail": event.model_dump_json(by_alias=True),
+        }
+        self._events.put_events(Entries=[entry])
+
+    def _received(self) -> list[Announced]:
+        announced = []
+        while messages := self._sqs.receive_message(QueueUrl=self._inbox, MaxNumberOfMessages=10).get("Messages"):
+            for message in messages:
+                event = json.loads(message["Body"])
+                announced.append(Announced(event["detail-type"], event["detail"]))
+                self._sqs.delete_message(QueueUrl=self._inbox, ReceiptHandle=message["ReceiptHandle"])
+        return announced
+
+
+def strictly(model: type[Model], document: str) -> Model:
+    """Read a JSON document that has nothing but the model's fields, by their outer names, in their own types."""
+    checked = model.model_validate_json(document, strict=True)
+    known = {name.alias for name in model.model_fields.values()}
+    assert set(json.loads(document)) <= known, f"{model.__name__} has no {set(json.loads(document)) - known}"
+    return checked
+
+
+def _check_promises(run: Run) -> None:
+    """Check what holds on every path."""
+    for announced in run.announcements:
+        [model] = [model for model in ANNOUNCEMENTS if model.detail_type == announced.detail_type]
+        strictly(model, json.dumps(announced.detail))
+
+    # States.ALL does not catch it on AWS, but does in moto.
+    assert "States.Runtime" not in run.history
+
+    row = run.order_row
+    if row is not None:
+        assert CLAIMED - {"openStatus"} <= row.keys() <= CLAIMED | HELD | DELIVERED | MAYBE
+        match row["status"]:
+            case "HANDLING":
+                assert row["openStatus"] == "HANDLING"
+                assert not HELD & row.keys()
+            case "HELD":
+                assert row["openStatus"] == "HELD"
+                assert row.keys() >= HELD
+            case closed:
+                assert SupplierStatus(closed).is_final
+                assert "openStatus" not in row
+
+    match run.states[-1]:
+        case "OrderClosed":
+            assert run.status == "SUCCEEDED"
+            assert row is not None
+            assert SupplierStatus(row["status"]).is_final
+        case "AlreadyClaimed":
+            assert run.status == "SUCCEEDED"
+            assert row is not None
+            assert row["executionArn"] != run.execution_arn
+        case "OrderHeld":
+            assert run.status == "FAILED"
+            assert run.error in set(HeldReason)
+            assert run.cause
+        case unknown:
+            raise AssertionError(f"ended in {unknown}: {run.status} {run.error} {run.cause}")

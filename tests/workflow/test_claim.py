@@ -1,0 +1,189 @@
+"""One claim for an order, however often it is announced; a held order is taken up again."""
+
+from collections.abc import Iterable
+from datetime import datetime
+from itertools import repeat
+
+import pytest
+
+from giftcards.supplier_contract import SupplierStatus
+from giftcards.workflow import StepRequest
+from workflow.answers import DEADLINE_PASSED, PENDING, SETTLED, Answer, Closed
+from workflow.engine import Fault
+from workflow.harness import CLAIMED, HELD, ORDER, Run, Workflow
+
+ANOTHER_USER = ORDER | {"userId": "user-2"}
+THROTTLED = Fault("ProvisionedThroughputExceededException")
+ANSWER_LOST = Fault("InternalServerError", took_effect=True)
+
+
+def assert_nothing_happened(again: Run, workflow: Workflow, before: list[dict[str, object]]) -> None:
+    assert again.status == "SUCCEEDED"
+    assert again.states[-1] == "AlreadyClaimed"
+    assert workflow.rows() == before
+    assert again.announcements == []
+    assert again.check_requests + again.deliver_requests == []
+    assert again.pauses == []
+
+
+@pytest.mark.parametrize("detail", [ORDER, ANOTHER_USER], ids=["same user", "another user"])
+def test_second_announcement_of_an_open_order_changes_nothing(workflow: Workflow, detail: dict[str, str]) -> None:
+    workflow.put_row(
+        {
+            "pk": "ORDER#order-1",
+            "sk": "ORDER",
+            **ORDER,
+            "status": "HANDLING",
+            "openStatus": "HANDLING",
+            "claimedAt": "2026-01-01T00:00:00.000Z",
+            "executionArn": "arn:aws:states:eu-west-1:123456789012:execution:giftcards-fulfil-order:first",
+        }
+    )
+    before = workflow.rows()
+
+    again = workflow.run(detail)
+
+    assert_nothing_happened(again, workflow, before)
+
+
+@pytest.mark.parametrize("detail", [ORDER, ANOTHER_USER], ids=["same user", "another user"])
+@pytest.mark.parametrize("status", [status for status in SupplierStatus if status.is_final])
+def test_second_announcement_of_a_closed_order_changes_nothing(
+    workflow: Workflow, status: SupplierStatus, detail: dict[str, str]
+) -> None:
+    workflow.run(ORDER, check=[SETTLED], deliver=[Closed(status)])
+    before = workflow.rows()
+
+    again = workflow.run(detail)
+
+    assert_nothing_happened(again, workflow, before)
+
+
+def test_two_orders_do_not_touch_each_other(workflow: Workflow) -> None:
+    workflow.run(ORDER, check=[DEADLINE_PASSED])
+    first = workflow.order_row("order-1")
+
+    other = workflow.run({"orderId": "order-2", "userId": "user-1"}, check=[SETTLED], deliver=[Closed()])
+
+    assert other.status == "SUCCEEDED"
+    assert workflow.order_row("order-1") == first
+
+
+def test_held_order_is_taken_up_again_with_a_fresh_deadline(workflow: Workflow) -> None:
+    held = workflow.run(ORDER | {"placedAt": "2026-01-01T00:00:00Z"}, check=[DEADLINE_PASSED]).order_row
+    assert held is not None
+    seen = []
+
+    def look(_request: StepRequest) -> Answer:
+        seen.append(workflow.order_row("order-1"))
+        return SETTLED
+
+    again = workflow.run(ORDER, check=[look], deliver=[Closed()])
+
+    [row] = seen
+    assert row is not None
+    assert row.keys() == CLAIMED | {"placedAt"}
+    assert row["claimedAt"] > held["claimedAt"]
+    changed = {"status": "HANDLING", "openStatus": "HANDLING", "executionArn": again.execution_arn}
+    unchanged = {key: value for key, value in held.items() if key not in HELD}
+    assert row == unchanged | changed | {"claimedAt": row["claimedAt"]}
+    assert again.status == "SUCCEEDED"
+    assert again.announced == ["CardsDelivered"]
+    assert again.states[2:5] == ["ClaimOrder", "ResumeOrder", "WaitBeforeCheck"]
+    [request] = again.check_requests
+    assert (request.checks, request.failures) == (0, 0)
+    assert request.claimed_at == datetime.fromisoformat(row["claimedAt"])
+
+
+def test_held_order_can_be_held_and_taken_up_any_number_of_times(workflow: Workflow) -> None:
+    for _ in range(3):
+        assert workflow.run(ORDER, check=[PENDING, DEADLINE_PASSED]).error == "DEADLINE_PASSED"
+
+    assert workflow.run(ORDER, check=[SETTLED], deliver=[Closed()]).status == "SUCCEEDED"
+
+
+def test_held_order_announced_for_another_user_changes_nothing(workflow: Workflow) -> None:
+    workflow.run(ORDER, check=[DEADLINE_PASSED])
+    before = workflow.rows()
+
+    again = workflow.run(ANOTHER_USER)
+
+    assert_nothing_happened(again, workflow, before)
+
+
+@pytest.mark.parametrize("faults", [[ANSWER_LOST], [ANSWER_LOST] * 3, [THROTTLED, ANSWER_LOST]])
+def test_claim_whose_answer_was_lost_is_this_executions_own(workflow: Workflow, faults: list[Fault]) -> None:
+    run = workflow.run(ORDER, check=[SETTLED], deliver=[Closed()], faults={"ClaimOrder": faults})
+
+    assert run.status == "SUCCEEDED"
+    assert run.states[-1] == "OrderClosed"
+    assert "ResumeOrder" not in run.states
+
+
+@pytest.mark.parametrize("faults", [[ANSWER_LOST], [ANSWER_LOST] * 3, [THROTTLED, ANSWER_LOST]])
+def test_resumption_whose_answer_was_lost_is_this_executions_own(workflow: Workflow, faults: list[Fault]) -> None:
+    workflow.run(ORDER, check=[DEADLINE_PASSED])
+
+    again = workflow.run(ORDER, check=[SETTLED], deliver=[Closed()], faults={"ResumeOrder": faults})
+
+    assert again.status == "SUCCEEDED"
+    assert again.states[-1] == "OrderClosed"
+
+
+@pytest.mark.parametrize("error", ["ProvisionedThroughputExceededException", "ThrottlingException", "Timeout"])
+def test_throttled_claim_is_retried(workflow: Workflow, error: str) -> None:
+    run = workflow.run(ORDER, check=[SETTLED], deliver=[Closed()], faults={"ClaimOrder": [Fault(error)] * 3})
+
+    assert run.status == "SUCCEEDED"
+    assert run.pauses == [("ClaimOrder", 1), ("ClaimOrder", 2), ("ClaimOrder", 4)]
+
+
+@pytest.mark.parametrize("error", ["ProvisionedThroughputExceededException", "ThrottlingException", "Timeout"])
+def test_throttled_resumption_is_retried(workflow: Workflow, error: str) -> None:
+    workflow.run(ORDER, check=[DEADLINE_PASSED])
+
+    again = workflow.run(ORDER, check=[SETTLED], deliver=[Closed()], faults={"ResumeOrder": [Fault(error)] * 3})
+
+    assert again.status == "SUCCEEDED"
+    assert again.pauses == [("ResumeOrder", 1), ("ResumeOrder", 2), ("ResumeOrder", 4)]
+
+
+@pytest.mark.parametrize(
+    ("faults", "error"),
+    [
+        (repeat(THROTTLED), "DynamoDB.ProvisionedThroughputExceededException"),
+        (repeat(Fault("AccessDeniedException")), "DynamoDB.AccessDeniedException"),
+        (repeat(Fault("Timeout")), "States.Timeout"),
+    ],
+    ids=["throttled", "denied", "timed out"],
+)
+def test_order_that_cannot_be_claimed_is_announced_as_held(
+    workflow: Workflow, faults: Iterable[Fault], error: str
+) -> None:
+    run = workflow.run(ORDER, faults={"ClaimOrder": faults})
+
+    assert (run.status, run.error, run.cause) == ("FAILED", "UNEXPECTED_ERROR", f"ClaimOrder failed: {error}.")
+    assert workflow.rows() == []
+    assert run.only("OrderHeld")["message"] == run.cause
+    assert run.pauses_at("ClaimOrder") == [1, 2, 4, 8, 16, 32, 60, 60, 60, 60]
+
+
+def test_held_order_that_cannot_be_taken_up_stays_as_it_was(workflow: Workflow) -> None:
+    workflow.run(ORDER, check=[DEADLINE_PASSED])
+    before = workflow.rows()
+
+    again = workflow.run(ORDER, faults={"ResumeOrder": repeat(THROTTLED)})
+
+    assert (again.status, again.error) == ("FAILED", "UNEXPECTED_ERROR")
+    assert again.cause == "ResumeOrder failed: DynamoDB.ProvisionedThroughputExceededException."
+    assert workflow.rows() == before
+    assert again.announced == ["OrderHeld"]
+
+
+def test_order_whose_claim_was_written_though_it_failed_is_held(workflow: Workflow) -> None:
+    run = workflow.run(ORDER, faults={"ClaimOrder": repeat(ANSWER_LOST)})
+
+    assert run.error == "UNEXPECTED_ERROR"
+    assert run.order_row is not None
+    assert run.order_row["status"] == "HELD"
+    assert workflow.run(ORDER, check=[SETTLED], deliver=[Closed()]).status == "SUCCEEDED"

@@ -1,0 +1,147 @@
+"""Orders that go well: wait, ask, deliver, close."""
+
+from datetime import datetime
+
+import pytest
+
+from giftcards.supplier_contract import SupplierStatus
+from giftcards.workflow import Outcome, StepRequest
+from workflow.answers import PENDING, SETTLED, Answer, Closed, result
+from workflow.engine import Engine
+from workflow.harness import CLAIMED, ORDER, Workflow
+
+
+def test_order_settled_at_the_first_check_is_delivered_and_closed(workflow: Workflow) -> None:
+    run = workflow.run(ORDER, check=[SETTLED], deliver=[Closed()])
+
+    assert run.status == "SUCCEEDED"
+    assert run.states == [
+        "ReadOrder",
+        "ValidateOrder",
+        "ClaimOrder",
+        "WaitBeforeCheck",
+        "CheckStatus",
+        "RouteOrder",
+        "DeliverCards",
+        "RouteDelivery",
+        "OrderClosed",
+    ]
+    assert run.announced == ["CardsDelivered"]
+    assert run.pauses == []
+
+
+def test_claim_is_written_before_the_first_check(workflow: Workflow) -> None:
+    seen = []
+
+    def look(_request: StepRequest) -> Answer:
+        seen.append(workflow.order_row("order-1"))
+        assert workflow.orders_in("open-orders", "openStatus", "HANDLING") == ["order-1"]
+        assert workflow.orders_in("orders-by-user", "userId", "user-1") == ["order-1"]
+        return SETTLED
+
+    run = workflow.run(ORDER, check=[look], deliver=[Closed()])
+
+    [row] = seen
+    assert row is not None
+    assert row.keys() == CLAIMED
+    assert row | {"claimedAt": "now"} == {
+        "pk": "ORDER#order-1",
+        "sk": "ORDER",
+        "orderId": "order-1",
+        "userId": "user-1",
+        "status": "HANDLING",
+        "openStatus": "HANDLING",
+        "claimedAt": "now",
+        "executionArn": run.execution_arn,
+    }
+
+
+def test_order_pending_for_a_while_is_asked_again_until_it_is_settled(workflow: Workflow) -> None:
+    run = workflow.run(ORDER, check=[PENDING] * 4 + [SETTLED], deliver=[Closed()])
+
+    assert run.status == "SUCCEEDED"
+    assert len(run.check_requests) == 5
+    assert len(run.deliver_requests) == 1
+
+
+def test_waits_the_first_interval_of_the_schedule_and_then_what_check_status_says(workflow: Workflow) -> None:
+    pending = [result(Outcome.PENDING, wait_seconds=seconds) for seconds in (5, 15, 3600)]
+
+    run = workflow.run(ORDER, check=[*pending, SETTLED], deliver=[Closed()])
+
+    assert run.waits == [5, 5, 15, 3600]
+    assert run.states.index("WaitBeforeCheck") < run.states.index("CheckStatus")
+
+
+@pytest.mark.parametrize(
+    ("poll_schedule", "first_wait"), [("60:7", 7), ("120:11,300:15", 11), ("10:99999,20:1,30:2", 99999)]
+)
+def test_first_wait_is_the_first_interval_of_whatever_schedule(
+    engine: Engine, poll_schedule: str, first_wait: int
+) -> None:
+    run = Workflow(engine, poll_schedule=poll_schedule).run(ORDER, check=[SETTLED], deliver=[Closed()])
+
+    assert run.waits == [first_wait]
+
+
+def test_waits_after_a_delivery_that_must_wait_as_long_as_deliver_cards_says(workflow: Workflow) -> None:
+    busy = result(Outcome.SUPPLIER_BUSY, wait_seconds=77)
+
+    run = workflow.run(ORDER, check=[SETTLED, SETTLED], deliver=[busy, Closed()])
+
+    assert run.waits == [5, 77]
+    assert run.status == "SUCCEEDED"
+
+
+def test_checks_and_failures_are_carried_from_step_to_step(workflow: Workflow) -> None:
+    check = [
+        result(Outcome.PENDING),
+        result(Outcome.SUPPLIER_BUSY, failures=1),
+        result(Outcome.SUPPLIER_BUSY, failures=2),
+        result(Outcome.SETTLED, failures=2),
+        result(Outcome.SETTLED),
+    ]
+
+    run = workflow.run(ORDER, check=check, deliver=[result(Outcome.SUPPLIER_BUSY, failures=3), Closed()])
+
+    assert [(request.checks, request.failures) for request in run.check_requests] == [
+        (0, 0),
+        (1, 0),
+        (2, 1),
+        (3, 2),
+        (4, 3),
+    ]
+    assert [(request.checks, request.failures) for request in run.deliver_requests] == [(4, 2), (5, 0)]
+
+
+def test_functions_are_told_ids_and_time_of_the_claim(workflow: Workflow) -> None:
+    run = workflow.run(ORDER, check=[PENDING, SETTLED], deliver=[Closed()])
+
+    assert run.order_row is not None
+    for request in run.check_requests + run.deliver_requests:
+        assert (request.order_id, request.user_id) == ("order-1", "user-1")
+        assert request.claimed_at == datetime.fromisoformat(run.order_row["claimedAt"])
+
+
+@pytest.mark.parametrize(
+    ("status", "event"),
+    [
+        (SupplierStatus.FULFILLED, "CardsDelivered"),
+        (SupplierStatus.PARTIALLY_FILLED, "CardsPartiallyDelivered"),
+        (SupplierStatus.REFUNDED, "OrderRefunded"),
+    ],
+)
+def test_order_ends_as_what_deliver_cards_closed_it_as(workflow: Workflow, status: SupplierStatus, event: str) -> None:
+    run = workflow.run(ORDER, check=[SETTLED], deliver=[Closed(status)])
+
+    assert run.status == "SUCCEEDED"
+    assert run.order_row is not None
+    assert run.order_row["status"] == status
+    assert run.announced == [event]
+    assert workflow.orders_in("open-orders", "openStatus", "HANDLING") == []
+
+
+def test_workflow_itself_announces_nothing_of_an_order_that_goes_well(workflow: Workflow) -> None:
+    run = workflow.run(ORDER, check=[PENDING, SETTLED], deliver=[Closed()])
+
+    assert not {"AnnounceDelay", "AnnounceHold"} & set(run.states)
