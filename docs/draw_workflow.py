@@ -110,10 +110,10 @@ def _transitions(name: str, state: Mapping[str, Any]) -> Iterator[Edge]:
 # ---------------------------------------------------------------- layout
 
 WIDTH, HEIGHT = 156, 46
-COLUMN, ROW = WIDTH + 92, HEIGHT + 38
+COLUMN, ROW = WIDTH + 98, HEIGHT + 38
 MARGIN, TOP = 46, 70
 TRACK = 22  # between a column and a line that passes it
-RADIUS = 14
+RADIUS = 18
 
 
 @dataclass(frozen=True)
@@ -309,7 +309,7 @@ def what_it_does(state: Mapping[str, Any]) -> str:
     if state["Type"] == "Wait":
         return f"waits {state['Seconds'].strip('{% }')}"
     if state["Type"] != "Task":
-        return {"Pass": "assigns", "Choice": "", "Succeed": "succeeds", "Fail": "fails"}[state["Type"]]
+        return {"Succeed": "the workflow succeeds", "Fail": "the workflow fails"}.get(state["Type"], "")
     match _integration(state):
         case "lambda", _:
             function = re.sub(r"\W|FunctionArn", "", state["Arguments"]["FunctionName"])
@@ -326,14 +326,14 @@ def draw(machine: Mapping[str, Any]) -> str:
     width, height = layout.size
     # Errors first, so that the lines of the plain flow lie over them where they meet.
     edges = sorted(layout.edges, key=lambda edge: not edge.caught)
+    size = f'viewBox="0 0 {width:g} {height:g}" width="{width:g}" height="{height:g}"'
     parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width:g} {height:g}" width="{width:g}" '
-        f'height="{height:g}" font-family="{FONT}" role="img" aria-labelledby="title desc">',
+        f'<svg xmlns="http://www.w3.org/2000/svg" {size} font-family="{FONT}" role="img" aria-labelledby="title desc">',
         '<title id="title">The workflow</title>',
         f'<desc id="desc">{escape(machine["Comment"])}</desc>',
         "<!-- Drawn by docs/draw_workflow.py from statemachine/fulfil_order.asl.json. Do not edit. -->",
         _defs(),
-        f'<rect x="0.5" y="0.5" width="{width - 1:g}" height="{height - 1:g}" rx="14" fill="#ffffff" stroke="#d0d7de"/>',
+        _card(width, height),
         *_start(layout),
         *(_line(layout, edge) for edge in edges),
         *(_box(layout, name) for name in layout.states),
@@ -345,11 +345,17 @@ def draw(machine: Mapping[str, Any]) -> str:
     return "\n".join(parts) + "\n"
 
 
+def _card(width: float, height: float) -> str:
+    """Draw the background; it is white on dark pages too."""
+    inner = f'width="{width - 1:g}" height="{height - 1:g}"'
+    return f'<rect x="0.5" y="0.5" {inner} rx="14" fill="#ffffff" stroke="#d0d7de"/>'
+
+
 def _defs() -> str:
     def head(name: str, colour: str, size: int) -> str:
         return (
             f'<marker id="{name}" viewBox="0 0 10 10" refX="9" refY="5" markerUnits="userSpaceOnUse" '
-            f'markerWidth="{size}" markerHeight="{size}" orient="auto">'
+            f'markerWidth="{size}" markerHeight="{size}" orient="auto-start-reverse">'
             f'<path d="M0,0.8 L10,5 L0,9.2 z" fill="{colour}"/></marker>'
         )
 
@@ -361,13 +367,15 @@ def _start(layout: Layout) -> list[str]:
     top = y - HEIGHT / 2
     return [
         f'<circle cx="{x:g}" cy="{top - 34:g}" r="6" fill="{INK}"/>',
-        f'<path d="M{x:g},{top - 28:g} V{top:g}" fill="none" stroke="{INK}" stroke-width="2.2" marker-end="url(#arrow-main)"/>',
+        f'<path d="M{x:g},{top - 28:g} V{top:g}" stroke="{INK}" stroke-width="2.2" marker-end="url(#arrow-main)"/>',
         _text(x + 14, top - 30, "event OrderPlaced", size=12, colour=QUIET),
     ]
 
 
 def _line(layout: Layout, edge: Edge) -> str:
     points = layout.route(edge)
+    if edge.caught:  # drawn backwards, so that the dashes of lines that join lie on one another
+        points.reverse()
     path = [f"M{points[0][0]:g},{points[0][1]:g}"]
     for (x1, y1), (x, y), (x2, y2) in zip(points, points[1:], points[2:], strict=False):
         before, after = _towards((x, y), (x1, y1)), _towards((x, y), (x2, y2))
@@ -375,7 +383,7 @@ def _line(layout: Layout, edge: Edge) -> str:
     path.append(f"L{points[-1][0]:g},{points[-1][1]:g}")
     main = (edge.source, edge.target) in set(pairwise(layout.spine))
     if edge.caught:
-        style = f'stroke="{FAINT}" stroke-width="1.2" stroke-dasharray="4 4" marker-end="url(#arrow-caught)"'
+        style = f'stroke="{FAINT}" stroke-width="1.2" stroke-dasharray="4 4" marker-start="url(#arrow-caught)"'
     elif main:
         style = f'stroke="{INK}" stroke-width="2.2" marker-end="url(#arrow-main)"'
     else:
@@ -415,18 +423,20 @@ def _box(layout: Layout, name: str) -> str:
 def _label(layout: Layout, edge: Edge) -> str:
     points = layout.route(edge)
     (x1, y1), (x2, y2) = points[0], points[1]
-    if len(points) == 2 and x1 == x2:  # straight down
+    right = 1 if x2 > x1 else -1
+    beside = "start" if right > 0 else "end"
+    is_track = len(points) == 4 and abs(x2 - x1) < COLUMN / 2
+    if x1 == x2:  # down
         x, y, anchor = x1 + 9, (y1 + y2) / 2 + 2, "start"
-    elif len(points) == 2:  # straight across
-        x, y, anchor = (x1 + x2) / 2, y1 - 7, "middle"
-        if any(other != edge and layout.route(other)[0] == points[0] for other in layout.edges):
-            x += (TRACK + 6) / 2 * (1 if x2 > x1 else -1)  # past the fork
-    elif x2 < x1:  # back: beside the line that goes up, or over the one that leaves
-        is_short = x1 - x2 < COLUMN / 2
-        x, y, anchor = (x2 - 8, y1 - ROW / 2, "end") if is_short else (x1 - 12, y1 - 7, "end")
-    else:
-        x, y, anchor = x1 + 10, y1 - 7, "start"
-    return _text(x, y, edge.label, size=12, colour=INK, anchor=anchor, halo=True)
+    elif is_track:  # up a line that is close: on its outer side, between the rows
+        x, y, anchor = x2 + 8 * right, y1 - ROW / 2 + 4, beside
+    elif len(points) > 2:  # away: over its beginning
+        x, y, anchor = x1 + 11 * right, y1 - 7, beside
+    else:  # straight across: in the middle, past a fork if there is one
+        forks = any(other != edge and layout.route(other)[0] == points[0] for other in layout.edges)
+        x, y, anchor = (x1 + x2 + forks * right * (TRACK + 6)) / 2, y1 - 7, "middle"
+    colour, size = (QUIET, 11.5) if edge.caught else (INK, 12)
+    return _text(x, y, edge.label, size=size, colour=colour, anchor=anchor, halo=True)
 
 
 def _key(layout: Layout) -> list[str]:
@@ -435,16 +445,15 @@ def _key(layout: Layout) -> list[str]:
     parts = []
     for index, (fill, border, words) in enumerate(KINDS.values()):
         top = y + index * 21
-        parts.append(
-            f'<rect x="{x:g}" y="{top:g}" width="22" height="14" rx="4" fill="{fill}" stroke="{border}" stroke-width="1.3"/>'
-        )
+        style = f'fill="{fill}" stroke="{border}" stroke-width="1.3"'
+        parts.append(f'<rect x="{x:g}" y="{top:g}" width="22" height="14" rx="4" {style}/>')
         parts.append(_text(x + 32, top + 11.5, words, size=12, colour=QUIET))
     top = y + len(KINDS) * 21 + 7
     parts.append(
         f'<path d="M{x:g},{top:g} h20" stroke="{FAINT}" stroke-width="1.2" stroke-dasharray="4 4" '
         'fill="none" marker-end="url(#arrow-caught)"/>'
     )
-    parts.append(_text(x + 32, top + 4, "caught, after retries", size=12, colour=QUIET))
+    parts.append(_text(x + 32, top + 4, "error caught", size=12, colour=QUIET))
     return parts
 
 

@@ -15,11 +15,12 @@ from rich.live import Live
 from rich.panel import Panel
 from rich.table import Table
 
-from giftcards.events import SOURCE, OrderPlaced
+from giftcards.events import OrderPlaced
 from giftcards.rules.orders import Order, OrderStatus
 from giftcards_cli.output import console, status_text
 from giftcards_cli.stack import Stack
 from giftcards_local import evidence
+from giftcards_local.bus_listener import BusListener
 from giftcards_local.cloud import PROJECT, STACK
 from giftcards_local.processes import wait_for
 from giftcards_local.service import LocalService
@@ -148,14 +149,11 @@ class _Theatre:
 
     def __init__(self, service: LocalService) -> None:
         cloud = service.cloud
-        url = service.state.cloud.url if service.state.cloud else None
-        self._client: Any = lambda name: cloud.session.client(name, endpoint_url=url)
-        self._stack = Stack(STACK, cloud.session, url)
+        self._client = cloud.client
+        self._stack = Stack(STACK, cloud.session, cloud.url)
         self._supplier = SupplierControl(service.state.supplier_url)
         self._step_functions = self._client("stepfunctions")
-        self._sqs = self._client("sqs")
-        self._queue_url = self._listen_to_the_bus()
-        self._events: list[dict[str, Any]] = []
+        self._bus = BusListener(cloud.session, cloud.url, self._stack.outputs["OrderBusName"])
 
     def place(self, orders: list[Story]) -> None:
         """Place the orders at the supplier and announce each on the bus."""
@@ -180,18 +178,9 @@ class _Theatre:
 
     def collect_events(self, orders: list[Story]) -> None:
         """Read what was announced on the bus."""
-
-        def all_there() -> bool:
-            batch = self._sqs.receive_message(QueueUrl=self._queue_url, MaxNumberOfMessages=10)
-            for message in batch.get("Messages", []):
-                self._events.append(json.loads(message["Body"]))
-                self._sqs.delete_message(QueueUrl=self._queue_url, ReceiptHandle=message["ReceiptHandle"])
-            return not batch.get("Messages") and len(self._events) >= len(orders)
-
-        wait_for(all_there, within_seconds=5)
+        wait_for(lambda: len(self._bus.heard()) >= len(orders), within_seconds=5)
         for story in orders:
-            mine = [event for event in self._events if event["detail"].get("orderId") == story.order_id]
-            story.events = [event["detail-type"] for event in mine]
+            story.events = [event["detail-type"] for event in self._bus.heard_of(story.order_id)]
 
     def show_table(self, story: Story) -> None:
         """Show the rows of one order."""
@@ -219,7 +208,7 @@ class _Theatre:
         grid.add_column("ORDER", min_width=8)
         grid.add_column("EVENT", min_width=23)
         grid.add_column("DETAIL", overflow="ellipsis", no_wrap=True)
-        for event in self._events:
+        for event in self._bus.heard():
             detail = event["detail"]
             counts = ("quantity", "fulfilledQuantity", "refundedQuantity")
             text = " ".join(f"{name}={detail[name]}" for name in counts if name in detail)
@@ -246,7 +235,7 @@ class _Theatre:
         places = chain(
             evidence.function_logs(self._client("logs")),
             evidence.workflow_history(self._step_functions, outputs["StateMachineArn"]),
-            (("bus", json.dumps(event).encode()) for event in self._events),
+            (("bus", json.dumps(event).encode()) for event in self._bus.heard()),
             evidence.table(self._client("dynamodb"), outputs["CardTableName"]),
         )
         searched, leaks = evidence.search(places, _secrets(orders))
@@ -265,15 +254,6 @@ class _Theatre:
         if story.pending_checks and story.checks == story.pending_checks:
             self._supplier.change_order(story.order_id, fulfil_after=0)
         story.state = _WORDS.get(entered[-1], entered[-1]) if entered else story.state
-
-    def _listen_to_the_bus(self) -> str:
-        events, bus = self._client("events"), self._stack.outputs["OrderBusName"]
-        queue_url: str = self._sqs.create_queue(QueueName="demo-listener")["QueueUrl"]
-        queue_arn = self._sqs.get_queue_attributes(QueueUrl=queue_url, AttributeNames=["QueueArn"])
-        events.put_rule(Name="demo-listener", EventBusName=bus, EventPattern=f'{{"source": ["{SOURCE}"]}}')
-        target = {"Id": "queue", "Arn": queue_arn["Attributes"]["QueueArn"]}
-        events.put_targets(Rule="demo-listener", EventBusName=bus, Targets=[target])
-        return queue_url
 
 
 def _secrets(orders: list[Story]) -> list[str]:

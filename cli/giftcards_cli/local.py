@@ -34,8 +34,8 @@ def up(
     _end_on_sigterm()
     if supplier_url is not None and not re.fullmatch(r"https?://[^\s/]+(/\S*)?", supplier_url):
         raise CommandError("--supplier-url must be an http or https URL", exit_code=2)
-    if api_key_file is not None and supplier_url is None:
-        raise CommandError("--api-key-file goes with --supplier-url; the simulator has a key of its own", exit_code=2)
+    if (supplier_url is None) != (api_key_file is None):
+        raise CommandError("--supplier-url and --api-key-file go together; the simulator has its own key", exit_code=2)
     api_key = None if api_key_file is None else _read_api_key(api_key_file)
     service = LocalService(FOLDER, say=lambda what: output.console.print(f"[dim]{what} …[/]"))
     if fresh:
@@ -104,7 +104,7 @@ def demo(
 def _print_how_to_use(service: LocalService, *, real_supplier: bool) -> None:
     say = output.console.print
     say(
-        f"\n[bold green]The service is up[/] at {service.state.cloud.url if service.state.cloud else ''}",
+        f"\n[bold green]The service is up[/] at {service.cloud.url}",
         highlight=False,
     )
     say("\nIn each shell that uses it:", highlight=False)

@@ -40,7 +40,9 @@ def place(
     event = _valid(OrderPlaced, order_id=order_id, user_id=user, placed_at=datetime.now(UTC))
     with aws_errors(stack):
         Stack.connect(stack).bus.publish(event, source="giftcards.cli")
-    output.console.print(f"announced order {order_id}; `giftcards show {order_id}` says how it is", highlight=False)
+    output.console.print(
+        f"announced; `giftcards show {order_id}` says how it is", highlight=False, markup=False, soft_wrap=True
+    )
 
 
 @app.command()

@@ -10,7 +10,8 @@ from rich.table import Table
 
 from giftcards.rules.orders import Order, OrderStatus
 
-console = Console()
+_PIPE_WIDTH = 200
+console = Console() if sys.stdout.isatty() else Console(width=_PIPE_WIDTH)  # a program reads whole lines
 STYLES = {
     OrderStatus.HANDLING: "yellow",
     OrderStatus.FULFILLED: "green",
@@ -57,7 +58,7 @@ def orders_table(orders: list[Order]) -> Table:
     """Lay orders out as a table."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     for column in ("ORDER", "USER", "STATUS", "CARDS", "CLAIMED", "NOTE"):
-        table.add_column(column, overflow="fold", no_wrap=column == "STATUS")
+        table.add_column(column, overflow="fold", no_wrap=column in {"ORDER", "STATUS", "CARDS", "CLAIMED"})
     for order in orders:
         cards = "-" if order.quantity is None else f"{order.fulfilled_quantity or 0}/{order.quantity}"
         note = str(order.held_reason or ("delayed" if order.delayed_at and not order.status.is_closed else ""))
@@ -94,4 +95,4 @@ def _iso(at: datetime) -> str:
 
 
 def _clock(at: datetime) -> str:
-    return at.astimezone().strftime("%Y-%m-%d %H:%M:%S")
+    return at.astimezone().strftime("%m-%d %H:%M:%S")

@@ -9,6 +9,7 @@ import shutil
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import boto3
 import httpx
@@ -75,16 +76,25 @@ class LocalCloud:
     def environment(self) -> dict[str, str]:
         """The AWS variables that point any AWS program at this cloud."""
         return {
-            "AWS_ENDPOINT_URL": self._running.url,
+            "AWS_ENDPOINT_URL": self.url,
             "AWS_ACCESS_KEY_ID": "test",
             "AWS_SECRET_ACCESS_KEY": "test",
             "AWS_DEFAULT_REGION": REGION,
         }
 
     @property
+    def url(self) -> str:
+        """Where every AWS service of this cloud answers."""
+        return self._running.url
+
+    @property
     def session(self) -> boto3.Session:
-        """A boto3 session of this cloud's credentials; clients still need ``endpoint_url``."""
+        """A boto3 session of this cloud's credentials; clients still need the ``url``."""
         return boto3.Session("test", "test", region_name=REGION)
+
+    def client(self, service: str) -> Any:
+        """Make a boto3 client of this cloud."""
+        return self.session.client(service, endpoint_url=self.url)  # type: ignore[call-overload]
 
     def deploy(self, parameters: Mapping[str, str]) -> None:
         """Build the template for this machine and deploy it as the stack ``giftcards``.
@@ -108,16 +118,16 @@ class LocalCloud:
 
     def set_api_key(self, api_key: str) -> None:
         """Put the supplier's API key into the stack's secret, where it is not there already."""
-        secrets = self.session.client("secretsmanager", endpoint_url=self._running.url)
+        secrets = self.client("secretsmanager")
         secret_arn = self.outputs()["SupplierApiKeySecretArn"]
         if secrets.get_secret_value(SecretId=secret_arn).get("SecretString") != api_key:
             secrets.put_secret_value(SecretId=secret_arn, SecretString=api_key)
 
     def outputs(self) -> dict[str, str]:
         """Return the stack's outputs."""
-        cloudformation = self.session.client("cloudformation", endpoint_url=self._running.url)
+        cloudformation = self.client("cloudformation")
         stack = cloudformation.describe_stacks(StackName=STACK)["Stacks"][0]
-        return {output["OutputKey"]: output["OutputValue"] for output in stack["Outputs"]}
+        return {str(output["OutputKey"]): str(output["OutputValue"]) for output in stack["Outputs"]}
 
     @property
     def _running(self) -> Process:

@@ -107,7 +107,7 @@ def test_a_new_layer_alone_moves_the_alias(template: Template, on_aws: Template,
 
 def test_layers_are_built_for_the_functions(template: Template):
     for name, layer in resources(template, "AWS::Serverless::LayerVersion").items():
-        assert layer["Metadata"] == {"BuildMethod": "makefile"}, f"{name}: SAM builds no layer with uv"
+        assert layer["Metadata"]["BuildMethod"] == "makefile", f"{name}: SAM builds no layer with uv"
         assert layer["Properties"]["CompatibleRuntimes"] == [ref("PythonRuntime")]
         assert layer["Properties"]["CompatibleArchitectures"] == [ref("Architecture")]
         assert (ROOT / layer["Properties"]["ContentUri"] / "Makefile").is_file()

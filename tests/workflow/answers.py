@@ -25,17 +25,20 @@ class Malformed:
 
 @dataclass(frozen=True)
 class Closed:
-    """DeliverCards writes the order row and announces, as the real one does, and answers CLOSED.
+    """DeliverCards does what it does when the supplier has settled the order; only supplier and vault are not real.
 
     Attributes
     ----------
     status
-        What the order is closed as.
+        What the supplier has settled the order to: two cards, one of two, or none.
+    announces
+        Whether the bus takes the event. If not, DeliverCards raises, with the order closed.
     then
-        What it answers instead, once row and event are written.
+        What it comes to once all is done, where that is not the answer CLOSED.
     """
 
     status: SupplierStatus = SupplierStatus.FULFILLED
+    announces: bool = True
     then: Raised | None = None
 
 

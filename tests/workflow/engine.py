@@ -6,7 +6,7 @@ was a JVM that is not shipped), strings that hold quotes, the error names that A
 
 import functools
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sized
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -28,6 +28,7 @@ from moto.stepfunctions.parser.asl.component.common.error_name.failure_event imp
 from moto.stepfunctions.parser.asl.component.common.error_name.states_error_name import StatesErrorName
 from moto.stepfunctions.parser.asl.component.common.error_name.states_error_name_type import StatesErrorNameType
 from moto.stepfunctions.parser.asl.component.common.retry import jitter_strategy_decl, retrier_decl
+from moto.stepfunctions.parser.asl.component.common.string import string_expression
 from moto.stepfunctions.parser.asl.component.common.string.string_expression import StringJSONata
 from moto.stepfunctions.parser.asl.component.state.exec.state_task import lambda_eval_utils
 from moto.stepfunctions.parser.asl.component.state.exec.state_task.service import (
@@ -42,12 +43,13 @@ from moto.stepfunctions.parser.asl.component.state.wait.wait_function.wait_funct
 from moto.stepfunctions.parser.asl.eval import states, variable_store
 from moto.stepfunctions.parser.asl.eval.event.event_detail import EventDetails
 from moto.stepfunctions.parser.asl.jsonata import jsonata
+from moto.stepfunctions.parser.asl.jsonata.validations import validate_jsonata_expression_output
 from moto.stepfunctions.parser.asl.parse.asl_parser import AmazonStateLanguageParser
 from moto.stepfunctions.parser.backend import execution_worker
 
 REGION = "eu-west-1"
 
-_SESSION = boto3.Session()
+_SESSION = boto3.Session(aws_access_key_id="test", aws_secret_access_key="test", region_name=REGION)
 _TASKS = {
     "dynamodb": state_task_service_dynamodb.StateTaskServiceDynamoDB,
     "events": state_task_service_events.StateTaskServiceEvents,
@@ -103,18 +105,22 @@ class Engine:
         self.waits, self.pauses, self.state = [], [], ""
         self.faults = {state: iter(planned) for state, planned in faults.items()}
 
+    def unused_faults(self, planned: dict[str, Iterable[Fault]]) -> list[str]:
+        """Give the states of which finitely many faults were planned, and not all of them came about."""
+        return [state for state, left in self.faults.items() if isinstance(planned[state], Sized) and any(left)]
+
 
 @functools.cache
 def client(service: str) -> Any:
     """Make a client of the mocked cloud, once for all tests: that takes longer than an execution."""
-    return _SESSION.client(  # type: ignore[call-overload]
-        service,
-        region_name=REGION,
-        aws_access_key_id="test",
-        aws_secret_access_key="test",
-        # As moto makes the engine's clients: what a Task sends is for the service to judge, and only ASL retries.
-        config=Config(parameter_validation=False, retries={"total_max_attempts": 1}),
-    )
+    # As moto makes the engine's clients: what a Task sends is for the service to judge, and only ASL retries.
+    return _SESSION.client(service, config=Config(parameter_validation=False, retries={"total_max_attempts": 1}))
+
+
+@functools.cache
+def python_dynamodb() -> Any:
+    """Make a client of DynamoDB that speaks Python types, as the functions use it."""
+    return _SESSION.resource("dynamodb").meta.client
 
 
 @functools.cache
@@ -137,6 +143,12 @@ def _literal(value: Any) -> str:
 
 def _as_aws_writes_it(start_time: datetime) -> str:
     return start_time.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _check_result(env: Any, expression: str, declared_expression: str, result: Any) -> None:
+    # moto evaluates everything a second time to see whether a string is one; this evaluator leaves no doubt.
+    if result is None:
+        validate_jsonata_expression_output(env, expression, declared_expression, result)
 
 
 def _failing_query_is_named(original: Callable[..., None]) -> Callable[..., None]:
@@ -226,6 +238,7 @@ def instant_engine() -> Iterator[Engine]:
         put_in(states, encode_jsonata_variable_declarations=_declare)
         put_in(variable_store, encode_jsonata_variable_declarations=_declare)
         put_in(StringJSONata, _eval_body=_failing_query_is_named(StringJSONata._eval_body))
+        put_in(string_expression, validate_jsonata_expression_output=_check_result)
         put_in(WaitFunction, _wait_interval=wait)
         put_in(retrier_decl, time=SimpleNamespace(sleep=pause))
         put_in(jitter_strategy_decl, random=SimpleNamespace(uniform=lambda _shortest, longest: longest))

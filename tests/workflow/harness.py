@@ -9,7 +9,6 @@ import json
 import re
 from collections.abc import Iterable, Mapping, Sized
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
 from unittest.mock import patch
@@ -21,19 +20,11 @@ from moto.stepfunctions.parser.models import stepfunctions_parser_backends
 from pydantic import BaseModel
 from samtranslator.yaml_helper import yaml_parse
 
-from giftcards.events import (
-    ANNOUNCEMENTS,
-    SOURCE,
-    CardsDelivered,
-    CardsPartiallyDelivered,
-    HeldReason,
-    OrderAnnouncement,
-    OrderPlaced,
-    OrderRefunded,
-)
-from giftcards.supplier_contract import SupplierStatus
-from giftcards.workflow import Outcome, StepRequest
-from workflow.answers import Answering, Closed, Malformed, Raised, result
+from giftcards.events import ANNOUNCEMENTS, SOURCE, HeldReason, OrderPlaced
+from giftcards.rules.orders import Order
+from giftcards.workflow import StepRequest, StepResult
+from workflow.answers import Answer, Answering, Closed, Malformed, Raised
+from workflow.deliveries import close_order
 from workflow.engine import REGION, Engine, Fault, client
 
 ROOT = Path(__file__).parents[2]
@@ -48,8 +39,11 @@ ORDER = {"orderId": "order-1", "userId": "user-1"}
 CLAIMED = frozenset({"pk", "sk", "orderId", "userId", "status", "openStatus", "claimedAt", "executionArn"})
 """What a claimed order has; the other sets are added to it on the way."""
 HELD = frozenset({"heldReason", "heldMessage", "heldAt"})
-DELIVERED = frozenset({"quantity", "fulfilledQuantity", "fulfilledAmount", "pricePerCard", "deliveredAt", "deliveryId"})
-MAYBE = frozenset({"placedAt", "delayedAt"})
+DELIVERED = frozenset(
+    {"quantity", "fulfilledQuantity", "fulfilledAmount", "pricePerCard", "deliveredAt", "deliveryId", "announcedAt"}
+)
+KNOWN = {field.alias for field in Order.model_fields.values()} | {"pk", "sk", "openStatus"}
+"""Everything that an order row can have: what its readers know, the keys, and what the index needs."""
 
 Row = dict[str, Any]
 Model = TypeVar("Model", bound=BaseModel)
@@ -157,7 +151,7 @@ class _Function:
     def __post_init__(self) -> None:
         self.left = iter(self.answers)
 
-    def next_answer(self, payload: str) -> Any:
+    def next_answer(self, payload: str) -> Answer:
         try:
             request = strictly(StepRequest, payload)
         except (ValueError, AssertionError) as error:
@@ -225,7 +219,7 @@ class Workflow:
         check, deliver
             What the functions answer, call by call; all of it must be asked for. Endless ones are allowed.
         faults
-            By state, what its first calls come to instead of being carried out.
+            By state, what its first calls come to. Again all of it must be used up, unless it is endless.
         """
         self._engine.start(dict(faults or {}))
         check_status, deliver_cards = _Function(check), _Function(deliver)
@@ -236,14 +230,13 @@ class Workflow:
         ) -> bytes:
             answer = functions[name].next_answer(body)
             if isinstance(answer, Closed):
-                self._close(functions[name].requests[-1], answer.status)
-                answer = answer.then or result(Outcome.CLOSED)
+                answer = close_order(functions[name].requests[-1], answer, TABLE, BUS)
             if isinstance(answer, Raised):
                 answered["x-amz-function-error"] = "Unhandled"
                 answer = Malformed({"errorType": answer.error, "errorMessage": answer.text, "stackTrace": []})
-            if isinstance(answer, Malformed):
-                return json.dumps(answer.payload).encode()
-            return json.dumps(answer.model_dump(mode="json", by_alias=True)).encode()
+            if isinstance(answer, StepResult):
+                answer = Malformed(answer.model_dump(mode="json", by_alias=True))
+            return json.dumps(answer.payload).encode()
 
         event = {
             "version": "0",
@@ -286,6 +279,7 @@ class Workflow:
         for name, function in {"CheckStatus": check_status, "DeliverCards": deliver_cards}.items():
             function.check_used_up()
             assert not function.problems, f"{name}: {function.problems}"
+        assert not self._engine.unused_faults(dict(faults or {})), "less went wrong than was planned"
         _check_promises(run)
         return run
 
@@ -314,48 +308,9 @@ class Workflow:
         item = {key: TypeSerializer().serialize(value) for key, value in row.items()}
         self._dynamodb.put_item(TableName=TABLE, Item=item)
 
-    def _close(self, request: StepRequest, status: SupplierStatus) -> None:
-        """Do what DeliverCards does: close the order while it is open, and announce it in any case."""
-        now = datetime.now(UTC).isoformat()
-        row = self.order_row(request.order_id)
-        assert row is not None
-        if row["status"] == "HANDLING":
-            del row["openStatus"]
-            fulfilled = {SupplierStatus.FULFILLED: 2, SupplierStatus.PARTIALLY_FILLED: 1}.get(status, 0)
-            closing = {
-                "status": status,
-                "quantity": 2,
-                "fulfilledQuantity": fulfilled,
-                "fulfilledAmount": 1000 * fulfilled,
-                "pricePerCard": 1000,
-                "deliveredAt": now,
-                "deliveryId": "delivery-1",
-            }
-            self.put_row(row | closing)
-        known: dict[str, Any] = {
-            "occurred_at": now,
-            "order_id": request.order_id,
-            "user_id": request.user_id,
-            "quantity": 2,
-        }
-        delivered = known | {"delivery_id": "delivery-1", "price_per_card": 1000}
-        event: OrderAnnouncement
-        match status:
-            case SupplierStatus.FULFILLED:
-                event = CardsDelivered(**delivered, fulfilled_quantity=2, fulfilled_amount=2000)
-            case SupplierStatus.PARTIALLY_FILLED:
-                event = CardsPartiallyDelivered(
-                    **delivered, fulfilled_quantity=1, fulfilled_amount=1000, refunded_quantity=1
-                )
-            case _:
-                event = OrderRefunded(**known)
-        entry = {
-            "EventBusName": BUS,
-            "Source": SOURCE,
-            "DetailType": event.detail_type,
-            "Detail": event.model_dump_json(by_alias=True),
-        }
-        self._events.put_events(Entries=[entry])
+    def delete_row(self, order_id: str) -> None:
+        """Delete an order's row past the workflow."""
+        self._dynamodb.delete_item(TableName=TABLE, Key={"pk": {"S": f"ORDER#{order_id}"}, "sk": {"S": "ORDER"}})
 
     def _received(self) -> list[Announced]:
         announced = []
@@ -385,28 +340,24 @@ def _check_promises(run: Run) -> None:
     assert "States.Runtime" not in run.history
 
     row = run.order_row
-    if row is not None:
-        assert CLAIMED - {"openStatus"} <= row.keys() <= CLAIMED | HELD | DELIVERED | MAYBE
-        match row["status"]:
-            case "HANDLING":
-                assert row["openStatus"] == "HANDLING"
-                assert not HELD & row.keys()
-            case "HELD":
-                assert row["openStatus"] == "HELD"
-                assert row.keys() >= HELD
-            case closed:
-                assert SupplierStatus(closed).is_final
-                assert "openStatus" not in row
+    order = None if row is None else Order.model_validate(row)
+    if row is not None and order is not None:
+        assert row.keys() <= KNOWN
+        assert (order.held_reason is not None) == (order.status == "HELD")
+        # The index of open orders has those that are not at their end, and no others.
+        assert ("openStatus" in row) == (not order.status.is_closed or order.announced_at is None)
+        assert order.status.is_closed or row["openStatus"] == order.status
 
     match run.states[-1]:
         case "OrderClosed":
             assert run.status == "SUCCEEDED"
-            assert row is not None
-            assert SupplierStatus(row["status"]).is_final
+            assert order is not None
+            assert order.status.is_closed
+            assert order.announced_at is not None
         case "AlreadyClaimed":
             assert run.status == "SUCCEEDED"
-            assert row is not None
-            assert row["executionArn"] != run.execution_arn
+            assert order is not None
+            assert order.execution_arn != run.execution_arn
         case "OrderHeld":
             assert run.status == "FAILED"
             assert run.error in set(HeldReason)

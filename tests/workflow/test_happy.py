@@ -139,6 +139,7 @@ def test_order_ends_as_what_deliver_cards_closed_it_as(workflow: Workflow, statu
     assert run.order_row["status"] == status
     assert run.announced == [event]
     assert workflow.orders_in("open-orders", "openStatus", "HANDLING") == []
+    assert workflow.orders_in("orders-by-user", "userId", "user-1") == ["order-1"]
 
 
 def test_workflow_itself_announces_nothing_of_an_order_that_goes_well(workflow: Workflow) -> None:

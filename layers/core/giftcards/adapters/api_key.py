@@ -31,9 +31,9 @@ class _VersionedSecretsProvider(SecretsProvider):
     def _get(self, name: str, **_: Any) -> dict[str, str | None]:  # type: ignore[override]
         try:
             secret = self.client.get_secret_value(SecretId=name)
-        except self.client.exceptions.ResourceNotFoundException:  # a secret without any version
-            return {"value": None, "version": None}
-        return {"value": secret.get("SecretString"), "version": secret.get("VersionId")}
+        except self.client.exceptions.ResourceNotFoundException:  # a secret that never had a value
+            return {"value": "", "version": None}
+        return {"value": secret.get("SecretString", "").strip(), "version": secret["VersionId"]}
 
 
 class ApiKeySource:
@@ -52,6 +52,8 @@ class ApiKeySource:
             If Secrets Manager cannot be read.
         """
         secret: Any = self._provider.get(self._secret_arn, max_age=CACHE_SECONDS)
-        value = (secret["value"] or "").strip()
-        usable = value.isascii() and value.isprintable() and value != ""
-        return ApiKey(SecretStr(value) if usable else None, secret["version"])
+        if secret["value"] == "":  # the first key is seen at once
+            secret = self._provider.get(self._secret_arn, max_age=CACHE_SECONDS, force_fetch=True)
+        value = secret["value"]
+        is_usable = value.isascii() and value.isprintable() and value != ""
+        return ApiKey(SecretStr(value) if is_usable else None, secret["version"])

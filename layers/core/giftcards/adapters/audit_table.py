@@ -61,4 +61,5 @@ class AuditTable:
                 "outcome": record.outcome,
                 "at": timestamp(record.at),
             },
+            ConditionExpression="attribute_not_exists(pk)",
         )

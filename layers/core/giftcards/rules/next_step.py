@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass
 from datetime import datetime
 
-from giftcards.rules.schedule import MAX_CHECKS, PollSchedule, backoff_seconds
+from giftcards.rules.schedule import MAX_CHECKS, PollSchedule, backoff_seconds, gate_wait_seconds
 from giftcards.rules.trouble import Trouble, TroubleKind
 from giftcards.supplier_contract import OrderProgress
 from giftcards.workflow import Outcome, StepRequest, StepResult
@@ -78,9 +78,11 @@ def next_step(
     scheduled = patience.schedule.next_wait(age)
     if isinstance(answer, Trouble):
         failures = request.failures + 1
+        outcome = _WAITS.get(answer.kind, Outcome.SUPPLIER_BUSY)
+        backoff = (gate_wait_seconds if outcome is Outcome.GATE_CLOSED else backoff_seconds)(failures, jitter)
         asked = (answer.retry_after_seconds or 0) * (1 + RETRY_AFTER_SPREAD * jitter)
-        wait = max(scheduled or 1, backoff_seconds(failures, jitter), math.ceil(asked))
-        return result(_WAITS.get(answer.kind, Outcome.SUPPLIER_BUSY), answer.message, wait=wait, failures=failures)
+        wait = max(scheduled or 1, backoff, math.ceil(asked))
+        return result(outcome, answer.message, wait=wait, failures=failures)
     if scheduled is None:
         return result(Outcome.DEADLINE_PASSED, f"Still pending at the supplier after {int(age)} seconds.")
     return result(Outcome.PENDING, "The supplier is still handling the order.", wait=scheduled)

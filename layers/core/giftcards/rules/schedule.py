@@ -81,7 +81,7 @@ class PollSchedule:
 
 
 def backoff_seconds(failures: int, jitter: float) -> int:
-    """Seconds to leave the supplier alone after so many failures in a row.
+    """Seconds to leave the supplier alone after so many failures in a row: they double.
 
     Parameters
     ----------
@@ -91,5 +91,20 @@ def backoff_seconds(failures: int, jitter: float) -> int:
         A random number in [0, 1); half of the wait is drawn with it, so that orders that
         failed together do not come back together.
     """
-    longest = min(LONGEST_BACKOFF_SECONDS, SHORTEST_BACKOFF_SECONDS * 2 ** min(failures, 20))
+    return _jittered(SHORTEST_BACKOFF_SECONDS * 2 ** min(failures, 20), jitter)
+
+
+def gate_wait_seconds(failures: int, jitter: float) -> int:
+    """Seconds to wait before looking at a closed gate again: they grow slowly, since a look costs the supplier nothing.
+
+    Parameters
+    ----------
+    failures, jitter
+        As for ``backoff_seconds``.
+    """
+    return _jittered(SHORTEST_BACKOFF_SECONDS * failures, jitter)
+
+
+def _jittered(seconds: int, jitter: float) -> int:
+    longest = min(LONGEST_BACKOFF_SECONDS, seconds)
     return max(SHORTEST_BACKOFF_SECONDS, int(longest / 2 + jitter * longest / 2))

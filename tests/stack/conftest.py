@@ -1,0 +1,176 @@
+"""One real deployment for all stack tests: built by SAM, on a local cloud of its own, beside a supplier simulator."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from giftcards.rules.orders import Order, OrderStatus
+from giftcards_cli.stack import Stack
+from giftcards_local import evidence
+from giftcards_local.bus_listener import BusListener
+from giftcards_local.cloud import PROJECT, STACK, LocalCloud
+from giftcards_local.processes import wait_for
+from giftcards_local.supplier import SANDBOX_API_KEY, SupplierServer, cards_of
+
+# Short enough for a test, long enough that no order of another test gets near the deadline.
+PARAMETERS = {"PollSchedule": "45:1", "DelayedAfterSeconds": "6", "LogRetentionDays": "1"}
+PATIENCE_SECONDS = 40.0
+
+
+@dataclass
+class Service:
+    """The running service, as a shop, an operator and an attacker can touch it."""
+
+    cloud: LocalCloud
+    supplier: SupplierServer
+    stack: Stack
+    bus: BusListener
+    orders: dict[str, int] = field(default_factory=dict)
+    said: list[str] = field(default_factory=list)
+
+    def order(self, quantity: int = 1, **terms: Any) -> str:
+        """Place an order at the supplier; it settles at once unless the terms say otherwise."""
+        order_id = self.supplier.control.add_order(quantity, **({"fulfil_after": 0} | terms))
+        self.orders[order_id] = quantity
+        return order_id
+
+    def announce(self, detail: Any, *, times: int = 1) -> None:
+        """Publish OrderPlaced as a shop does."""
+        entry = {
+            "EventBusName": self.stack.outputs["OrderBusName"],
+            "Source": "shop",
+            "DetailType": "OrderPlaced",
+            "Detail": json.dumps(detail),
+        }
+        for _ in range(times):
+            assert self.cloud.client("events").put_events(Entries=[entry])["FailedEntryCount"] == 0
+
+    def until(
+        self, order_id: str, condition: Callable[[Order], bool], what: str, *, within: float = PATIENCE_SECONDS
+    ) -> Order:
+        """Wait until an order is as it should be."""
+        seen: list[Order | None] = [None]
+
+        def holds() -> bool:
+            seen[0] = self.stack.orders.get(order_id)
+            return seen[0] is not None and condition(seen[0])
+
+        assert wait_for(holds, within_seconds=within), f"{order_id} is never {what}: {seen[0]}"
+        assert seen[0] is not None
+        return seen[0]
+
+    def until_announced(self, order_id: str, *, within: float = PATIENCE_SECONDS) -> Order:
+        """Wait until an order is closed and the shop told."""
+        return self.until(order_id, lambda order: order.announced_at is not None, "announced", within=within)
+
+    def until_status(self, order_id: str, status: OrderStatus) -> Order:
+        """Wait until an order has a status."""
+        return self.until(order_id, lambda order: order.status is status, status)
+
+    def until_heard(self, order_id: str, detail_type: str) -> dict[str, Any]:
+        """Wait for an event about an order and return its detail."""
+        found: list[dict[str, Any]] = []
+
+        def is_heard() -> bool:
+            found[:] = [e["detail"] for e in self.bus.heard_of(order_id) if e["detail-type"] == detail_type]
+            return bool(found)
+
+        assert wait_for(is_heard, within_seconds=PATIENCE_SECONDS), f"no {detail_type} about {order_id}"
+        return found[0]
+
+    def execution(self, order: Order) -> dict[str, Any]:
+        """Return the order's execution once it has ended."""
+        step_functions = self.cloud.client("stepfunctions")
+        ended: list[dict[str, Any]] = [{}]
+
+        def has_ended() -> bool:
+            ended[0] = step_functions.describe_execution(executionArn=order.execution_arn)
+            return bool(ended[0]["status"] != "RUNNING")
+
+        assert wait_for(has_ended, within_seconds=PATIENCE_SECONDS), f"the execution of {order.order_id} never ends"
+        return ended[0]
+
+    def executions_of(self, order_id: str) -> list[str]:
+        """Return the status of every execution that an announcement of this order started."""
+        step_functions = self.cloud.client("stepfunctions")
+        machine = self.stack.outputs["StateMachineArn"]
+        found = []
+        for page in step_functions.get_paginator("list_executions").paginate(stateMachineArn=machine):
+            for execution in page["executions"]:
+                described = step_functions.describe_execution(executionArn=execution["executionArn"])
+                if order_id in described["input"]:
+                    found.append(described["status"])
+        return found
+
+    def items(self, order_id: str) -> list[dict[str, Any]]:
+        """Return the raw rows of an order."""
+        items: list[dict[str, Any]] = self.cloud.client("dynamodb").query(
+            TableName=self.stack.outputs["CardTableName"],
+            KeyConditionExpression="pk = :pk",
+            ExpressionAttributeValues={":pk": {"S": f"ORDER#{order_id}"}},
+        )["Items"]
+        return items
+
+    def giftcards(self, *arguments: str, environment: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+        """Run the command line against this cloud."""
+        finished = subprocess.run(
+            [sys.executable, "-m", "giftcards_cli", *arguments],
+            capture_output=True,
+            text=True,
+            timeout=60,
+            env=os.environ | (self.cloud.environment if environment is None else environment),
+            cwd=PROJECT,
+            check=False,
+        )
+        if arguments[0] != "reveal":
+            self.said.append(finished.stdout + finished.stderr)
+        return finished
+
+    def secrets(self) -> list[str]:
+        """Return everything that must never be found: every card of every order, and the API key."""
+        cards = [
+            secret
+            for order_id, quantity in self.orders.items()
+            for card in cards_of(order_id, quantity)
+            for secret in card.values()
+        ]
+        return [*cards, SANDBOX_API_KEY]
+
+    def evidence(self) -> Iterator[tuple[str, bytes]]:
+        """Return everything that the service has left behind."""
+        yield from evidence.function_logs(self.cloud.client("logs"))
+        yield from evidence.workflow_history(self.cloud.client("stepfunctions"), self.stack.outputs["StateMachineArn"])
+        yield from (("bus", json.dumps(event).encode()) for event in self.bus.heard())
+        for name in self.cloud.client("dynamodb").list_tables()["TableNames"]:
+            yield from evidence.table(self.cloud.client("dynamodb"), name)
+        yield from (("command line", said.encode()) for said in self.said)
+
+
+@pytest.fixture(scope="session")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """Build and deploy once. No API key is set yet: the first test sees orders wait for it."""
+    folder: Path = tmp_path_factory.mktemp("stack")
+    cloud = LocalCloud(folder)
+    with SupplierServer() as supplier:
+        cloud.start()
+        try:
+            cloud.deploy(PARAMETERS | {"SupplierBaseUrl": supplier.url})
+            stack = Stack(STACK, cloud.session, cloud.url)
+            yield Service(cloud, supplier, stack, BusListener(cloud.session, cloud.url, stack.outputs["OrderBusName"]))
+        finally:
+            cloud.stop()
+
+
+@pytest.fixture(scope="session")
+def late_order(service: Service) -> str:
+    """An order that stays pending, announced as the very first, so that its deadline passes beside other tests."""
+    order_id = service.order(1, fulfil_after=3600)
+    service.announce({"orderId": order_id, "userId": "judy"})
+    return order_id

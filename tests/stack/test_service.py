@@ -1,0 +1,285 @@
+"""The main job on a real deployment: an announced order becomes encrypted cards and one event.
+
+The tests share one deployment and run in the order of this file: the first sees the service before anybody has
+set the API key, the last searches everything that all the others left behind.
+"""
+
+import json
+from decimal import Decimal
+from itertools import pairwise
+
+import pytest
+
+from giftcards.events import CardsDelivered, CardsPartiallyDelivered, HeldReason, OrderDelayed, OrderHeld, OrderRefunded
+from giftcards.rules.orders import OrderStatus
+from giftcards_local import evidence
+from giftcards_local.processes import wait_for
+from giftcards_local.supplier import SANDBOX_API_KEY, cards_of, key_id
+from stack.conftest import Service
+
+
+@pytest.mark.usefixtures("late_order")
+def test_orders_wait_while_no_api_key_is_set_and_go_on_when_it_is(service: Service) -> None:
+    order_id = service.order()
+    service.announce({"orderId": order_id, "userId": "alice"})
+
+    def says_why() -> bool:
+        shown = service.giftcards("show", order_id, "--json")
+        return shown.returncode == 0 and "KEY_MISSING" in (json.loads(shown.stdout)["waitingFor"] or "")
+
+    assert wait_for(says_why, within_seconds=30)
+    assert service.supplier.control.calls() == []
+
+    service.cloud.set_api_key(SANDBOX_API_KEY)
+    assert service.until_announced(order_id).status is OrderStatus.FULFILLED
+    assert json.loads(service.giftcards("show", order_id, "--json").stdout)["waitingFor"] is None
+
+
+def test_a_fulfilled_order_becomes_encrypted_cards_and_one_event(service: Service) -> None:
+    order_id = service.order(2)
+    service.announce({"orderId": order_id, "userId": "alice", "placedAt": "2025-10-29T01:00:00Z", "ignored": [1]})
+
+    order = service.until_announced(order_id)
+    assert (order.status, order.fulfilled_quantity) == (OrderStatus.FULFILLED, 2)
+    assert (order.fulfilled_amount, order.price_per_card) == (Decimal(980), Decimal(490))
+    rows = {item["sk"]["S"]: item for item in service.items(order_id)}
+    assert sorted(rows) == ["CARD#0001", "CARD#0002", "ORDER"]
+    assert all(set(rows[card]) == {"pk", "sk", "ciphertext", "userId", "deliveredAt"} for card in list(rows)[:2])
+    event = CardsDelivered.model_validate(service.until_heard(order_id, "CardsDelivered"))
+    assert event.delivery_id == order.delivery_id
+    assert service.execution(order)["status"] == "SUCCEEDED"
+
+
+def test_an_order_that_takes_several_checks_is_asked_for_on_schedule(service: Service) -> None:
+    order_id = service.order(fulfil_after=3600)
+    service.announce({"orderId": order_id, "userId": "bob"})
+
+    def asked() -> int:
+        return sum(call.order_id == order_id for call in service.supplier.control.calls())
+
+    assert wait_for(lambda: asked() >= 3, within_seconds=30)
+    service.supplier.control.change_order(order_id, fulfil_after=0)
+    assert service.until_announced(order_id).status is OrderStatus.FULFILLED
+    at = [call.at for call in service.supplier.control.calls() if call.order_id == order_id]
+    assert all((later - earlier).total_seconds() >= 0.9 for earlier, later in pairwise(at[:-1]))
+
+
+def test_a_partially_filled_order_delivers_the_cards_that_came(service: Service) -> None:
+    order_id = service.order(4, type_id="TEST_PARTIAL")
+    service.announce({"orderId": order_id, "userId": "carol"})
+
+    order = service.until_announced(order_id)
+    assert (order.status, order.fulfilled_quantity) == (OrderStatus.PARTIALLY_FILLED, 2)
+    event = CardsPartiallyDelivered.model_validate(service.until_heard(order_id, "CardsPartiallyDelivered"))
+    assert (event.quantity, event.fulfilled_quantity, event.refunded_quantity) == (4, 2, 2)
+    assert len(service.items(order_id)) == 3
+
+
+def test_a_refunded_order_is_announced_and_has_no_cards(service: Service) -> None:
+    order_id = service.order(1, type_id="TEST_REFUND")
+    service.announce({"orderId": order_id, "userId": "dave"})
+
+    assert service.until_announced(order_id).status is OrderStatus.REFUNDED
+    assert OrderRefunded.model_validate(service.until_heard(order_id, "OrderRefunded")).quantity == 1
+    assert [item["sk"]["S"] for item in service.items(order_id)] == ["ORDER"]
+
+
+def test_more_cards_than_one_transaction_holds_are_all_delivered(service: Service) -> None:
+    order_id = service.order(230)
+    service.announce({"orderId": order_id, "userId": "erin"})
+
+    assert service.until_announced(order_id).fulfilled_quantity == 230
+    revealed = service.giftcards("reveal", order_id, "--user", "erin", "--json")
+    cards = json.loads(revealed.stdout)["cards"]
+    assert [{"value": card["value"], "serial": card["serial"]} for card in cards] == cards_of(order_id, 230)
+
+
+def test_an_order_announced_three_times_at_once_is_delivered_once(service: Service) -> None:
+    order_id = service.order(1)
+    service.announce({"orderId": order_id, "userId": "frank"}, times=3)
+
+    service.until_announced(order_id)
+    assert wait_for(lambda: service.executions_of(order_id) == ["SUCCEEDED"] * 3, within_seconds=30)
+    assert [event["detail-type"] for event in service.bus.heard_of(order_id)] == ["CardsDelivered"]
+    assert len(service.items(order_id)) == 2
+
+
+def test_a_delivered_order_announced_for_another_user_changes_nothing(service: Service) -> None:
+    order_id = service.order(1)
+    service.announce({"orderId": order_id, "userId": "grace"})
+    service.until_announced(order_id)
+    before = service.items(order_id)
+
+    service.announce({"orderId": order_id, "userId": "mallory"})
+    assert wait_for(lambda: service.executions_of(order_id) == ["SUCCEEDED"] * 2, within_seconds=30)
+    assert service.items(order_id) == before
+    assert service.giftcards("reveal", order_id, "--user", "mallory").returncode == 1
+
+
+def test_an_order_that_the_supplier_does_not_know_is_held(service: Service) -> None:
+    service.announce({"orderId": "0123456789abcdef01234567", "userId": "heidi"})
+
+    order = service.until_status("0123456789abcdef01234567", OrderStatus.HELD)
+    assert order.held_reason is HeldReason.ORDER_UNKNOWN
+    assert OrderHeld.model_validate(service.until_heard(order.order_id, "OrderHeld")).reason is HeldReason.ORDER_UNKNOWN
+    execution = service.execution(order)
+    assert (execution["status"], execution["error"]) == ("FAILED", "ORDER_UNKNOWN")
+
+
+def test_an_answer_that_breaks_the_contract_holds_the_order_with_its_cards_at_the_supplier(service: Service) -> None:
+    order_id = service.order(2)
+    fault = service.supplier.control.add_fault(order_id=order_id, merge={"fulfilled_quantity": 1})
+    service.announce({"orderId": order_id, "userId": "ivan"})
+
+    order = service.until_status(order_id, OrderStatus.HELD)
+    assert order.held_reason is HeldReason.SUPPLIER_CONTRACT_BROKEN
+    assert [item["sk"]["S"] for item in service.items(order_id)] == ["ORDER"]
+
+    service.supplier.control.clear_faults(fault)
+    service.announce({"orderId": order_id, "userId": "ivan"})
+    assert service.until_announced(order_id).fulfilled_quantity == 2
+
+
+@pytest.mark.parametrize(
+    "detail",
+    [
+        {"userId": "kim"},
+        {"orderId": "", "userId": "kim"},
+        {"orderId": "x" * 129, "userId": "kim"},
+        {"orderId": "ordér", "userId": "kim"},
+        {"orderId": "invalid-without-user"},
+        "no object",
+        [{"orderId": "invalid-in-a-list", "userId": "kim"}],
+    ],
+    ids=["no order", "empty order", "long order", "non-ASCII order", "no user", "text", "list"],
+)
+def test_an_invalid_announcement_claims_nothing_and_is_announced_as_held(
+    service: Service, late_order: str, detail: object
+) -> None:
+    def asked() -> int:
+        return sum(call.order_id != late_order for call in service.supplier.control.calls())
+
+    held = [e for e in service.bus.heard() if e["detail"].get("reason") == "INVALID_ORDER"]
+    calls = asked()
+    table = service.stack.outputs["CardTableName"]
+    rows = service.cloud.client("dynamodb").scan(TableName=table, Select="COUNT")["Count"]
+
+    service.announce(detail)
+
+    def more_held() -> list[dict[str, object]]:
+        return [e for e in service.bus.heard() if e["detail"].get("reason") == "INVALID_ORDER"][len(held) :]
+
+    assert wait_for(lambda: len(more_held()) == 1, within_seconds=20)
+    (event,) = more_held()
+    given = detail if isinstance(detail, dict) else {}
+    assert event["detail"].get("orderId") == (
+        given.get("orderId") if given.get("orderId") == "invalid-without-user" else None
+    )
+    assert event["detail"].get("userId") == given.get("userId")
+    assert service.cloud.client("dynamodb").scan(TableName=table, Select="COUNT")["Count"] == rows
+    assert asked() == calls
+
+
+def test_a_late_order_is_announced_as_delayed_once_held_at_its_deadline_and_can_be_taken_up(
+    service: Service, late_order: str
+) -> None:
+    delayed = OrderDelayed.model_validate(service.until_heard(late_order, "OrderDelayed"))
+    assert delayed.pending_seconds >= 6
+    order = service.until_status(late_order, OrderStatus.HELD)
+    assert order.held_reason is HeldReason.DEADLINE_PASSED
+    assert order.held_at is not None
+    assert (order.held_at - order.claimed_at).total_seconds() >= 45
+    assert service.execution(order)["error"] == "DEADLINE_PASSED"
+
+    service.supplier.control.change_order(late_order, fulfil_after=0)
+    service.announce({"orderId": late_order, "userId": "judy"})
+    service.until_announced(late_order)
+    kinds = [event["detail-type"] for event in service.bus.heard_of(late_order)]
+    assert kinds == ["OrderDelayed", "OrderHeld", "CardsDelivered"]
+
+
+def test_a_rotated_key_is_picked_up_and_the_refused_one_is_not_presented_again(service: Service) -> None:
+    service.supplier.control.set_keys(["the-new-key-1111111111111111"])
+    service.supplier.control.clear_calls()
+    order_id = service.order()
+    service.announce({"orderId": order_id, "userId": "leo"})
+
+    def says_why() -> bool:
+        shown = json.loads(service.giftcards("show", order_id, "--json").stdout)
+        return "KEY_REFUSED" in (shown["waitingFor"] or "")
+
+    try:
+        assert wait_for(says_why, within_seconds=30)
+        service.cloud.set_api_key("the-new-key-1111111111111111")
+        assert service.until_announced(order_id, within=90).status.is_delivered  # the key is cached for 60 s
+        keys = [call.key_id for call in service.supplier.control.calls()]
+        assert keys.count(key_id(SANDBOX_API_KEY)) == 1
+    finally:
+        service.supplier.control.set_keys([SANDBOX_API_KEY, "the-new-key-1111111111111111"])
+
+
+def test_a_reveal_is_written_down_and_costs_one_decrypt_for_all_cards(service: Service) -> None:
+    order_id = service.order(10)
+    service.announce({"orderId": order_id, "userId": "mia"})
+    service.until_announced(order_id)
+
+    shown = service.giftcards("reveal", order_id, "--user", "mia", "--reason", "ticket 7", "--json")
+    assert json.loads(shown.stdout)["cards"][9] == {"index": 10} | cards_of(order_id, 10)[9]
+    refused = service.giftcards("reveal", order_id, "--user", "mallory", "--json")
+    unknown = service.giftcards("reveal", "no-such-order", "--user", "mallory", "--json")
+    assert (refused.returncode, refused.stdout) == (1, "")
+    assert refused.stderr == unknown.stderr
+
+    audit_table = service.cloud.client("cloudformation").describe_stack_resource(
+        StackName="giftcards", LogicalResourceId="AuditTable"
+    )["StackResourceDetail"]["PhysicalResourceId"]
+    records = [
+        item
+        for item in service.cloud.client("dynamodb").scan(TableName=audit_table)["Items"]
+        if item["orderId"]["S"] == order_id
+    ]
+    written = {(r["userId"]["S"], r["outcome"]["S"], r["reason"]["S"]) for r in records}
+    assert written == {("mia", "REVEALED", "ticket 7"), ("mallory", "NOT_FOUND", "")}
+    assert all(record["requestedBy"]["S"].startswith("arn:aws:") for record in records)
+
+
+def test_the_command_line_lists_and_shows_orders_as_json(service: Service) -> None:
+    order_id = service.order(1)
+    placed = service.giftcards("place", order_id, "--user", "nina")
+    assert (placed.returncode, placed.stderr) == (0, "")
+    assert service.giftcards("reveal", order_id, "--user", "nina").returncode == 1
+    service.until_announced(order_id)
+
+    listed = json.loads(service.giftcards("orders", "--user", "nina", "--json").stdout)
+    assert [order["orderId"] for order in listed] == [order_id]
+    assert json.loads(service.giftcards("orders", "--status", "HELD", "--user", "nina", "--json").stdout) == []
+    shown = json.loads(service.giftcards("show", order_id, "--json").stdout)
+    contract = {
+        "orderId", "userId", "status", "quantity", "fulfilledQuantity", "heldReason", "deliveredAt", "deliveryId",
+        "executionArn",
+    }  # fmt: skip
+    assert contract <= set(shown)
+    assert [moment["what"] for moment in shown["timeline"]] == [
+        "placed by the shop",
+        "claimed",
+        "delivered",
+        "announced",
+    ]
+    assert order_id in service.giftcards("orders").stdout
+
+
+def test_no_card_and_no_key_is_found_in_anything_that_all_this_left_behind(service: Service) -> None:
+    searched, leaks = evidence.search(service.evidence(), service.secrets())
+    assert searched > 100_000
+    assert leaks == []
+
+
+def test_the_search_finds_a_card_that_is_planted(service: Service) -> None:
+    order_id = service.order(1)
+    planted = cards_of(order_id, 1)[0]["value"]
+    service.announce({"orderId": "planted", "userId": "oscar", "note": planted})
+
+    def leaks() -> list[evidence.Leak]:
+        return evidence.search(service.evidence(), [planted])[1]
+
+    assert wait_for(lambda: any(leak.place.startswith("history") for leak in leaks()), within_seconds=20)

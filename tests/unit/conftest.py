@@ -1,0 +1,102 @@
+"""No test of this folder reaches a network, an account or the time; the cloud is moto's, in this process."""
+
+import logging
+import os
+import warnings
+from collections.abc import Iterator
+from unittest.mock import patch
+
+import pytest
+from botocore.client import BaseClient
+from hypothesis import settings
+from moto import mock_aws
+from pytest_socket import disable_socket, enable_socket
+
+from giftcards.adapters import aws
+from giftcards.adapters.vault import Vault
+from unit import fakes
+from unit.fakes import Cloud, GatedDouble, SupplierDouble, leaks
+
+settings.register_profile("unit", derandomize=True, deadline=None)
+settings.load_profile("unit")
+
+LIBRARIES = ("httpx", "httpcore", "botocore", "boto3", "urllib3", "aws_encryption_sdk")
+
+
+@pytest.fixture(autouse=True)
+def _no_network() -> Iterator[None]:
+    disable_socket(allow_unix_socket=True)  # Starlette's TestClient wakes its loop through a socket pair
+    yield
+    enable_socket()
+
+
+@pytest.fixture(autouse=True)
+def _no_account(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in list(os.environ):
+        if name.upper().startswith("AWS_") or name.upper().endswith("_PROXY"):
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "testing")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "testing")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", fakes.REGION)
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    monkeypatch.setenv("AWS_CONFIG_FILE", os.devnull)
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", os.devnull)
+
+
+@pytest.fixture
+def supplier() -> SupplierDouble:
+    """Give a supplier that answers nothing yet."""
+    return SupplierDouble()
+
+
+@pytest.fixture
+def behind_gate() -> GatedDouble:
+    """Give the supplier behind an open gate, with a key."""
+    return GatedDouble()
+
+
+@pytest.fixture(scope="module")
+def _clients() -> Iterator[None]:
+    """Build the clients once a module: they outlive the clouds, which moto puts below them."""
+    with mock_aws(), patch.dict(os.environ, {"AWS_DEFAULT_REGION": fakes.REGION}):
+        clients = (aws.dynamodb, aws.secrets_manager, aws.event_bridge, fakes._kms)
+        for client in clients:
+            client.cache_clear()
+            client()
+    yield
+    for client in clients:
+        client.cache_clear()
+
+
+@pytest.fixture
+def cloud(_clients: None) -> Iterator[Cloud]:
+    """Give an empty cloud with the stack's tables, bus, key and secret."""
+    with mock_aws():
+        cloud = Cloud()
+        real = BaseClient._make_api_call
+
+        def noted(client: BaseClient, operation: str, params: dict[str, object]) -> object:
+            return cloud.note(real, client, operation, params)
+
+        with patch.object(BaseClient, "_make_api_call", noted):
+            yield cloud
+
+
+@pytest.fixture
+def vault(cloud: Cloud) -> Vault:
+    """Give the vault on the cloud's key."""
+    return Vault(cloud.key_arn)
+
+
+@pytest.fixture
+def no_leak(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
+    """Fail a test in which any library, at any level, or any Python warning names a part of a card or of the key."""
+    for library in LIBRARIES:
+        caplog.set_level(logging.DEBUG, logger=library)
+    caplog.set_level(logging.DEBUG)
+    with warnings.catch_warnings(record=True) as warned:
+        warnings.simplefilter("always")
+        yield
+    formatter = logging.Formatter()
+    logged = [formatter.format(record) for record in caplog.get_records("call")]
+    assert not leaks(*logged, *(warning.message for warning in warned))

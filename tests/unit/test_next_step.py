@@ -1,0 +1,248 @@
+"""What becomes of an order after each answer, and after each kind of trouble."""
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from giftcards.rules.next_step import RETRY_AFTER_SPREAD, Patience, next_step
+from giftcards.rules.schedule import MAX_CHECKS, PollSchedule
+from giftcards.rules.trouble import Trouble, TroubleKind
+from giftcards.supplier_contract import OrderProgress, SupplierStatus
+from giftcards.workflow import Outcome, StepResult
+from unit.fakes import NOW, ORDER_ID, PATIENCE, step_request
+
+DEADLINE = PATIENCE.schedule.deadline_seconds
+LONGEST_WAIT = 99_999_999
+
+AFTER_TROUBLE = {
+    TroubleKind.BUSY: Outcome.SUPPLIER_BUSY,
+    TroubleKind.RATE_LIMITED: Outcome.SUPPLIER_BUSY,
+    TroubleKind.KEY_MISSING: Outcome.GATE_CLOSED,
+    TroubleKind.KEY_REFUSED: Outcome.KEY_REFUSED,
+    TroubleKind.ADDRESS_BLOCKED: Outcome.SUPPLIER_BUSY,
+    TroubleKind.ACCESS_DENIED: Outcome.SUPPLIER_BUSY,
+    TroubleKind.GATE_CLOSED: Outcome.GATE_CLOSED,
+    TroubleKind.ORDER_UNKNOWN: Outcome.ORDER_UNKNOWN,
+    TroubleKind.ORDER_REJECTED: Outcome.INVALID_ORDER,
+    TroubleKind.CONTRACT_BROKEN: Outcome.SUPPLIER_CONTRACT_BROKEN,
+}
+AFTER_ANSWER = {
+    SupplierStatus.HANDLING: Outcome.PENDING,
+    SupplierStatus.FULFILLED: Outcome.SETTLED,
+    SupplierStatus.PARTIALLY_FILLED: Outcome.SETTLED,
+    SupplierStatus.REFUNDED: Outcome.SETTLED,
+}
+WAITS = {Outcome.PENDING, Outcome.SUPPLIER_BUSY, Outcome.KEY_REFUSED, Outcome.GATE_CLOSED}
+PASSING = sorted(kind for kind, outcome in AFTER_TROUBLE.items() if outcome in WAITS)
+LASTING = sorted(set(TroubleKind) - set(PASSING))
+
+each_passing_trouble = pytest.mark.parametrize("kind", PASSING)
+each_lasting_trouble = pytest.mark.parametrize("kind", LASTING)
+jitters = st.floats(0, 1, exclude_max=True)
+
+
+def progress(status: SupplierStatus = SupplierStatus.HANDLING) -> OrderProgress:
+    return OrderProgress.model_validate({"_id": ORDER_ID, "status": status, "quantity": 2})
+
+
+def trouble(kind: TroubleKind = TroubleKind.BUSY, retry_after: float | None = None) -> Trouble:
+    return Trouble(kind, "What happened.", retry_after)
+
+
+def step(
+    answer: OrderProgress | Trouble, *, age: float = 60, jitter: float = 0.5, patience: Patience = PATIENCE, **known: Any
+) -> StepResult:
+    request = step_request(claimed_at=NOW - timedelta(seconds=age), **known)
+    return next_step(answer, request, now=NOW, patience=patience, jitter=jitter)
+
+
+# ----------------------------------------------------------------- outcomes
+
+
+@pytest.mark.parametrize("kind", TroubleKind)
+def test_every_kind_of_trouble_has_its_outcome(kind: TroubleKind):
+    result = step(trouble(kind))
+
+    assert result.outcome is AFTER_TROUBLE[kind], "a new kind of trouble has to be decided here"
+    assert result.message == "What happened."
+
+
+@pytest.mark.parametrize("status", SupplierStatus)
+def test_every_status_of_the_supplier_has_its_outcome(status: SupplierStatus):
+    assert step(progress(status)).outcome is AFTER_ANSWER[status], "a new status has to be decided here"
+
+
+def test_every_outcome_but_closed_is_reached():
+    reached = {step(trouble(kind)).outcome for kind in TroubleKind} | {step(progress(s)).outcome for s in SupplierStatus}
+
+    assert reached | {step(progress(), age=DEADLINE).outcome} == set(Outcome) - {Outcome.CLOSED}
+
+
+@each_lasting_trouble
+@pytest.mark.parametrize("age", [0, DEADLINE * 10])
+def test_trouble_with_the_order_itself_holds_it_at_any_age(kind: TroubleKind, age: float):
+    assert step(trouble(kind), age=age, checks=MAX_CHECKS).outcome is AFTER_TROUBLE[kind]
+
+
+# ----------------------------------------------------- trouble only makes wait
+
+
+@given(
+    kind=st.sampled_from(PASSING),
+    age=st.floats(0, DEADLINE * 100),
+    failures=st.integers(0, 10**6),
+    checks=st.integers(0, MAX_CHECKS - 1),
+    retry_after=st.none() | st.floats(0, LONGEST_WAIT),
+    jitter=jitters,
+)
+def test_trouble_with_the_supplier_never_ends_an_order_and_never_shortens_its_wait(
+    kind: TroubleKind, age: float, failures: int, checks: int, retry_after: float | None, jitter: float
+):
+    result = step(trouble(kind, retry_after), age=age, failures=failures, checks=checks, jitter=jitter)
+
+    assert result.outcome in WAITS
+    assert result.wait_seconds >= (PATIENCE.schedule.next_wait(result.age_seconds + 1) or 1)
+    assert result.wait_seconds >= (retry_after or 0)
+
+
+@each_passing_trouble
+def test_wait_after_trouble_is_the_schedules_where_that_is_longer_than_the_backoff(kind: TroubleKind):
+    assert step(trouble(kind), age=1_000, jitter=0).wait_seconds == 60
+
+
+def test_wait_after_trouble_grows_with_the_failures():
+    waits = [step(trouble(), failures=failures, jitter=0).wait_seconds for failures in range(9)]
+
+    assert waits == [5, 10, 20, 40, 80, 160, 320, 450, 450]
+
+
+def test_wait_after_trouble_is_not_cut_to_the_deadline():
+    assert step(trouble(retry_after=100), age=DEADLINE - 2, jitter=0).wait_seconds == 100
+
+
+# -------------------------------------------------------------- retry-after
+
+
+@pytest.mark.parametrize("seconds", [61, 900, 86_400, 10_000_000])
+@pytest.mark.parametrize("kind", [TroubleKind.RATE_LIMITED, TroubleKind.GATE_CLOSED, TroubleKind.BUSY])
+def test_retry_after_is_honoured_however_large(kind: TroubleKind, seconds: int):
+    assert step(trouble(kind, seconds), jitter=0).wait_seconds == seconds
+
+
+def test_retry_after_of_part_of_a_second_is_rounded_up():
+    assert step(trouble(retry_after=100.01), jitter=0).wait_seconds == 101
+
+
+def test_orders_told_the_same_retry_after_come_back_spread_and_never_early():
+    waits = [step(trouble(retry_after=1_000), jitter=tenth / 10).wait_seconds for tenth in range(10)]
+
+    assert waits == sorted(set(waits))
+    assert waits[0] == 1_000
+    assert waits[-1] <= 1_000 * (1 + RETRY_AFTER_SPREAD)
+
+
+def test_wait_is_never_longer_than_a_wait_state_takes():
+    assert step(trouble(retry_after=LONGEST_WAIT), jitter=0.99).wait_seconds == LONGEST_WAIT
+    patient = Patience(PollSchedule.parse(f"{4 * LONGEST_WAIT}:{2 * LONGEST_WAIT}"), 600)
+    assert step(progress(), patience=patient).wait_seconds == LONGEST_WAIT
+
+
+# ------------------------------------------------------------------ failures
+
+
+@each_passing_trouble
+def test_failures_in_a_row_are_counted(kind: TroubleKind):
+    assert step(trouble(kind), failures=4).failures == 5
+
+
+@pytest.mark.parametrize("status", SupplierStatus)
+def test_an_answer_about_the_order_ends_the_row_of_failures(status: SupplierStatus):
+    assert step(progress(status), failures=4).failures == 0
+
+
+# ------------------------------------------------------------------ deadline
+
+
+def test_pending_order_is_waited_for_by_the_schedule():
+    assert step(progress(), age=60).wait_seconds == 5
+    assert step(progress(), age=DEADLINE - 20).wait_seconds == 20
+
+
+@pytest.mark.parametrize("age", [DEADLINE, DEADLINE + 0.5, DEADLINE * 3])
+def test_order_is_held_when_the_supplier_says_at_the_deadline_that_it_is_pending(age: float):
+    result = step(progress(), age=age)
+
+    assert result.outcome is Outcome.DEADLINE_PASSED
+    assert str(int(age)) in result.message
+
+
+def test_order_is_not_held_a_moment_before_the_deadline():
+    result = step(progress(), age=DEADLINE - 0.001)
+
+    assert (result.outcome, result.wait_seconds) == (Outcome.PENDING, 1)
+
+
+@pytest.mark.parametrize("status", sorted(status for status in SupplierStatus if status.is_final))
+def test_order_that_settles_after_the_deadline_is_delivered(status: SupplierStatus):
+    assert step(progress(status), age=DEADLINE * 10, checks=MAX_CHECKS).outcome is Outcome.SETTLED
+
+
+@each_passing_trouble
+def test_deadline_does_not_pass_while_the_supplier_cannot_be_asked(kind: TroubleKind):
+    assert step(trouble(kind), age=DEADLINE * 10).outcome in WAITS
+
+
+# ---------------------------------------------------------------- max checks
+
+
+@pytest.mark.parametrize("answer", [progress(), *(trouble(kind) for kind in PASSING)])
+def test_order_is_held_when_the_executions_history_is_used_up(answer: OrderProgress | Trouble):
+    result = step(answer, checks=MAX_CHECKS)
+
+    assert result.outcome is Outcome.DEADLINE_PASSED
+    assert str(MAX_CHECKS) in result.message
+
+
+@pytest.mark.parametrize("answer", [progress(), *(trouble(kind) for kind in PASSING)])
+def test_order_still_waits_at_the_last_check_that_fits(answer: OrderProgress | Trouble):
+    assert step(answer, checks=MAX_CHECKS - 1).outcome in WAITS
+
+
+# --------------------------------------------------------------------- delay
+
+
+@pytest.mark.parametrize("answer", [progress(), *(trouble(kind) for kind in PASSING)])
+def test_delay_is_announced_once_it_is_due_and_not_again(answer: OrderProgress | Trouble):
+    assert not step(answer, age=599.9).announce_delay
+    assert step(answer, age=600).announce_delay
+    assert step(answer, age=3_000).announce_delay
+    assert not step(answer, age=3_000, delay_announced=True).announce_delay
+
+
+@pytest.mark.parametrize(
+    ("answer", "age", "checks"),
+    [
+        *((progress(status), 700, 12) for status in sorted(SupplierStatus) if status.is_final),
+        *((trouble(kind), 700, 12) for kind in LASTING),
+        (progress(), DEADLINE, 12),
+        (progress(), 700, MAX_CHECKS),
+    ],
+)
+def test_delay_is_not_announced_of_an_order_that_is_done_or_held(answer: Any, age: float, checks: int):
+    assert not step(answer, age=age, checks=checks).announce_delay
+
+
+# ----------------------------------------------------------------------- age
+
+
+def test_age_is_whole_seconds_since_the_claim():
+    assert step(progress(), age=61.9).age_seconds == 61
+
+
+def test_age_is_never_negative_when_the_clocks_differ():
+    result = step(progress(), age=-5)
+
+    assert (result.age_seconds, result.wait_seconds, result.outcome) == (0, 5, Outcome.PENDING)

@@ -1,0 +1,185 @@
+"""When an order is asked for again, and for how long that can go on."""
+
+import pytest
+from hypothesis import assume, example, given
+from hypothesis import strategies as st
+
+from giftcards.rules.schedule import (
+    LONGEST_BACKOFF_SECONDS,
+    MAX_CHECKS,
+    SHORTEST_BACKOFF_SECONDS,
+    PollSchedule,
+    backoff_seconds,
+)
+from unit.fakes import template
+
+SCHEDULE = PollSchedule.parse("120:5,300:15,3600:60")
+EVENTS_A_ROUND = 9
+HISTORY_EVENTS = 25_000
+
+jitters = st.floats(0, 1, exclude_max=True)
+
+
+@st.composite
+def schedules(draw: st.DrawFn) -> PollSchedule:
+    spans = draw(st.lists(st.tuples(st.integers(1, 90_000), st.integers(1, 4_000)), min_size=1, max_size=6))
+    until, steps = 0, []
+    for span, interval in spans:
+        until += span
+        steps.append((until, interval))
+    schedule = PollSchedule(tuple(steps))
+    assume(schedule.checks <= MAX_CHECKS)
+    return schedule
+
+
+def text_of(schedule: PollSchedule) -> str:
+    return ",".join(f"{until}:{interval}" for until, interval in schedule.steps)
+
+
+# ------------------------------------------------------------------ reading
+
+
+def test_schedule_is_read_as_pairs_and_its_last_until_is_the_deadline():
+    schedule = PollSchedule.parse("120:5,300:15")
+
+    assert schedule.steps == ((120, 5), (300, 15))
+    assert schedule.deadline_seconds == 300
+
+
+@given(schedules())
+def test_every_schedule_that_fits_can_be_read(schedule: PollSchedule):
+    assert PollSchedule.parse(text_of(schedule)) == schedule
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("", "expected until:interval pairs"),
+        ("120", "expected until:interval pairs"),
+        ("120:5,", "expected until:interval pairs"),
+        (",120:5", "expected until:interval pairs"),
+        ("120:5:3", "expected until:interval pairs"),
+        ("120:", "expected until:interval pairs"),
+        ("two:5", "expected until:interval pairs"),
+        ("120:5.5", "expected until:interval pairs"),
+        ("120;5", "expected until:interval pairs"),
+        ("9" * 5_000 + ":5", "expected until:interval pairs"),
+        ("0:5", "every number must be at least 1"),
+        ("-120:5", "every number must be at least 1"),
+        ("120:0", "every number must be at least 1"),
+        ("120:-5", "every number must be at least 1"),
+        ("300:15,120:5", "each until must be later than the one before"),
+        ("120:5,120:15", "each until must be later than the one before"),
+        ("2001:1", "2001 checks for one order, at most 2000 fit"),
+        ("120:5,86400:10", "8652 checks for one order, at most 2000 fit"),
+    ],
+)
+def test_bad_schedule_is_refused_with_the_reason_and_the_text(text: str, complaint: str):
+    with pytest.raises(ValueError, match=complaint) as refusal:
+        PollSchedule.parse(text)
+
+    assert str(refusal.value).startswith(f"PollSchedule {text!r}: ")
+
+
+def test_schedule_of_exactly_as_many_checks_as_fit_is_taken():
+    assert PollSchedule.parse(f"{MAX_CHECKS}:1").checks == MAX_CHECKS
+
+
+def test_schedule_of_the_template_is_valid_and_fits_into_one_execution():
+    schedule = PollSchedule.parse(template()["Parameters"]["PollSchedule"]["Default"])
+
+    assert schedule.deadline_seconds == 24 * 60 * 60
+    assert schedule.checks < MAX_CHECKS
+
+
+def test_most_checks_leave_a_fifth_of_the_history_for_retries():
+    assert MAX_CHECKS * EVENTS_A_ROUND <= HISTORY_EVENTS * 0.8
+
+
+# ------------------------------------------------------------------ waiting
+
+
+@pytest.mark.parametrize(
+    ("age", "wait"),
+    [
+        (0, 5),
+        (60, 5),
+        (118, 5),  # a wait is not cut where the interval changes
+        (119, 5),
+        (119.999, 5),
+        (120, 15),
+        (120.001, 15),
+        (299, 15),
+        (300, 60),
+        (3_540, 60),
+        (3_541, 59),  # a wait is cut where the deadline is
+        (3_598.5, 1),
+        (3_599, 1),
+        (3_599.999, 1),
+        (3_600, None),
+        (3_600.001, None),
+        (1e12, None),
+    ],
+)
+def test_wait_at_and_around_every_boundary(age: float, wait: int | None):
+    assert SCHEDULE.next_wait(age) == wait
+
+
+def test_interval_longer_than_the_whole_schedule_is_cut_to_the_deadline():
+    assert PollSchedule.parse("10:60").next_wait(0) == 10
+
+
+@given(schedules())
+@example(PollSchedule(((1, 1),)))
+@example(PollSchedule(((2_000, 1),)))
+def test_order_that_stays_pending_is_checked_as_often_as_counted_and_last_at_the_deadline(schedule: PollSchedule):
+    age = checks = 0
+    while (wait := schedule.next_wait(age)) is not None:
+        assert wait >= 1
+        age += wait
+        checks += 1
+
+    # Not more than counted: a wait that reaches into the next step makes that step's own share smaller, never larger.
+    assert checks <= schedule.checks
+    assert age == schedule.deadline_seconds
+
+
+@given(schedules(), st.lists(st.floats(0, 3), min_size=1, max_size=7))
+def test_slow_checks_add_one_check_at_most_and_miss_the_deadline_by_a_second_at_most(
+    schedule: PollSchedule, latencies: list[float]
+):
+    age, checks = 0.0, 0
+    while (wait := schedule.next_wait(age)) is not None:
+        asked_at = age + wait
+        age = asked_at + latencies[checks % len(latencies)]
+        checks += 1
+
+    # Waits are whole seconds, so the one before the last can end within the last second: one more check, a second late.
+    assert checks <= schedule.checks + 1
+    assert asked_at < schedule.deadline_seconds + 1
+    assert age >= schedule.deadline_seconds
+
+
+# ------------------------------------------------------------------ backoff
+
+
+@given(st.integers(1, 10**6), jitters)
+def test_backoff_is_bounded_both_ways(failures: int, jitter: float):
+    assert SHORTEST_BACKOFF_SECONDS <= backoff_seconds(failures, jitter) <= LONGEST_BACKOFF_SECONDS
+
+
+@given(st.integers(1, 100), jitters)
+def test_backoff_never_shrinks_with_more_failures(failures: int, jitter: float):
+    assert backoff_seconds(failures + 1, jitter) >= backoff_seconds(failures, jitter)
+
+
+def test_backoff_doubles_until_it_is_as_long_as_it_gets():
+    assert [backoff_seconds(failures, 0) for failures in range(1, 10)] == [5, 10, 20, 40, 80, 160, 320, 450, 450]
+
+
+@pytest.mark.parametrize("failures", [1, 3, 8, 50])
+def test_jitter_spreads_the_backoff_over_half_of_it(failures: int):
+    shortest, longest = backoff_seconds(failures, 0), backoff_seconds(failures, 0.9999)
+
+    assert longest >= 2 * shortest - 1
+    assert len({backoff_seconds(failures, tenth / 10) for tenth in range(10)}) >= 5

@@ -1,0 +1,236 @@
+"""What the definition is made of. The local cloud and cfn-lint accept much that AWS refuses."""
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from giftcards.events import HeldReason
+from giftcards.workflow import Outcome, StepRequest
+from workflow.harness import definition_text, load_definition, load_template, substituted
+
+DEFINITION = load_definition()
+STATES: dict[str, dict[str, Any]] = DEFINITION["States"]
+TASKS = {name: state for name, state in STATES.items() if state["Type"] == "Task"}
+CHOICES = {name: state for name, state in STATES.items() if state["Type"] == "Choice"}
+TERMINAL = {"AlreadyClaimed": "Succeed", "OrderClosed": "Succeed", "OrderHeld": "Fail"}
+JSONPATH_FIELDS = {
+    "InputPath",
+    "OutputPath",
+    "ResultPath",
+    "Parameters",
+    "ResultSelector",
+    "Result",
+    "Variable",
+    "SecondsPath",
+    "TimestampPath",
+    "TimeoutSecondsPath",
+    "HeartbeatSecondsPath",
+    "ErrorPath",
+    "CausePath",
+    "ItemsPath",
+}
+FUNCTIONS = {"CheckStatus": "CheckStatusFunction", "DeliverCards": "DeliverCardsFunction"}
+LAMBDA_ERRORS = {
+    "Lambda.ServiceException",
+    "Lambda.AWSLambdaException",
+    "Lambda.SdkClientException",
+    "Lambda.TooManyRequestsException",
+    "Lambda.Unknown",  # what the local cloud calls a throttled function
+}
+EVERY_TASK = pytest.mark.parametrize("name", TASKS)
+
+
+def targets(state: dict[str, Any]) -> Iterator[str]:
+    """Give every state that this one can lead to."""
+    for part in (state, *state.get("Choices", []), *state.get("Catch", [])):
+        yield from (part[key] for key in ("Next", "Default") if key in part)
+
+
+def within(part: Any) -> Iterator[tuple[str, Any]]:
+    """Give every key and value in a part of the definition, at any depth."""
+    if isinstance(part, dict):
+        for key, value in part.items():
+            yield key, value
+            yield from within(value)
+    elif isinstance(part, list):
+        for value in part:
+            yield "", value
+            yield from within(value)
+
+
+def quoted(expression: str) -> set[str]:
+    """Give the string literals of an expression."""
+    return set(re.findall(r"'([A-Z_]+)'", expression))
+
+
+def transient_retriers(task: dict[str, Any]) -> list[dict[str, Any]]:
+    return [retrier for retrier in task["Retry"] if retrier.get("MaxAttempts") != 0]
+
+
+@pytest.mark.parametrize("name", STATES)
+def test_every_target_is_a_state(name: str) -> None:
+    assert set(targets(STATES[name])) <= STATES.keys()
+
+
+def test_every_state_can_be_reached() -> None:
+    reached, left = set(), [DEFINITION["StartAt"]]
+    while left:
+        name = left.pop()
+        if name not in reached:
+            reached.add(name)
+            left.extend(targets(STATES[name]))
+    assert reached == STATES.keys()
+
+
+def test_an_end_can_be_reached_from_every_state() -> None:
+    ends = set(TERMINAL)
+    for _ in STATES:
+        ends |= {name for name, state in STATES.items() if ends & set(targets(state))}
+    assert ends == STATES.keys()
+
+
+def test_only_three_states_end_an_execution() -> None:
+    assert {name: state["Type"] for name, state in STATES.items() if not list(targets(state))} == TERMINAL
+    assert not [name for name, state in STATES.items() if "End" in state]
+
+
+@pytest.mark.parametrize("name", STATES)
+def test_every_state_that_goes_on_says_where(name: str) -> None:
+    state = STATES[name]
+    if state["Type"] in {"Task", "Pass", "Wait"}:
+        assert "Next" in state
+    if state["Type"] == "Choice":
+        assert "Default" in state
+        assert "Next" not in state
+
+
+def test_choices_about_outcomes_hold_the_order_by_default() -> None:
+    assert {name: choice["Default"] for name, choice in CHOICES.items()} == {
+        "ValidateOrder": "RejectOrder",
+        "RouteOrder": "HoldOrder",
+        "RouteDelivery": "HoldOrder",
+    }
+
+
+@EVERY_TASK
+def test_task_has_a_literal_time_limit(name: str) -> None:
+    # As an expression it ends the execution on the local cloud.
+    assert type(TASKS[name]["TimeoutSeconds"]) is int
+    assert TASKS[name]["TimeoutSeconds"] > 0
+
+
+@EVERY_TASK
+def test_task_retries_transient_errors_with_full_jitter(name: str) -> None:
+    retriers = transient_retriers(TASKS[name])
+    assert retriers
+    for retrier in retriers:
+        assert retrier["JitterStrategy"] == "FULL"
+        assert retrier["BackoffRate"] > 1
+        assert retrier["MaxAttempts"] >= 4
+        assert retrier["MaxDelaySeconds"] <= 60
+        assert "States.ALL" not in retrier["ErrorEquals"]
+    assert retriers[-1]["ErrorEquals"] == ["States.TaskFailed", "States.Timeout"]
+
+
+@EVERY_TASK
+def test_task_catches_everything_last(name: str) -> None:
+    catchers = TASKS[name]["Catch"]
+    assert catchers[-1]["ErrorEquals"] == ["States.ALL"]
+    assert not [catcher for catcher in catchers[:-1] if "States.ALL" in catcher["ErrorEquals"]]
+
+
+@EVERY_TASK
+def test_failed_condition_is_no_transient_error(name: str) -> None:
+    if "ConditionExpression" in TASKS[name]["Arguments"]:
+        assert TASKS[name]["Retry"][0] == {
+            "ErrorEquals": ["DynamoDB.ConditionalCheckFailedException"],
+            "MaxAttempts": 0,
+        }
+
+
+@EVERY_TASK
+def test_every_write_to_the_table_has_a_condition(name: str) -> None:
+    if ":dynamodb:" in TASKS[name]["Resource"]:
+        assert "ConditionExpression" in TASKS[name]["Arguments"]
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_throttled_function_is_retried_longer_than_one_that_raises(name: str) -> None:
+    throttled, raised = transient_retriers(TASKS[name])
+    assert set(throttled["ErrorEquals"]) == LAMBDA_ERRORS
+    assert throttled["MaxAttempts"] > raised["MaxAttempts"]
+
+
+@pytest.mark.parametrize(("name", "function"), FUNCTIONS.items())
+def test_function_times_out_before_its_task_does(name: str, function: str) -> None:
+    # Else a time-out would start a second invocation beside the first.
+    assert TASKS[name]["TimeoutSeconds"] > load_template()["Resources"][function]["Properties"]["Timeout"]
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_function_is_told_what_the_contract_says_and_nothing_else(name: str) -> None:
+    assert TASKS[name]["Arguments"]["Payload"].keys() == {field.alias for field in StepRequest.model_fields.values()}
+
+
+def test_tasks_call_what_the_workflow_is_for_and_nothing_else() -> None:
+    assert {name: task["Resource"] for name, task in TASKS.items()} == {
+        "ClaimOrder": "arn:aws:states:::dynamodb:putItem",
+        "ResumeOrder": "arn:aws:states:::dynamodb:updateItem",
+        "CheckStatus": "arn:aws:states:::lambda:invoke",
+        "AnnounceDelay": "arn:aws:states:::events:putEvents",
+        "RecordDelay": "arn:aws:states:::dynamodb:updateItem",
+        "DeliverCards": "arn:aws:states:::lambda:invoke",
+        "HoldOrder": "arn:aws:states:::dynamodb:updateItem",
+        "AnnounceHold": "arn:aws:states:::events:putEvents",
+    }
+
+
+def test_everything_is_jsonata() -> None:
+    assert DEFINITION["QueryLanguage"] == "JSONata"
+    for key, value in within(DEFINITION):
+        assert key != "QueryLanguage" or value == "JSONata"
+        assert key not in JSONPATH_FIELDS
+        assert not key.endswith(".$")
+        if isinstance(value, str):
+            assert not value.startswith("$.")
+            assert ("{%" in value) == (value.startswith("{% ") and value.endswith(" %}"))
+
+
+def test_machine_has_a_time_limit() -> None:
+    assert type(DEFINITION["TimeoutSeconds"]) is int
+
+
+@pytest.mark.parametrize(
+    ("name", "routed"),
+    [("RouteOrder", set(Outcome) - {Outcome.CLOSED}), ("RouteDelivery", set(Outcome) - {Outcome.SETTLED})],
+)
+def test_choice_names_every_outcome_and_nothing_else(name: str, routed: set[Outcome]) -> None:
+    named = set().union(*(quoted(rule["Condition"]) for rule in CHOICES[name]["Choices"]))
+    assert named == routed
+
+
+@pytest.mark.parametrize("name", ["RouteOrder", "RouteDelivery"])
+def test_outcomes_that_hold_are_held_reasons(name: str) -> None:
+    [holding] = [rule for rule in CHOICES[name]["Choices"] if rule["Next"] == "HoldOrder"]
+    assert quoted(holding["Condition"]) == set(Outcome) & set(HeldReason)
+    assert holding["Assign"] == {"heldReason": "{% $outcome %}", "heldMessage": "{% $message %}"}
+
+
+def test_reasons_given_by_the_workflow_are_held_reasons() -> None:
+    given = {value for key, value in within(DEFINITION) if key == "heldReason" and not value.startswith("{%")}
+    assert given == {"UNEXPECTED_ERROR", "INVALID_ORDER"}
+    assert given <= set(HeldReason)
+
+
+def test_error_texts_are_used_nowhere() -> None:
+    # The text of a function's exception may hold what it was working on.
+    assert "errorOutput.Cause" not in definition_text()
+    assert not re.search(r"errorOutput(?!\.Error\b)", definition_text())
+
+
+def test_every_substitution_is_used_and_given_by_the_template() -> None:
+    given = load_template()["Resources"]["FulfilOrderStateMachine"]["Properties"]["DefinitionSubstitutions"]
+    assert set(re.findall(r"\$\{(\w+)\}", definition_text())) == given.keys()
+    assert "${" not in substituted(DEFINITION)

@@ -1,0 +1,119 @@
+"""An order that takes long is announced as delayed, once."""
+
+from itertools import repeat
+
+import pytest
+
+from giftcards.workflow import Outcome
+from workflow.answers import DEADLINE_PASSED, PENDING, PENDING_LATE, SETTLED, Closed, result
+from workflow.engine import Fault
+from workflow.harness import CLAIMED, DELIVERED, ORDER, Workflow
+
+
+def test_delayed_order_is_announced_and_goes_on(workflow: Workflow) -> None:
+    run = workflow.run(ORDER, check=[PENDING, PENDING_LATE, PENDING, SETTLED], deliver=[Closed()])
+
+    assert run.status == "SUCCEEDED"
+    assert run.announced == ["OrderDelayed", "CardsDelivered"]
+    delayed = run.only("OrderDelayed")
+    assert delayed.pop("occurredAt")
+    assert delayed == {"schemaVersion": "1", "orderId": "order-1", "userId": "user-1", "pendingSeconds": 612}
+    assert run.waits == [5, 23, 23, 23]
+
+
+def test_delay_is_recorded_with_the_order(workflow: Workflow) -> None:
+    run = workflow.run(ORDER, check=[PENDING_LATE, SETTLED], deliver=[Closed()])
+
+    assert run.order_row is not None
+    assert run.order_row.keys() == (CLAIMED | DELIVERED | {"delayedAt"}) - {"openStatus"}
+
+
+def test_functions_are_told_that_the_delay_has_been_announced(workflow: Workflow) -> None:
+    run = workflow.run(ORDER, check=[PENDING, PENDING_LATE, PENDING, SETTLED], deliver=[Closed()])
+
+    assert [request.delay_announced for request in run.check_requests] == [False, False, True, True]
+    assert [request.delay_announced for request in run.deliver_requests] == [True]
+
+
+def test_functions_of_an_order_taken_up_again_are_told_that_it_has_been_announced(workflow: Workflow) -> None:
+    workflow.run(ORDER, check=[PENDING_LATE, DEADLINE_PASSED])
+
+    again = workflow.run(ORDER, check=[PENDING, SETTLED], deliver=[Closed()])
+
+    assert [request.delay_announced for request in again.check_requests + again.deliver_requests] == [True] * 3
+    assert again.announced == ["CardsDelivered"]
+
+
+def test_functions_of_an_order_taken_up_again_are_told_that_it_has_not_been_announced(workflow: Workflow) -> None:
+    workflow.run(ORDER, check=[DEADLINE_PASSED])
+
+    again = workflow.run(ORDER, check=[PENDING_LATE, SETTLED], deliver=[Closed()])
+
+    assert [request.delay_announced for request in again.check_requests] == [False, True]
+    assert again.announced == ["OrderDelayed", "CardsDelivered"]
+
+
+def test_delay_that_deliver_cards_reports_is_announced_after_the_next_check(workflow: Workflow) -> None:
+    late = result(Outcome.SUPPLIER_BUSY, announce_delay=True)
+
+    run = workflow.run(ORDER, check=[SETTLED, PENDING_LATE, SETTLED], deliver=[late, Closed()])
+
+    assert run.announced == ["OrderDelayed", "CardsDelivered"]
+
+
+@pytest.mark.parametrize("error", ["InternalException", "ThrottlingException", "FailedEntry", "Timeout"])
+def test_announcement_that_fails_for_a_moment_is_retried(workflow: Workflow, error: str) -> None:
+    run = workflow.run(
+        ORDER, check=[PENDING_LATE, SETTLED], deliver=[Closed()], faults={"AnnounceDelay": [Fault(error)] * 3}
+    )
+
+    assert run.announced == ["OrderDelayed", "CardsDelivered"]
+    assert run.pauses == [("AnnounceDelay", 1), ("AnnounceDelay", 2), ("AnnounceDelay", 4)]
+
+
+@pytest.mark.parametrize("error", ["InternalException", "FailedEntry", "Timeout"])
+def test_announcement_that_keeps_failing_does_not_hold_the_order(workflow: Workflow, error: str) -> None:
+    run = workflow.run(
+        ORDER, check=[PENDING_LATE, SETTLED], deliver=[Closed()], faults={"AnnounceDelay": repeat(Fault(error))}
+    )
+
+    assert run.status == "SUCCEEDED"
+    assert run.announced == ["CardsDelivered"]
+    assert run.order_row is not None
+    assert "delayedAt" not in run.order_row
+
+
+def test_announcement_that_failed_is_made_up_for_after_the_next_check(workflow: Workflow) -> None:
+    first_time = [Fault("InternalException")] * 11
+
+    run = workflow.run(
+        ORDER, check=[PENDING_LATE, PENDING_LATE, SETTLED], deliver=[Closed()], faults={"AnnounceDelay": first_time}
+    )
+
+    assert [request.delay_announced for request in run.check_requests] == [False, False, True]
+    assert run.announced == ["OrderDelayed", "CardsDelivered"]
+
+
+@pytest.mark.parametrize("error", ["ProvisionedThroughputExceededException", "Timeout"])
+def test_delay_that_cannot_be_recorded_is_announced_once_and_does_not_hold_the_order(
+    workflow: Workflow, error: str
+) -> None:
+    run = workflow.run(
+        ORDER, check=[PENDING_LATE, PENDING, SETTLED], deliver=[Closed()], faults={"RecordDelay": repeat(Fault(error))}
+    )
+
+    assert run.status == "SUCCEEDED"
+    assert run.announced == ["OrderDelayed", "CardsDelivered"]
+    assert [request.delay_announced for request in run.check_requests] == [False, True, True]
+
+
+def test_delay_of_an_order_that_is_gone_writes_no_row(workflow: Workflow) -> None:
+    def delete(_request: object) -> object:
+        workflow.delete_row("order-1")
+        return PENDING_LATE
+
+    run = workflow.run(ORDER, check=[delete, DEADLINE_PASSED])
+
+    assert workflow.rows() == []
+    assert run.pauses == []
+    assert run.announced == ["OrderDelayed", "OrderHeld"]

@@ -1,0 +1,39 @@
+"""An execution's history holds 25,000 events; an order that waits long must not run out of them."""
+
+import pytest
+
+from giftcards.rules.schedule import MAX_CHECKS, PollSchedule
+from giftcards.workflow import Outcome
+from workflow.answers import PENDING, SETTLED, Closed, result
+from workflow.harness import ORDER, Workflow, load_definition, load_template
+
+HISTORY_EVENTS = 25_000  # docs.aws.amazon.com, Step Functions service quotas
+NOT_DELIVERED = result(Outcome.SUPPLIER_BUSY)
+
+
+def events_of_a_round(workflow: Workflow, *, delivering: bool) -> int:
+    """Count the events that one more round of the loop writes."""
+    rounds = [SETTLED if delivering else PENDING]
+    failed = [NOT_DELIVERED] if delivering else []
+    one = workflow.run(ORDER, check=[*rounds, SETTLED], deliver=[*failed, Closed()])
+    two = workflow.run(
+        {"orderId": "order-2", "userId": "user-1"},
+        check=[*rounds * 2, SETTLED],
+        deliver=[*failed * 2, Closed()],
+    )
+    return two.history_events - one.history_events
+
+
+def test_most_checks_of_a_pending_order_leave_a_quarter_of_the_history_for_retries(workflow: Workflow) -> None:
+    assert events_of_a_round(workflow, delivering=False) * MAX_CHECKS <= HISTORY_EVENTS * 3 // 4
+
+
+@pytest.mark.xfail(strict=True, reason="16 events a round; MAX_CHECKS reckons with 9.")
+def test_most_checks_of_an_order_that_cannot_be_delivered_fit_into_the_history(workflow: Workflow) -> None:
+    assert events_of_a_round(workflow, delivering=True) * MAX_CHECKS <= HISTORY_EVENTS
+
+
+def test_machine_lives_longer_than_the_deadline_of_the_default_schedule() -> None:
+    schedule = PollSchedule.parse(load_template()["Parameters"]["PollSchedule"]["Default"])
+
+    assert load_definition()["TimeoutSeconds"] > 2 * schedule.deadline_seconds

@@ -1,0 +1,156 @@
+"""What is foreseen but needs a person: the order is held, announced, and the execution fails."""
+
+from itertools import repeat
+
+import pytest
+
+from giftcards.events import HeldReason
+from giftcards.supplier_contract import SupplierStatus
+from giftcards.workflow import Outcome, StepRequest
+from workflow.answers import DEADLINE_PASSED, PENDING, SETTLED, Answer, Closed, Raised, result
+from workflow.engine import Fault
+from workflow.harness import CLAIMED, HELD, ORDER, Workflow
+
+HOLDS = sorted(set(Outcome) & set(HeldReason))
+THROTTLED = Fault("ProvisionedThroughputExceededException")
+ANSWER_LOST = Fault("InternalServerError", took_effect=True)
+
+
+@pytest.mark.parametrize("outcome", HOLDS)
+@pytest.mark.parametrize("step", ["CheckStatus", "DeliverCards"])
+def test_held_order_keeps_everything_and_says_why(workflow: Workflow, outcome: Outcome, step: str) -> None:
+    answer = result(outcome, message='Said "so", with a \\ in it.')
+
+    run = (
+        workflow.run(ORDER, check=[PENDING, answer])
+        if step == "CheckStatus"
+        else workflow.run(ORDER, check=[PENDING, SETTLED], deliver=[answer])
+    )
+
+    row = run.order_row
+    assert row is not None
+    assert row.keys() == CLAIMED | HELD
+    assert (row["status"], row["openStatus"]) == ("HELD", "HELD")
+    assert (row["heldReason"], row["heldMessage"]) == (outcome, 'Said "so", with a \\ in it.')
+    assert row["heldAt"] >= row["claimedAt"]
+    assert (row["orderId"], row["userId"], row["executionArn"]) == ("order-1", "user-1", run.execution_arn)
+    assert workflow.orders_in("open-orders", "openStatus", "HELD") == ["order-1"]
+    assert workflow.orders_in("open-orders", "openStatus", "HANDLING") == []
+
+
+@pytest.mark.parametrize("outcome", HOLDS)
+def test_held_order_is_announced(workflow: Workflow, outcome: Outcome) -> None:
+    run = workflow.run(ORDER, check=[result(outcome, message="Said so.")])
+
+    assert run.announced == ["OrderHeld"]
+    held = run.only("OrderHeld")
+    assert held.pop("occurredAt")
+    assert held == {
+        "schemaVersion": "1",
+        "orderId": "order-1",
+        "userId": "user-1",
+        "reason": outcome,
+        "message": "Said so.",
+    }
+
+
+@pytest.mark.parametrize("outcome", HOLDS)
+def test_execution_of_a_held_order_fails_with_the_reason(workflow: Workflow, outcome: Outcome) -> None:
+    run = workflow.run(ORDER, check=[result(outcome, message="Said so.")])
+
+    assert (run.status, run.error, run.cause) == ("FAILED", outcome, "Said so.")
+    assert run.states[-3:] == ["HoldOrder", "AnnounceHold", "OrderHeld"]
+
+
+@pytest.mark.parametrize("status", [status for status in SupplierStatus if status.is_final])
+def test_hold_does_not_overwrite_a_closed_order(workflow: Workflow, status: SupplierStatus) -> None:
+    run = workflow.run(ORDER, check=[SETTLED], deliver=repeat(Closed(status, then=Raised("Broken"))))
+
+    row = run.order_row
+    assert row is not None
+    assert row["status"] == status
+    assert not HELD & row.keys()
+    assert run.status == "FAILED"
+    assert run.pauses_at("HoldOrder") == []
+
+
+def test_hold_does_not_overwrite_another_executions_order(workflow: Workflow) -> None:
+    def taken_over(_request: StepRequest) -> Answer:
+        row = workflow.order_row("order-1")
+        assert row is not None
+        workflow.put_row(row | {"executionArn": "arn:another"})
+        return DEADLINE_PASSED
+
+    run = workflow.run(ORDER, check=[taken_over])
+
+    assert run.status == "FAILED"
+    row = run.order_row
+    assert row is not None
+    assert (row["status"], row["executionArn"]) == ("HANDLING", "arn:another")
+    assert not HELD & row.keys()
+
+
+def test_hold_writes_no_row_for_an_order_that_is_gone(workflow: Workflow) -> None:
+    def delete(_request: StepRequest) -> Answer:
+        workflow.delete_row("order-1")
+        return DEADLINE_PASSED
+
+    workflow.run(ORDER, check=[delete])
+
+    assert workflow.rows() == []
+
+
+@pytest.mark.parametrize("error", ["ProvisionedThroughputExceededException", "ThrottlingException", "Timeout"])
+def test_hold_that_fails_for_a_moment_is_retried(workflow: Workflow, error: str) -> None:
+    run = workflow.run(ORDER, check=[DEADLINE_PASSED], faults={"HoldOrder": [Fault(error)] * 3})
+
+    assert run.order_row is not None
+    assert run.order_row["status"] == "HELD"
+    assert run.pauses == [("HoldOrder", 1), ("HoldOrder", 2), ("HoldOrder", 4)]
+
+
+def test_hold_whose_answer_was_lost_stands_and_is_announced_once(workflow: Workflow) -> None:
+    run = workflow.run(ORDER, check=[DEADLINE_PASSED], faults={"HoldOrder": [ANSWER_LOST]})
+
+    assert run.error == "DEADLINE_PASSED"
+    assert run.order_row is not None
+    assert run.order_row["heldReason"] == "DEADLINE_PASSED"
+    assert run.announced == ["OrderHeld"]
+
+
+@pytest.mark.parametrize("error", ["ProvisionedThroughputExceededException", "AccessDeniedException", "Timeout"])
+def test_hold_that_cannot_be_written_is_announced_with_the_reason_all_the_same(workflow: Workflow, error: str) -> None:
+    run = workflow.run(ORDER, check=[DEADLINE_PASSED], faults={"HoldOrder": repeat(Fault(error))})
+
+    assert (run.status, run.error) == ("FAILED", "DEADLINE_PASSED")
+    assert run.only("OrderHeld")["reason"] == "DEADLINE_PASSED"
+    assert run.pauses_at("HoldOrder") == [1, 2, 4, 8, 16, 32, 60, 60, 60, 60]
+
+
+@pytest.mark.parametrize("error", ["InternalException", "FailedEntry", "Timeout"])
+def test_announcement_that_fails_for_a_moment_is_retried(workflow: Workflow, error: str) -> None:
+    run = workflow.run(ORDER, check=[DEADLINE_PASSED], faults={"AnnounceHold": [Fault(error)] * 3})
+
+    assert run.announced == ["OrderHeld"]
+    assert run.pauses == [("AnnounceHold", 1), ("AnnounceHold", 2), ("AnnounceHold", 4)]
+
+
+@pytest.mark.parametrize("error", ["InternalException", "FailedEntry", "Timeout"])
+def test_hold_that_cannot_be_announced_ends_as_failure_with_the_reason(workflow: Workflow, error: str) -> None:
+    run = workflow.run(ORDER, check=[DEADLINE_PASSED], faults={"AnnounceHold": repeat(Fault(error))})
+
+    assert (run.status, run.error, run.cause) == ("FAILED", "DEADLINE_PASSED", DEADLINE_PASSED.message)
+    assert run.announcements == []
+    assert run.order_row is not None
+    assert run.order_row["status"] == "HELD"
+    assert run.pauses_at("AnnounceHold") == [1, 2, 4, 8, 16, 32, 60, 60, 60, 60]
+
+
+def test_order_held_for_one_reason_can_be_held_for_another_later(workflow: Workflow) -> None:
+    workflow.run(ORDER, check=[DEADLINE_PASSED])
+
+    again = workflow.run(ORDER, check=[result(Outcome.ORDER_UNKNOWN, message="No such order.")])
+
+    assert again.order_row is not None
+    assert (again.order_row["heldReason"], again.order_row["heldMessage"]) == ("ORDER_UNKNOWN", "No such order.")
+    assert again.error == "ORDER_UNKNOWN"
