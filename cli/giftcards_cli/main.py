@@ -25,6 +25,8 @@ app = typer.Typer(
 app.add_typer(local.app, name="local")
 app.command()(local.demo)
 
+_INTERRUPTED = 130  # Typer's answer to Ctrl-C
+
 OrderId = Annotated[str, typer.Argument(metavar="ORDER_ID", help="The supplier's order id.")]
 StackName = Annotated[str, typer.Option("--stack", help="The CloudFormation stack.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")]
@@ -139,6 +141,8 @@ def main() -> None:
     """Run a command and end the process. Every error is one line on stderr; no traceback, which could quote a card."""
     try:
         code = app(args=sys.argv[1:] or ["--help"], standalone_mode=False)
+        if code == _INTERRUPTED:
+            code = _complain("stopped", 1)
     except (CommandError, LocalError) as error:
         code = _complain(str(error), getattr(error, "exit_code", 1))
     except TyperException as error:  # 2 for bad usage

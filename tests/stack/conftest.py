@@ -109,6 +109,13 @@ class Service:
                     found.append(described["status"])
         return found
 
+    def physical_id(self, logical_id: str) -> str:
+        """Return the name that the cloud gave to a resource of the template."""
+        found = self.cloud.client("cloudformation").describe_stack_resource(
+            StackName=STACK, LogicalResourceId=logical_id
+        )
+        return str(found["StackResourceDetail"]["PhysicalResourceId"])
+
     def items(self, order_id: str) -> list[dict[str, Any]]:
         """Return the raw rows of an order."""
         items: list[dict[str, Any]] = self.cloud.client("dynamodb").query(

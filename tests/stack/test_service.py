@@ -230,9 +230,7 @@ def test_a_reveal_is_written_down_and_costs_one_decrypt_for_all_cards(service: S
     assert (refused.returncode, refused.stdout) == (1, "")
     assert refused.stderr == unknown.stderr
 
-    audit_table = service.cloud.client("cloudformation").describe_stack_resource(
-        StackName="giftcards", LogicalResourceId="AuditTable"
-    )["StackResourceDetail"]["PhysicalResourceId"]
+    audit_table = service.physical_id("AuditTable")
     records = [
         item
         for item in service.cloud.client("dynamodb").scan(TableName=audit_table)["Items"]

@@ -24,7 +24,10 @@ OF_THIS_KEY = "In a key policy `*` means this key."
 # Statements that may name every resource, and why.
 EVERY_RESOURCE = {
     "FulfilOrderRole.DeliverItsOwnLogs": "CloudWatch's log delivery actions know no resources.",
-    "FulfilOrderRole.SendTraces": "X-Ray's write actions know no resources.",
+    **{
+        f"{role}.SendTraces": "X-Ray's write actions know no resources."
+        for role in ("FulfilOrderRole", "CheckStatusRole", "DeliverCardsRole", "RevealCardsRole")
+    },
     "CardKey.TheAccountManagesTheKeyThroughItsPolicies": OF_THIS_KEY,
     "StorageKey.TheAccountManagesTheKeyThroughItsPolicies": OF_THIS_KEY,
     "StorageKey.LogGroupsOfThisStack": OF_THIS_KEY,
@@ -37,12 +40,6 @@ ROOT_KEEPS_THE_KEY = "A key whose policy lets nobody manage it is lost; AWS asks
 EVERY_ACTION = {
     "CardKey.TheAccountManagesTheKeyThroughItsPolicies": ROOT_KEEPS_THE_KEY,
     "StorageKey.TheAccountManagesTheKeyThroughItsPolicies": ROOT_KEEPS_THE_KEY,
-}
-
-# What SAM attaches to the role that it makes for a function, and why it is let pass.
-ATTACHED_BY_SAM = {
-    "arn:aws:iam::aws:policy/service-role/AWSLambdaBasicExecutionRole": "Writing logs.",
-    "arn:aws:iam::aws:policy/AWSXrayWriteOnlyAccess": "Sending traces; follows from Tracing.",
 }
 
 

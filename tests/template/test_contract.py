@@ -61,9 +61,6 @@ def test_a_poll_schedule_that_deploys_is_one_the_functions_accept(template: Temp
     assert deploys(template, schedule), f"AllowedPattern refuses {schedule}, which PollSchedule.parse accepts"
 
 
-NOT_POSITIVE = pytest.mark.xfail(strict=True, reason=r"AllowedPattern should use [1-9]\d* for \d+, then drop this mark")
-
-
 @pytest.mark.parametrize(
     "schedule",
     [
@@ -80,8 +77,10 @@ NOT_POSITIVE = pytest.mark.xfail(strict=True, reason=r"AllowedPattern should use
         "1.5:5",
         "120:5:7",
         "120:5,,300:9",
-    ]
-    + [pytest.param(schedule, marks=NOT_POSITIVE) for schedule in ("0:5", "120:0", "120:5,0:5")],
+        "0:5",
+        "120:0",
+        "120:5,0:5",
+    ],
 )
 def test_a_poll_schedule_that_the_functions_refuse_does_not_deploy(template: Template, schedule: str):
     with pytest.raises(ValueError, match="PollSchedule"):

@@ -10,6 +10,7 @@ import pytest
 from botocore.client import BaseClient
 from hypothesis import settings
 from moto import mock_aws
+from moto.kms import models as kms
 from pytest_socket import disable_socket, enable_socket
 
 from giftcards.adapters import aws
@@ -68,6 +69,10 @@ def _clients() -> Iterator[None]:
         client.cache_clear()
 
 
+def _no_pair(_key_spec: str) -> bytes:
+    return b""  # moto makes an RSA pair for symmetric keys too, and that takes longer than most tests
+
+
 @pytest.fixture
 def cloud(_clients: None) -> Iterator[Cloud]:
     """Give an empty cloud with the stack's tables, bus, key and secret."""
@@ -78,14 +83,14 @@ def cloud(_clients: None) -> Iterator[Cloud]:
         def noted(client: BaseClient, operation: str, params: dict[str, object]) -> object:
             return cloud.note(real, client, operation, params)
 
-        with patch.object(BaseClient, "_make_api_call", noted):
+        with patch.object(BaseClient, "_make_api_call", noted), patch.object(kms, "generate_private_key", _no_pair):
             yield cloud
 
 
 @pytest.fixture
 def vault(cloud: Cloud) -> Vault:
     """Give the vault on the cloud's key."""
-    return Vault(cloud.key_arn)
+    return fakes.vault(cloud.key_arn)
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import json
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ import boto3
 import httpx
 from botocore.client import BaseClient
 from botocore.exceptions import ClientError
+from botocore.session import Session
 from pydantic import SecretStr
 from samtranslator.yaml_helper import yaml_parse
 
@@ -24,6 +25,7 @@ from giftcards.adapters import aws
 from giftcards.adapters.api_key import ApiKey
 from giftcards.adapters.order_table import timestamp
 from giftcards.adapters.supplier import Supplier, new_client
+from giftcards.adapters.vault import Vault
 from giftcards.gated_supplier import GatedSupplier
 from giftcards.rules.gate import Gate
 from giftcards.rules.next_step import Patience
@@ -115,6 +117,11 @@ def refused(status: int, code: str, **headers: str) -> httpx.Response:
     return httpx.Response(status, json=body, headers=named)
 
 
+@cache
+def _client() -> httpx.Client:
+    return new_client()  # 40 ms, for the certificates
+
+
 class SupplierDouble:
     """Answers with what it was told to, each answer once, and keeps what it was asked."""
 
@@ -138,9 +145,13 @@ class SupplierDouble:
 
     def client(self) -> httpx.Client:
         """Build the client that the functions use, on this double instead of a network."""
-        client = new_client()
-        client._transport = httpx.MockTransport(self._handle)
-        return client
+        real = _client()
+        return httpx.Client(
+            transport=httpx.MockTransport(self._handle),
+            timeout=real.timeout,
+            headers=real.headers,
+            follow_redirects=real.follow_redirects,
+        )
 
 
 @dataclass
@@ -261,7 +272,11 @@ class Cloud:
         self.bus = "orders"
         aws.event_bridge().create_event_bus(Name=self.bus)
         self.secret_arn: str = aws.secrets_manager().create_secret(Name="supplier-api-key")["ARN"]
-        self.key_arn = self.create_key()
+
+    @cached_property
+    def key_arn(self) -> str:
+        """Create the key of the cards."""
+        return self.create_key()
 
     def create_key(self) -> str:
         """Create a KMS key."""
@@ -386,6 +401,16 @@ class Cloud:
         return version
 
 
+def vault(key_arn: str) -> Vault:
+    """Build a vault on a key."""
+    return Vault(key_arn, _session())
+
+
 @cache
 def _kms() -> Any:
     return boto3.client("kms")
+
+
+@cache
+def _session() -> Session:
+    return Session()  # a session of its own for every vault would read the services' descriptions again

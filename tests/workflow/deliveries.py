@@ -51,8 +51,7 @@ class _DeadBus:
 
 def close_order(request: StepRequest, closed: Closed, table_name: str, bus_name: str) -> StepResult | Raised:
     """Deliver an order, and give what DeliverCards comes to."""
-    delivery: Any = CardDelivery
-    delivery = delivery(
+    delivery = CardDelivery(
         supplier=_Supplier(closed.status),
         vault=_Vault(),
         orders=OrderTable(table_name, python_dynamodb()),
@@ -61,7 +60,7 @@ def close_order(request: StepRequest, closed: Closed, table_name: str, bus_name:
         card_retention=None,
     )
     try:
-        answer: StepResult = delivery.deliver(request, now=datetime.now(UTC), jitter=0.5)
+        answer = delivery.deliver(request, now=datetime.now(UTC), jitter=0.5)
     except Exception as error:  # noqa: BLE001 - as Lambda does with whatever is raised
         return Raised(type(error).__name__, str(error))
     return closed.then or answer

@@ -1,0 +1,212 @@
+"""The service on a laptop: the demo, what survives a stop, and that several of them run side by side."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from giftcards.events import OrderPlaced
+from giftcards_cli.stack import Stack
+from giftcards_local.cloud import PROJECT, STACK
+from giftcards_local.processes import free_port, wait_for
+from giftcards_local.service import LocalService, ServiceState
+from giftcards_local.supplier import SANDBOX_API_KEY, SupplierControl, cards_of
+
+GIFTCARDS = [sys.executable, "-m", "giftcards_cli"]
+NO_AWS = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
+
+
+def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run the command line, pointed at nothing unless the environment says so."""
+    return subprocess.run(
+        [*GIFTCARDS, *arguments],
+        capture_output=True,
+        text=True,
+        timeout=150,
+        env=NO_AWS | environment,
+        cwd=PROJECT,
+        check=False,
+    )
+
+
+def state_in(folder: Path) -> ServiceState:
+    return ServiceState.model_validate_json((folder / "service.json").read_bytes())
+
+
+def is_all_stopped(folder: Path) -> bool:
+    state = state_in(folder)
+    return not any(process is not None and process.is_running for process in (state.cloud, state.supplier))
+
+
+def test_the_demo_ends_well_in_a_pipe_and_stops_everything(tmp_path: Path) -> None:
+    demo = run("demo", "--keep", str(tmp_path))
+    assert demo.returncode == 0, demo.stdout + demo.stderr
+    assert "all six orders ended as they should" in demo.stdout
+    assert "\x1b" not in demo.stdout
+    assert is_all_stopped(tmp_path)
+    before_reveal, revealed = demo.stdout.split(" revealed\n")
+    assert "SANDBOX-CARD-" not in before_reveal
+    assert revealed.count("SANDBOX-CARD-") == 2
+
+
+def test_ctrl_c_stops_the_demo_and_everything_that_it_started(tmp_path: Path) -> None:
+    demo = subprocess.Popen(
+        [*GIFTCARDS, "demo", "--keep", str(tmp_path)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=NO_AWS,
+        cwd=PROJECT,
+    )
+    try:
+        assert wait_for(lambda: (tmp_path / "cloud" / "sam-deploy.log").exists(), within_seconds=60)
+        demo.send_signal(signal.SIGINT)
+        _, complaint = demo.communicate(timeout=30)
+    finally:
+        demo.kill()
+    assert (demo.returncode, complaint) == (1, "giftcards: stopped\n")
+    assert is_all_stopped(tmp_path)
+
+
+@pytest.fixture
+def local(tmp_path: Path) -> Iterator[LocalService]:
+    service = LocalService(tmp_path / "home")
+    try:
+        yield service
+    finally:
+        service.down()
+
+
+def test_what_has_happened_survives_down_and_up_and_is_forgotten_when_wiped(local: LocalService) -> None:
+    local.up(fulfil_after_seconds=0, parameters={"PollSchedule": "60:1"})
+    with SupplierControl(local.state.supplier_url) as supplier:
+        order_id = supplier.add_order(2)
+        waiting_at_the_supplier = supplier.add_order(1, fulfil_after=3600)
+    stack = Stack(STACK, local.cloud.session, local.cloud.url)
+
+    def delivered() -> bool:
+        order = stack.orders.get(order_id)
+        return order is not None and order.announced_at is not None
+
+    stack.bus.publish(OrderPlaced(order_id=order_id, user_id="alice"), source="shop")
+    assert wait_for(delivered, within_seconds=30)
+
+    assert local.down()
+    assert not local.down()
+    again = LocalService(local.folder)
+    again.up(fulfil_after_seconds=0)
+    assert (again.state.cloud, again.state.supplier) != (None, None)
+    request = {"orderId": order_id, "userId": "alice"}
+    cards = Stack(STACK, again.cloud.session, again.cloud.url).invoke("RevealCards", request)["cards"]
+    assert [card["value"] for card in cards] == [card["value"] for card in cards_of(order_id, 2)]
+    known = httpx.get(
+        f"{again.state.supplier_url}/v3/gift-cards/checkOrder/{waiting_at_the_supplier}",
+        headers={"X-Access-Token": SANDBOX_API_KEY},
+    )
+    assert known.json()["data"]["status"] == "HANDLING"
+
+    again.wipe()
+    assert not local.folder.exists()
+
+
+def test_the_simulator_runs_by_itself_and_answers_as_documented() -> None:
+    port = free_port()
+    simulator = subprocess.Popen(
+        [*GIFTCARDS, "local", "supplier", "--port", str(port), "--fulfil-after", "0"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=NO_AWS,
+    )
+    try:
+        with httpx.Client(base_url=f"http://127.0.0.1:{port}", headers={"X-Access-Token": SANDBOX_API_KEY}) as supplier:
+
+            def answers() -> bool:
+                try:
+                    return supplier.get("/v3/validate").is_success
+                except httpx.HTTPError:
+                    return False
+
+            assert wait_for(answers, within_seconds=20)
+            placed = supplier.post(
+                "/v3/gift-cards/placeOrder", json={"productId": "p", "typeId": "TEST_PARTIAL", "quantity": 4}
+            ).json()
+            order = supplier.get(f"/v3/gift-cards/checkOrder/{placed['data']['orderId']}").json()["data"]
+        assert (order["status"], order["fulfilled_quantity"]) == ("PARTIALLY_FILLED", 2)
+    finally:
+        simulator.send_signal(signal.SIGINT)
+        simulator.communicate(timeout=10)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "environment", "says"),
+    [
+        (["orders"], {}, "no AWS region set"),
+        (
+            ["orders"],
+            {"AWS_DEFAULT_REGION": "us-east-1", "AWS_EC2_METADATA_DISABLED": "true"},
+            "no AWS credentials set",
+        ),
+        (
+            ["show", "x"],
+            {
+                "AWS_DEFAULT_REGION": "us-east-1",
+                "AWS_ACCESS_KEY_ID": "test",
+                "AWS_SECRET_ACCESS_KEY": "test",
+                "AWS_ENDPOINT_URL": "http://127.0.0.1:9",
+            },
+            "nothing answers at http://127.0.0.1:9",
+        ),
+    ],
+    ids=["no region", "no credentials", "nothing there"],
+)
+def test_without_a_stack_one_line_says_so_and_how_to_create_one(
+    arguments: list[str], environment: dict[str, str], says: str, tmp_path: Path
+) -> None:
+    finished = run(*arguments, HOME=str(tmp_path), **environment)
+    assert (finished.returncode, finished.stdout) == (1, "")
+    assert finished.stderr.count("\n") == 1
+    assert says in finished.stderr
+    assert "`giftcards local up` creates one" in finished.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["place", "a b", "--user", "alice"], "ORDER_ID must be 1 to 128 visible ASCII characters"),
+        (["place", "x", "--user", "ü"], "--user must be 1 to 128 visible ASCII characters"),
+        (["place", "x"], "Missing option '--user'"),
+        (["reveal", "x", "--user", "alice", "--reason", "r" * 513], "--reason must be at most 512 characters"),
+        (["orders", "--status", "LOST"], "'LOST' is not one of"),
+        (["orders", "--limit", "0"], "--limit"),
+        (["unknown"], "No such command 'unknown'"),
+        (["local"], "Missing command"),
+        (["local", "up", "--supplier-url", "nonsense", "--api-key-file", "x"], "must be an http or https URL"),
+        (["local", "up", "--supplier-url", "https://x.example"], "go together"),
+        (["local", "up", "--supplier-url", "https://x.example", "--api-key-file", "/no/such"], "cannot be read"),
+    ],
+)
+def test_bad_usage_is_one_line_and_exit_code_2(arguments: list[str], says: str) -> None:
+    finished = run(*arguments)
+    assert (finished.returncode, finished.stdout) == (2, "")
+    assert finished.stderr.startswith("giftcards: ")
+    assert finished.stderr.count("\n") == 1
+    assert says in finished.stderr
+
+
+def test_the_stack_of_another_name_is_not_there(service: "object") -> None:
+    finished = service.giftcards("orders", "--stack", "nope")  # type: ignore[attr-defined]
+    assert finished.returncode == 1
+    assert "there is no stack 'nope'" in finished.stderr
+
+
+def test_local_status_is_one_json_document() -> None:
+    assert set(json.loads(run("local", "status", "--json").stdout)) == {
+        "running", "cloudUrl", "supplierUrl", "simulatorRunning", "folder",
+    }  # fmt: skip

@@ -1,0 +1,113 @@
+"""A function that is deployed wrongly fails on its first line, by the name of the variable and nothing else."""
+
+from datetime import timedelta
+
+import pytest
+from pydantic import ValidationError
+
+from giftcards.settings import CheckStatusSettings, DeliverCardsSettings, RevealCardsSettings, Settings
+from unit.fakes import MARK, leaks, template
+
+CHECK_STATUS = {
+    "SUPPLIER_BASE_URL": "https://supplier.test",
+    "SUPPLIER_API_KEY_SECRET_ARN": "arn:secret",
+    "GATE_TABLE_NAME": "gate",
+    "POLL_SCHEDULE": "120:5,300:15",
+    "DELAYED_AFTER_SECONDS": "600",
+}
+DELIVER_CARDS = CHECK_STATUS | {
+    "CARD_TABLE_NAME": "cards",
+    "CARD_KEY_ARN": "arn:key",
+    "ORDER_BUS_NAME": "bus",
+    "CARD_RETENTION_DAYS": "0",
+}
+REVEAL_CARDS = {"CARD_TABLE_NAME": "cards", "AUDIT_TABLE_NAME": "audit", "CARD_KEY_ARN": "arn:key"}
+FUNCTIONS: dict[str, tuple[type[Settings], dict[str, str]]] = {
+    "CheckStatusFunction": (CheckStatusSettings, CHECK_STATUS),
+    "DeliverCardsFunction": (DeliverCardsSettings, DELIVER_CARDS),
+    "RevealCardsFunction": (RevealCardsSettings, REVEAL_CARDS),
+}
+EVERY_VARIABLE = [(function, name) for function, (_, environment) in FUNCTIONS.items() for name in environment]
+OTHERS = {"AWS_SECRET_ACCESS_KEY": MARK, "AWS_SESSION_TOKEN": MARK, "A": MARK, "ZZZ": MARK}
+
+
+def refusal(function: str, **changes: str | None) -> str:
+    """Read the settings in an environment full of other values, and give the error's text."""
+    model, environment = FUNCTIONS[function]
+    changed = {name: value for name, value in (OTHERS | environment | changes).items() if value is not None}
+    with pytest.raises(ValidationError) as error:
+        model.from_environment(changed)
+    return f"{error.value} {error.value!r}"
+
+
+@pytest.mark.parametrize("function", FUNCTIONS)
+def test_settings_are_what_the_template_sets(function: str):
+    variables = template()["Resources"][function]["Properties"]["Environment"]["Variables"]
+
+    assert set(variables) == set(FUNCTIONS[function][1])
+
+
+@pytest.mark.parametrize("function", FUNCTIONS)
+def test_settings_are_read_from_the_environment(function: str, monkeypatch: pytest.MonkeyPatch):
+    model, environment = FUNCTIONS[function]
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+
+    assert model.from_environment() == model.from_environment(environment)
+
+
+@pytest.mark.parametrize(("function", "name"), EVERY_VARIABLE)
+def test_missing_variable_fails_by_its_name(function: str, name: str):
+    assert name in refusal(function, **{name: None})
+
+
+@pytest.mark.parametrize(("function", "name"), EVERY_VARIABLE)
+def test_missing_variable_fails_without_the_values_of_others(function: str, name: str):
+    assert not leaks(refusal(function, **{name: None}))
+
+
+@pytest.mark.parametrize(("function", "name"), EVERY_VARIABLE)
+def test_empty_variable_fails_by_its_name_and_without_the_values_of_others(function: str, name: str):
+    text = refusal(function, **{name: ""})
+
+    assert name in text
+    assert not leaks(text)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("SUPPLIER_BASE_URL", "supplier.test"),
+        ("SUPPLIER_BASE_URL", "ftp://supplier.test"),
+        ("DELAYED_AFTER_SECONDS", "0"),
+        ("DELAYED_AFTER_SECONDS", "-1"),
+        ("DELAYED_AFTER_SECONDS", "ten minutes"),
+        ("CARD_RETENTION_DAYS", "-1"),
+        ("CARD_RETENTION_DAYS", "1.5"),
+        ("POLL_SCHEDULE", "120:5,60:15"),
+    ],
+)
+def test_malformed_variable_fails_by_its_name_and_without_the_values_of_others(name: str, value: str):
+    text = refusal("DeliverCardsFunction", **{name: value})
+
+    assert name in text
+    assert not leaks(text)
+
+
+def test_bad_schedule_says_what_is_wrong_with_it():
+    text = refusal("CheckStatusFunction", POLL_SCHEDULE="120:5,60:15")
+
+    assert "PollSchedule '120:5,60:15': each until must be later than the one before" in text
+
+
+def test_patience_is_made_of_schedule_and_delay():
+    patience = CheckStatusSettings.from_environment(CHECK_STATUS).patience
+
+    assert (patience.schedule.steps, patience.delayed_after_seconds) == (((120, 5), (300, 15)), 600)
+
+
+@pytest.mark.parametrize(("days", "retention"), [("0", None), ("1", timedelta(days=1)), ("365", timedelta(days=365))])
+def test_retention_of_0_days_keeps_the_cards(days: str, retention: timedelta | None):
+    settings = DeliverCardsSettings.from_environment(DELIVER_CARDS | {"CARD_RETENTION_DAYS": days})
+
+    assert settings.card_retention == retention

@@ -1,0 +1,585 @@
+"""Every answer of the supplier, and everything that can come instead of one, means what its documents say."""
+
+import json
+from collections.abc import Callable, Iterator
+from types import SimpleNamespace
+from typing import Any
+from urllib.parse import unquote
+
+import httpx
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import SecretStr
+
+from giftcards.adapters import supplier as adapter
+from giftcards.adapters.supplier import LARGEST_ANSWER_BYTES, Supplier, new_client, retry_after_seconds
+from giftcards.rules.trouble import Trouble, TroubleKind
+from giftcards.supplier_contract import OrderProgress, SettledOrder, SupplierStatus
+from unit.fakes import (
+    API_KEY,
+    BASE_URL,
+    NOW,
+    ORDER_ID,
+    SupplierDouble,
+    answered,
+    card_data,
+    leaks,
+    opened,
+    order_data,
+    refused,
+)
+
+pytestmark = pytest.mark.usefixtures("no_leak")
+
+LONGEST = 99_999_999
+HTML = f"<html><title>502 Bad Gateway</title>{API_KEY}</html>"
+visible_ascii = st.text(st.characters(min_codepoint=0x21, max_codepoint=0x7E), min_size=1, max_size=128)
+each_view = pytest.mark.parametrize("view", [OrderProgress, SettledOrder])
+
+
+def ask(
+    supplier: SupplierDouble, view: type[Any] = SettledOrder, order_id: str = ORDER_ID, base_url: str = BASE_URL
+) -> Any:
+    return Supplier(base_url, supplier.client()).check_order(order_id, SecretStr(API_KEY), view)
+
+
+def ask_and_get(supplier: SupplierDouble, answer: httpx.Response | Exception, view: type[Any] = SettledOrder) -> Any:
+    supplier.will(answer)
+    result = ask(supplier, view)
+    assert not leaks(repr(result), str(result)), "the result shows a card or the key"
+    return result
+
+
+def unenveloped(status: int) -> httpx.Response:
+    body = {"message": f"Cannot GET {API_KEY}", "error": "Not Found", "statusCode": status}
+    return httpx.Response(status, json=body)
+
+
+# -------------------------------------------------------------- what is sent
+
+
+@pytest.mark.parametrize("base_url", [BASE_URL, f"{BASE_URL}/"])
+def test_order_is_asked_for_at_its_address_with_the_key_in_its_own_header(supplier: SupplierDouble, base_url: str):
+    supplier.will(answered())
+
+    ask(supplier, base_url=base_url)
+
+    (request,) = supplier.requests
+    assert (request.method, str(request.url)) == ("GET", f"{BASE_URL}/v3/gift-cards/checkOrder/{ORDER_ID}")
+    assert request.headers["X-Access-Token"] == API_KEY
+    assert "Authorization" not in request.headers
+    assert request.headers["User-Agent"].startswith("giftcards/")
+    assert request.content == b""
+
+
+def test_every_wait_of_a_call_has_a_limit_of_its_own(supplier: SupplierDouble):
+    supplier.will(answered())
+
+    ask(supplier)
+
+    limits = supplier.requests[0].extensions["timeout"]
+    assert set(limits) == {"connect", "read", "write", "pool"}
+    assert all(limit is not None and 0 < limit <= 10 for limit in limits.values())
+    assert limits["connect"] < limits["read"]
+    assert new_client().timeout.as_dict() == limits
+
+
+def test_redirect_is_not_followed_because_it_would_carry_the_key_away(supplier: SupplierDouble):
+    elsewhere = httpx.Response(302, headers={"Location": "https://elsewhere.test/"})
+
+    assert ask_and_get(supplier, elsewhere).kind is TroubleKind.BUSY
+    assert len(supplier.requests) == 1
+
+
+@pytest.mark.parametrize(
+    "order_id", ["a/b", "../validate", "a?b=c", "a#b", "a%2Fb", "%2e%2e", "..;", "a\\b", "...", "~"]
+)
+def test_order_id_of_any_visible_characters_is_one_segment_of_the_path(supplier: SupplierDouble, order_id: str):
+    supplier.will(answered(order_data(_id=order_id)))
+
+    assert isinstance(ask(supplier, order_id=order_id), SettledOrder)
+
+    prefix, _, segment = supplier.requests[0].url.raw_path.decode().rpartition("/")
+    assert prefix == "/v3/gift-cards/checkOrder"
+    assert unquote(segment) == order_id
+    assert not set(segment) & set("?#\\")
+
+
+@given(order_id=visible_ascii)
+def test_no_order_id_reaches_another_route(order_id: str):
+    supplier = SupplierDouble()
+    supplier.will(refused(404, "NOT_FOUND"))
+
+    assert ask(supplier, order_id=order_id).kind is TroubleKind.ORDER_UNKNOWN
+
+    for request in supplier.requests:
+        prefix, _, segment = request.url.raw_path.decode().rpartition("/")
+        assert (request.url.host, prefix, unquote(segment)) == ("supplier.test", "/v3/gift-cards/checkOrder", order_id)
+
+
+@pytest.mark.parametrize("order_id", [".", ".."])
+def test_order_id_that_cannot_be_a_segment_of_a_path_is_not_sent(supplier: SupplierDouble, order_id: str):
+    assert ask(supplier, order_id=order_id).kind is TroubleKind.ORDER_UNKNOWN
+    assert supplier.requests == []
+
+
+# ----------------------------------------------------------------- successes
+
+
+@each_view
+@pytest.mark.parametrize("status", SupplierStatus)
+def test_every_status_is_read(supplier: SupplierDouble, view: type[OrderProgress], status: SupplierStatus):
+    answer = ask_and_get(supplier, answered(order_data(status, 4)), view)
+
+    assert isinstance(answer, view)
+    assert (answer.order_id, answer.status, answer.quantity) == (ORDER_ID, status, 4)
+
+
+def test_settled_order_has_its_cards_counts_and_exact_amounts(supplier: SupplierDouble):
+    answer = ask_and_get(supplier, answered(order_data("PARTIALLY_FILLED", 4, fulfilled_amount=981.1)))
+
+    assert [opened(card) for card in answer.cards] == card_data(2)
+    assert (answer.quantity, answer.fulfilled_quantity) == (4, 2)
+    assert (str(answer.fulfilled_amount), str(answer.price_per_card)) == ("981.1", "490.5")
+
+
+def test_progress_of_an_order_takes_nothing_of_its_cards(supplier: SupplierDouble):
+    data = order_data("FULFILLED", 2, cards=[{"nothing": "of"}, "what", "is", 5], fulfilled_quantity="many")
+
+    progress = ask_and_get(supplier, answered(data), OrderProgress)
+
+    assert progress.model_dump() == {"order_id": ORDER_ID, "status": SupplierStatus.FULFILLED, "quantity": 2}
+
+
+def test_refund_needs_neither_cards_nor_counts_nor_amounts(supplier: SupplierDouble):
+    bare = order_data("REFUNDED", cards=None, fulfilled_quantity=None, fulfilled_amount=None, price_per_card=None)
+
+    assert ask_and_get(supplier, answered(bare)).cards == ()
+
+
+def test_amounts_can_be_zero_as_they_are_in_the_sandbox(supplier: SupplierDouble):
+    answer = ask_and_get(supplier, answered(order_data(fulfilled_amount=0, price_per_card=0)))
+
+    assert (answer.fulfilled_amount, answer.price_per_card) == (0, 0)
+
+
+@each_view
+def test_what_the_documents_do_not_name_is_ignored(supplier: SupplierDouble, view: type[OrderProgress]):
+    answer = answered(order_data(addedLater={"a": 1}), meta={"timestamp": "t"}, requestId="req_1", more=[1])
+
+    assert isinstance(ask_and_get(supplier, answer, view), view)
+
+
+# --------------------------------------------------------------- error table
+
+BUSY, KEY_REFUSED = TroubleKind.BUSY, TroubleKind.KEY_REFUSED
+
+
+@each_view
+@pytest.mark.parametrize(
+    ("status", "code", "kind"),
+    [
+        (400, "ERR_VALIDATION", TroubleKind.ORDER_REJECTED),
+        (400, "INVALID_ORDER_ID", TroubleKind.ORDER_REJECTED),
+        (401, "MISSING_ACCESS_TOKEN", KEY_REFUSED),
+        (401, "INVALID_ACCESS_TOKEN", KEY_REFUSED),
+        (401, "ERR_AUTH", KEY_REFUSED),
+        (401, "AUTH_UNAVAILABLE", BUSY),
+        (403, "IP_BLOCKED", TroubleKind.ADDRESS_BLOCKED),
+        (403, "IP_NOT_ALLOWED", TroubleKind.ACCESS_DENIED),
+        (403, "API_DISABLED", TroubleKind.ACCESS_DENIED),
+        (403, "SOMETHING_NEW", TroubleKind.ACCESS_DENIED),
+        (403, "NO_BALANCE", BUSY),
+        (403, "INSUFFICIENT_BALANCE", BUSY),
+        (403, "DUPLICATED_REF", BUSY),
+        (404, "NOT_FOUND", TroubleKind.ORDER_UNKNOWN),
+        (429, "RATE_LIMIT_EXCEEDED", TroubleKind.RATE_LIMITED),
+        (500, "INTERNAL_ERROR", BUSY),
+        (500, "INTERNAL_SERVER_ERROR", BUSY),
+        (503, "SERVICE_UNAVAILABLE", BUSY),
+        (503, "AUTH_UNAVAILABLE", BUSY),
+        (504, "SOMETHING_NEW", BUSY),
+        (418, "SOMETHING_NEW", BUSY),
+        (200, "NOT_FOUND", BUSY),
+        (200, "INTERNAL_ERROR", BUSY),
+    ],
+)
+def test_enveloped_error_means_what_the_documents_say(
+    supplier: SupplierDouble, view: type[OrderProgress], status: int, code: str, kind: TroubleKind
+):
+    trouble = ask_and_get(supplier, refused(status, code), view)
+
+    assert trouble.kind is kind
+    assert trouble.message == f"The supplier answered {status} {code}."
+
+
+@pytest.mark.parametrize(
+    ("status", "kind"),
+    [
+        (204, BUSY),
+        (301, BUSY),
+        (400, BUSY),
+        (401, KEY_REFUSED),
+        (403, TroubleKind.ACCESS_DENIED),
+        (404, BUSY),  # a wrong URL or a deployment, not an unknown order
+        (405, BUSY),
+        (429, TroubleKind.RATE_LIMITED),
+        (500, BUSY),
+        (502, BUSY),
+        (599, BUSY),
+    ],
+)
+@pytest.mark.parametrize("body", ["router", "html", "empty", "cut"])
+def test_error_outside_the_envelope_says_nothing_about_the_order(
+    supplier: SupplierDouble, status: int, kind: TroubleKind, body: str
+):
+    enveloped = refused(status, "NOT_FOUND").content
+    answer = {
+        "router": unenveloped(status),
+        "html": httpx.Response(status, html=HTML),
+        "empty": httpx.Response(status),
+        "cut": httpx.Response(status, content=enveloped[: len(enveloped) // 2]),
+    }[body]
+
+    trouble = ask_and_get(supplier, answer)
+
+    assert trouble.kind is kind
+    assert trouble.message == f"The supplier answered {status} without its envelope."
+
+
+@pytest.mark.parametrize("code", [card_data(1)[0]["value"], "with space", "x" * 40, "A" * 49, "", "A\nB"])
+def test_error_code_that_is_none_is_not_repeated(supplier: SupplierDouble, code: str):
+    trouble = ask_and_get(supplier, refused(500, code))
+
+    assert trouble.message == "The supplier answered 500 UNREADABLE_CODE."
+
+
+# ------------------------------------------------------------ broken contract
+
+FIRST, SECOND = card_data(2)
+
+
+def changed(changes: dict[str, Any]) -> dict[str, Any]:
+    """Give a FULFILLED order of two cards with some fields changed, and those changed to None left out."""
+    return {name: value for name, value in (order_data() | changes).items() if value is not None}
+
+
+TWICE = [FIRST, {"value": FIRST["value"], "serial": "another"}]
+BROKEN_FOR_BOTH: dict[str, dict[str, Any]] = {
+    "unknown status": {"status": "CANCELLED"},
+    "status in another case": {"status": "fulfilled"},
+    "status missing": {"status": None},
+    "status no text": {"status": 5},
+    "quantity missing": {"quantity": None},
+    "quantity zero": {"quantity": 0},
+    "quantity negative": {"quantity": -1},
+    "quantity a text": {"quantity": "2"},
+    "quantity a fraction": {"quantity": 2.5},
+    "quantity a truth": {"quantity": True},
+    "order id missing": {"_id": None},
+    "order id a number": {"_id": 6901616},
+    "order id empty": {"_id": ""},
+    "order id of another order": {"_id": "6901616fe9e88196b4eb64b4"},
+    "order id in another case": {"_id": ORDER_ID.upper()},
+}
+BROKEN_WHEN_SETTLED: dict[str, dict[str, Any]] = {
+    "fulfilled, count missing": {"fulfilled_quantity": None},
+    "fulfilled, fewer counted": {"fulfilled_quantity": 1, "cards": [FIRST]},
+    "fulfilled, more counted": {"fulfilled_quantity": 3, "cards": card_data(3)},
+    "fulfilled, a card too few": {"cards": [FIRST]},
+    "fulfilled, a card too many": {"cards": card_data(3)},
+    "fulfilled, cards missing": {"cards": None},
+    "fulfilled, no cards": {"cards": []},
+    "fulfilled, amount missing": {"fulfilled_amount": None},
+    "fulfilled, price missing": {"price_per_card": None},
+    "partial, all counted": {"status": "PARTIALLY_FILLED"},
+    "partial, none counted": {"status": "PARTIALLY_FILLED", "fulfilled_quantity": 0, "cards": []},
+    "partial, count missing": {"status": "PARTIALLY_FILLED", "fulfilled_quantity": None, "cards": [FIRST]},
+    "partial, a card too many": {"status": "PARTIALLY_FILLED", "fulfilled_quantity": 1},
+    "partial, a card too few": {"status": "PARTIALLY_FILLED", "fulfilled_quantity": 1, "cards": []},
+    "refunded, yet counted": {"status": "REFUNDED"},
+    "refunded, yet cards": {"status": "REFUNDED", "fulfilled_quantity": 0},
+    "refunded, yet cards and no count": {"status": "REFUNDED", "fulfilled_quantity": None},
+    "a card twice": {"cards": TWICE},
+    "value empty": {"cards": [FIRST, SECOND | {"value": ""}]},
+    "serial empty": {"cards": [FIRST, SECOND | {"serial": ""}]},
+    "value missing": {"cards": [FIRST, {"serial": SECOND["serial"]}]},
+    "serial missing": {"cards": [FIRST, {"value": SECOND["value"]}]},
+    "value a number": {"cards": [FIRST, SECOND | {"value": 5}]},
+    "value a list": {"cards": [FIRST, SECOND | {"value": [SECOND["value"]]}]},
+    "a card that is its value": {"cards": [FIRST, SECOND["value"]]},
+    "cards an object": {"cards": FIRST},
+    "cards a text": {"cards": FIRST["value"]},
+    "count a text": {"fulfilled_quantity": "2"},
+    "count a fraction": {"fulfilled_quantity": 2.0},
+    "count negative": {"fulfilled_quantity": -2},
+    "amount negative": {"fulfilled_amount": -1},
+    "amount a word": {"fulfilled_amount": FIRST["value"]},
+    "amount an object": {"price_per_card": FIRST},
+}
+
+
+@each_view
+@pytest.mark.parametrize("name", BROKEN_FOR_BOTH)
+def test_answer_against_the_documents_is_a_broken_contract(
+    supplier: SupplierDouble, view: type[OrderProgress], name: str
+):
+    trouble = ask_and_get(supplier, answered(changed(BROKEN_FOR_BOTH[name])), view)
+
+    assert trouble.kind is TroubleKind.CONTRACT_BROKEN
+
+
+@pytest.mark.parametrize("name", BROKEN_WHEN_SETTLED)
+def test_settled_order_that_contradicts_itself_is_a_broken_contract(supplier: SupplierDouble, name: str):
+    trouble = ask_and_get(supplier, answered(changed(BROKEN_WHEN_SETTLED[name])))
+
+    assert trouble.kind is TroubleKind.CONTRACT_BROKEN
+
+
+def test_broken_contract_is_told_by_the_paths_of_its_fields(supplier: SupplierDouble):
+    data = changed({"status": "CANCELLED", "cards": [FIRST, SECOND | {"value": ""}]})
+
+    assert ask_and_get(supplier, answered(data)).message == (
+        "The supplier's answer breaks its documents: data.cards.1.value, data.status."
+    )
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"fulfilled_quantity": 1}, "fulfilled_quantity contradicts the status"),
+        ({"cards": [FIRST]}, "the number of cards contradicts fulfilled_quantity"),
+        ({"cards": TWICE}, "a card appears twice"),
+        ({"price_per_card": None}, "fulfilled_amount or price_per_card is missing"),
+    ],
+)
+def test_contradiction_is_told_in_our_own_words(supplier: SupplierDouble, changes: dict[str, Any], reason: str):
+    assert reason in ask_and_get(supplier, answered(changed(changes))).message
+
+
+@each_view
+@pytest.mark.parametrize(
+    "body",
+    [
+        "[]",
+        "null",
+        "{}",
+        "5",
+        '"text"',
+        '{"success":true}',
+        '{"success":true,"data":null}',
+        '{"success":true,"data":[]}',
+    ]
+    + [json.dumps({"success": success, "data": order_data()}) for success in (False, "true", 0, None)]
+    + [json.dumps({"data": order_data()}), '{"success":false,"error":"text"}', '{"success":false,"error":{}}'],
+)
+def test_json_without_the_success_envelope_is_a_broken_contract(
+    supplier: SupplierDouble, view: type[OrderProgress], body: str
+):
+    trouble = ask_and_get(supplier, httpx.Response(200, content=body), view)
+
+    assert trouble.kind is TroubleKind.CONTRACT_BROKEN
+
+
+@each_view
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b" ",
+        HTML.encode(),
+        answered().content[:-1],
+        answered().content[: len(answered().content) // 2],
+        answered().content + b"}",
+        b"[" * 100_000,
+        b'{"success":true,"data":{"_id":"\xff"}}',
+        b'{"success":true,"data":{"_id":"\\ud800"}}',
+    ],
+    ids=["empty", "blank", "html", "one short", "cut", "one long", "deep", "no utf-8", "half a surrogate"],
+)
+def test_success_without_json_says_nothing_about_the_order(
+    supplier: SupplierDouble, view: type[OrderProgress], body: bytes
+):
+    assert ask_and_get(supplier, httpx.Response(200, content=body), view).kind is TroubleKind.BUSY
+
+
+@given(cut=st.integers(0, len(answered().content) - 1))
+def test_answer_cut_anywhere_is_never_taken_for_an_answer(cut: int):
+    supplier = SupplierDouble()
+
+    assert ask_and_get(supplier, httpx.Response(200, content=answered().content[:cut])).kind is TroubleKind.BUSY
+
+
+# --------------------------------------------------------------- retry-after
+
+
+@pytest.mark.parametrize(
+    ("value", "seconds"),
+    [
+        ("120", 120),
+        ("0", 0),
+        ("1.5", 1.5),
+        ("-5", 0),
+        ("86400", 86_400),
+        ("999999999999", LONGEST),
+        ("1e400", LONGEST),
+        ("nan", None),
+        ("-nan", None),
+        ("", None),
+        ("soon", None),
+        ("120 seconds", None),
+        ("Sat, 14 Mar 2026 09:36:53 GMT", 600),
+        ("Sat, 14 Mar 2026 10:36:53 +0100", 600),
+        ("Sat, 14 Mar 2026 09:26:52 GMT", 0),
+        ("Sat, 14 Mar 9999 09:26:52 GMT", LONGEST),
+        ("Sat, 99 Mar 2026 09:26:52 GMT", None),
+        ("Sat, 14 Mar 99999 09:26:52 GMT", None),
+    ],
+)
+def test_retry_after_is_read_as_seconds_or_as_a_date(value: str, seconds: float | None):
+    assert retry_after_seconds(value, NOW) == seconds
+
+
+@given(
+    st.text(st.characters(max_codepoint=0xFF), max_size=60)
+    | st.builds("{}, {:02} {} {} {:02}:{:02}:{:02} {}".format, *[st.sampled_from(["Mon", "Xyz"])],
+                st.integers(-1, 32), st.sampled_from(["Jan", "Feb", "Foo"]), st.integers(-1, 12_000),
+                st.integers(-1, 25), st.integers(-1, 61), st.integers(-1, 61),
+                st.sampled_from(["GMT", "+0000", "-9999", "+99999999", "", "XYZ"]))
+)  # fmt: skip
+def test_retry_after_of_any_text_is_a_wait_that_can_be_waited_or_nothing(value: str):
+    seconds = retry_after_seconds(value, NOW)
+
+    assert seconds is None or 0 <= seconds <= LONGEST
+
+
+@pytest.mark.parametrize(("status", "code"), [(429, "RATE_LIMIT_EXCEEDED"), (503, "SERVICE_UNAVAILABLE")])
+def test_retry_after_comes_with_the_trouble(supplier: SupplierDouble, status: int, code: str):
+    assert ask_and_get(supplier, refused(status, code, Retry_After="77")).retry_after_seconds == 77
+    assert ask_and_get(supplier, refused(status, code, Retry_After="soon")).retry_after_seconds is None
+    assert ask_and_get(supplier, refused(status, code)).retry_after_seconds is None
+
+
+def test_retry_after_is_heeded_without_the_envelope_too(supplier: SupplierDouble):
+    proxied = httpx.Response(429, html=HTML, headers={"Retry-After": "30"})
+
+    assert ask_and_get(supplier, proxied).retry_after_seconds == 30
+
+
+# ------------------------------------------------------------------- network
+
+
+@each_view
+@pytest.mark.parametrize(
+    "error",
+    [
+        httpx.ConnectError,
+        httpx.ConnectTimeout,
+        httpx.ReadTimeout,
+        httpx.WriteTimeout,
+        httpx.PoolTimeout,
+        httpx.ReadError,
+        httpx.WriteError,
+        httpx.CloseError,
+        httpx.RemoteProtocolError,
+        httpx.LocalProtocolError,
+        httpx.DecodingError,
+        httpx.ProxyError,
+        httpx.UnsupportedProtocol,
+        httpx.TooManyRedirects,
+    ],
+)
+def test_network_failure_is_a_busy_supplier_and_tells_no_more_than_its_name(
+    supplier: SupplierDouble, view: type[OrderProgress], error: type[httpx.RequestError]
+):
+    trouble = ask_and_get(supplier, error(f"{API_KEY} {card_data(1)}"), view)
+
+    assert trouble == Trouble(TroubleKind.BUSY, f"The supplier cannot be reached ({error.__name__}).")
+
+
+def test_connection_that_breaks_within_the_answer_is_a_busy_supplier(supplier: SupplierDouble):
+    def broken() -> Iterator[bytes]:
+        yield answered().content[:100]
+        raise httpx.ReadError("reset")
+
+    assert ask_and_get(supplier, httpx.Response(200, content=broken())).kind is TroubleKind.BUSY
+
+
+def test_body_that_is_not_in_the_encoding_it_names_is_a_busy_supplier(supplier: SupplierDouble):
+    def garbled() -> Iterator[bytes]:
+        yield answered().content
+
+    answer = httpx.Response(200, content=garbled(), headers={"Content-Encoding": "gzip"})
+
+    assert ask_and_get(supplier, answer).kind is TroubleKind.BUSY
+
+
+def test_answer_larger_than_any_order_is_not_read_to_its_end(supplier: SupplierDouble):
+    pieces_read = 0
+
+    def endless() -> Iterator[bytes]:
+        nonlocal pieces_read
+        while True:
+            pieces_read += 1
+            yield b" " * 1024 * 1024
+
+    trouble = ask_and_get(supplier, httpx.Response(200, content=endless()))
+
+    assert trouble.kind is TroubleKind.BUSY
+    assert pieces_read == LARGEST_ANSWER_BYTES / 1024 / 1024 + 1
+
+
+def test_order_of_5000_cards_is_read(supplier: SupplierDouble):
+    answer = ask_and_get(supplier, answered(order_data("FULFILLED", 5_000)))
+
+    assert len(answer.cards) == 5_000
+
+
+# ---------------------------------------------------------------- total time
+
+
+@pytest.fixture
+def seconds_pass(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
+    """Put a clock into the adapter that moves only by what this is called with."""
+    now = 1_000.0
+
+    def advance(seconds: float) -> None:
+        nonlocal now
+        now += seconds
+
+    monkeypatch.setattr(adapter, "time", SimpleNamespace(monotonic=lambda: now))
+    return advance
+
+
+def dripping(seconds_pass: Callable[[float], None], seconds_a_piece: float) -> Iterator[bytes]:
+    content = answered().content
+    for start in range(0, len(content), -(-len(content) // 10)):
+        seconds_pass(seconds_a_piece)
+        yield content[start : start + -(-len(content) // 10)]
+
+
+def test_answer_that_drips_is_given_up_after_the_total_time(
+    supplier: SupplierDouble, seconds_pass: Callable[[float], None]
+):
+    trouble = ask_and_get(supplier, httpx.Response(200, content=dripping(seconds_pass, 2.1)))
+
+    assert trouble == Trouble(TroubleKind.BUSY, "The supplier's answer took longer than 20 seconds.")
+
+
+def test_answer_that_drips_but_is_in_time_is_taken(supplier: SupplierDouble, seconds_pass: Callable[[float], None]):
+    answer = ask_and_get(supplier, httpx.Response(200, content=dripping(seconds_pass, 1.9)))
+
+    assert isinstance(answer, SettledOrder)
+
+
+def test_total_time_counts_from_the_start_of_the_call(seconds_pass: Callable[[float], None]):
+    def slow_to_begin(_request: httpx.Request) -> httpx.Response:
+        seconds_pass(12)  # connecting, and waiting for the first byte
+        return httpx.Response(200, content=dripping(seconds_pass, 0.9))
+
+    client = httpx.Client(transport=httpx.MockTransport(slow_to_begin))
+
+    assert Supplier(BASE_URL, client).check_order(ORDER_ID, SecretStr(API_KEY), SettledOrder) == Trouble(
+        TroubleKind.BUSY, "The supplier's answer took longer than 20 seconds."
+    )

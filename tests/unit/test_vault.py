@@ -1,0 +1,220 @@
+"""Cards go into the vault readable and come out for their own order, user and place only."""
+
+import warnings
+from collections.abc import Callable, Mapping
+
+import pytest
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+
+from giftcards.adapters.vault import CardUnreadableError, Vault
+from giftcards.supplier_contract import Card
+from unit import fakes
+from unit.fakes import MARK, ORDER_ID, USER_ID, Cloud, cards, client_error, leaks, opened
+
+AWKWARD = [
+    '"quotes"',
+    "back\\slash",
+    "line\nbreak\r\n\t",
+    "é ü ß",
+    "卡片 🎁",
+    "\u2028\u0000\x7f",
+    "{}[]:,",
+    " ",
+    "null",
+    "x" * 5_000,
+]
+
+Refused = Callable[[Mapping[int, bytes]], str]
+
+
+def card(value: str, serial: str = "s") -> Card:
+    return Card.model_validate({"value": value, "serial": serial})
+
+
+def sealed(vault: Vault, count: int = 1, order_id: str = ORDER_ID, user_id: str = USER_ID) -> dict[int, bytes]:
+    return dict(enumerate(vault.encrypt(order_id, user_id, cards(count)), start=1))
+
+
+@pytest.fixture
+def refused(vault: Vault) -> Refused:
+    """Have the vault refuse ciphertexts, and give its words."""
+
+    def refused(ciphertexts: Mapping[int, bytes], order_id: str = ORDER_ID, user_id: str = USER_ID) -> str:
+        with pytest.raises(CardUnreadableError) as refusal:
+            vault.decrypt(order_id, user_id, ciphertexts)
+        error = refusal.value
+        assert not leaks(error, repr(error), repr(error.__cause__)), "the refusal tells what it refuses"
+        assert error.__cause__ is None
+        return str(error)
+
+    return refused
+
+
+# --------------------------------------------------------------- round trip
+
+
+def test_ten_cards_cost_one_data_key_to_store_and_one_to_read(vault: Vault, cloud: Cloud):
+    cloud.forget()
+    ciphertexts = sealed(vault, 10)
+    assert [operation for operation, _ in cloud.calls] == ["GenerateDataKey"]
+    cloud.forget()
+
+    read = vault.decrypt(ORDER_ID, USER_ID, ciphertexts)
+
+    assert [operation for operation, _ in cloud.calls] == ["Decrypt"]
+    assert {index: opened(card) for index, card in read.items()} == dict(enumerate(map(opened, cards(10)), start=1))
+
+
+def test_key_is_asked_for_with_order_and_user_and_nothing_else(vault: Vault, cloud: Cloud):
+    vault.decrypt(ORDER_ID, USER_ID, sealed(vault))
+
+    for operation in ("GenerateDataKey", "Decrypt"):
+        (params,) = cloud.sent(operation)
+        assert params["EncryptionContext"] == {"orderId": ORDER_ID, "userId": USER_ID}
+        assert params["KeyId"] == cloud.key_arn
+
+
+def test_data_key_is_forgotten_after_each_delivery_and_each_reveal(vault: Vault, cloud: Cloud):
+    first, second = sealed(vault), sealed(vault)
+    vault.decrypt(ORDER_ID, USER_ID, first)
+    vault.decrypt(ORDER_ID, USER_ID, first)
+
+    assert len(cloud.sent("GenerateDataKey")) == len(cloud.sent("Decrypt")) == 2
+    assert first != second
+
+
+def test_no_cards_cost_nothing(vault: Vault, cloud: Cloud):
+    cloud.forget()
+
+    assert vault.encrypt(ORDER_ID, USER_ID, []) == []
+    assert vault.decrypt(ORDER_ID, USER_ID, {}) == {}
+    assert cloud.calls == []
+
+
+@pytest.mark.parametrize("text", AWKWARD)
+def test_card_comes_back_as_it_was_whatever_it_is_made_of(vault: Vault, text: str):
+    ciphertexts = vault.encrypt(ORDER_ID, USER_ID, [card(text, serial=text[::-1])])
+
+    read = vault.decrypt(ORDER_ID, USER_ID, {1: ciphertexts[0]})[1]
+
+    assert opened(read) == {"value": text, "serial": text[::-1]}
+
+
+def test_ciphertext_holds_neither_value_nor_serial(vault: Vault):
+    for ciphertext in sealed(vault, 3).values():
+        assert MARK.encode() not in ciphertext
+        assert not leaks(ciphertext, ciphertext.decode("latin-1"))
+
+
+def test_the_same_card_is_never_encrypted_to_the_same_bytes(vault: Vault):
+    assert len(set(vault.encrypt(ORDER_ID, USER_ID, [card("same")] * 5))) == 5
+
+
+def test_nothing_of_a_card_is_in_its_text_or_in_a_warning(vault: Vault):
+    with warnings.catch_warnings(record=True) as warned:
+        warnings.simplefilter("always")
+        read = vault.decrypt(ORDER_ID, USER_ID, sealed(vault))
+
+    assert not leaks(read, repr(read), repr(vault), *(warning.message for warning in warned))
+
+
+# ----------------------------------------------------------------- refusals
+
+
+def test_cards_of_another_user_are_refused(vault: Vault, refused: Refused):
+    assert refused(sealed(vault, user_id="another")) == "card 1 belongs to another order or user"
+
+
+def test_cards_of_another_order_are_refused(vault: Vault, refused: Refused):
+    assert refused(sealed(vault, order_id="another")) == "card 1 belongs to another order or user"
+
+
+def test_order_and_user_do_not_stand_in_for_each_other(vault: Vault, refused: Refused):
+    assert "another order or user" in refused(sealed(vault, order_id=USER_ID, user_id=ORDER_ID))
+
+
+def test_card_in_the_place_of_another_is_refused(vault: Vault, refused: Refused):
+    assert refused({2: sealed(vault)[1]}) == "card 2 was stored in another place"
+
+
+def test_swapped_cards_are_refused(vault: Vault, refused: Refused):
+    ciphertexts = sealed(vault, 2)
+
+    assert "another place" in refused({1: ciphertexts[2], 2: ciphertexts[1]})
+
+
+def test_one_card_stored_twice_is_refused(vault: Vault, refused: Refused):
+    ciphertexts = sealed(vault, 2)
+
+    assert "card 2 was stored in another place" in refused({1: ciphertexts[1], 2: ciphertexts[1]})
+
+
+def test_one_bad_card_among_good_ones_shows_none(vault: Vault, refused: Refused):
+    ciphertexts = sealed(vault, 3) | {2: sealed(vault, 2, user_id="another")[2]}
+
+    assert "card 2" in refused(ciphertexts)
+
+
+def test_cards_under_another_key_are_refused_without_asking_that_key(cloud: Cloud, refused: Refused):
+    ciphertexts = sealed(fakes.vault(cloud.create_key()))
+
+    assert "cannot be decrypted" in refused(ciphertexts)
+    assert cloud.sent("Decrypt") == []
+
+
+@pytest.mark.parametrize("plaintext", [b"", b"{}", b"5", f'{{"index": 1, "card": "{MARK}"}}'.encode(), MARK.encode()])
+def test_what_is_no_card_is_refused(vault: Vault, refused: Refused, plaintext: bytes):
+    context = {"orderId": ORDER_ID, "userId": USER_ID}
+    ciphertext, _ = vault._client.encrypt(
+        source=plaintext, materials_manager=vault._materials(), encryption_context=context
+    )
+
+    assert refused({1: ciphertext}) == "card 1 does not hold a card"
+
+
+@pytest.mark.parametrize("code", ["AccessDeniedException", "ThrottlingException", "DisabledException"])
+def test_cards_are_not_shown_when_the_key_cannot_be_used(vault: Vault, cloud: Cloud, refused: Refused, code: str):
+    ciphertexts = sealed(vault)
+    cloud.at_next("Decrypt", client_error("Decrypt", code))
+
+    assert "cannot be decrypted" in refused(ciphertexts)
+
+
+# ---------------------------------------------------------------- tampering
+
+LENGTH = 440
+"""About what one card of the tests has as a ciphertext; what is past its end is cut off."""
+tampering = settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
+
+
+@tampering
+@given(position=st.integers(0, LENGTH), bit=st.integers(0, 7))
+@example(position=LENGTH, bit=0)  # the tag
+@example(position=LENGTH - 17, bit=0)  # the card
+@example(position=100, bit=7)  # the encryption context
+def test_one_changed_bit_anywhere_is_refused(vault: Vault, refused: Refused, position: int, bit: int):
+    ciphertext = bytearray(sealed(vault)[1])
+    ciphertext[min(position, len(ciphertext) - 1)] ^= 1 << bit
+
+    assert "card 1" in refused({1: bytes(ciphertext)})
+
+
+@tampering
+@given(length=st.integers(0, LENGTH))
+def test_ciphertext_that_is_cut_anywhere_is_refused(vault: Vault, refused: Refused, length: int):
+    ciphertext = sealed(vault)[1]
+
+    assert "card 1" in refused({1: ciphertext[: min(length, len(ciphertext) - 1)]})
+
+
+@tampering
+@given(st.binary(max_size=600))
+def test_any_bytes_that_are_no_ciphertext_are_refused(refused: Refused, noise: bytes):
+    assert "card 1" in refused({1: noise})
+
+
+@tampering
+@given(st.binary(max_size=600))
+def test_any_bytes_that_begin_as_a_ciphertext_are_refused(vault: Vault, refused: Refused, noise: bytes):
+    assert "card 1" in refused({1: sealed(vault)[1][:60] + noise})
