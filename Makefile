@@ -10,7 +10,7 @@ UV_VERSION := 0.13.9
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export SAM_CLI_TELEMETRY := 0
 
-.PHONY: help setup demo test test-fast lint build docs bench lock clean
+.PHONY: help setup demo test test-fast lint build docs bench cost lock clean
 
 help: ## Say what each target does
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "%-18s %s\n", $$1, $$2}'
@@ -58,6 +58,9 @@ docs: setup ## Draw the workflow and write the event schemas again
 
 bench: setup ## Measure what the README claims
 	$(BIN)/python bench/handlers.py
+
+cost: setup ## Compute what an order costs on AWS
+	$(BIN)/python bench/cost.py
 
 # Layers are resolved against dev.txt, so that what is tested is what is deployed. boto3 and what
 # comes with it are in the Lambda runtime.

@@ -4,9 +4,11 @@ from datetime import timedelta
 
 import pytest
 
+from giftcards.adapters import aws
+from giftcards.adapters.gate_table import GateTable
 from giftcards.rules.gate import BLOCK_SECONDS, RATE_LIMIT_SECONDS, Gate, gate_after
 from giftcards.rules.trouble import Trouble, TroubleKind
-from unit.fakes import NOW
+from unit.fakes import NOW, Cloud
 
 CLOSES = {
     TroubleKind.BUSY: False,
@@ -101,3 +103,35 @@ def test_gate_closed_by_a_key_opens_at_once_with_another_version_of_it(kind: Tro
 @pytest.mark.parametrize("kind", KEY_TROUBLE)
 def test_retry_after_does_not_open_a_gate_closed_by_a_key(kind: TroubleKind):
     assert seconds_closed(closed_by(kind, retry_after=5), after=10) == 0
+
+
+# -------------------------------------------------------------------- record
+
+
+@pytest.fixture
+def record(cloud: Cloud) -> GateTable:
+    return GateTable(cloud.gate_table, aws.dynamodb())
+
+
+def test_gate_that_was_never_closed_has_no_record(record: GateTable):
+    assert record.read() is None
+
+
+@pytest.mark.parametrize("kind", sorted(kind for kind, closes in CLOSES.items() if closes))
+@pytest.mark.parametrize("version", ["version-1", None])
+def test_closed_gate_is_read_as_it_was_closed(record: GateTable, kind: TroubleKind, version: str | None):
+    gate = closed_by(kind, retry_after=42.5, key_version=version)
+
+    record.close(gate)
+
+    assert record.read() == gate
+
+
+def test_gate_is_one_record_and_says_what_closed_it_last(cloud: Cloud, record: GateTable):
+    record.close(closed_by(TroubleKind.RATE_LIMITED, retry_after=60))
+    record.close(closed_by(TroubleKind.KEY_REFUSED))
+
+    (row,) = cloud.rows(cloud.gate_table)
+    assert (row["pk"], row["sk"]) == ("SUPPLIER#oneclickdz", "GATE")
+    assert "until" not in row
+    assert record.read() == closed_by(TroubleKind.KEY_REFUSED)

@@ -126,6 +126,13 @@ def test_wait_after_trouble_grows_with_the_failures():
     assert waits == [5, 10, 20, 40, 80, 160, 320, 450, 450]
 
 
+@pytest.mark.parametrize("kind", [TroubleKind.GATE_CLOSED, TroubleKind.KEY_MISSING])
+def test_wait_at_a_closed_gate_grows_slowly_because_a_look_costs_nothing(kind: TroubleKind):
+    waits = [step(trouble(kind), failures=failures, jitter=0).wait_seconds for failures in (0, 1, 2, 3, 9, 99, 999)]
+
+    assert waits == [5, 5, 7, 10, 25, 250, 450]
+
+
 def test_wait_after_trouble_is_not_cut_to_the_deadline():
     assert step(trouble(retry_after=100), age=DEADLINE - 2, jitter=0).wait_seconds == 100
 

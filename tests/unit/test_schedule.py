@@ -1,5 +1,7 @@
 """When an order is asked for again, and for how long that can go on."""
 
+from collections.abc import Callable
+
 import pytest
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
@@ -10,6 +12,7 @@ from giftcards.rules.schedule import (
     SHORTEST_BACKOFF_SECONDS,
     PollSchedule,
     backoff_seconds,
+    gate_wait_seconds,
 )
 from unit.fakes import template
 
@@ -163,14 +166,29 @@ def test_slow_checks_add_one_check_at_most_and_miss_the_deadline_by_a_second_at_
 # ------------------------------------------------------------------ backoff
 
 
-@given(st.integers(1, 10**6), jitters)
-def test_backoff_is_bounded_both_ways(failures: int, jitter: float):
-    assert SHORTEST_BACKOFF_SECONDS <= backoff_seconds(failures, jitter) <= LONGEST_BACKOFF_SECONDS
+Backoff = Callable[[int, float], int]
+each_backoff = pytest.mark.parametrize("backoff", [backoff_seconds, gate_wait_seconds])
 
 
-@given(st.integers(1, 100), jitters)
-def test_backoff_never_shrinks_with_more_failures(failures: int, jitter: float):
-    assert backoff_seconds(failures + 1, jitter) >= backoff_seconds(failures, jitter)
+@each_backoff
+@given(failures=st.integers(1, 10**6), jitter=jitters)
+def test_backoff_is_bounded_both_ways(backoff: Backoff, failures: int, jitter: float):
+    assert SHORTEST_BACKOFF_SECONDS <= backoff(failures, jitter) <= LONGEST_BACKOFF_SECONDS
+
+
+@each_backoff
+@given(failures=st.integers(1, 400), jitter=jitters)
+def test_backoff_never_shrinks_with_more_failures(backoff: Backoff, failures: int, jitter: float):
+    assert backoff(failures + 1, jitter) >= backoff(failures, jitter)
+
+
+@each_backoff
+def test_backoff_reaches_the_longest_wait(backoff: Backoff):
+    assert backoff(10_000, 0.9999) >= LONGEST_BACKOFF_SECONDS - 1
+
+
+def test_wait_at_a_closed_gate_grows_by_the_same_step_each_time():
+    assert [gate_wait_seconds(failures, 0.9999) for failures in range(2, 8)] == [9, 14, 19, 24, 29, 34]
 
 
 def test_backoff_doubles_until_it_is_as_long_as_it_gets():

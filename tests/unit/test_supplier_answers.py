@@ -1,11 +1,17 @@
 """Asking the supplier through the gate: what is sent, and what each answer does to the next order."""
 
-import pytest
+from datetime import datetime, timedelta, tzinfo
 
+import pytest
+from aws_lambda_powertools.utilities.parameters import base as parameters
+from aws_lambda_powertools.utilities.parameters.exceptions import GetParameterError
+
+from giftcards.adapters import aws
+from giftcards.adapters.api_key import CACHE_SECONDS, ApiKey, ApiKeySource
 from giftcards.rules.gate import BLOCK_SECONDS, RATE_LIMIT_SECONDS
 from giftcards.rules.trouble import Trouble, TroubleKind
 from giftcards.supplier_contract import OrderProgress, SupplierStatus
-from unit.fakes import API_KEY, GatedDouble, answered, leaks, order_data, refused
+from unit.fakes import API_KEY, Cloud, GatedDouble, answered, client_error, leaks, order_data, refused
 
 PENDING = order_data("HANDLING")
 CLOSING = {
@@ -170,3 +176,86 @@ def test_gate_stays_as_it_is_while_it_is_closed(behind_gate: GatedDouble):
 
     assert behind_gate.gate.gate is record
     assert behind_gate.journal.count("gate closed") == 1
+
+
+# ------------------------------------------------------- the key in its secret
+
+
+@pytest.fixture
+def secret(cloud: Cloud) -> ApiKeySource:
+    return ApiKeySource(cloud.secret_arn, aws.secrets_manager())
+
+
+def test_key_comes_with_the_version_of_its_secret(cloud: Cloud, secret: ApiKeySource):
+    version = cloud.set_api_key()
+
+    key = secret.read()
+
+    assert key.value is not None
+    assert (key.value.get_secret_value(), key.version) == (API_KEY, version)
+    assert not leaks(key, repr(key))
+
+
+def test_secret_without_a_value_is_no_key_and_no_version(secret: ApiKeySource):
+    assert secret.read() == ApiKey(None, None)
+
+
+@pytest.mark.parametrize("value", [" ", "\n", "kéy", "two\nlines", "a\x00b", "tab\there"])
+def test_first_key_is_seen_at_once(cloud: Cloud, secret: ApiKeySource):
+    assert secret.read().value is None
+
+    version = cloud.set_api_key()
+
+    assert secret.read().version == version
+
+
+def test_value_that_no_header_can_hold_is_no_key_but_has_a_version(cloud: Cloud, secret: ApiKeySource, value: str):
+    version = cloud.set_api_key(value)
+
+    assert secret.read() == ApiKey(None, version)
+
+
+def test_line_end_that_was_pasted_with_the_key_does_no_harm(cloud: Cloud, secret: ApiKeySource):
+    cloud.set_api_key(f" {API_KEY}\n")
+
+    key = secret.read()
+
+    assert key.value is not None
+    assert key.value.get_secret_value() == API_KEY
+
+
+def test_secret_is_read_once_a_minute_and_a_rotated_key_is_taken_then(
+    cloud: Cloud, secret: ApiKeySource, monkeypatch: pytest.MonkeyPatch
+):
+    # Given a key that has been read
+    cloud.set_api_key()
+    first = secret.read()
+    second_version = cloud.set_api_key("another-key")
+    assert secret.read() == first
+    assert len(cloud.sent("GetSecretValue")) == 1
+
+    # When the minute is over, then the rotated key is there
+    class Later(datetime):
+        @classmethod
+        def now(cls, tz: tzinfo | None = None) -> datetime:  # type: ignore[override]
+            return datetime.now(tz) + timedelta(seconds=CACHE_SECONDS + 1)
+
+    monkeypatch.setattr(parameters, "datetime", Later)
+    assert secret.read().version == second_version
+
+
+def test_secret_that_cannot_be_read_is_an_error_and_not_a_missing_key(cloud: Cloud, secret: ApiKeySource):
+    cloud.set_api_key()
+    cloud.at_next("GetSecretValue", client_error("GetSecretValue", "AccessDeniedException"))
+
+    with pytest.raises(GetParameterError, match="AccessDenied"):
+        secret.read()
+
+
+def test_secret_that_could_not_be_read_is_read_again_at_once(cloud: Cloud, secret: ApiKeySource):
+    cloud.set_api_key()
+    cloud.at_next("GetSecretValue", client_error("GetSecretValue"))
+    with pytest.raises(GetParameterError):
+        secret.read()
+
+    assert secret.read().value is not None

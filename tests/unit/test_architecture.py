@@ -1,0 +1,147 @@
+"""Rules stay pure, adapters alone talk to the outside, and functions hold no rule."""
+
+import ast
+import sys
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+from unit.fakes import ROOT
+
+CORE = ROOT / "layers/core"
+RULES = sorted((CORE / "giftcards/rules").glob("*.py"))
+CONTRACTS = [CORE / f"giftcards/{name}.py" for name in ("events", "workflow", "supplier_contract")]
+FUNCTIONS = sorted((ROOT / "functions").glob("*/app.py"))
+OUTSIDE = {"boto3", "botocore", "httpx", "aws_encryption_sdk", "cryptography", "aws_lambda_powertools"}
+TAKES_TIME_OR_CHANCE = {"now", "utcnow", "today", "time", "monotonic", "random", "randint", "uuid1", "uuid4", "getenv"}
+
+
+def named(path: Path) -> str:
+    return path.relative_to(ROOT).as_posix()
+
+
+@cache
+def parsed(path: Path) -> ast.Module:
+    return ast.parse(path.read_text())
+
+
+@cache
+def imports(path: Path) -> frozenset[str]:
+    """Give the modules that a file imports, anywhere in it, also for types only."""
+
+    def found() -> Iterator[str]:
+        for node in ast.walk(parsed(path)):
+            if isinstance(node, ast.Import):
+                yield from (alias.name for alias in node.names)
+            elif isinstance(node, ast.ImportFrom):
+                assert node.level == 0, f"{named(path)} imports by a relative path"
+                module = node.module or ""
+                yield module
+                yield from (f"{module}.{alias.name}" for alias in node.names)
+
+    return frozenset(found())
+
+
+def tops(path: Path) -> set[str]:
+    return {module.split(".")[0] for module in imports(path)}
+
+
+def own(path: Path) -> set[Path]:
+    """Give the files of the core that a file imports."""
+    candidates = {
+        CORE / f"{module.replace('.', '/')}.py" for module in imports(path) if module.startswith("giftcards.")
+    }
+    return {candidate for candidate in candidates if candidate.is_file()}
+
+
+def reached(path: Path) -> set[Path]:
+    """Give the file and all files of the core that importing it imports."""
+    seen: set[Path] = set()
+    waiting = {path}
+    while waiting:
+        seen |= waiting
+        waiting = {further for one in waiting for further in own(one)} - seen
+    return seen
+
+
+def test_there_is_something_to_look_at():
+    assert len(RULES) >= 5
+    assert len(FUNCTIONS) == 3
+    assert all(path.is_file() for path in CONTRACTS)
+
+
+@pytest.mark.parametrize("path", RULES + CONTRACTS, ids=named)
+def test_rules_and_contracts_reach_nothing_outside(path: Path):
+    for module in reached(path):
+        assert not tops(module) & OUTSIDE, f"{named(path)} reaches {named(module)}"
+        assert not any(name.startswith("giftcards.adapters") for name in imports(module)), named(module)
+
+
+@pytest.mark.parametrize("path", RULES + CONTRACTS, ids=named)
+def test_rules_and_contracts_are_told_the_time_and_draw_no_lots(path: Path):
+    called = {
+        node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
+        for node in ast.walk(parsed(path))
+        if isinstance(node, ast.Call)
+    }
+
+    assert not called & TAKES_TIME_OR_CHANCE
+    assert not tops(path) & {"os", "time", "random", "secrets", "socket", "logging"}
+
+
+@pytest.mark.parametrize("path", sorted((CORE / "giftcards").glob("*.py")), ids=named)
+def test_only_adapters_talk_to_the_outside(path: Path):
+    logger = {"aws_lambda_powertools"} if path.name == "wiring.py" else set()
+
+    assert tops(path) & OUTSIDE <= logger
+
+
+@pytest.mark.parametrize("path", FUNCTIONS, ids=named)
+def test_functions_import_the_core_and_what_parses_and_logs_and_nothing_else(path: Path):
+    foreign = tops(path) - set(sys.stdlib_module_names)
+
+    assert foreign <= {"giftcards", "aws_lambda_powertools", "pydantic"}
+    assert not any(name.startswith(("giftcards.adapters", "giftcards.rules")) for name in imports(path))
+
+
+@pytest.mark.parametrize("path", sorted((CORE / "giftcards").rglob("*.py")), ids=named)
+def test_core_knows_nothing_of_the_command_line_or_the_local_cloud(path: Path):
+    assert not tops(path) & {"giftcards_cli", "giftcards_local", "unit", "workflow", "moto"}
+
+
+@pytest.mark.parametrize("path", [*sorted((CORE / "giftcards").rglob("*.py")), *FUNCTIONS], ids=named)
+def test_nothing_logs_an_exception_because_it_can_quote_what_it_rejects(path: Path):
+    calls = [
+        node.lineno
+        for node in ast.walk(parsed(path))
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "exception"
+    ]
+    printed = [
+        node.lineno
+        for node in ast.walk(parsed(path))
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "print"
+    ]
+
+    assert calls + printed == []
+
+
+@pytest.mark.parametrize(
+    "path", [path for path in sorted((CORE / "giftcards").rglob("*.py")) if path not in CONTRACTS], ids=named
+)
+def test_only_the_vault_takes_a_card_out_of_its_secret(path: Path):
+    opens = [
+        ast.unparse(node.func)
+        for node in ast.walk(parsed(path))
+        if isinstance(node, ast.Call)
+        and isinstance(node.func, ast.Attribute)
+        and node.func.attr == "get_secret_value"
+        and not node.args
+        and not node.keywords
+    ]
+
+    assert {
+        "vault.py": {"card.value.get_secret_value", "card.serial.get_secret_value"},
+        "supplier.py": {"api_key.get_secret_value"},
+    }.get(path.name, set()) == set(opens)

@@ -1,0 +1,119 @@
+"""CheckStatus: one question, one answer for the workflow, and nothing of a card."""
+
+from datetime import timedelta
+from typing import Any
+
+import httpx
+import pytest
+
+from giftcards.check_status import StatusCheck
+from giftcards.workflow import Outcome, StepResult
+from unit.fakes import (
+    NOW,
+    PATIENCE,
+    Clock,
+    Cloud,
+    SupplierDouble,
+    answered,
+    client_error,
+    leaks,
+    order_data,
+    refused,
+    step_request,
+    supplier_on,
+)
+
+
+@pytest.fixture
+def status_check(cloud: Cloud, supplier: SupplierDouble) -> StatusCheck:
+    cloud.set_api_key()
+    return StatusCheck(supplier_on(cloud, supplier, Clock()), PATIENCE)
+
+
+def check(status_check: StatusCheck, **known: Any) -> StepResult:
+    result = status_check.check(step_request(**known), now=NOW, jitter=0)
+    assert not leaks(repr(result))
+    return result
+
+
+@pytest.mark.parametrize(
+    ("answer", "outcome"),
+    [
+        (answered(order_data("HANDLING")), Outcome.PENDING),
+        (answered(order_data("FULFILLED")), Outcome.SETTLED),
+        (answered(order_data("PARTIALLY_FILLED")), Outcome.SETTLED),
+        (answered(order_data("REFUNDED")), Outcome.SETTLED),
+        (answered(order_data("LOST")), Outcome.SUPPLIER_CONTRACT_BROKEN),
+        (answered(order_data(_id="another")), Outcome.SUPPLIER_CONTRACT_BROKEN),
+        (refused(404, "NOT_FOUND"), Outcome.ORDER_UNKNOWN),
+        (refused(400, "ERR_VALIDATION"), Outcome.INVALID_ORDER),
+        (refused(500, "INTERNAL_ERROR"), Outcome.SUPPLIER_BUSY),
+        (httpx.Response(404, json={"statusCode": 404}), Outcome.SUPPLIER_BUSY),
+        (httpx.ReadTimeout("slow"), Outcome.SUPPLIER_BUSY),
+    ],
+)
+def test_answer_about_the_order_is_the_outcome_and_nothing_is_written(
+    cloud: Cloud, supplier: SupplierDouble, status_check: StatusCheck, answer: Any, outcome: Outcome
+):
+    supplier.will(answer)
+    cloud.forget()
+
+    assert check(status_check).outcome is outcome
+    assert cloud.writes() == []
+
+
+@pytest.mark.parametrize(
+    ("answer", "outcome"),
+    [
+        (refused(401, "INVALID_ACCESS_TOKEN"), Outcome.KEY_REFUSED),
+        (refused(429, "RATE_LIMIT_EXCEEDED"), Outcome.SUPPLIER_BUSY),
+        (refused(403, "IP_BLOCKED"), Outcome.SUPPLIER_BUSY),
+        (refused(403, "API_DISABLED"), Outcome.SUPPLIER_BUSY),
+    ],
+)
+def test_answer_about_all_orders_closes_the_gate_and_the_others_wait_unasked(
+    cloud: Cloud, supplier: SupplierDouble, status_check: StatusCheck, answer: httpx.Response, outcome: Outcome
+):
+    supplier.will(answer)
+    assert check(status_check).outcome is outcome
+
+    assert check(status_check, order_id="another").outcome is Outcome.GATE_CLOSED
+    assert len(supplier.requests) == 1
+    assert len(cloud.rows(cloud.gate_table)) == 1
+    assert not leaks(cloud.rows(cloud.gate_table))
+
+
+def test_orders_wait_while_no_key_is_set(cloud: Cloud, supplier: SupplierDouble):
+    # Given a secret that has no value yet
+    status_check = StatusCheck(supplier_on(cloud, supplier, Clock()), PATIENCE)
+
+    # When orders are checked, days after their deadline even
+    outcomes = {check(status_check, claimed_at=NOW - timedelta(days=days)).outcome for days in range(3)}
+
+    # Then they wait, and nothing is sent
+    assert outcomes == {Outcome.GATE_CLOSED}
+    assert supplier.requests == []
+
+
+def test_order_waits_as_long_as_the_gate_says(supplier: SupplierDouble, status_check: StatusCheck):
+    supplier.will(refused(429, "RATE_LIMIT_EXCEEDED", Retry_After="3600"))
+
+    assert check(status_check).wait_seconds == 3_600
+    assert check(status_check, order_id="another").wait_seconds == 3_600
+
+
+def test_wrong_cards_are_no_matter_of_a_status_check(supplier: SupplierDouble, status_check: StatusCheck):
+    supplier.will(answered(order_data("FULFILLED", cards=["what", 5])))
+
+    assert check(status_check).outcome is Outcome.SETTLED
+
+
+@pytest.mark.parametrize("operation", ["GetSecretValue", "GetItem"])
+def test_nothing_is_sent_when_the_key_or_the_gate_cannot_be_read(
+    cloud: Cloud, supplier: SupplierDouble, status_check: StatusCheck, operation: str
+):
+    cloud.at_next(operation, client_error(operation))
+
+    with pytest.raises(Exception, match="made by the test"):
+        check(status_check)
+    assert supplier.requests == []

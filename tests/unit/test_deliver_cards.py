@@ -1,0 +1,411 @@
+"""DeliverCards: once, to whom they belong, encrypted, announced; and again after a crash at any point."""
+
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+import httpx
+import pytest
+from botocore.exceptions import ClientError
+
+from giftcards.adapters import aws
+from giftcards.adapters.event_bus import EventBus, EventNotPublishedError
+from giftcards.adapters.order_table import OrderTable
+from giftcards.adapters.vault import Vault
+from giftcards.deliver_cards import CardDelivery, OrderNotClaimedError
+from giftcards.rules.orders import close, delivery_id_of
+from giftcards.supplier_contract import SettledOrder
+from giftcards.workflow import Outcome, StepResult
+from unit.fakes import (
+    NOW,
+    ORDER_ID,
+    PATIENCE,
+    USER_ID,
+    Clock,
+    Cloud,
+    SupplierDouble,
+    answered,
+    card_data,
+    client_error,
+    leaks,
+    opened,
+    order_data,
+    refused,
+    step_request,
+    supplier_on,
+)
+
+Deliver = Callable[..., StepResult]
+NOT_TAKEN: dict[str, Any] = {"FailedEntryCount": 1, "Entries": [{"ErrorCode": "InternalFailure"}]}
+
+
+@pytest.fixture
+def orders(cloud: Cloud) -> OrderTable:
+    return OrderTable(cloud.card_table, aws.dynamodb())
+
+
+@pytest.fixture
+def delivery(cloud: Cloud, vault: Vault, orders: OrderTable, supplier: SupplierDouble) -> CardDelivery:
+    cloud.set_api_key()
+    bus = EventBus(cloud.bus, aws.event_bridge())
+    return CardDelivery(supplier_on(cloud, supplier, Clock()), vault, orders, bus, PATIENCE, card_retention=None)
+
+
+@pytest.fixture
+def deliver(delivery: CardDelivery, cloud: Cloud) -> Deliver:
+    """Deliver the order, now or some seconds later."""
+
+    def deliver(*, later: float = 0, **known: Any) -> StepResult:
+        result = delivery.deliver(step_request(**known), now=NOW + timedelta(seconds=later), jitter=0)
+        assert not leaks(repr(result), repr(cloud.announced()), repr(cloud.rows(cloud.card_table)))
+        return result
+
+    cloud.forget()
+    return deliver
+
+
+def stored_cards(cloud: Cloud, vault: Vault) -> list[dict[str, str]]:
+    sealed = {int(row["sk"][5:]): row["ciphertext"].value for row in cloud.card_rows()}
+    read = vault.decrypt(ORDER_ID, USER_ID, sealed)
+    return [opened(read[index]) for index in sorted(read)]
+
+
+# ------------------------------------------------------------------ delivery
+
+
+def test_fulfilled_order_is_stored_closed_and_announced(
+    cloud: Cloud, vault: Vault, supplier: SupplierDouble, deliver: Deliver
+):
+    # Given a claimed order that the supplier has fulfilled
+    cloud.claim()
+    supplier.will(answered(order_data("FULFILLED", 3)))
+
+    # When it is delivered
+    result = deliver()
+
+    # Then it is closed, its cards can be read by its user, and the shop knows
+    assert (result.outcome, result.message) == (Outcome.CLOSED, "The order is closed: FULFILLED.")
+    assert cloud.order_row()["status"] == "FULFILLED"
+    assert stored_cards(cloud, vault) == card_data(3)
+    assert cloud.announced() == [
+        (
+            "CardsDelivered",
+            {
+                "schemaVersion": "1",
+                "orderId": ORDER_ID,
+                "userId": USER_ID,
+                "occurredAt": "2026-03-14T09:26:53Z",
+                "deliveryId": delivery_id_of(ORDER_ID),
+                "quantity": 3,
+                "fulfilledQuantity": 3,
+                "fulfilledAmount": 1471.5,
+                "pricePerCard": 490.5,
+            },
+        )
+    ]
+    assert cloud.open_orders() == []
+
+
+def test_partially_filled_order_is_delivered_as_far_as_it_came(
+    cloud: Cloud, vault: Vault, supplier: SupplierDouble, deliver: Deliver
+):
+    cloud.claim()
+    supplier.will(answered(order_data("PARTIALLY_FILLED", 5)))
+
+    assert deliver().outcome is Outcome.CLOSED
+
+    assert stored_cards(cloud, vault) == card_data(2)
+    ((kind, detail),) = cloud.announced()
+    assert (kind, detail["fulfilledQuantity"], detail["refundedQuantity"]) == ("CardsPartiallyDelivered", 2, 3)
+
+
+def test_refunded_order_is_closed_and_announced_without_a_data_key(
+    cloud: Cloud, supplier: SupplierDouble, deliver: Deliver
+):
+    cloud.claim()
+    supplier.will(answered(order_data("REFUNDED")))
+
+    assert deliver().outcome is Outcome.CLOSED
+
+    assert cloud.card_rows() == []
+    assert [kind for kind, _ in cloud.announced()] == ["OrderRefunded"]
+    assert cloud.sent("GenerateDataKey") == []
+
+
+def test_delivery_of_ten_cards_costs_one_data_key_and_three_writes(
+    cloud: Cloud, supplier: SupplierDouble, deliver: Deliver
+):
+    cloud.claim()
+    supplier.will(answered(order_data("FULFILLED", 10)))
+    cloud.forget()
+
+    deliver()
+
+    assert len(cloud.sent("GenerateDataKey")) == 1
+    assert cloud.sent("Decrypt") == []
+    assert cloud.writes() == ["TransactWriteItems", "PutEvents", "UpdateItem"]
+
+
+def test_cards_are_kept_as_long_as_the_stack_says(cloud: Cloud, supplier: SupplierDouble, delivery: CardDelivery):
+    cloud.claim()
+    supplier.will(answered())
+    keeping = CardDelivery(**vars(delivery) | {"card_retention": timedelta(days=7)})
+
+    keeping.deliver(step_request(), now=NOW, jitter=0)
+
+    assert {row["expiresAt"] for row in cloud.card_rows()} == {int((NOW + timedelta(days=7)).timestamp())}
+
+
+def test_age_in_the_result_is_never_negative(cloud: Cloud, supplier: SupplierDouble, deliver: Deliver):
+    cloud.claim()
+    supplier.will(answered())
+
+    assert deliver(claimed_at=NOW + timedelta(seconds=5)).age_seconds == 0
+
+
+# --------------------------------------------------------- nothing to deliver
+
+
+@pytest.mark.parametrize(
+    ("answer", "outcome"),
+    [
+        (answered(order_data("HANDLING")), Outcome.PENDING),
+        (answered(order_data("LOST")), Outcome.SUPPLIER_CONTRACT_BROKEN),
+        (answered(order_data(cards=card_data(1))), Outcome.SUPPLIER_CONTRACT_BROKEN),
+        (answered(order_data(_id="another")), Outcome.SUPPLIER_CONTRACT_BROKEN),
+        (refused(404, "NOT_FOUND"), Outcome.ORDER_UNKNOWN),
+        (refused(400, "ERR_VALIDATION"), Outcome.INVALID_ORDER),
+        (refused(503, "SERVICE_UNAVAILABLE"), Outcome.SUPPLIER_BUSY),
+        (httpx.ConnectError("no route"), Outcome.SUPPLIER_BUSY),
+    ],
+)
+def test_order_that_cannot_be_delivered_now_is_left_as_it_is(
+    cloud: Cloud, supplier: SupplierDouble, deliver: Deliver, answer: Any, outcome: Outcome
+):
+    cloud.claim()
+    supplier.will(answer)
+    cloud.forget()
+
+    assert deliver().outcome is outcome
+
+    assert cloud.writes() == []
+    assert cloud.sent("GenerateDataKey") == []
+
+
+def test_order_waits_while_the_gate_is_closed(cloud: Cloud, supplier: SupplierDouble, deliver: Deliver):
+    cloud.claim()
+    supplier.will(refused(429, "RATE_LIMIT_EXCEEDED", Retry_After="60"))
+    assert deliver().outcome is Outcome.SUPPLIER_BUSY
+    cloud.forget()
+
+    result = deliver()
+
+    assert (result.outcome, result.wait_seconds) == (Outcome.GATE_CLOSED, 60)
+    assert len(supplier.requests) == 1
+    assert cloud.writes() == []
+
+
+# ------------------------------------------------------------------ not its
+
+
+def refused_delivery(cloud: Cloud, supplier: SupplierDouble, deliver: Deliver) -> None:
+    before = cloud.rows(cloud.card_table)
+    with pytest.raises(OrderNotClaimedError) as refusal:
+        deliver()
+    assert ORDER_ID not in str(refusal.value)
+    assert cloud.rows(cloud.card_table) == before
+    assert (supplier.requests, cloud.announced()) == ([], [])
+
+
+def test_order_is_not_delivered_to_another_user(cloud: Cloud, supplier: SupplierDouble, deliver: Deliver):
+    cloud.claim(user_id="another")
+
+    refused_delivery(cloud, supplier, deliver)
+
+
+def test_delivered_order_is_not_announced_for_another_user(cloud: Cloud, supplier: SupplierDouble, deliver: Deliver):
+    cloud.claim()
+    supplier.will(answered())
+    deliver()
+
+    with pytest.raises(OrderNotClaimedError):
+        deliver(user_id="another")
+    assert len(cloud.announced()) == 1
+
+
+def test_held_order_is_not_delivered(cloud: Cloud, supplier: SupplierDouble, deliver: Deliver):
+    cloud.claim()
+    cloud.hold()
+
+    refused_delivery(cloud, supplier, deliver)
+
+
+def test_order_that_was_never_claimed_is_not_delivered(cloud: Cloud, supplier: SupplierDouble, deliver: Deliver):
+    refused_delivery(cloud, supplier, deliver)
+
+
+def test_order_that_is_held_while_its_cards_are_fetched_is_not_delivered(
+    cloud: Cloud, supplier: SupplierDouble, deliver: Deliver
+):
+    cloud.claim()
+    supplier.will(answered())
+    cloud.at_next("TransactWriteItems", cloud.hold)
+
+    with pytest.raises(OrderNotClaimedError):
+        deliver()
+
+    assert (cloud.order_row()["status"], cloud.card_rows(), cloud.announced()) == ("HELD", [], [])
+
+
+# ---------------------------------------------------------------- repetition
+
+
+def test_repeat_announces_the_same_delivery_again_and_writes_no_card(
+    cloud: Cloud, supplier: SupplierDouble, deliver: Deliver
+):
+    # Given a delivered order
+    cloud.claim()
+    supplier.will(answered())
+    deliver()
+    cards = cloud.card_rows()
+    cloud.forget()
+
+    # When it is delivered again, a minute later
+    assert deliver(later=60).outcome is Outcome.CLOSED
+
+    # Then nobody is asked for its cards, and the event is the same
+    assert len(supplier.requests) == 1
+    assert cloud.writes() == ["PutEvents", "UpdateItem"]
+    assert cloud.card_rows() == cards
+    assert [detail["deliveryId"] for _, detail in cloud.announced()] == [delivery_id_of(ORDER_ID)]
+
+
+@pytest.mark.parametrize("status", ["FULFILLED", "PARTIALLY_FILLED", "REFUNDED"])
+def test_repeat_announces_in_the_same_words(
+    cloud: Cloud, supplier: SupplierDouble, delivery: CardDelivery, status: str
+):
+    cloud.claim()
+    supplier.will(answered(order_data(status)))
+
+    for minute in range(2):
+        at = NOW.replace(microsecond=123_456) + timedelta(minutes=minute)  # clocks have microseconds, the table has not
+        delivery.deliver(step_request(), now=at, jitter=0)
+
+    first, second = cloud.announced()
+    assert first == second
+
+
+def test_delivery_that_is_overtaken_announces_what_the_other_has_stored(
+    cloud: Cloud, vault: Vault, orders: OrderTable, supplier: SupplierDouble, deliver: Deliver
+):
+    # Given a delivery of a fulfilled order, and another of the same that closes it first, as partially filled
+    cloud.claim()
+    supplier.will(answered(order_data("FULFILLED", 4)))
+    winner = SettledOrder.model_validate(order_data("PARTIALLY_FILLED", 4))
+
+    def overtake() -> None:
+        order = orders.get(ORDER_ID)
+        assert order is not None
+        sealed = vault.encrypt(ORDER_ID, USER_ID, winner.cards)
+        orders.close(close(order, winner, NOW - timedelta(seconds=1)), sealed, card_retention=None)
+
+    cloud.at_next("TransactWriteItems", overtake)
+
+    # When it comes to store its cards
+    assert deliver().outcome is Outcome.CLOSED
+
+    # Then the winner's delivery stands and is announced
+    assert stored_cards(cloud, vault) == card_data(2)
+    ((kind, detail),) = cloud.announced()
+    assert (kind, detail["fulfilledQuantity"], detail["occurredAt"]) == (
+        "CardsPartiallyDelivered",
+        2,
+        "2026-03-14T09:26:52Z",
+    )
+
+
+# ------------------------------------------------------------------- crashes
+
+
+@pytest.mark.parametrize("failure", [client_error("PutEvents"), NOT_TAKEN])
+def test_order_that_was_not_announced_stays_open_in_the_index_and_the_repeat_announces_it(
+    cloud: Cloud, supplier: SupplierDouble, deliver: Deliver, failure: Any
+):
+    # Given a delivery that fails to announce
+    cloud.claim()
+    supplier.will(answered())
+    cloud.at_next("PutEvents", failure)
+    with pytest.raises((ClientError, EventNotPublishedError)):
+        deliver()
+    assert cloud.order_row()["status"] == "FULFILLED"
+    assert cloud.open_orders() == [ORDER_ID]
+    cloud.forget()
+
+    # When it is repeated
+    deliver(later=60)
+
+    # Then it is announced, and done
+    assert [detail["deliveryId"] for _, detail in cloud.announced()] == [delivery_id_of(ORDER_ID)]
+    assert cloud.open_orders() == []
+    assert len(supplier.requests) == 1
+
+
+def test_announcement_that_was_not_noted_is_made_again(cloud: Cloud, supplier: SupplierDouble, deliver: Deliver):
+    cloud.claim()
+    supplier.will(answered())
+    cloud.at_next("UpdateItem", client_error("UpdateItem"))
+    with pytest.raises(ClientError):
+        deliver()
+
+    deliver(later=60)
+
+    first, second = cloud.announced()
+    assert first == second
+    assert cloud.open_orders() == []
+
+
+def test_crash_right_after_the_order_was_closed_costs_no_second_encryption(
+    cloud: Cloud, vault: Vault, supplier: SupplierDouble, deliver: Deliver
+):
+    cloud.claim()
+    supplier.will(answered())
+    cloud.at_next("TransactWriteItems", client_error("TransactWriteItems"), carried_out=True)
+    with pytest.raises(ClientError):
+        deliver()
+    assert cloud.announced() == []
+
+    assert deliver(later=60).outcome is Outcome.CLOSED
+
+    assert len(cloud.sent("GenerateDataKey")) == len(cloud.announced()) == 1
+    assert stored_cards(cloud, vault) == card_data(2)
+
+
+def test_crash_between_two_pieces_of_a_large_order_is_made_good_by_the_repeat(
+    cloud: Cloud, vault: Vault, supplier: SupplierDouble, deliver: Deliver
+):
+    # Given an order of 120 cards whose delivery breaks off after the first 99
+    cloud.claim()
+    supplier.will(answered(order_data("FULFILLED", 120)), answered(order_data("FULFILLED", 120)))
+    cloud.at_next("TransactWriteItems", client_error("TransactWriteItems"), carried_out=True)
+    with pytest.raises(ClientError):
+        deliver()
+    assert (cloud.order_row()["status"], len(cloud.card_rows())) == ("HANDLING", 99)
+
+    # When it is repeated, then every card is there once
+    deliver(later=60)
+    assert stored_cards(cloud, vault) == card_data(120)
+
+
+@pytest.mark.parametrize("operation", ["GetItem", "GetSecretValue", "GenerateDataKey", "TransactWriteItems"])
+def test_crash_before_the_order_is_closed_changes_nothing_and_can_be_repeated(
+    cloud: Cloud, supplier: SupplierDouble, deliver: Deliver, operation: str
+):
+    cloud.claim()
+    supplier.will(answered(), answered())
+    cloud.at_next(operation, client_error(operation))
+    with pytest.raises(Exception) as crash:  # noqa: PT011 - the SDK, boto3 and Powertools each raise their own
+        deliver()
+    assert not leaks(crash.value, repr(crash.value))
+    assert (cloud.order_row()["status"], cloud.card_rows(), cloud.announced()) == ("HANDLING", [], [])
+
+    assert deliver().outcome is Outcome.CLOSED

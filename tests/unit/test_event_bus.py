@@ -1,0 +1,82 @@
+"""An event is on the bus, or it is an error."""
+
+import json
+from decimal import Decimal
+
+import pytest
+from botocore.exceptions import ClientError
+
+from giftcards.adapters import aws
+from giftcards.adapters.event_bus import EventBus, EventNotPublishedError
+from giftcards.events import CardsDelivered, OrderPlaced
+from unit.fakes import NOW, ORDER_ID, USER_ID, Cloud, client_error
+
+EVENT = CardsDelivered(
+    order_id=ORDER_ID,
+    user_id=USER_ID,
+    occurred_at=NOW,
+    delivery_id="d",
+    quantity=2,
+    fulfilled_quantity=2,
+    fulfilled_amount=Decimal("981.00"),
+    price_per_card=Decimal("490.50"),
+)
+
+
+@pytest.fixture
+def bus(cloud: Cloud) -> EventBus:
+    return EventBus(cloud.bus, aws.event_bridge())
+
+
+def test_event_is_published_with_its_type_source_and_names_in_camel_case(cloud: Cloud, bus: EventBus):
+    bus.publish(EVENT)
+
+    (params,) = cloud.sent("PutEvents")
+    (entry,) = params["Entries"]
+    detail = json.loads(entry.pop("Detail"))
+    assert entry == {"EventBusName": "orders", "Source": "giftcards", "DetailType": "CardsDelivered"}
+    assert detail == {
+        "schemaVersion": "1",
+        "orderId": ORDER_ID,
+        "userId": USER_ID,
+        "occurredAt": "2026-03-14T09:26:53Z",
+        "deliveryId": "d",
+        "quantity": 2,
+        "fulfilledQuantity": 2,
+        "fulfilledAmount": 981,
+        "pricePerCard": 490.5,
+    }
+
+
+def test_shop_publishes_its_order_under_a_source_of_its_own_and_leaves_out_what_it_does_not_know(
+    cloud: Cloud, bus: EventBus
+):
+    bus.publish(OrderPlaced(order_id=ORDER_ID, user_id=USER_ID), source="shop")
+
+    (entry,) = cloud.sent("PutEvents")[0]["Entries"]
+    assert (entry["Source"], entry["DetailType"]) == ("shop", "OrderPlaced")
+    assert json.loads(entry["Detail"]) == {"orderId": ORDER_ID, "userId": USER_ID}
+
+
+def test_event_that_the_bus_does_not_take_is_an_error_though_the_call_succeeds(cloud: Cloud, bus: EventBus):
+    not_taken = [{"ErrorCode": "ThrottlingException", "ErrorMessage": f"{ORDER_ID} was not taken"}]
+    cloud.at_next("PutEvents", {"FailedEntryCount": 1, "Entries": not_taken})
+
+    with pytest.raises(EventNotPublishedError) as refusal:
+        bus.publish(EVENT)
+
+    assert str(refusal.value) == "EventBridge did not take CardsDelivered: ThrottlingException"
+
+
+def test_event_that_is_not_taken_without_a_code_is_an_error_too(cloud: Cloud, bus: EventBus):
+    cloud.at_next("PutEvents", {"FailedEntryCount": 1, "Entries": [{}]})
+
+    with pytest.raises(EventNotPublishedError, match=r"CardsDelivered: \?$"):
+        bus.publish(EVENT)
+
+
+def test_call_that_fails_is_an_error(cloud: Cloud, bus: EventBus):
+    cloud.at_next("PutEvents", client_error("PutEvents"))
+
+    with pytest.raises(ClientError):
+        bus.publish(EVENT)

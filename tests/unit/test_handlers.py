@@ -1,0 +1,466 @@
+"""The three functions as Lambda calls them: what goes in, what comes out, and what is logged on the way."""
+
+import importlib.util
+import io
+import json
+import logging
+import os
+import subprocess
+import sys
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+import httpx
+import pytest
+from aws_lambda_powertools.utilities.typing import LambdaContext
+from pydantic import ValidationError
+
+from giftcards import wiring
+from giftcards.reveal_cards import RevealOutcome
+from giftcards.rules.orders import delivery_id_of
+from giftcards.workflow import Outcome, StepResult
+from unit.fakes import (
+    API_KEY,
+    BASE_URL,
+    MARK,
+    NOW,
+    ORDER_ID,
+    ROOT,
+    USER_ID,
+    Cloud,
+    SupplierDouble,
+    answered,
+    card_data,
+    client_error,
+    leaks,
+    order_data,
+    refused,
+    step_request,
+    template,
+)
+
+FUNCTIONS = ["check_status", "deliver_cards", "reveal_cards"]
+STEP = step_request().model_dump(mode="json", by_alias=True)
+ASKED = {"orderId": ORDER_ID, "userId": USER_ID, "requestedBy": "shop", "reason": "first look"}
+each_function = pytest.mark.parametrize("name", FUNCTIONS)
+each_step = pytest.mark.parametrize("name", ["check_status", "deliver_cards"])
+
+
+@dataclass(frozen=True)
+class Context(LambdaContext):
+    """What Lambda tells a function of its invocation."""
+
+    function_name: str = "function"  # type: ignore[assignment]
+    memory_limit_in_mb: int = 512  # type: ignore[assignment]
+    invoked_function_arn: str = "arn:aws:lambda:eu-west-1:123456789012:function:function:live"  # type: ignore[assignment]
+    aws_request_id: str = "request-1"  # type: ignore[assignment]
+
+
+class Container:
+    """One container with the functions of the stack, and everything that leaves it but their answers."""
+
+    def __init__(self, caplog: pytest.LogCaptureFixture) -> None:
+        self._modules: dict[str, Any] = {}
+        self._stdout = io.StringIO()
+        self._caplog = caplog
+
+    def module(self, name: str) -> Any:
+        """Import a function's app.py, once, as Lambda does."""
+        if name not in self._modules:
+            spec = importlib.util.spec_from_file_location(f"{name}_app", ROOT / "functions" / name / "app.py")
+            assert spec is not None
+            assert spec.loader is not None
+            self._modules[name] = module = importlib.util.module_from_spec(spec)
+            spec.loader.exec_module(module)
+            for handler in module.logger.handlers:
+                handler.setStream(self._stdout)
+        return self._modules[name]
+
+    def call(self, name: str, event: Any, **context: str) -> dict[str, Any]:
+        """Invoke a function; what it answers is what JSON makes of it."""
+        answer = self.module(name).handler(event, Context(**context))
+        parsed: dict[str, Any] = json.loads(json.dumps(answer))
+        return parsed
+
+    @property
+    def log(self) -> list[dict[str, Any]]:
+        """The functions' own log, line by line."""
+        return [json.loads(line) for line in self._stdout.getvalue().splitlines()]
+
+    @property
+    def everything_logged(self) -> str:
+        """The functions' log, and what the libraries log below it, with tracebacks."""
+        formatter = logging.Formatter()
+        return self._stdout.getvalue() + "\n".join(map(formatter.format, self._caplog.records))
+
+
+@pytest.fixture
+def container(
+    cloud: Cloud, supplier: SupplierDouble, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> Iterator[Container]:
+    """A container of the stack at 60 s after the claim, with a key in the secret and the supplier's double."""
+    built = (wiring.logger, wiring.status_check, wiring.card_delivery, wiring.card_reveal)
+    for thing in built:
+        thing.cache_clear()
+    values = {
+        "SUPPLIER_BASE_URL": BASE_URL,
+        "SUPPLIER_API_KEY_SECRET_ARN": cloud.secret_arn,
+        "GATE_TABLE_NAME": cloud.gate_table,
+        "CARD_TABLE_NAME": cloud.card_table,
+        "AUDIT_TABLE_NAME": cloud.audit_table,
+        "CARD_KEY_ARN": cloud.key_arn,
+        "ORDER_BUS_NAME": cloud.bus,
+        "CARD_RETENTION_DAYS": "0",
+        "POLL_SCHEDULE": template()["Parameters"]["PollSchedule"]["Default"],
+        "DELAYED_AFTER_SECONDS": "600",
+    }
+    for name, value in values.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(wiring, "new_client", supplier.client)
+    monkeypatch.setattr(wiring, "now", lambda: NOW)
+    monkeypatch.setattr(wiring, "jitter", lambda: 0.0)
+    cloud.set_api_key()
+    caplog.set_level(logging.DEBUG)
+    yield Container(caplog)
+    for thing in built:
+        thing.cache_clear()
+
+
+# ------------------------------------------------------------------ answers
+
+
+def test_check_status_tells_the_workflow_to_wait(container: Container, supplier: SupplierDouble):
+    supplier.will(answered(order_data("HANDLING")))
+
+    assert container.call("check_status", STEP) == {
+        "outcome": "PENDING",
+        "message": "The supplier is still handling the order.",
+        "ageSeconds": 60,
+        "waitSeconds": 5,
+        "failures": 0,
+        "announceDelay": False,
+    }
+
+
+@pytest.mark.parametrize("answer", [answered(), refused(404, "NOT_FOUND"), refused(401, "ERR_AUTH")])
+def test_check_status_answers_with_every_field_that_the_workflow_reads(
+    container: Container, supplier: SupplierDouble, answer: httpx.Response
+):
+    supplier.will(answer)
+
+    result = container.call("check_status", STEP)
+
+    assert set(result) == {field.alias for field in StepResult.model_fields.values()}
+    assert result["outcome"] in {Outcome.SETTLED, Outcome.ORDER_UNKNOWN, Outcome.KEY_REFUSED}
+
+
+def test_deliver_cards_closes_the_order(container: Container, cloud: Cloud, supplier: SupplierDouble):
+    cloud.claim()
+    supplier.will(answered())
+
+    result = container.call("deliver_cards", STEP)
+
+    assert result["outcome"] == "CLOSED"
+    assert cloud.order_row()["status"] == "FULFILLED"
+    assert [detail["deliveryId"] for _, detail in cloud.announced()] == [delivery_id_of(ORDER_ID)]
+
+
+def test_deliver_cards_fails_loudly_for_an_order_that_is_not_claimed(container: Container, supplier: SupplierDouble):
+    with pytest.raises(Exception, match="not claimed"):
+        container.call("deliver_cards", STEP)
+
+    assert supplier.requests == []
+
+
+def test_cards_that_were_delivered_are_revealed_by_index(container: Container, cloud: Cloud, supplier: SupplierDouble):
+    cloud.claim()
+    supplier.will(answered(order_data("FULFILLED", 12)))
+    container.call("deliver_cards", STEP)
+
+    answer = container.call("reveal_cards", ASKED, aws_request_id="request-7")
+
+    assert answer == {
+        "outcome": "REVEALED",
+        "message": "",
+        "cards": [{"index": index} | card for index, card in enumerate(card_data(12), start=1)],
+    }
+    (row,) = cloud.rows(cloud.audit_table)
+    assert (row["requestId"], row["requestedBy"], row["reason"]) == ("request-7", "shop", "first look")
+
+
+def test_reveal_cards_answers_a_stranger_as_it_answers_for_an_unknown_order(container: Container, cloud: Cloud):
+    cloud.claim()
+
+    of_a_stranger = container.call("reveal_cards", ASKED | {"userId": "stranger"})
+    unknown = container.call("reveal_cards", ASKED | {"orderId": "unknown"})
+
+    assert of_a_stranger == unknown
+    assert unknown == {"outcome": "NOT_FOUND", "message": "This user has no order of this id.", "cards": []}
+
+
+# ------------------------------------------------------------ invalid events
+
+
+@each_step
+@pytest.mark.parametrize(
+    "event",
+    [
+        {},
+        [],
+        None,
+        {name: value for name, value in STEP.items() if name != "claimedAt"},
+        STEP | {"orderId": f"{MARK} {MARK}"},
+        STEP | {"userId": MARK * 20},
+        STEP | {"checks": -1},
+        STEP | {"claimedAt": "2026-03-14T09:26:53"},
+        STEP | {"claimedAt": MARK},
+    ],
+)
+def test_event_that_the_workflow_never_sends_fails_by_its_fields_and_does_nothing(
+    container: Container, cloud: Cloud, supplier: SupplierDouble, name: str, event: Any
+):
+    cloud.forget()
+
+    with pytest.raises(ValidationError) as refusal:
+        container.call(name, event)
+
+    assert not leaks(refusal.value, container.everything_logged)
+    assert (cloud.calls, supplier.requests) == ([], [])
+
+
+@pytest.mark.parametrize(
+    ("event", "fields"),
+    [
+        ({}, "orderId, userId"),
+        ({"orderId": ORDER_ID}, "userId"),
+        (ASKED | {"orderId": f"{MARK} {MARK}"}, "orderId"),
+        (ASKED | {"userId": 5, "reason": MARK * 100}, "reason, userId"),
+    ],
+)
+def test_request_to_reveal_that_is_invalid_is_answered_by_its_fields_and_does_nothing(
+    container: Container, cloud: Cloud, event: Any, fields: str
+):
+    cloud.forget()
+
+    answer = container.call("reveal_cards", event)
+
+    assert answer == {"outcome": "INVALID_REQUEST", "message": f"Missing or invalid: {fields}.", "cards": []}
+    assert cloud.calls == []
+
+
+@pytest.mark.parametrize("event", [None, [], "text"])
+def test_request_to_reveal_that_is_no_object_is_answered_too(container: Container, event: Any):
+    answer = container.call("reveal_cards", event)
+
+    assert (answer["outcome"], answer["cards"]) == ("INVALID_REQUEST", [])
+
+
+# -------------------------------------------------------------------- logging
+
+
+@pytest.mark.parametrize(
+    ("name", "event", "outcome"),
+    [("check_status", STEP, "SETTLED"), ("deliver_cards", STEP, "CLOSED"), ("reveal_cards", ASKED, "NOT_DELIVERED")],
+)
+def test_invocation_is_one_line_of_json_with_its_order_and_outcome(
+    container: Container, cloud: Cloud, supplier: SupplierDouble, name: str, event: dict[str, Any], outcome: str
+):
+    cloud.claim()
+    supplier.will(answered())
+
+    container.call(name, event)
+
+    (line,) = container.log
+    assert (line["level"], line["service"], line["orderId"], line["outcome"]) == (
+        "INFO",
+        "giftcards",
+        ORDER_ID,
+        outcome,
+    )
+    assert line["function_request_id"] == "request-1"
+
+
+@each_step
+def test_nothing_of_one_order_is_logged_with_the_next(
+    container: Container, cloud: Cloud, supplier: SupplierDouble, name: str
+):
+    for order_id in ("order-1", "order-2"):
+        cloud.claim(order_id)
+        supplier.will(answered(order_data(_id=order_id)))
+        container.call(name, STEP | {"orderId": order_id})
+    with pytest.raises(ValidationError):
+        container.call(name, {})
+
+    assert [line["orderId"] for line in container.log] == ["order-1", "order-2"]
+    assert "orderId" not in container.module(name).logger.get_current_keys()
+
+
+ANSWERS: dict[str, Callable[[], httpx.Response | Exception]] = {
+    "fulfilled": answered,
+    "partially filled": lambda: answered(order_data("PARTIALLY_FILLED", 4)),
+    "refunded": lambda: answered(order_data("REFUNDED")),
+    "pending, with cards": lambda: answered(order_data("HANDLING", cards=card_data(2))),
+    "unknown status": lambda: answered(order_data(status=card_data(1)[0]["value"])),
+    "another order": lambda: answered(order_data(_id=API_KEY)),
+    "a card twice": lambda: answered(order_data(cards=card_data(1) * 2)),
+    "cards as texts": lambda: answered(order_data(cards=[card["value"] for card in card_data(2)])),
+    "cut": lambda: httpx.Response(200, content=answered().content[:-20]),
+    "html": lambda: httpx.Response(200, html=API_KEY),
+    "key refused": lambda: refused(401, "INVALID_ACCESS_TOKEN"),
+    "blocked": lambda: refused(403, "IP_BLOCKED"),
+    "rate limit": lambda: refused(429, "RATE_LIMIT_EXCEEDED"),
+    "order unknown": lambda: refused(404, "NOT_FOUND"),
+    "order rejected": lambda: refused(400, "ERR_VALIDATION"),
+    "code that is a card": lambda: refused(500, card_data(1)[0]["value"]),
+    "network": lambda: httpx.ReadError(f"{API_KEY} {card_data(1)}"),
+}
+
+
+@each_step
+@pytest.mark.parametrize("answer", ANSWERS)
+def test_no_card_and_no_key_is_logged_stored_announced_or_warned_of(
+    container: Container, cloud: Cloud, supplier: SupplierDouble, name: str, answer: str
+):
+    cloud.claim()
+    supplier.will(ANSWERS[answer]())
+    container.module(name)  # it silences warnings when it is imported; here they are heard
+
+    with warnings.catch_warnings(record=True) as warned:
+        warnings.simplefilter("always")
+        result = container.call(name, STEP)
+
+    stored = [cloud.rows(table) for table in (cloud.card_table, cloud.gate_table, cloud.audit_table)]
+    assert not leaks(result, container.everything_logged, stored, cloud.announced(), [w.message for w in warned])
+
+
+@pytest.mark.parametrize(
+    "operation", ["GetSecretValue", "GetItem", "GenerateDataKey", "TransactWriteItems", "PutEvents", "UpdateItem"]
+)
+def test_no_card_and_no_key_is_in_the_error_when_the_cloud_fails_a_delivery(
+    container: Container, cloud: Cloud, supplier: SupplierDouble, operation: str
+):
+    cloud.claim()
+    supplier.will(answered())
+    cloud.at_next(operation, client_error(operation))
+
+    with pytest.raises(Exception) as failure:  # noqa: PT011 - the SDK, boto3 and Powertools each raise their own
+        container.call("deliver_cards", STEP)
+
+    chain: list[BaseException | None] = [failure.value, failure.value.__cause__, failure.value.__context__]
+    assert not leaks(*chain, *map(repr, chain), container.everything_logged)
+
+
+def test_no_card_is_logged_or_written_down_when_cards_are_revealed(
+    container: Container, cloud: Cloud, supplier: SupplierDouble
+):
+    cloud.claim()
+    supplier.will(answered())
+    container.call("deliver_cards", STEP)
+
+    assert container.call("reveal_cards", ASKED)["outcome"] == RevealOutcome.REVEALED
+
+    assert leaks(card_data(1))
+    assert not leaks(container.everything_logged, cloud.rows(cloud.audit_table))
+    assert [line["cards"] for line in container.log if "cards" in line] == [2]
+
+
+def test_no_card_is_logged_when_stored_cards_were_changed(container: Container, cloud: Cloud, supplier: SupplierDouble):
+    cloud.claim()
+    supplier.will(answered())
+    container.call("deliver_cards", STEP)
+    row = cloud.card_rows()[0]
+    cloud.put(cloud.card_table, row | {"ciphertext": row["ciphertext"].value[:-1]})
+
+    answer = container.call("reveal_cards", ASKED)
+
+    assert (answer["outcome"], answer["cards"]) == ("CARDS_UNREADABLE", [])
+    assert not leaks(answer, container.everything_logged)
+
+
+# ------------------------------------------------------------------ container
+
+
+def test_clients_are_built_once_for_a_container(
+    container: Container, supplier: SupplierDouble, monkeypatch: pytest.MonkeyPatch
+):
+    built = 0
+
+    def count() -> httpx.Client:
+        nonlocal built
+        built += 1
+        return supplier.client()
+
+    monkeypatch.setattr(wiring, "new_client", count)
+    supplier.will(*(answered(order_data("HANDLING")) for _ in range(3)))
+
+    for _ in range(3):
+        container.call("check_status", STEP)
+
+    assert built == 1
+
+
+@each_function
+def test_function_that_is_deployed_without_its_settings_fails_by_their_names(
+    container: Container, name: str, monkeypatch: pytest.MonkeyPatch
+):
+    folder_to_variable = {"check_status": "GATE_TABLE_NAME", "deliver_cards": "CARD_KEY_ARN"}
+    variable = folder_to_variable.get(name, "AUDIT_TABLE_NAME")
+    monkeypatch.delenv(variable)
+    monkeypatch.setenv("ABOVE_ALL", MARK)
+    monkeypatch.setenv("ZZZ", MARK)
+
+    with pytest.raises(ValidationError, match=variable) as refusal:
+        container.call(name, ASKED if name == "reveal_cards" else STEP)
+
+    assert not leaks(refusal.value)
+
+
+def test_the_clock_has_a_time_zone_and_jitter_is_a_share():
+    assert wiring.now().utcoffset() == timedelta(0)
+    assert 0 <= wiring.jitter() < 1
+
+
+# ----------------------------------------------------------------------- code
+
+
+@each_function
+def test_handler_is_under_60_lines(name: str):
+    assert len((ROOT / "functions" / name / "app.py").read_text().splitlines()) < 60
+
+
+PROGRAM = """
+import importlib.util, json, sys
+spec = importlib.util.spec_from_file_location("app", sys.argv[1])
+module = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(module)
+imported = [sorted(sys.modules)]
+module.wiring.status_check()
+imported.append(sorted(sys.modules))
+print(json.dumps(imported))
+"""
+
+
+def test_check_status_is_imported_without_boto3_and_used_without_the_encryption_sdk():
+    # Given a new process that imports the function, and then builds what it calls
+    settings = {
+        "SUPPLIER_BASE_URL": BASE_URL,
+        "SUPPLIER_API_KEY_SECRET_ARN": "arn",
+        "GATE_TABLE_NAME": "gate",
+        "POLL_SCHEDULE": "120:5",
+        "DELAYED_AFTER_SECONDS": "600",
+    }
+    app = ROOT / "functions/check_status/app.py"
+    command = [sys.executable, "-c", PROGRAM, app]
+    done = subprocess.run(command, env=os.environ | settings, capture_output=True, text=True, check=True)
+    imported, used = map(set, json.loads(done.stdout))
+
+    # Then boto3 waits until it is needed (of botocore, Powertools looks at the package and no more) ...
+    assert "giftcards.check_status" in imported
+    assert not imported & {"boto3", "botocore.session", "botocore.client", "aws_encryption_sdk", "cryptography"}
+
+    # ... and what can decrypt is never there: its layer is not deployed with this function
+    assert "boto3" in used
+    assert not used & {"aws_encryption_sdk", "giftcards.adapters.vault", "giftcards.adapters.order_table"}

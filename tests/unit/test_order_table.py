@@ -1,0 +1,402 @@
+"""Orders and ciphertexts in the table: closed once, all or nothing, and found again."""
+
+from datetime import datetime, timedelta, timezone
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from botocore.exceptions import ClientError
+
+from giftcards.adapters import aws
+from giftcards.adapters.order_table import TRANSACTION_ITEMS, OrderNotOpenError, OrderTable, timestamp
+from giftcards.rules.orders import Order, OrderStatus, close, delivery_id_of
+from giftcards.supplier_contract import SettledOrder
+from unit.fakes import NOW, ORDER_ID, USER_ID, Cloud, client_error, order_data
+
+CLAIMED = {"pk", "sk", "orderId", "userId", "status", "openStatus", "claimedAt", "executionArn"}
+COUNTED = CLAIMED | {"quantity", "fulfilledQuantity", "fulfilledAmount", "pricePerCard"}
+DELIVERED = COUNTED | {"deliveryId", "deliveredAt"}
+
+
+@pytest.fixture
+def orders(cloud: Cloud) -> OrderTable:
+    return OrderTable(cloud.card_table, aws.dynamodb())
+
+
+def ciphertexts(count: int, size: int = 16) -> list[bytes]:
+    return [f"sealed-{index:04d}".encode().ljust(size) for index in range(1, count + 1)]
+
+
+def settled(count: int) -> SettledOrder:
+    return SettledOrder.model_validate(order_data("FULFILLED", count) if count else order_data("REFUNDED"))
+
+
+def close_with(
+    orders: OrderTable,
+    count: int,
+    *,
+    retention: timedelta | None = None,
+    order_id: str = ORDER_ID,
+    sealed: list[bytes] | None = None,
+    **changes: Any,
+) -> None:
+    order = orders.get(order_id)
+    assert order is not None
+    closed = close(order, settled(count), NOW).model_copy(update=changes)
+    orders.close(closed, ciphertexts(count) if sealed is None else sealed, card_retention=retention)
+
+
+# ------------------------------------------------------------------- reading
+
+
+def test_claimed_order_is_read_as_the_workflow_wrote_it(cloud: Cloud, orders: OrderTable):
+    cloud.claim(placedAt="2026-03-14T09:00:00.000Z", delayedAt="2026-03-14T09:10:00.000Z")
+
+    order = orders.get(ORDER_ID)
+
+    assert order is not None
+    assert (order.order_id, order.user_id, order.status) == (ORDER_ID, USER_ID, OrderStatus.HANDLING)
+    assert order.claimed_at == NOW - timedelta(seconds=60)
+    assert (order.placed_at, order.delayed_at) == (NOW.replace(minute=0, second=0), NOW.replace(minute=10, second=0))
+
+
+def test_order_that_is_not_there_is_none(orders: OrderTable):
+    assert orders.get(ORDER_ID) is None
+    assert orders.get_with_cards(ORDER_ID) == (None, {})
+
+
+def test_order_is_read_as_it_is_now(cloud: Cloud, orders: OrderTable):
+    orders.get(ORDER_ID)
+    orders.get_with_cards(ORDER_ID)
+
+    assert [params["ConsistentRead"] for params in cloud.sent("GetItem") + cloud.sent("Query")] == [True, True]
+
+
+def test_order_and_its_cards_are_read_together_however_many_pages_they_fill(cloud: Cloud, orders: OrderTable):
+    cloud.claim()
+    cloud.claim("another")
+    sealed = ciphertexts(250, size=6_000)
+    close_with(orders, 250, sealed=sealed)
+    close_with(orders, 1, order_id="another")
+    cloud.forget()
+
+    order, cards = orders.get_with_cards(ORDER_ID)
+
+    assert order is not None
+    assert order.status is OrderStatus.FULFILLED
+    assert cards == dict(enumerate(sealed, start=1))
+    assert len(cloud.sent("Query")) == 2
+
+
+# ------------------------------------------------------------------- closing
+
+
+@pytest.mark.parametrize(
+    ("count", "actions"),
+    [
+        (0, [1]),
+        (1, [2]),
+        (10, [11]),
+        (98, [99]),
+        (99, [100]),
+        (100, [100, 2]),
+        (198, [100, 100]),
+        (250, [100, 100, 53]),
+    ],
+)
+def test_order_is_closed_in_as_few_transactions_as_hold_its_cards(
+    cloud: Cloud, orders: OrderTable, count: int, actions: list[int]
+):
+    cloud.claim()
+    cloud.forget()
+
+    close_with(orders, count)
+    orders.mark_announced(ORDER_ID, NOW)
+
+    transactions = [params["TransactItems"] for params in cloud.sent("TransactWriteItems")]
+    assert [len(items) for items in transactions] == actions
+    assert max(actions) <= TRANSACTION_ITEMS
+    assert cloud.writes() == ["TransactWriteItems"] * len(actions) + ["UpdateItem"]
+    assert [row["ciphertext"].value for row in cloud.card_rows()] == ciphertexts(count)
+
+
+@pytest.mark.parametrize("count", [1, 99, 100, 250])
+def test_every_transaction_looks_at_the_order_and_only_the_last_closes_it(cloud: Cloud, orders: OrderTable, count: int):
+    cloud.claim()
+
+    close_with(orders, count)
+
+    *pieces, last = (
+        [item for item in params["TransactItems"] if "Put" not in item] for params in cloud.sent("TransactWriteItems")
+    )
+    assert all([set(item) for item in piece] == [{"ConditionCheck"}] for piece in pieces)
+    assert [set(item) for item in last] == [{"Update"}]
+    conditions = {piece[0]["ConditionCheck"]["ConditionExpression"] for piece in pieces}
+    assert conditions | {last[0]["Update"]["ConditionExpression"]} == {"#status = :handling AND userId = :userId"}
+
+
+def test_delivered_order_has_the_attributes_of_the_design(cloud: Cloud, orders: OrderTable):
+    cloud.claim()
+
+    close_with(orders, 2)
+
+    row = cloud.order_row()
+    assert set(row) == DELIVERED
+    assert (row["status"], row["quantity"], row["fulfilledQuantity"]) == ("FULFILLED", 2, 2)
+    assert (row["fulfilledAmount"], row["pricePerCard"]) == (Decimal(981), Decimal("490.5"))
+    assert (row["deliveryId"], row["deliveredAt"]) == (delivery_id_of(ORDER_ID), "2026-03-14T09:26:53.000Z")
+
+
+def test_refunded_order_has_the_attributes_of_the_design(cloud: Cloud, orders: OrderTable):
+    cloud.claim()
+
+    close_with(orders, 0)
+
+    row = cloud.order_row()
+    assert set(row) == COUNTED | {"refundedAt"}
+    assert (row["status"], row["fulfilledQuantity"]) == ("REFUNDED", 0)
+
+
+def test_card_row_has_the_attributes_of_the_design(cloud: Cloud, orders: OrderTable):
+    cloud.claim()
+
+    close_with(orders, 12)
+
+    rows = cloud.card_rows()
+    assert [row["sk"] for row in rows] == [f"CARD#{index:04d}" for index in range(1, 13)]
+    assert {frozenset(row) for row in rows} == {frozenset({"pk", "sk", "ciphertext", "userId", "deliveredAt"})}
+    assert {(row["userId"], row["deliveredAt"]) for row in rows} == {(USER_ID, "2026-03-14T09:26:53.000Z")}
+
+
+def test_cards_expire_when_their_retention_ends_and_the_order_does_not(cloud: Cloud, orders: OrderTable):
+    cloud.claim()
+
+    close_with(orders, 2, retention=timedelta(days=30))
+
+    assert {row["expiresAt"] for row in cloud.card_rows()} == {int((NOW + timedelta(days=30)).timestamp())}
+    assert "expiresAt" not in cloud.order_row()
+
+
+def test_closed_order_is_read_as_it_was_closed(cloud: Cloud, orders: OrderTable):
+    cloud.claim()
+    order = orders.get(ORDER_ID)
+    assert order is not None
+    closed = close(order, settled(2), NOW)
+
+    orders.close(closed, ciphertexts(2), card_retention=None)
+
+    assert orders.get(ORDER_ID) == closed
+
+
+# ------------------------------------------------------------ closing no more
+
+
+def assert_not_open(cloud: Cloud, orders: OrderTable, order: Order, count: int) -> None:
+    before = cloud.rows(cloud.card_table)
+    with pytest.raises(OrderNotOpenError, match="the order is not open") as refusal:
+        orders.close(order, [b"other"] * count, card_retention=timedelta(days=1))
+    assert refusal.value.__cause__ is None
+    assert cloud.rows(cloud.card_table) == before, "a refused closing has changed something"
+
+
+@pytest.mark.parametrize("count", [0, 1, 99, 100, 250])
+def test_order_is_closed_once_and_the_second_closing_changes_nothing(cloud: Cloud, orders: OrderTable, count: int):
+    cloud.claim()
+    close_with(orders, count)
+    order = orders.get(ORDER_ID)
+    assert order is not None
+
+    assert_not_open(cloud, orders, order, count)
+
+
+@pytest.mark.parametrize("count", [1, 100])
+def test_held_order_is_not_closed(cloud: Cloud, orders: OrderTable, count: int):
+    cloud.claim()
+    order = orders.get(ORDER_ID)
+    assert order is not None
+    cloud.hold()
+
+    assert_not_open(cloud, orders, close(order, settled(count), NOW), count)
+
+
+@pytest.mark.parametrize("count", [1, 100])
+def test_order_of_another_user_is_not_closed(cloud: Cloud, orders: OrderTable, count: int):
+    cloud.claim(user_id="another")
+    order = orders.get(ORDER_ID)
+    assert order is not None
+    mine = close(order.model_copy(update={"user_id": USER_ID}), settled(count), NOW)
+
+    assert_not_open(cloud, orders, mine, count)
+
+
+def test_order_that_was_never_claimed_is_not_closed(cloud: Cloud, orders: OrderTable):
+    cloud.claim("another")
+    order = orders.get("another")
+    assert order is not None
+
+    assert_not_open(cloud, orders, close(order.model_copy(update={"order_id": ORDER_ID}), settled(1), NOW), 1)
+
+
+def test_order_closed_by_another_between_two_pieces_keeps_the_others_closing(cloud: Cloud, orders: OrderTable):
+    # Given a delivery of 100 cards that has written its first piece
+    cloud.claim()
+    began = 0
+
+    def another_closes() -> None:
+        nonlocal began
+        began += 1
+        if began == 2:
+            close_with(orders, 1, sealed=[b"the winner's"])
+
+    cloud.at_next("TransactWriteItems", another_closes, times=2)
+
+    # When another closes the order first, then the delivery is refused
+    with pytest.raises(OrderNotOpenError):
+        close_with(orders, 100)
+    assert cloud.order_row()["fulfilledQuantity"] == 1
+    assert cloud.card_rows()[0]["ciphertext"].value == b"the winner's"
+
+
+def test_closing_that_broke_off_between_two_pieces_is_not_seen_and_can_be_repeated(cloud: Cloud, orders: OrderTable):
+    # Given a closing that fails after its first piece
+    cloud.claim()
+    began = 0
+
+    def breaks_off() -> None:
+        nonlocal began
+        began += 1
+        if began == 2:
+            raise client_error("TransactWriteItems")
+
+    cloud.at_next("TransactWriteItems", breaks_off, times=2)
+    with pytest.raises(ClientError):
+        close_with(orders, 150)
+
+    # Then the order is still open, with some cards that no reader believes
+    assert cloud.order_row()["status"] == "HANDLING"
+    assert len(cloud.card_rows()) == 99
+
+    # And the same closing again completes it
+    close_with(orders, 150)
+    assert cloud.order_row()["status"] == "FULFILLED"
+    assert [row["ciphertext"].value for row in cloud.card_rows()] == ciphertexts(150)
+
+
+def test_conflict_with_another_transaction_is_no_verdict_on_the_order(cloud: Cloud, orders: OrderTable):
+    cloud.claim()
+    canceled = aws.dynamodb().exceptions.TransactionCanceledException
+    conflict: Any = {
+        "Error": {"Code": "TransactionCanceledException", "Message": "m"},
+        "CancellationReasons": [{"Code": "None"}, {"Code": "TransactionConflict"}],
+    }
+    cloud.at_next("TransactWriteItems", canceled(conflict, "TransactWriteItems"))
+
+    with pytest.raises(canceled):
+        close_with(orders, 1)
+
+
+# ------------------------------------------------------------ open and listed
+
+
+def test_order_is_among_the_open_ones_until_the_shop_has_been_told(cloud: Cloud, orders: OrderTable):
+    cloud.claim()
+    assert cloud.open_orders() == [ORDER_ID]
+
+    close_with(orders, 2)
+    assert cloud.open_orders() == [ORDER_ID]
+
+    orders.mark_announced(ORDER_ID, NOW + timedelta(seconds=1))
+    assert cloud.open_orders() == []
+    row = cloud.order_row()
+    assert set(row) == DELIVERED - {"openStatus"} | {"announcedAt"}
+    assert row["announcedAt"] == "2026-03-14T09:26:54.000Z"
+
+
+def test_held_order_is_among_the_open_ones(cloud: Cloud, orders: OrderTable):
+    cloud.claim()
+    cloud.hold()
+
+    assert cloud.open_orders() == [ORDER_ID]
+    assert [order.status for order in orders.list(status=OrderStatus.HELD)] == [OrderStatus.HELD]
+
+
+def test_order_that_is_not_there_is_not_made_by_announcing_it(cloud: Cloud, orders: OrderTable):
+    with pytest.raises(ClientError):
+        orders.mark_announced(ORDER_ID, NOW)
+
+    assert cloud.rows(cloud.card_table) == []
+
+
+@pytest.fixture
+def several(cloud: Cloud, orders: OrderTable) -> None:
+    """Given four orders of two users: one open, one held, one delivered and announced, one delivered and not."""
+    for age, (order_id, user_id) in enumerate([("open", "u1"), ("held", "u1"), ("done", "u1"), ("untold", "u2")]):
+        cloud.claim(order_id, user_id, claimed_at=NOW - timedelta(minutes=age))
+    cloud.hold("held")
+    for order_id in ("done", "untold"):
+        close_with(orders, 2, order_id=order_id)
+    orders.mark_announced("done", NOW)
+    cloud.forget()
+
+
+def listed(orders: OrderTable, **wanted: Any) -> list[str]:
+    return [order.order_id for order in orders.list(**wanted)]
+
+
+@pytest.mark.usefixtures("several")
+def test_orders_of_a_user_are_listed_newest_first_and_without_cards(cloud: Cloud, orders: OrderTable):
+    assert listed(orders, user_id="u1") == ["open", "held", "done"]
+    assert listed(orders, user_id="u2") == ["untold"]
+    assert listed(orders, user_id="nobody") == []
+    assert {params["IndexName"] for params in cloud.sent("Query")} == {"orders-by-user"}
+    assert cloud.sent("Scan") == []
+
+
+@pytest.mark.usefixtures("several")
+@pytest.mark.parametrize(("status", "found"), [(OrderStatus.HANDLING, ["open"]), (OrderStatus.HELD, ["held"])])
+def test_open_and_held_orders_are_listed_without_a_scan(
+    cloud: Cloud, orders: OrderTable, status: OrderStatus, found: list[str]
+):
+    assert listed(orders, status=status) == found
+    assert {params["IndexName"] for params in cloud.sent("Query")} == {"open-orders"}
+    assert cloud.sent("Scan") == []
+
+
+@pytest.mark.usefixtures("several")
+def test_closed_orders_are_listed_by_scan(orders: OrderTable):
+    assert sorted(listed(orders, status=OrderStatus.FULFILLED)) == ["done", "untold"]
+    assert listed(orders, status=OrderStatus.REFUNDED) == []
+
+
+@pytest.mark.usefixtures("several")
+def test_orders_are_listed_by_user_and_status_together(orders: OrderTable):
+    assert listed(orders, user_id="u1", status=OrderStatus.FULFILLED) == ["done"]
+    assert listed(orders, user_id="u2", status=OrderStatus.HELD) == []
+
+
+@pytest.mark.usefixtures("several")
+def test_all_orders_are_listed_and_no_cards(orders: OrderTable):
+    assert sorted(listed(orders)) == ["done", "held", "open", "untold"]
+
+
+@pytest.mark.parametrize("wanted", [{}, {"user_id": USER_ID}, {"status": OrderStatus.HANDLING}])
+def test_lists_go_on_after_their_first_page(cloud: Cloud, orders: OrderTable, wanted: dict[str, Any]):
+    for number in range(4):
+        cloud.claim(f"order-{number}", ballast="x" * 390_000)  # DynamoDB's pages end at 1 MB
+
+    assert len(listed(orders, **wanted)) == 4
+
+
+# ---------------------------------------------------------------- timestamps
+
+
+@pytest.mark.parametrize(
+    ("at", "text"),
+    [
+        (NOW, "2026-03-14T09:26:53.000Z"),
+        (NOW.replace(microsecond=999_999), "2026-03-14T09:26:53.999Z"),
+        (NOW.astimezone(timezone(timedelta(hours=1))), "2026-03-14T09:26:53.000Z"),
+    ],
+)
+def test_times_are_written_as_the_workflow_writes_them(at: datetime, text: str):
+    assert timestamp(at) == text

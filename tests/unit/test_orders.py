@@ -1,0 +1,155 @@
+"""Closing an order, and the event that tells of it."""
+
+import json
+from datetime import datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+from giftcards.events import CardsDelivered, CardsPartiallyDelivered, OrderAnnouncement, OrderRefunded
+from giftcards.rules.orders import Order, OrderStatus, announcement_of, close, delivery_id_of
+from giftcards.supplier_contract import SettledOrder, SupplierStatus
+from unit.fakes import EXECUTION, NOW, ORDER_ID, USER_ID, leaks, order_data
+
+CLAIMED = NOW - timedelta(seconds=60)
+FINAL = sorted(status for status in SupplierStatus if status.is_final)
+
+
+def claimed(**changes: Any) -> Order:
+    known = {"status": "HANDLING", "claimed_at": CLAIMED, "execution_arn": EXECUTION}
+    return Order.model_validate({"order_id": ORDER_ID, "user_id": USER_ID} | known | changes)
+
+
+def closed(status: str = "FULFILLED", quantity: int = 2, at: datetime = NOW, **changes: Any) -> Order:
+    settled = SettledOrder.model_validate(order_data(status, quantity, **changes))
+    return close(claimed(), settled, at)
+
+
+def told(order: Order) -> dict[str, Any]:
+    return json.loads(announcement_of(order).model_dump_json(by_alias=True, exclude_none=True))
+
+
+# -------------------------------------------------------------------- status
+
+
+@pytest.mark.parametrize("status", SupplierStatus)
+def test_every_word_of_the_supplier_is_a_status_of_the_order(status: SupplierStatus):
+    assert OrderStatus(status).is_closed == status.is_final
+
+
+def test_order_is_open_held_or_closed_for_good():
+    assert {status for status in OrderStatus if not status.is_closed} == {OrderStatus.HANDLING, OrderStatus.HELD}
+    assert {status for status in OrderStatus if status.is_delivered} == {
+        OrderStatus.FULFILLED,
+        OrderStatus.PARTIALLY_FILLED,
+    }
+
+
+# ------------------------------------------------------------------- closing
+
+
+def test_fulfilled_order_is_closed_with_counts_amounts_and_delivery():
+    order = closed()
+
+    assert (order.status, order.quantity, order.fulfilled_quantity) == (OrderStatus.FULFILLED, 2, 2)
+    assert (order.fulfilled_amount, order.price_per_card) == (Decimal(981), Decimal("490.5"))
+    assert (order.delivery_id, order.delivered_at, order.refunded_at) == (delivery_id_of(ORDER_ID), NOW, None)
+
+
+def test_partially_filled_order_is_closed_with_the_cards_that_came():
+    order = closed("PARTIALLY_FILLED", 5)
+
+    assert (order.status, order.quantity, order.fulfilled_quantity) == (OrderStatus.PARTIALLY_FILLED, 5, 2)
+    assert order.delivered_at == NOW
+
+
+def test_refunded_order_is_closed_without_a_delivery():
+    order = closed("REFUNDED")
+
+    assert (order.status, order.quantity, order.fulfilled_quantity) == (OrderStatus.REFUNDED, 2, 0)
+    assert (order.delivery_id, order.delivered_at, order.refunded_at) == (None, None, NOW)
+
+
+@pytest.mark.parametrize("status", FINAL)
+def test_closing_keeps_what_is_known_of_the_order_and_takes_no_card(status: str):
+    order = closed(status)
+
+    assert (order.order_id, order.user_id) == (ORDER_ID, USER_ID)
+    assert (order.claimed_at, order.execution_arn) == (CLAIMED, EXECUTION)
+    assert not leaks(repr(order), order.model_dump_json())
+
+
+def test_delivery_is_named_by_its_order_and_by_nothing_else():
+    assert delivery_id_of(ORDER_ID) == delivery_id_of(ORDER_ID) == "c20633c4-9fa0-5d3b-8f68-eaf4bde9973f"
+    assert delivery_id_of(ORDER_ID) != delivery_id_of(f"{ORDER_ID} ")
+
+
+# ------------------------------------------------------------------- telling
+
+
+def test_fulfilled_order_is_told_as_delivered():
+    assert told(closed()) == {
+        "schemaVersion": "1",
+        "orderId": ORDER_ID,
+        "userId": USER_ID,
+        "occurredAt": "2026-03-14T09:26:53Z",
+        "deliveryId": delivery_id_of(ORDER_ID),
+        "quantity": 2,
+        "fulfilledQuantity": 2,
+        "fulfilledAmount": 981,
+        "pricePerCard": 490.5,
+    }
+
+
+def test_partially_filled_order_is_told_with_what_was_refunded():
+    event = told(closed("PARTIALLY_FILLED", 5))
+
+    assert (event["quantity"], event["fulfilledQuantity"], event["refundedQuantity"]) == (5, 2, 3)
+    assert event["deliveryId"] == delivery_id_of(ORDER_ID)
+
+
+def test_refunded_order_is_told_by_its_quantity_only():
+    assert told(closed("REFUNDED")) == {
+        "schemaVersion": "1",
+        "orderId": ORDER_ID,
+        "userId": USER_ID,
+        "occurredAt": "2026-03-14T09:26:53Z",
+        "quantity": 2,
+    }
+
+
+@pytest.mark.parametrize(
+    ("status", "kind"),
+    [("FULFILLED", CardsDelivered), ("PARTIALLY_FILLED", CardsPartiallyDelivered), ("REFUNDED", OrderRefunded)],
+)
+def test_every_closed_order_has_its_event(status: str, kind: type[OrderAnnouncement]):
+    assert type(announcement_of(closed(status))) is kind
+
+
+@pytest.mark.parametrize("status", sorted(status for status in OrderStatus if not status.is_closed))
+def test_order_that_is_not_closed_has_nothing_to_tell(status: OrderStatus):
+    with pytest.raises(ValueError, match=f"an order that is {status} has nothing to announce"):
+        announcement_of(claimed(status=status))
+
+
+@pytest.mark.parametrize("status", FINAL)
+def test_the_same_order_is_told_in_the_same_words_each_time(status: str):
+    order = closed(status)
+    read_again = Order.model_validate_json(order.model_dump_json())
+
+    assert told(order) == told(order) == told(read_again)
+
+
+@pytest.mark.parametrize(
+    ("amount", "number"),
+    [(0, "0"), (980, "980"), (980.0, "980"), (490.5, "490.5"), (0.1, "0.1"), (1234567.89, "1234567.89")],
+)
+def test_amounts_are_json_numbers_and_exact(amount: float, number: str):
+    text = announcement_of(closed(fulfilled_amount=amount)).model_dump_json(by_alias=True)
+
+    assert f'"fulfilledAmount":{number},' in text
+
+
+def test_event_holds_no_card():
+    assert not leaks(*(announcement_of(closed(status)).model_dump_json() for status in FINAL))

@@ -1,0 +1,262 @@
+"""RevealCards: to their own user only, and not before it is written down who asked."""
+
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from botocore.exceptions import ClientError
+from pydantic import ValidationError
+
+from giftcards.adapters import aws
+from giftcards.adapters.audit_table import AuditTable
+from giftcards.adapters.order_table import OrderTable
+from giftcards.adapters.vault import Vault
+from giftcards.reveal_cards import MESSAGES, CardReveal, Revealed, RevealOutcome, RevealRequest
+from giftcards.rules.orders import close
+from giftcards.supplier_contract import SettledOrder
+from unit.fakes import NOW, ORDER_ID, USER_ID, Cloud, card_data, client_error, leaks, opened, order_data
+
+Reveal = Callable[..., Revealed]
+
+
+@pytest.fixture
+def orders(cloud: Cloud) -> OrderTable:
+    return OrderTable(cloud.card_table, aws.dynamodb())
+
+
+@pytest.fixture
+def reveal(cloud: Cloud, vault: Vault, orders: OrderTable) -> Reveal:
+    """Ask for the cards of an order, as its user where nothing else is said."""
+    card_reveal = CardReveal(orders, vault, AuditTable(cloud.audit_table, aws.dynamodb()))
+
+    def reveal(**asked: Any) -> Revealed:
+        known = {"orderId": ORDER_ID, "userId": USER_ID, "requestedBy": "shop", "reason": "first look"}
+        revealed = card_reveal.reveal(RevealRequest.model_validate(known | asked), request_id="request-1", now=NOW)
+        assert not leaks(repr(revealed), repr(cloud.rows(cloud.audit_table)))
+        return revealed
+
+    return reveal
+
+
+@pytest.fixture
+def delivered(cloud: Cloud, vault: Vault, orders: OrderTable) -> Callable[..., None]:
+    """Have an order delivered."""
+
+    def delivered(
+        order_id: str = ORDER_ID, user_id: str = USER_ID, status: str = "FULFILLED", quantity: int = 3
+    ) -> None:
+        cloud.claim(order_id, user_id)
+        order = orders.get(order_id)
+        assert order is not None
+        settled = SettledOrder.model_validate(order_data(status, quantity))
+        closed = close(order, settled, NOW - timedelta(days=1))
+        orders.close(closed, vault.encrypt(order_id, user_id, settled.cards), card_retention=None)
+        cloud.forget()
+
+    return delivered
+
+
+def outcomes_written_down(cloud: Cloud) -> list[str]:
+    return [row["outcome"] for row in cloud.rows(cloud.audit_table)]
+
+
+def assert_not_shown(cloud: Cloud, revealed: Revealed, outcome: RevealOutcome) -> None:
+    assert revealed == Revealed(outcome, {})
+    assert outcomes_written_down(cloud) == [outcome]
+
+
+# ----------------------------------------------------------------- revealing
+
+
+@pytest.mark.parametrize(("status", "quantity", "shown"), [("FULFILLED", 10, 10), ("PARTIALLY_FILLED", 5, 2)])
+def test_user_sees_the_cards_of_the_order_for_one_use_of_the_key(
+    cloud: Cloud, delivered: Callable[..., None], reveal: Reveal, status: str, quantity: int, shown: int
+):
+    delivered(status=status, quantity=quantity)
+
+    revealed = reveal()
+
+    assert revealed.outcome is RevealOutcome.REVEALED
+    assert [opened(revealed.cards[index]) for index in range(1, shown + 1)] == card_data(shown)
+    assert [operation for operation, _ in cloud.calls] == ["Query", "Decrypt", "PutItem"]
+
+
+def test_it_is_written_down_who_asked_for_whom_and_why(cloud: Cloud, delivered: Callable[..., None], reveal: Reveal):
+    delivered()
+
+    reveal(requestedBy="support@shop.test", reason="ticket 5")
+
+    (row,) = cloud.rows(cloud.audit_table)
+    assert (row["orderId"], row["userId"]) == (ORDER_ID, USER_ID)
+    assert (row["requestedBy"], row["requestId"], row["reason"]) == ("support@shop.test", "request-1", "ticket 5")
+    assert row["outcome"] == "REVEALED"
+
+
+def test_cards_are_not_shown_when_it_cannot_be_written_down(
+    cloud: Cloud, delivered: Callable[..., None], reveal: Reveal
+):
+    delivered()
+    cloud.at_next("PutItem", client_error("PutItem"))
+
+    with pytest.raises(ClientError) as error:
+        reveal()
+
+    assert not leaks(error.value, repr(error.value))
+    assert cloud.rows(cloud.audit_table) == []
+
+
+def test_cards_can_be_seen_again_and_each_time_is_written_down(
+    cloud: Cloud, delivered: Callable[..., None], vault: Vault, orders: OrderTable
+):
+    delivered()
+    card_reveal = CardReveal(orders, vault, AuditTable(cloud.audit_table, aws.dynamodb()))
+    request = RevealRequest(order_id=ORDER_ID, user_id=USER_ID)
+
+    for number in range(3):
+        assert len(card_reveal.reveal(request, request_id=f"request-{number}", now=NOW).cards) == 3
+
+    assert outcomes_written_down(cloud) == ["REVEALED"] * 3
+
+
+# ------------------------------------------------------------------ not shown
+
+
+def test_another_user_gets_the_answer_of_an_unknown_order(cloud: Cloud, delivered: Callable[..., None], reveal: Reveal):
+    delivered()
+
+    of_another = reveal(userId="another")
+    unknown = reveal(orderId="unknown")
+
+    assert of_another == unknown == Revealed(RevealOutcome.NOT_FOUND, {})
+    assert cloud.sent("Decrypt") == []
+    assert [(row["orderId"], row["userId"], row["outcome"]) for row in cloud.rows(cloud.audit_table)] == [
+        (ORDER_ID, "another", "NOT_FOUND"),
+        ("unknown", USER_ID, "NOT_FOUND"),
+    ]
+
+
+@pytest.mark.parametrize("held", [False, True])
+def test_order_that_is_open_or_held_shows_nothing(cloud: Cloud, reveal: Reveal, held: bool):
+    cloud.claim()
+    if held:
+        cloud.hold()
+
+    assert_not_shown(cloud, reveal(), RevealOutcome.NOT_DELIVERED)
+
+
+def test_another_user_does_not_learn_that_an_order_is_open(cloud: Cloud, reveal: Reveal):
+    cloud.claim()
+
+    assert_not_shown(cloud, reveal(userId="another"), RevealOutcome.NOT_FOUND)
+
+
+def test_refunded_order_shows_nothing(cloud: Cloud, delivered: Callable[..., None], reveal: Reveal):
+    delivered(status="REFUNDED")
+
+    assert_not_shown(cloud, reveal(), RevealOutcome.NOT_DELIVERED)
+
+
+def test_cards_of_a_delivery_that_broke_off_are_not_believed(
+    cloud: Cloud, delivered: Callable[..., None], reveal: Reveal
+):
+    delivered()
+    cloud.claim()  # the order row is that of an open order, the cards are there
+
+    assert_not_shown(cloud, reveal(), RevealOutcome.NOT_DELIVERED)
+
+
+def test_cards_whose_retention_has_ended_are_gone(cloud: Cloud, delivered: Callable[..., None], reveal: Reveal):
+    delivered()
+    for row in cloud.card_rows():
+        cloud.delete(cloud.card_table, row)
+
+    assert_not_shown(cloud, reveal(), RevealOutcome.CARDS_EXPIRED)
+
+
+# ----------------------------------------------------------------- tampering
+
+
+@pytest.mark.parametrize("position", range(3))
+def test_missing_card_shows_none_of_them(cloud: Cloud, delivered: Callable[..., None], reveal: Reveal, position: int):
+    delivered()
+    cloud.delete(cloud.card_table, cloud.card_rows()[position])
+
+    assert_not_shown(cloud, reveal(), RevealOutcome.CARDS_UNREADABLE)
+
+
+def test_card_too_many_shows_none_of_them(cloud: Cloud, delivered: Callable[..., None], reveal: Reveal):
+    delivered()
+    cloud.put(cloud.card_table, cloud.card_rows()[2] | {"sk": "CARD#0004"})
+
+    assert_not_shown(cloud, reveal(), RevealOutcome.CARDS_UNREADABLE)
+
+
+@pytest.mark.parametrize("position", [0, 100, -17, -1])
+def test_changed_ciphertext_shows_none_of_the_cards_and_is_written_down(
+    cloud: Cloud, delivered: Callable[..., None], reveal: Reveal, position: int
+):
+    delivered()
+    row = cloud.card_rows()[1]
+    ciphertext = bytearray(row["ciphertext"].value)
+    ciphertext[position] ^= 0x80
+    cloud.put(cloud.card_table, row | {"ciphertext": bytes(ciphertext)})
+
+    assert_not_shown(cloud, reveal(), RevealOutcome.CARDS_UNREADABLE)
+
+
+def test_swapped_rows_show_none_of_the_cards(cloud: Cloud, delivered: Callable[..., None], reveal: Reveal):
+    delivered()
+    first, second, _ = cloud.card_rows()
+    cloud.put(cloud.card_table, first | {"ciphertext": second["ciphertext"]})
+    cloud.put(cloud.card_table, second | {"ciphertext": first["ciphertext"]})
+
+    assert_not_shown(cloud, reveal(), RevealOutcome.CARDS_UNREADABLE)
+
+
+def test_cards_copied_into_an_order_of_ones_own_are_not_shown(
+    cloud: Cloud, delivered: Callable[..., None], reveal: Reveal
+):
+    # Given an order of somebody else, and one of the intruder's own
+    delivered()
+    delivered("intruders", "intruder")
+
+    # When the intruder copies the cards over
+    for mine, theirs in zip(cloud.card_rows("intruders"), cloud.card_rows(), strict=True):
+        cloud.put(cloud.card_table, mine | {"ciphertext": theirs["ciphertext"]})
+
+    # Then they stay closed
+    assert_not_shown(cloud, reveal(orderId="intruders", userId="intruder"), RevealOutcome.CARDS_UNREADABLE)
+
+
+def test_order_row_that_is_given_to_another_user_does_not_open_its_cards(
+    cloud: Cloud, delivered: Callable[..., None], reveal: Reveal
+):
+    delivered()
+    cloud.put(cloud.card_table, cloud.order_row() | {"userId": "intruder"})
+
+    assert_not_shown(cloud, reveal(userId="intruder"), RevealOutcome.CARDS_UNREADABLE)
+
+
+# -------------------------------------------------------------------- request
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"orderId": ""},
+        {"orderId": "a b"},
+        {"orderId": "line\n"},
+        {"userId": "x" * 129},
+        {"userId": None},
+        {"requestedBy": "x" * 257},
+        {"reason": "x" * 513},
+    ],
+)
+def test_request_that_is_not_one_is_refused_by_its_field(wrong: dict[str, Any]):
+    with pytest.raises(ValidationError, match=next(iter(wrong))):
+        RevealRequest.model_validate({"orderId": ORDER_ID, "userId": USER_ID} | wrong)
+
+
+def test_every_outcome_has_its_message():
+    assert set(MESSAGES) == set(RevealOutcome)
