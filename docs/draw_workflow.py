@@ -35,6 +35,7 @@ CONDITIONS = {
 CAUGHT = {
     ("ClaimOrder", "DynamoDB.ConditionalCheckFailedException"): "claimed before",
     ("ResumeOrder", "DynamoDB.ConditionalCheckFailedException"): "not held",
+    ("ReannounceOrder", "DynamoDB.ConditionalCheckFailedException"): "announced",
 }
 ANY_ERROR = "States.ALL"
 OTHERWISE = "otherwise"

@@ -8,7 +8,7 @@ import httpx
 import pytest
 from botocore.exceptions import ClientError
 
-from giftcards.adapters import aws
+from giftcards.adapters import aws, order_table
 from giftcards.adapters.event_bus import EventBus, EventNotPublishedError
 from giftcards.adapters.order_table import OrderTable
 from giftcards.adapters.vault import Vault
@@ -381,19 +381,20 @@ def test_crash_right_after_the_order_was_closed_costs_no_second_encryption(
 
 
 def test_crash_between_two_pieces_of_a_large_order_is_made_good_by_the_repeat(
-    cloud: Cloud, vault: Vault, supplier: SupplierDouble, deliver: Deliver
+    cloud: Cloud, vault: Vault, supplier: SupplierDouble, deliver: Deliver, monkeypatch: pytest.MonkeyPatch
 ):
-    # Given an order of 120 cards whose delivery breaks off after the first 99
+    # Given an order of five cards whose delivery breaks off after the first two
+    monkeypatch.setattr(order_table, "TRANSACTION_ITEMS", 3)
     cloud.claim()
-    supplier.will(answered(order_data("FULFILLED", 120)), answered(order_data("FULFILLED", 120)))
+    supplier.will(answered(order_data("FULFILLED", 5)), answered(order_data("FULFILLED", 5)))
     cloud.at_next("TransactWriteItems", client_error("TransactWriteItems"), carried_out=True)
     with pytest.raises(ClientError):
         deliver()
-    assert (cloud.order_row()["status"], len(cloud.card_rows())) == ("HANDLING", 99)
+    assert (cloud.order_row()["status"], len(cloud.card_rows())) == ("HANDLING", 2)
 
     # When it is repeated, then every card is there once
     deliver(later=60)
-    assert stored_cards(cloud, vault) == card_data(120)
+    assert stored_cards(cloud, vault) == card_data(5)
 
 
 @pytest.mark.parametrize("operation", ["GetItem", "GetSecretValue", "GenerateDataKey", "TransactWriteItems"])

@@ -185,7 +185,7 @@ def test_cards_are_not_shown_when_the_key_cannot_be_used(vault: Vault, cloud: Cl
 
 LENGTH = 440
 """About what one card of the tests has as a ciphertext; what is past its end is cut off."""
-tampering = settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
+tampering = settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 @tampering

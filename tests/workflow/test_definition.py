@@ -178,6 +178,7 @@ def test_tasks_call_what_the_workflow_is_for_and_nothing_else() -> None:
     assert {name: task["Resource"] for name, task in TASKS.items()} == {
         "ClaimOrder": "arn:aws:states:::dynamodb:putItem",
         "ResumeOrder": "arn:aws:states:::dynamodb:updateItem",
+        "ReannounceOrder": "arn:aws:states:::dynamodb:updateItem",
         "CheckStatus": "arn:aws:states:::lambda:invoke",
         "AnnounceDelay": "arn:aws:states:::events:putEvents",
         "RecordDelay": "arn:aws:states:::dynamodb:updateItem",

@@ -28,7 +28,6 @@ def test_most_checks_of_a_pending_order_leave_a_quarter_of_the_history_for_retri
     assert events_of_a_round(workflow, delivering=False) * MAX_CHECKS <= HISTORY_EVENTS * 3 // 4
 
 
-@pytest.mark.xfail(strict=True, reason="16 events a round; MAX_CHECKS reckons with 9.")
 def test_most_checks_of_an_order_that_cannot_be_delivered_fit_into_the_history(workflow: Workflow) -> None:
     assert events_of_a_round(workflow, delivering=True) * MAX_CHECKS <= HISTORY_EVENTS
 

@@ -69,7 +69,10 @@ def next_step(
         )
 
     if isinstance(answer, OrderProgress) and answer.status.is_final:
-        return result(Outcome.SETTLED, f"The supplier has settled the order: {answer.status}.")
+        # The failures are carried on: a delivery that keeps failing after good checks has to back off too.
+        return result(
+            Outcome.SETTLED, f"The supplier has settled the order: {answer.status}.", failures=request.failures
+        )
     if isinstance(answer, Trouble) and answer.kind in _HOLDS:
         return result(_HOLDS[answer.kind], answer.message)
     if request.checks >= MAX_CHECKS:

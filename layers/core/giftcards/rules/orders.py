@@ -3,9 +3,10 @@
 from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
+from typing import Annotated, Any, cast
 from uuid import UUID, uuid5
 
-from pydantic import AwareDatetime
+from pydantic import AwareDatetime, ValidationError, ValidatorFunctionWrapHandler, WrapValidator
 
 from giftcards.events import (
     CardsDelivered,
@@ -41,6 +42,17 @@ class OrderStatus(StrEnum):
         return self in {OrderStatus.FULFILLED, OrderStatus.PARTIALLY_FILLED}
 
 
+def _none_if_invalid(value: Any, validate: ValidatorFunctionWrapHandler) -> datetime | None:
+    try:
+        return cast("datetime | None", validate(value))
+    except ValidationError:
+        return None
+
+
+LenientTime = Annotated[AwareDatetime | None, WrapValidator(_none_if_invalid)]
+"""What the shop said, which must not make an order unreadable."""
+
+
 class Order(Contract):
     """The order row. The workflow writes it on claim, hold and delay, DeliverCards when it closes the order."""
 
@@ -49,7 +61,7 @@ class Order(Contract):
     status: OrderStatus
     claimed_at: AwareDatetime
     execution_arn: str
-    placed_at: AwareDatetime | None = None
+    placed_at: LenientTime = None
     delayed_at: AwareDatetime | None = None
     held_at: AwareDatetime | None = None
     held_reason: HeldReason | None = None
