@@ -39,7 +39,7 @@ demo: setup ## Run six orders through the whole service on a local cloud of its 
 
 test: lint ## Lint, types and every kind of test
 	$(BIN)/pytest -n 2 tests/unit tests/workflow tests/template
-	$(BIN)/pytest tests/stack
+	$(BIN)/pytest -n 2 --dist loadfile tests/stack
 
 test-fast: lint ## The same without the stack tests
 	$(BIN)/pytest -n 2 tests/unit tests/workflow tests/template

@@ -169,9 +169,13 @@ class Layout:
             if end in self.spine and places[end][1] <= row:
                 self._put(places, way, -1, row, step=-1)
             elif len(self._sources(edge.target)) > 1:
-                self._put(places, way, 1, len(self.spine) - len(way), step=1)
+                # One beside the spine and the rest beside that one, down to the spine's end.
+                row = len(self.spine) - len(way) + 1
+                self._put(places, way[:1], 1, row, step=1)
+                self._put(places, way[1:], 2, row, step=1)
             else:
-                self._put(places, way, column + 1, row, step=1)
+                # Beside its source, and from there on down, so that the picture stays narrow.
+                self._put(places, way, min(column + 1, 2), row + (column > 0), step=1)
         missing = set(self.states) - set(places)
         if missing:
             raise LookupError(f"docs/draw_workflow.py finds no place for {sorted(missing)}")
@@ -234,7 +238,11 @@ class Layout:
             return self._back(edge)
         if to_column == 0:
             # Back to the spine from the right, lower down: down, then in from the side.
-            return [(x - 20, y + HEIGHT / 2), (x - 20, to_y), (to_x + WIDTH / 2, to_y)]
+            entry = (to_x + WIDTH / 2, to_y)
+            if self._free(from_column, range(from_row + 1, to_row + 1)):
+                return [(x - 20, y + HEIGHT / 2), (x - 20, to_y), entry]
+            start, track = y + HEIGHT / 4, x - WIDTH / 2 - TRACK - 6
+            return [(x - WIDTH / 2, start), (track, start), (track, to_y), entry]
         return self._off(edge)
 
     def _back(self, edge: Edge) -> list[Point]:
@@ -253,21 +261,19 @@ class Layout:
         return [(x - WIDTH / 2, y), (track, y), (track, to_y), entry]
 
     def _off(self, edge: Edge) -> list[Point]:
-        """Route a line off to the right: down into the top of its target, or round the outside into its right."""
+        """Route a line off to the side: down into the top of its target, or round the outside into its right."""
         (column, row), (to_column, to_row) = self.places[edge.source], self.places[edge.target]
         (x, y), (to_x, to_y) = self.centre(edge.source), self.centre(edge.target)
-        top = to_x + (26 if edge.caught else -26), to_y - HEIGHT / 2
-        if column == to_column and self._free(column, range(row + 1, to_row)):
-            return [(top[0], y + HEIGHT / 2), top]
-        if column < to_column and row < to_row and self._free(to_column, range(row, to_row)):
-            return [(x + WIDTH / 2, y), (top[0], y), top]
-        if column < to_column and row < to_row and self._free(to_column, range(row + 1, to_row)):
-            between = y + ROW / 2
-            return [(x + 48, y + HEIGHT / 2), (x + 48, between), (top[0], between), top]
-        if column < to_column and row > to_row:
-            track = x + WIDTH / 2 + TRACK + 6
-            below = to_y + HEIGHT / 4
-            return [(x + WIDTH / 2, y), (track, y), (track, below), (to_x - WIDTH / 2, below)]
+        shared = len(self._sources(edge.target)) > 1  # then errors arrive beside the plain flow
+        top = to_x + shared * (26 if edge.caught else -26), to_y - HEIGHT / 2
+        if row < to_row and self._free(to_column, range(row + 1, to_row)):
+            if column == to_column:
+                return [(top[0], y + HEIGHT / 2), top]
+            if column == 0 and edge.caught:  # its sides are for the plain flow
+                between = y + ROW / 2
+                return [(x + 48, y + HEIGHT / 2), (x + 48, between), (top[0], between), top]
+            if self._free(to_column, [row]):
+                return [(x + (WIDTH / 2 if column < to_column else -WIDTH / 2), y), (top[0], y), top]
         track = self.x(self.last_column) + WIDTH / 2 + TRACK
         return [(x + WIDTH / 2, y), (track, y), (track, to_y), (to_x + WIDTH / 2, to_y)]
 
@@ -459,15 +465,14 @@ def _key(layout: Layout) -> list[str]:
 
 
 def _outcomes(layout: Layout) -> list[str]:
-    """Say what the words at the choices stand for, in the empty space right of the middle."""
-    x, y = layout.x(layout.last_column - 1) + WIDTH / 2 + 34, layout.y(3) - 8
+    """Say what the words at the choices stand for, in the empty corner right of the start."""
+    x, top = layout.x(1) - WIDTH / 2, layout.y(0) - HEIGHT / 2 - 12.5
     parts = []
     for word, outcomes in OUTCOMES.items():
-        parts.append(_text(x, y, word, size=12, weight=600))
-        for outcome in [*outcomes, *(["any other"] if word == "hold" else [])]:
-            parts.append(_text(x + 40, y, outcome, size=11, colour=QUIET))
-            y += 17
-        y += 9
+        parts.append(_text(x, top, word, size=12, weight=600))
+        for index, outcome in enumerate([*outcomes, *(["any other"] if word == "hold" else [])]):
+            parts.append(_text(x + 38, top + index * 17, outcome, size=11, colour=QUIET))
+        x += WIDTH + TRACK
     return parts
 
 

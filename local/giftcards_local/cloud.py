@@ -96,6 +96,14 @@ class LocalCloud:
         """Make a boto3 client of this cloud."""
         return self.session.client(service, endpoint_url=self.url)  # type: ignore[call-overload]
 
+    def build(self) -> Path:
+        """Build the template for this machine; the cloud need not run. Return the folder of the artifacts."""
+        folder = self.folder / "build"
+        template = str(PROJECT / "template.yaml")
+        overrides = _overrides(_this_machine())
+        self._sam("build", "--template-file", template, "--build-dir", str(folder), *overrides, environment={})
+        return folder
+
     def deploy(self, parameters: Mapping[str, str]) -> None:
         """Build the template for this machine and deploy it as the stack ``giftcards``.
 
@@ -109,12 +117,10 @@ class LocalCloud:
         LocalError
             If ``sam`` fails; the message names the log with what it said.
         """
-        overrides = {**parameters, **_this_machine(), "DeployTarget": "local"}
-        arguments = ["--parameter-overrides", *(f"{name}={value}" for name, value in overrides.items())]
-        build = self.folder / "build"
-        self._sam("build", "--template-file", str(PROJECT / "template.yaml"), "--build-dir", str(build), *arguments)
-        template = str(build / "template.yaml")
-        self._sam("deploy", "--template-file", template, "--stack-name", STACK, "--no-confirm-changeset", *arguments)
+        template = str(self.build() / "template.yaml")
+        options = ["--template-file", template, "--stack-name", STACK, "--no-confirm-changeset"]
+        overrides = _overrides({**parameters, **_this_machine(), "DeployTarget": "local"})
+        self._sam("deploy", *options, *overrides, environment=self.environment)
 
     def set_api_key(self, api_key: str) -> None:
         """Put the supplier's API key into the stack's secret, where it is not there already."""
@@ -135,13 +141,14 @@ class LocalCloud:
             raise LocalError("the local cloud is not running; start it with `giftcards local up`")
         return self.process
 
-    def _sam(self, command: str, *arguments: str) -> None:
+    def _sam(self, command: str, *arguments: str, environment: Mapping[str, str]) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
         log = self.folder / f"sam-{command}.log"
         with log.open("wb") as output:
             finished = subprocess.run(
                 [str(_sam()), command, "--config-file", str(PROJECT / "samconfig.toml"), *arguments],
                 cwd=PROJECT,
-                env=os.environ | self.environment | self._sam_environment(),
+                env=os.environ | environment | self._sam_environment(),
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
@@ -172,6 +179,10 @@ def _is_healthy(port: int) -> bool:
 
 def _sam() -> Path:
     return PROJECT / ".venv" / "bin" / "sam"
+
+
+def _overrides(parameters: Mapping[str, str]) -> list[str]:
+    return ["--parameter-overrides", *(f"{name}={value}" for name, value in parameters.items())]
 
 
 def _this_machine() -> dict[str, str]:

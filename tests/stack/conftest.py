@@ -185,7 +185,7 @@ def late_order(service: Service) -> str:
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Undo the shuffling for tests that share one deployment: they run in the order of their files."""
+    """Undo the shuffling: tests that share one deployment run in the order of their files."""
     here = Path(__file__).parent
     places = [place for place, item in enumerate(items) if here in item.path.parents]
     in_order = sorted((items[place] for place in places), key=lambda item: (item.path, item.reportinfo()[1] or 0))

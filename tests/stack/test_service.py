@@ -242,10 +242,13 @@ def test_a_reveal_is_written_down_and_costs_one_decrypt_for_all_cards(service: S
 
 
 def test_the_command_line_lists_and_shows_orders_as_json(service: Service) -> None:
-    order_id = service.order(1)
+    order_id = service.order(1, fulfil_after=3600)
     placed = service.giftcards("place", order_id, "--user", "nina")
     assert (placed.returncode, placed.stderr) == (0, "")
-    assert service.giftcards("reveal", order_id, "--user", "nina").returncode == 1
+    service.until_status(order_id, OrderStatus.HANDLING)
+    early = service.giftcards("reveal", order_id, "--user", "nina")
+    assert (early.returncode, early.stderr) == (1, "giftcards: The order has not been delivered.\n")
+    service.supplier.control.change_order(order_id, fulfil_after=0)
     service.until_announced(order_id)
 
     listed = json.loads(service.giftcards("orders", "--user", "nina", "--json").stdout)
@@ -257,13 +260,20 @@ def test_the_command_line_lists_and_shows_orders_as_json(service: Service) -> No
         "executionArn",
     }  # fmt: skip
     assert contract <= set(shown)
-    assert [moment["what"] for moment in shown["timeline"]] == [
+    happened = [moment["what"] for moment in shown["timeline"]]
+    assert [what for what in happened if "delayed" not in what] == [
         "placed by the shop",
         "claimed",
         "delivered",
         "announced",
     ]
     assert order_id in service.giftcards("orders").stdout
+
+
+def test_the_command_line_says_that_there_is_no_stack_of_that_name(service: Service) -> None:
+    finished = service.giftcards("orders", "--stack", "nope")
+    assert finished.returncode == 1
+    assert "there is no stack 'nope'" in finished.stderr
 
 
 def test_no_card_and_no_key_is_found_in_anything_that_all_this_left_behind(service: Service) -> None:

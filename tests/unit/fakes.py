@@ -164,7 +164,7 @@ class KeyRing:
     version: str | None = "version-1"
     journal: list[str] = field(default_factory=list)
 
-    def read(self) -> ApiKey:
+    def read(self, **_: object) -> ApiKey:
         self.journal.append("key read")
         return ApiKey(None if self.value is None else SecretStr(self.value), self.version)
 
@@ -214,7 +214,7 @@ class GatedDouble:
         self.gate = GateRecord(journal=self.journal)
         self.clock = Clock()
         adapter = Supplier(BASE_URL, self.supplier.client())
-        self.gated = GatedSupplier(adapter, self.keys, self.gate, self.clock)  # type: ignore[arg-type]
+        self.gated = GatedSupplier(adapter, self.keys, self.gate, self.clock)
 
     def ask(self, order_id: str = ORDER_ID) -> Any:
         """Ask for the progress of an order."""

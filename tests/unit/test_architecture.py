@@ -1,12 +1,14 @@
 """Rules stay pure, adapters alone talk to the outside, and functions hold no rule."""
 
 import ast
+import socket
 import sys
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
 import pytest
+from pytest_socket import SocketBlockedError
 
 from unit.fakes import ROOT
 
@@ -64,6 +66,11 @@ def reached(path: Path) -> set[Path]:
         seen |= waiting
         waiting = {further for one in waiting for further in own(one)} - seen
     return seen
+
+
+def test_unit_tests_reach_no_network():
+    with pytest.warns(UserWarning, match="socket"), pytest.raises(SocketBlockedError):
+        socket.create_connection(("127.0.0.1", 9))
 
 
 def test_there_is_something_to_look_at():

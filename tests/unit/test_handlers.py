@@ -54,10 +54,10 @@ each_step = pytest.mark.parametrize("name", ["check_status", "deliver_cards"])
 class Context(LambdaContext):
     """What Lambda tells a function of its invocation."""
 
-    function_name: str = "function"  # type: ignore[assignment]
-    memory_limit_in_mb: int = 512  # type: ignore[assignment]
-    invoked_function_arn: str = "arn:aws:lambda:eu-west-1:123456789012:function:function:live"  # type: ignore[assignment]
-    aws_request_id: str = "request-1"  # type: ignore[assignment]
+    function_name: str = "function"
+    memory_limit_in_mb: int = 512
+    invoked_function_arn: str = "arn:aws:lambda:eu-west-1:123456789012:function:function:live"
+    aws_request_id: str = "request-1"
 
 
 class Container:
@@ -262,6 +262,19 @@ def test_request_to_reveal_that_is_no_object_is_answered_too(container: Containe
 
 # -------------------------------------------------------------------- logging
 
+LOGGED_BY_POWERTOOLS = {
+    "level",
+    "location",
+    "message",
+    "timestamp",
+    "service",
+    "cold_start",
+    "function_name",
+    "function_memory_size",
+    "function_arn",
+    "function_request_id",
+}
+
 
 @pytest.mark.parametrize(
     ("name", "outcome"), [("check_status", "SETTLED"), ("deliver_cards", "CLOSED"), ("reveal_cards", "NOT_DELIVERED")]
@@ -275,13 +288,11 @@ def test_invocation_is_one_line_of_json_with_its_order_and_outcome(
     container.call(name, ASKED if name == "reveal_cards" else STEP)
 
     (line,) = container.log
-    assert (line["level"], line["service"], line["orderId"], line["outcome"]) == (
-        "INFO",
-        "giftcards",
-        ORDER_ID,
-        outcome,
+    assert (line["level"], line["service"], line["function_request_id"]) == ("INFO", "giftcards", "request-1")
+    assert (line["orderId"], line["outcome"]) == (ORDER_ID, outcome)
+    assert set(line) - LOGGED_BY_POWERTOOLS == (
+        {"orderId", "outcome", "cards"} if name == "reveal_cards" else {"orderId", "outcome", "note", "ageSeconds"}
     )
-    assert line["function_request_id"] == "request-1"
 
 
 @each_step
@@ -297,6 +308,16 @@ def test_nothing_of_one_order_is_logged_with_the_next(
 
     assert [line["orderId"] for line in container.log] == ["order-1", "order-2"]
     assert "orderId" not in container.module(name).logger.get_current_keys()
+
+
+def test_python_warnings_are_silenced_because_they_can_quote_what_they_warn_of():
+    wiring.logger.cache_clear()
+    with warnings.catch_warnings(record=True) as warned:
+        warnings.simplefilter("always")
+        wiring.logger()
+        warnings.warn(f"the value is {MARK}", stacklevel=1)
+
+    assert warned == []
 
 
 ANSWERS: dict[str, Callable[[], httpx.Response | Exception]] = {

@@ -171,9 +171,13 @@ def test_failures_in_a_row_are_counted(kind: TroubleKind):
     assert step(trouble(kind), failures=4).failures == 5
 
 
-@pytest.mark.parametrize("status", SupplierStatus)
-def test_an_answer_about_the_order_ends_the_row_of_failures(status: SupplierStatus):
-    assert step(progress(status), failures=4).failures == 0
+def test_pending_order_ends_the_row_of_failures():
+    assert step(progress(), failures=4).failures == 0
+
+
+@pytest.mark.parametrize("status", sorted(status for status in SupplierStatus if status.is_final))
+def test_settled_order_carries_the_failures_on_so_that_a_delivery_that_fails_again_backs_off(status: SupplierStatus):
+    assert step(progress(status), failures=4).failures == 4
 
 
 # ------------------------------------------------------------------ deadline

@@ -66,6 +66,18 @@ def test_claimed_order_is_read_as_the_workflow_wrote_it(cloud: Cloud, orders: Or
     assert (order.placed_at, order.delayed_at) == (NOW.replace(minute=0, second=0), NOW.replace(minute=10, second=0))
 
 
+@pytest.mark.parametrize("placed_at", ["2026-03-14T09:00:00", "2026-13-99T99:99:99Z", "yesterday", 5])
+def test_order_can_be_read_whatever_the_shop_says_of_when_it_was_placed(
+    cloud: Cloud, orders: OrderTable, placed_at: Any
+):
+    cloud.claim(placedAt=placed_at)
+
+    order = orders.get(ORDER_ID)
+
+    assert order is not None
+    assert order.status is OrderStatus.HANDLING
+
+
 def test_order_that_is_not_there_is_none(orders: OrderTable):
     assert orders.get(ORDER_ID) is None
     assert orders.get_with_cards(ORDER_ID) == (None, {})

@@ -11,7 +11,19 @@ from giftcards.adapters.api_key import CACHE_SECONDS, ApiKey, ApiKeySource
 from giftcards.rules.gate import BLOCK_SECONDS, RATE_LIMIT_SECONDS
 from giftcards.rules.trouble import Trouble, TroubleKind
 from giftcards.supplier_contract import OrderProgress, SupplierStatus
-from unit.fakes import API_KEY, Cloud, GatedDouble, answered, client_error, leaks, order_data, refused
+from unit.fakes import (
+    API_KEY,
+    Clock,
+    Cloud,
+    GatedDouble,
+    SupplierDouble,
+    answered,
+    client_error,
+    leaks,
+    order_data,
+    refused,
+    supplier_on,
+)
 
 PENDING = order_data("HANDLING")
 CLOSING = {
@@ -178,6 +190,25 @@ def test_gate_stays_as_it_is_while_it_is_closed(behind_gate: GatedDouble):
     assert behind_gate.journal.count("gate closed") == 1
 
 
+def test_two_containers_do_not_present_refused_keys_in_turns(cloud: Cloud, supplier: SupplierDouble):
+    # Given a key that one container presents, and another that a second container presents, both refused
+    supplier.will(*(refused(401, "INVALID_ACCESS_TOKEN") for _ in range(12)))
+    first, second = (supplier_on(cloud, supplier, Clock()) for _ in range(2))
+    cloud.set_api_key(f"{API_KEY}-1")
+    first.ask("order-1", OrderProgress)
+    cloud.set_api_key(f"{API_KEY}-2")
+    second.ask("order-2", OrderProgress)
+
+    # When both go on, the first with a copy of the old key for the rest of the minute
+    for number in range(5):
+        first.ask(f"order-{number}", OrderProgress)
+        second.ask(f"order-{number}", OrderProgress)
+
+    # Then each key has been presented once: after five the supplier blocks the address
+    presented = [request.headers["X-Access-Token"] for request in supplier.requests]
+    assert presented == [f"{API_KEY}-1", f"{API_KEY}-2"]
+
+
 # ------------------------------------------------------- the key in its secret
 
 
@@ -237,7 +268,7 @@ def test_secret_is_read_once_a_minute_and_a_rotated_key_is_taken_then(
     # When the minute is over, then the rotated key is there
     class Later(datetime):
         @classmethod
-        def now(cls, tz: tzinfo | None = None) -> datetime:  # type: ignore[override]
+        def now(cls, tz: tzinfo | None = None) -> datetime:
             return datetime.now(tz) + timedelta(seconds=CACHE_SECONDS + 1)
 
     monkeypatch.setattr(parameters, "datetime", Later)

@@ -1,7 +1,5 @@
 """An execution's history holds 25,000 events; an order that waits long must not run out of them."""
 
-import pytest
-
 from giftcards.rules.schedule import MAX_CHECKS, PollSchedule
 from giftcards.workflow import Outcome
 from workflow.answers import PENDING, SETTLED, Closed, result
