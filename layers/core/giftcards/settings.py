@@ -16,7 +16,12 @@ NonEmpty = Annotated[str, Field(min_length=1)]
 class Settings(BaseModel):
     """Base: a variable is the field's name in capitals."""
 
-    model_config = ConfigDict(alias_generator=str.upper, frozen=True, arbitrary_types_allowed=True)
+    model_config = ConfigDict(
+        alias_generator=str.upper,
+        frozen=True,
+        arbitrary_types_allowed=True,
+        hide_input_in_errors=True,  # the input is the whole environment, credentials and all
+    )
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] | None = None) -> Self:

@@ -43,17 +43,22 @@ class ApiKeySource:
         self._secret_arn = secret_arn
         self._provider = _VersionedSecretsProvider(boto3_client=client)
 
-    def read(self) -> ApiKey:
+    def read(self, *, fresh: bool = False) -> ApiKey:
         """Return the current key.
+
+        Parameters
+        ----------
+        fresh
+            Whether to ask Secrets Manager although the cached key is not too old.
 
         Raises
         ------
         aws_lambda_powertools.utilities.parameters.exceptions.GetParameterError
             If Secrets Manager cannot be read.
         """
-        secret: Any = self._provider.get(self._secret_arn, max_age=CACHE_SECONDS)
-        if secret["value"] == "":  # the first key is seen at once
-            secret = self._provider.get(self._secret_arn, max_age=CACHE_SECONDS, force_fetch=True)
+        secret: Any = self._provider.get(self._secret_arn, max_age=CACHE_SECONDS, force_fetch=fresh)
+        if secret["value"] == "" and not fresh:  # the first key is seen at once
+            return self.read(fresh=True)
         value = secret["value"]
         is_usable = value.isascii() and value.isprintable() and value != ""
         return ApiKey(SecretStr(value) if is_usable else None, secret["version"])

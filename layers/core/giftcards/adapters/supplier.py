@@ -93,19 +93,19 @@ class Supplier:
         """
         if order_id in {".", ".."}:  # no server sees such a path segment
             return Trouble(TroubleKind.ORDER_UNKNOWN, "The order id cannot be asked for at the supplier.")
+        give_up_at = time.monotonic() + self._total_seconds
         url = f"{self._base_url}/v3/gift-cards/checkOrder/{quote(order_id, safe='')}"
         try:
             with self._client.stream("GET", url, headers={"X-Access-Token": api_key.get_secret_value()}) as response:
-                body = self._read(response)
+                body = self._read(response, give_up_at)
         except _AnswerCutOff as cut_off:
             return Trouble(TroubleKind.BUSY, str(cut_off))
         except httpx.HTTPError as error:
             return Trouble(TroubleKind.BUSY, f"The supplier cannot be reached ({type(error).__name__}).")
         return interpret(response.status_code, response.headers, body, order_id, view)
 
-    def _read(self, response: httpx.Response) -> bytes:
+    def _read(self, response: httpx.Response, give_up_at: float) -> bytes:
         """Read the body within the limits of size and time; httpx limits only the time between two pieces."""
-        give_up_at = time.monotonic() + self._total_seconds
         body = bytearray()
         for piece in response.iter_bytes():
             body += piece

@@ -82,8 +82,9 @@ def delivery_id_of(order_id: str) -> str:
 
 
 def close(order: Order, settled: SettledOrder, now: datetime) -> Order:
-    """Close an open order with what the supplier settled it to."""
+    """Close an open order with what the supplier settled it to, at the millisecond that its row will hold."""
     is_refund = not settled.cards
+    now = now.replace(microsecond=now.microsecond // 1000 * 1000)
     return order.model_copy(
         update={
             "status": OrderStatus(settled.status),
