@@ -34,10 +34,10 @@ _WORDS = {
     "ValidateOrder": "announced",
     "ClaimOrder": "claiming",
     "WaitBeforeCheck": "waiting",
-    "CheckStatus": "asking the supplier",
-    "RouteOrder": "asking the supplier",
-    "DeliverCards": "encrypting and storing",
-    "RouteDelivery": "encrypting and storing",
+    "CheckStatus": "asking",
+    "RouteOrder": "asking",
+    "DeliverCards": "delivering",
+    "RouteDelivery": "delivering",
     "OrderClosed": "closed",
 }
 
@@ -71,7 +71,7 @@ class Story:
     user: str = "alice"
     order_id: str = ""
     order: Order | None = None
-    state: str = "placed at the supplier"
+    state: str = "placed"
     checks: int = 0
     events: list[str] = field(default_factory=list)
 
@@ -98,10 +98,10 @@ def stories() -> list[Story]:
     fulfilled, partial, refunded = OrderStatus.FULFILLED, OrderStatus.PARTIALLY_FILLED, OrderStatus.REFUNDED
     return [
         Story("fulfilled at once", 2, "type_001", 0, fulfilled, 2),
-        Story("fulfilled after a while", 1, "type_001", 3600, fulfilled, 1, pending_checks=2, user="bob"),
+        Story("fulfilled later", 1, "type_001", 3600, fulfilled, 1, pending_checks=2, user="bob"),
         Story("ten cards", 10, "type_001", 1, fulfilled, 10, user="carol"),
         Story("half of it in stock", 4, "TEST_PARTIAL", 3, partial, 2, user="dave"),
-        Story("out of stock, refunded", 1, "TEST_REFUND", 3, refunded, 0, user="erin"),
+        Story("out of stock", 1, "TEST_REFUND", 3, refunded, 0, user="erin"),
         Story("announced three times", 1, "type_001", 4, fulfilled, 1, announcements=3, user="frank"),
     ]
 
@@ -207,7 +207,7 @@ class _Theatre:
         grid = Table(box=None, pad_edge=False, header_style="bold")
         grid.add_column("ORDER", min_width=8)
         grid.add_column("EVENT", min_width=23)
-        grid.add_column("DETAIL", overflow="ellipsis", no_wrap=True)
+        grid.add_column("DETAIL", overflow="fold")
         for event in self._bus.heard():
             detail = event["detail"]
             counts = ("quantity", "fulfilledQuantity", "refundedQuantity")
@@ -295,7 +295,7 @@ def _stage(orders: list[Story]) -> Iterator[Any]:
 
     def draw() -> None:
         for story in orders:
-            line = f"{story.order_id[:8]}  {story.title:<24} {_progress(story)}"
+            line = f"{story.order_id[:8]}  {story.title:<22} {_progress(story)}"
             if seen.get(story.order_id) != line:
                 seen[story.order_id] = line
                 console.print(line, markup=False, highlight=False, soft_wrap=True)
@@ -310,17 +310,17 @@ def _progress(story: Story) -> str:
 
 
 def _picture(orders: list[Story]) -> Panel:
-    table = Table(box=None, pad_edge=False, header_style="bold", expand=True)
-    for column, width in (("ORDER", 8), ("STORY", 23), ("STATUS", 16), ("CARDS", 5), ("WORKFLOW", 32)):
-        table.add_column(column, no_wrap=True, overflow="ellipsis", min_width=width)
+    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 1, 0, 0))
+    for column, width in (("ORDER", 8), ("STORY", 21), ("STATUS", 16), ("CARDS", 5), ("ASKED", 5), ("WORKFLOW", 12)):
+        table.add_column(column, no_wrap=True, min_width=width)
     for story in orders:
         order = story.order
         cards = "-" if order is None or order.quantity is None else f"{order.fulfilled_quantity}/{order.quantity}"
         status = "[dim]placed[/]" if order is None else status_text(order.status)
-        times = f" [dim]asked {story.checks}×[/]" if story.checks else ""
+        asked = f"{story.checks}×" if story.checks else "-"
         tick = "[green]✔[/] " if story.is_closed else ""
-        table.add_row(story.order_id[:8], story.title, status, cards, f"{tick}{story.state}{times}")
-    return Panel(table, title="six orders", title_align="left", border_style="dim")
+        table.add_row(story.order_id[:8], story.title, status, cards, asked, f"{tick}{story.state}")
+    return Panel(table, title="six orders", title_align="left", border_style="dim", expand=False)
 
 
 def _section(title: str, body: Table) -> None:

@@ -13,6 +13,7 @@ from giftcards.rules.trouble import Trouble, TroubleKind
 from giftcards.supplier_contract import OrderProgress, SupplierStatus
 from unit.fakes import (
     API_KEY,
+    ORDER_ID,
     Clock,
     Cloud,
     GatedDouble,
@@ -207,6 +208,23 @@ def test_two_containers_do_not_present_refused_keys_in_turns(cloud: Cloud, suppl
     # Then each key has been presented once: after five the supplier blocks the address
     presented = [request.headers["X-Access-Token"] for request in supplier.requests]
     assert presented == [f"{API_KEY}-1", f"{API_KEY}-2"]
+
+
+def test_secret_is_not_read_for_every_order_after_a_refused_key_was_replaced(cloud: Cloud, supplier: SupplierDouble):
+    # Given a gate that one container has closed for a key, and another key in the secret
+    supplier.will(refused(401, "INVALID_ACCESS_TOKEN"), *(answered(PENDING) for _ in range(5)))
+    cloud.set_api_key()
+    supplier_on(cloud, supplier, Clock()).ask(ORDER_ID, OrderProgress)
+    cloud.set_api_key(f"{API_KEY}-2")
+    cloud.forget()
+
+    # When a second container asks with it
+    second = supplier_on(cloud, supplier, Clock())
+    answers = [second.ask(ORDER_ID, OrderProgress) for _ in range(5)]
+
+    # Then it has looked at the secret, once more to be sure, and no more
+    assert all(isinstance(answer, OrderProgress) for answer in answers)
+    assert len(cloud.sent("GetSecretValue")) == 2
 
 
 # ------------------------------------------------------- the key in its secret

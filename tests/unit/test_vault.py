@@ -4,6 +4,7 @@ import warnings
 from collections.abc import Callable, Mapping
 
 import pytest
+from botocore.exceptions import EndpointConnectionError
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
@@ -180,6 +181,14 @@ def test_cards_are_not_shown_when_the_key_cannot_be_used(vault: Vault, cloud: Cl
     cloud.at_next("Decrypt", client_error("Decrypt", code))
 
     assert "cannot be decrypted" in refused(ciphertexts)
+
+
+def test_key_service_that_cannot_be_reached_says_nothing_of_the_cards(vault: Vault, cloud: Cloud):
+    ciphertexts = sealed(vault)
+    cloud.at_next("Decrypt", EndpointConnectionError(endpoint_url="https://kms.test"))
+
+    with pytest.raises(EndpointConnectionError):
+        vault.decrypt(ORDER_ID, USER_ID, ciphertexts)
 
 
 # ---------------------------------------------------------------- tampering
