@@ -18,7 +18,11 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
         request = RevealRequest.model_validate(event)
     except ValidationError as error:
         fields = sorted({str(problem["loc"][0]) for problem in error.errors(include_input=False) if problem["loc"]})
-        return {"outcome": "INVALID_REQUEST", "message": f"Missing or invalid: {', '.join(fields)}.", "cards": []}
+        return {
+            "outcome": "INVALID_REQUEST",
+            "message": f"Missing or invalid: {', '.join(fields) or 'the request'}.",
+            "cards": [],
+        }
     logger.append_keys(orderId=request.order_id)
     revealed = wiring.card_reveal().reveal(request, request_id=context.aws_request_id, now=wiring.now())
     logger.info("reveal asked for", outcome=revealed.outcome, cards=len(revealed.cards))

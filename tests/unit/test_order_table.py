@@ -80,12 +80,12 @@ def test_order_can_be_read_whatever_the_shop_says_of_when_it_was_placed(
 
 def test_order_that_is_not_there_is_none(orders: OrderTable):
     assert orders.get(ORDER_ID) is None
-    assert orders.get_with_cards(ORDER_ID) == (None, {})
+    assert orders.get_with_cards(ORDER_ID, now=NOW) == (None, {})
 
 
 def test_order_is_read_as_it_is_now(cloud: Cloud, orders: OrderTable):
     orders.get(ORDER_ID)
-    orders.get_with_cards(ORDER_ID)
+    orders.get_with_cards(ORDER_ID, now=NOW)
 
     assert [params["ConsistentRead"] for params in cloud.sent("GetItem") + cloud.sent("Query")] == [True, True]
 
@@ -98,7 +98,7 @@ def test_order_and_its_cards_are_read_together_however_many_pages_they_fill(clou
     close_with(orders, 1, order_id="another")
     cloud.forget()
 
-    order, cards = orders.get_with_cards(ORDER_ID)
+    order, cards = orders.get_with_cards(ORDER_ID, now=NOW)
 
     assert order is not None
     assert order.status is OrderStatus.FULFILLED
@@ -185,6 +185,18 @@ def test_card_row_has_the_attributes_of_the_design(cloud: Cloud, orders: OrderTa
     assert [row["sk"] for row in rows] == [f"CARD#{index:04d}" for index in range(1, 13)]
     assert {frozenset(row) for row in rows} == {frozenset({"pk", "sk", "ciphertext", "userId", "deliveredAt"})}
     assert {(row["userId"], row["deliveredAt"]) for row in rows} == {(USER_ID, "2026-03-14T09:26:53.000Z")}
+
+
+def test_cards_are_gone_for_readers_when_their_retention_ends_though_not_deleted_yet(cloud: Cloud, orders: OrderTable):
+    cloud.claim()
+    close_with(orders, 2, retention=timedelta(days=30))
+
+    _, before = orders.get_with_cards(ORDER_ID, now=NOW + timedelta(days=29))
+    order, after = orders.get_with_cards(ORDER_ID, now=NOW + timedelta(days=30, seconds=1))
+
+    assert (len(before), after) == (2, {})
+    assert order is not None
+    assert len(cloud.card_rows()) == 2
 
 
 def test_cards_expire_when_their_retention_ends_and_the_order_does_not(cloud: Cloud, orders: OrderTable):

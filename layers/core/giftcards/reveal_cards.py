@@ -38,7 +38,7 @@ MESSAGES = {
     RevealOutcome.NOT_FOUND: "This user has no order of this id.",
     RevealOutcome.NOT_DELIVERED: "The order has not been delivered.",
     RevealOutcome.CARDS_EXPIRED: "The cards' retention has ended; they are deleted.",
-    RevealOutcome.CARDS_UNREADABLE: "The stored cards fail their checks and are not shown. Tell the operator.",
+    RevealOutcome.CARDS_UNREADABLE: "The stored cards cannot be decrypted or fail their checks. Tell the operator.",
 }
 
 
@@ -70,7 +70,7 @@ class CardReveal:
 
     def reveal(self, request: RevealRequest, *, request_id: str, now: datetime) -> Revealed:
         """Decrypt an order's cards for its user. The audit record is written before anything is answered."""
-        revealed = self._reveal(request)
+        revealed = self._reveal(request, now)
         self.audit.add(
             AuditRecord(
                 order_id=request.order_id,
@@ -84,8 +84,8 @@ class CardReveal:
         )
         return revealed
 
-    def _reveal(self, request: RevealRequest) -> Revealed:
-        order, ciphertexts = self.orders.get_with_cards(request.order_id)
+    def _reveal(self, request: RevealRequest, now: datetime) -> Revealed:
+        order, ciphertexts = self.orders.get_with_cards(request.order_id, now=now)
         if order is None or order.user_id != request.user_id:
             return Revealed(RevealOutcome.NOT_FOUND)
         if not order.status.is_delivered:

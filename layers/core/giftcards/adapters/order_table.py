@@ -1,5 +1,6 @@
 """Orders and their encrypted cards in DynamoDB."""
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -40,8 +41,11 @@ class OrderTable:
         item = self._dynamodb.get_item(TableName=self._table_name, Key=key, ConsistentRead=True).get("Item")
         return None if item is None else Order.model_validate(item)
 
-    def get_with_cards(self, order_id: str) -> tuple[Order | None, dict[int, bytes]]:
-        """Read an order and its cards' ciphertexts by index, from 1, as they are now."""
+    def get_with_cards(self, order_id: str, *, now: datetime) -> tuple[Order | None, dict[int, bytes]]:
+        """Read an order and its cards' ciphertexts by index, from 1, without those whose retention has ended.
+
+        DynamoDB deletes expired rows when it gets to it, within days and not all at once.
+        """
         order, cards = None, {}
         condition = {
             "KeyConditionExpression": "pk = :pk",
@@ -49,7 +53,7 @@ class OrderTable:
             "ConsistentRead": True,
         }
         for item in self._pages("query", condition):
-            if item["sk"].startswith(_CARD):
+            if item["sk"].startswith(_CARD) and item.get("expiresAt", math.inf) > now.timestamp():
                 cards[int(item["sk"].removeprefix(_CARD))] = bytes(item["ciphertext"])
             elif item["sk"] == "ORDER":
                 order = Order.model_validate(item)

@@ -1,5 +1,6 @@
 """The supplier's API over HTTP, and the one table from its answers to what they mean."""
 
+import math
 import re
 import time
 from datetime import UTC, datetime
@@ -196,4 +197,4 @@ def retry_after_seconds(value: str | None, now: datetime) -> float | None:
             seconds = (parsedate_to_datetime(value).astimezone(UTC) - now).total_seconds()
         except (ValueError, OverflowError):
             return None
-    return min(max(seconds, 0.0), LONGEST_RETRY_AFTER_SECONDS) if seconds == seconds else None  # noqa: PLR0124 - NaN
+    return min(max(seconds, 0.0), LONGEST_RETRY_AFTER_SECONDS) if math.isfinite(seconds) else None

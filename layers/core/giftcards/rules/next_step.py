@@ -76,7 +76,7 @@ def next_step(
     if isinstance(answer, Trouble) and answer.kind in _HOLDS:
         return result(_HOLDS[answer.kind], answer.message)
     if request.checks >= MAX_CHECKS:
-        return result(Outcome.DEADLINE_PASSED, f"Not settled after {request.checks} checks.")
+        return result(Outcome.DEADLINE_PASSED, f"Not settled, after more than {request.checks} checks.")
 
     scheduled = patience.schedule.next_wait(age)
     if isinstance(answer, Trouble):
