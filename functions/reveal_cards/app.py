@@ -25,7 +25,7 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
         }
     logger.append_keys(orderId=request.order_id)
     revealed = wiring.card_reveal().reveal(request, request_id=context.aws_request_id, now=wiring.now())
-    logger.info("reveal asked for", outcome=revealed.outcome, cards=len(revealed.cards))
+    logger.info("reveal asked for", outcome=revealed.outcome, cards=len(revealed.cards), note=revealed.detail)
     return {
         "outcome": revealed.outcome,
         "message": MESSAGES[revealed.outcome],

@@ -291,7 +291,9 @@ def test_invocation_is_one_line_of_json_with_its_order_and_outcome(
     assert (line["level"], line["service"], line["function_request_id"]) == ("INFO", "giftcards", "request-1")
     assert (line["orderId"], line["outcome"]) == (ORDER_ID, outcome)
     assert set(line) - LOGGED_BY_POWERTOOLS == (
-        {"orderId", "outcome", "cards"} if name == "reveal_cards" else {"orderId", "outcome", "note", "ageSeconds"}
+        {"orderId", "outcome", "cards", "note"}
+        if name == "reveal_cards"
+        else {"orderId", "outcome", "note", "ageSeconds"}
     )
 
 

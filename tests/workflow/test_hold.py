@@ -124,7 +124,7 @@ def test_hold_that_cannot_be_written_is_announced_with_the_reason_all_the_same(w
 
     assert (run.status, run.error) == ("FAILED", "DEADLINE_PASSED")
     assert run.only("OrderHeld")["reason"] == "DEADLINE_PASSED"
-    assert run.pauses_at("HoldOrder") == [1, 2, 4, 8, 16, 32, 60, 60, 60, 60]
+    assert run.pauses_at("HoldOrder") == [1, 2, 4, 8, 16, 32, 64, 128, 256, *[300] * 191]
 
 
 @pytest.mark.parametrize("error", ["InternalException", "FailedEntry", "Timeout"])

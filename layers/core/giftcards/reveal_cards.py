@@ -44,10 +44,11 @@ MESSAGES = {
 
 @dataclass(frozen=True)
 class Revealed:
-    """The answer: the cards by index where the outcome is REVEALED, and none otherwise."""
+    """The answer: the cards by index where the outcome is REVEALED, none otherwise; ``detail`` is for the log."""
 
     outcome: RevealOutcome
     cards: dict[int, Card] = field(default_factory=dict)
+    detail: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True)
@@ -93,9 +94,9 @@ class CardReveal:
         if not ciphertexts:
             return Revealed(RevealOutcome.CARDS_EXPIRED)
         if sorted(ciphertexts) != list(range(1, (order.fulfilled_quantity or 0) + 1)):
-            return Revealed(RevealOutcome.CARDS_UNREADABLE)
+            return Revealed(RevealOutcome.CARDS_UNREADABLE, detail="card rows are missing or too many")
         try:
             cards = self.vault.decrypt(request.order_id, request.user_id, ciphertexts)
-        except CardUnreadableError:
-            return Revealed(RevealOutcome.CARDS_UNREADABLE)
-        return Revealed(RevealOutcome.REVEALED, cards)
+        except CardUnreadableError as error:
+            return Revealed(RevealOutcome.CARDS_UNREADABLE, detail=str(error))
+        return Revealed(RevealOutcome.REVEALED, cards=cards)

@@ -71,7 +71,9 @@ class SettledOrder(OrderProgress):
             raise ValueError("fulfilled_quantity contradicts the status")
         if len(self.cards) != (self.fulfilled_quantity or 0):
             raise ValueError("the number of cards contradicts fulfilled_quantity")
-        if len({card.value.get_secret_value() for card in self.cards}) != len(self.cards):
+        if len({(card.value.get_secret_value(), card.serial.get_secret_value()) for card in self.cards}) != len(
+            self.cards
+        ):
             raise ValueError("a card appears twice")
         if self.cards and (self.fulfilled_amount is None or self.price_per_card is None):
             raise ValueError("fulfilled_amount or price_per_card is missing")

@@ -22,7 +22,7 @@ class GateTable:
 
     def read(self) -> Gate | None:
         """Return what last closed the gate, or None where nothing ever has."""
-        item = self._dynamodb.get_item(TableName=self._table_name, Key=_KEY).get("Item")
+        item = self._dynamodb.get_item(TableName=self._table_name, Key=_KEY, ConsistentRead=True).get("Item")
         return None if item is None else _GATE.validate_python({"key_version": None, "until": None} | item)
 
     def close(self, gate: Gate) -> None:

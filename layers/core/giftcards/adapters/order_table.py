@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+from giftcards.events import HeldReason
 from giftcards.rules.orders import Order, OrderStatus
 
 if TYPE_CHECKING:
@@ -100,6 +101,34 @@ class OrderTable:
         for piece in pieces[:-1]:
             self._transact([*piece, {"ConditionCheck": self._while_open(order)}])
         self._transact([*pieces[-1], {"Update": self._closing(order)}])
+
+    def hold(self, order: Order, reason: HeldReason, message: str, at: datetime) -> None:
+        """Hold an open order whose execution is gone, so that it can be taken up again.
+
+        Raises
+        ------
+        OrderNotOpenError
+            If the order is not open any more, or another execution has it.
+        """
+        try:
+            self._dynamodb.update_item(
+                TableName=self._table_name,
+                Key=_order_key(order.order_id),
+                UpdateExpression="SET #status = :held, openStatus = :held, heldReason = :reason, "
+                "heldMessage = :message, heldAt = :at",
+                ConditionExpression="#status = :handling AND executionArn = :execution",
+                ExpressionAttributeNames={"#status": "status"},
+                ExpressionAttributeValues={
+                    ":held": OrderStatus.HELD,
+                    ":handling": OrderStatus.HANDLING,
+                    ":execution": order.execution_arn,
+                    ":reason": reason,
+                    ":message": message,
+                    ":at": timestamp(at),
+                },
+            )
+        except self._dynamodb.exceptions.ConditionalCheckFailedException:
+            raise OrderNotOpenError("the order is not open, or another execution has it") from None
 
     def mark_announced(self, order_id: str, at: datetime) -> None:
         """Write down that the shop has been told; with that the order leaves the open ones."""

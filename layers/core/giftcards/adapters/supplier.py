@@ -1,6 +1,5 @@
 """The supplier's API over HTTP, and the one table from its answers to what they mean."""
 
-import math
 import re
 import time
 from datetime import UTC, datetime
@@ -16,12 +15,12 @@ from giftcards.supplier_contract import OrderProgress
 
 USER_AGENT = "giftcards/1 (+gift-card fulfilment)"
 CONNECT_SECONDS = 3.0
-READ_SECONDS = 10.0
-TOTAL_SECONDS = 20.0
+READ_SECONDS = 5.0
+TOTAL_SECONDS = 15.0
 LARGEST_ANSWER_BYTES = 8 * 1024 * 1024
 """An order of 5,000 cards is about 0.5 MB; anything much larger is not an answer."""
-LONGEST_RETRY_AFTER_SECONDS = 99_999_999.0
-"""What a Wait state takes (Amazon States Language)."""
+LONGEST_RETRY_AFTER_SECONDS = 30 * 86_400.0
+"""More is no time to wait but a mistake, such as a date given in seconds, and is not believed."""
 
 View = TypeVar("View", bound=OrderProgress)
 
@@ -187,7 +186,7 @@ def _error_code(body: bytes) -> str | None:
 
 
 def retry_after_seconds(value: str | None, now: datetime) -> float | None:
-    """Read a Retry-After header (RFC 9110: seconds or a date), however large, or None where it says nothing."""
+    """Read a Retry-After header (RFC 9110: seconds or a date), or None where it says nothing that can be believed."""
     if value is None:
         return None
     try:
@@ -197,4 +196,4 @@ def retry_after_seconds(value: str | None, now: datetime) -> float | None:
             seconds = (parsedate_to_datetime(value).astimezone(UTC) - now).total_seconds()
         except (ValueError, OverflowError):
             return None
-    return min(max(seconds, 0.0), LONGEST_RETRY_AFTER_SECONDS) if math.isfinite(seconds) else None
+    return max(seconds, 0.0) if seconds <= LONGEST_RETRY_AFTER_SECONDS else None

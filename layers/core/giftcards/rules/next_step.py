@@ -4,7 +4,13 @@ import math
 from dataclasses import dataclass
 from datetime import datetime
 
-from giftcards.rules.schedule import MAX_CHECKS, PollSchedule, backoff_seconds, gate_wait_seconds
+from giftcards.rules.schedule import (
+    LONGEST_BACKOFF_SECONDS,
+    MAX_CHECKS,
+    PollSchedule,
+    backoff_seconds,
+    gate_wait_seconds,
+)
 from giftcards.rules.trouble import Trouble, TroubleKind
 from giftcards.supplier_contract import OrderProgress
 from giftcards.workflow import Outcome, StepRequest, StepResult
@@ -19,10 +25,17 @@ _WAITS = {
     TroubleKind.KEY_MISSING: Outcome.GATE_CLOSED,
     TroubleKind.GATE_CLOSED: Outcome.GATE_CLOSED,
 }
+_CLOSE_THE_GATE = {
+    TroubleKind.GATE_CLOSED,
+    TroubleKind.RATE_LIMITED,
+    TroubleKind.ADDRESS_BLOCKED,
+    TroubleKind.ACCESS_DENIED,
+}
+"""Trouble whose Retry-After the gate keeps for all orders: an order need not sleep through it to honour it."""
+LONGEST_WAIT_SECONDS = 99_999_999
+"""What a Wait state takes (Amazon States Language)."""
 RETRY_AFTER_SPREAD = 0.2
 """Orders that were told the same Retry-After come back spread over this share of it, and never early."""
-_LONGEST_WAIT_SECONDS = 99_999_999
-"""What a Wait state takes (Amazon States Language)."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +76,7 @@ def next_step(
             outcome=outcome,
             message=message,
             age_seconds=int(age),
-            wait_seconds=min(wait, _LONGEST_WAIT_SECONDS),
+            wait_seconds=min(wait, LONGEST_WAIT_SECONDS),
             failures=failures,
             announce_delay=waits and age >= patience.delayed_after_seconds and not request.delay_announced,
         )
@@ -84,6 +97,8 @@ def next_step(
         outcome = _WAITS.get(answer.kind, Outcome.SUPPLIER_BUSY)
         backoff = (gate_wait_seconds if outcome is Outcome.GATE_CLOSED else backoff_seconds)(failures, jitter)
         asked = (answer.retry_after_seconds or 0) * (1 + RETRY_AFTER_SPREAD * jitter)
+        if answer.kind in _CLOSE_THE_GATE:
+            asked = min(asked, LONGEST_BACKOFF_SECONDS)
         wait = max(scheduled or 1, backoff, math.ceil(asked))
         return result(outcome, answer.message, wait=wait, failures=failures)
     if scheduled is None:

@@ -33,7 +33,7 @@ class OrderStatus(StrEnum):
 
     @property
     def is_closed(self) -> bool:
-        """Whether nothing can happen to the order any more."""
+        """Whether what the supplier settled the order to is stored."""
         return self not in {OrderStatus.HANDLING, OrderStatus.HELD}
 
     @property

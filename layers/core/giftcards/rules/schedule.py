@@ -11,6 +11,9 @@ A Standard workflow holds 25,000 history events (docs.aws.amazon.com, Step Funct
 loop writes 9 of them, and 16 if it goes through a delivery that has to wait.
 """
 
+LATEST_DEADLINE_SECONDS = 20 * 86_400
+"""20 days, and then ``MAX_CHECKS`` of ``LONGEST_BACKOFF_SECONDS``, fit into the time limit of the state machine."""
+
 SHORTEST_BACKOFF_SECONDS = 5
 LONGEST_BACKOFF_SECONDS = 900
 
@@ -49,6 +52,8 @@ class PollSchedule:
         if any(earlier[0] >= later[0] for earlier, later in pairwise(steps)):
             raise ValueError(f"PollSchedule {text!r}: each until must be later than the one before")
         schedule = cls(steps)
+        if schedule.deadline_seconds > LATEST_DEADLINE_SECONDS:
+            raise ValueError(f"PollSchedule {text!r}: the deadline may be at most {LATEST_DEADLINE_SECONDS} seconds")
         if schedule.checks > MAX_CHECKS:
             raise ValueError(
                 f"PollSchedule {text!r}: {schedule.checks} checks for one order, at most {MAX_CHECKS} fit into one "
