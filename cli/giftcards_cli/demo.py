@@ -15,7 +15,7 @@ from rich.live import Live
 from rich.panel import Panel
 from rich.table import Table
 
-from giftcards.events import OrderPlaced
+from giftcards.events import CardsDelivered, CardsPartiallyDelivered, OrderPlaced, OrderRefunded
 from giftcards.rules.orders import Order, OrderStatus
 from giftcards_cli.output import console, status_text
 from giftcards_cli.stack import Stack
@@ -39,6 +39,13 @@ _WORDS = {
     "DeliverCards": "delivering",
     "RouteDelivery": "delivering",
     "OrderClosed": "closed",
+}
+
+
+_EVENTS = {
+    OrderStatus.FULFILLED: CardsDelivered.detail_type,
+    OrderStatus.PARTIALLY_FILLED: CardsPartiallyDelivered.detail_type,
+    OrderStatus.REFUNDED: OrderRefunded.detail_type,
 }
 
 
@@ -88,8 +95,8 @@ class Story:
             return f"has {self.order.fulfilled_quantity} cards, should have {self.cards}"
         if self.checks <= self.pending_checks:
             return f"was checked {self.checks} times, should be more than {self.pending_checks}"
-        if len(self.events) != 1:
-            return f"was announced {len(self.events)} times, should be once"
+        if self.events != [_EVENTS[self.status]]:
+            return f"was announced as {self.events}, should be {_EVENTS[self.status]} once"
         return None
 
 
@@ -128,12 +135,12 @@ def run(keep: Path | None = None) -> bool:
         theatre.collect_events(orders)
         theatre.show_table(orders[0])
         theatre.show_events()
-        theatre.show_reveal(orders[0])
+        is_revealed_right = theatre.show_reveal(orders[0])
         found = theatre.search_cloud(orders)
         _say("Stopping everything")
         service.down()
         found += _search_files(folder, orders)
-        is_good = _summary(orders, found, time.monotonic() - began)
+        is_good = _summary(orders, found, time.monotonic() - began, is_revealed_right=is_revealed_right)
     except KeyboardInterrupt:
         is_good = True  # as far as it went
         raise
@@ -215,19 +222,23 @@ class _Theatre:
             grid.add_row(detail["orderId"][:8], event["detail-type"], text)
         _section("What was announced on the bus", grid)
 
-    def show_reveal(self, story: Story) -> None:
-        """Show the cards of one order to its user, and to another."""
+    def show_reveal(self, story: Story) -> bool:
+        """Show the cards of one order to its user, and to another; return whether each got what is theirs."""
+        right = True
         grid = Table(box=None, pad_edge=False, header_style="bold")
         for column in ("WHO ASKS", "VALUE", "SERIAL"):
             grid.add_column(column)
         for user in (story.user, "mallory"):
             request = {"orderId": story.order_id, "userId": user, "requestedBy": "demo", "reason": "demo"}
             answer = self._stack.invoke("RevealCards", request)
+            due = cards_of(story.order_id, story.cards) if user == story.user else []
+            right &= [{"value": card["value"], "serial": card["serial"]} for card in answer["cards"]] == due
             for card in answer["cards"]:
                 grid.add_row(user, card["value"], card["serial"])
             if not answer["cards"]:
                 grid.add_row(user, f"[red]refused:[/] {answer['message']}", "")
         _section(f"Order {story.order_id} revealed", grid)
+        return right
 
     def search_cloud(self, orders: list[Story]) -> list[evidence.Leak]:
         """Search what the run left in the cloud for the cards of all orders."""
@@ -271,9 +282,11 @@ def _report_search(where: str, searched: int, leaks: list[evidence.Leak]) -> Non
     console.print(f"Cards found in {where} ({searched / 1e6:.1f} MB): {result}", highlight=False, soft_wrap=True)
 
 
-def _summary(orders: list[Story], leaks: list[evidence.Leak], seconds: float) -> bool:
+def _summary(orders: list[Story], leaks: list[evidence.Leak], seconds: float, *, is_revealed_right: bool) -> bool:
     complaints = [(story, story.complaint()) for story in orders]
     bad = [f"{story.title}: {complaint}" for story, complaint in complaints if complaint is not None]
+    if not is_revealed_right:
+        bad.append("reveal: a user got other cards than theirs")
     for line in bad:
         console.print(f"[bold red]✗[/] {line}", highlight=False)
     is_good = not bad and not leaks

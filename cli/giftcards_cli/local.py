@@ -14,7 +14,7 @@ from giftcards_cli import output
 from giftcards_cli.stack import CommandError
 from giftcards_local.cloud import PROJECT
 from giftcards_local.service import DEFAULT_FULFIL_AFTER_SECONDS, LocalService
-from giftcards_local.supplier import SANDBOX_API_KEY, serve
+from giftcards_local.supplier import SANDBOX_API_KEY, UnreadableStateError, serve
 
 FOLDER = PROJECT / ".giftcards"
 
@@ -31,7 +31,7 @@ def up(
     fresh: Annotated[bool, typer.Option("--fresh", help="Forget everything that happened before.")] = False,  # noqa: FBT002
 ) -> None:
     """Start the local cloud, build and deploy the service, and say how to use it."""
-    _end_on_sigterm()
+    _end_on_signals()
     if supplier_url is not None and not re.fullmatch(r"https?://[^\s/]+(/\S*)?", supplier_url):
         raise CommandError("--supplier-url must be an http or https URL", exit_code=2)
     if (supplier_url is None) != (api_key_file is None):
@@ -88,6 +88,8 @@ def supplier(
     keys = {} if api_key is None else {"api_keys": api_key}
     try:
         serve(port, fulfil_after=fulfil_after, state_file=state_file, on_ready=_print_how_to_ask, **keys)
+    except UnreadableStateError as error:
+        raise CommandError(str(error)) from None
     except OSError as error:
         raise CommandError(f"cannot listen on 127.0.0.1:{port}: {error.strerror}") from None
 
@@ -96,7 +98,7 @@ def demo(
     keep: Annotated[Path | None, typer.Option(help="Keep what the demo wrote in this folder.", hidden=True)] = None,
 ) -> None:
     """Run six orders through the whole service on a local cloud of its own, live. Takes less than a minute."""
-    _end_on_sigterm()
+    _end_on_signals()
     if not demonstration.run(keep):
         raise CommandError("not every order ended as it should")
 
@@ -146,10 +148,11 @@ def _short(path: Path) -> str:
     return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)
 
 
-def _end_on_sigterm() -> None:
-    """End as on Ctrl-C, so that what was started is stopped."""
+def _end_on_signals() -> None:
+    """End as on Ctrl-C when told to, or when the terminal is closed, so that what was started is stopped."""
 
     def interrupt(_signal: int, _frame: FrameType | None) -> NoReturn:
         raise KeyboardInterrupt
 
-    signal.signal(signal.SIGTERM, interrupt)
+    for sign in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(sign, interrupt)

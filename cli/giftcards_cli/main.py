@@ -7,7 +7,6 @@ from typing import Annotated, Any
 
 import typer
 from pydantic import BaseModel, ValidationError
-from rich.table import Table
 from typer.exceptions import TyperException
 
 from giftcards.events import OrderPlaced
@@ -41,7 +40,11 @@ def place(
     """Announce an order that has been placed at the supplier (publishes OrderPlaced)."""
     event = _valid(OrderPlaced, order_id=order_id, user_id=user, placed_at=datetime.now(UTC))
     with aws_errors(stack):
-        Stack.connect(stack).bus.publish(event, source="giftcards.cli")
+        deployed = Stack.connect(stack)
+        known = deployed.orders.get(order_id)
+        if known is not None and known.user_id != user:
+            raise CommandError(f"order {order_id} belongs to another user; it stays with that user")
+        deployed.bus.publish(event, source="giftcards.cli")
     output.console.print(
         f"announced; `giftcards show {order_id}` says how it is", highlight=False, markup=False, soft_wrap=True
     )
@@ -108,12 +111,7 @@ def reveal(
     if as_json:
         output.print_json({"orderId": order_id, "userId": user, "cards": answer["cards"]})
         return
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for column in ("#", "VALUE", "SERIAL"):
-        table.add_column(column, overflow="fold")
-    for card in answer["cards"]:
-        table.add_row(str(card["index"]), card["value"], card["serial"])
-    output.console.print(table, highlight=False, markup=False)
+    output.print_cards(answer["cards"])
 
 
 def _waiting_for(deployed: Stack, order: Order) -> str | None:

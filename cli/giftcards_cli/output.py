@@ -6,12 +6,14 @@ from datetime import datetime
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from giftcards.rules.orders import Order, OrderStatus
 
 _PIPE_WIDTH = 200
-console = Console() if sys.stdout.isatty() else Console(width=_PIPE_WIDTH)  # a program reads whole lines
+# Emoji codes stay what they are: ":100:" can be part of a card. A program that reads the output gets whole lines.
+console = Console(emoji=False, width=None if sys.stdout.isatty() else _PIPE_WIDTH)
 STYLES = {
     OrderStatus.HANDLING: "yellow",
     OrderStatus.FULFILLED: "green",
@@ -62,7 +64,14 @@ def orders_table(orders: list[Order]) -> Table:
     for order in orders:
         cards = "-" if order.quantity is None else f"{order.fulfilled_quantity or 0}/{order.quantity}"
         note = str(order.held_reason or ("delayed" if order.delayed_at and not order.status.is_closed else ""))
-        table.add_row(order.order_id, order.user_id, status_text(order.status), cards, _clock(order.claimed_at), note)
+        table.add_row(
+            escape(order.order_id),
+            escape(order.user_id),
+            status_text(order.status),
+            cards,
+            _clock(order.claimed_at),
+            note,
+        )
     return table
 
 
@@ -71,23 +80,37 @@ def show(order: Order, waiting_for: str | None) -> None:
     grid = Table.grid(padding=(0, 2))
     grid.add_column(style="dim")
     grid.add_column(overflow="fold")
-    grid.add_row("order", order.order_id)
-    grid.add_row("user", order.user_id)
+    grid.add_row("order", escape(order.order_id))
+    grid.add_row("user", escape(order.user_id))
     grid.add_row("status", status_text(order.status))
     if waiting_for is not None:
-        grid.add_row("waits", f"[yellow]{waiting_for}[/]")
+        grid.add_row("waits", f"[yellow]{escape(waiting_for)}[/]")
     if order.held_reason is not None:
-        grid.add_row("held", f"{order.held_reason}: {order.held_message}")
+        grid.add_row("held", escape(f"{order.held_reason}: {order.held_message}"))
     if order.quantity is not None:
         grid.add_row("cards", f"{order.fulfilled_quantity or 0} of {order.quantity}")
     if order.fulfilled_amount is not None and order.status.is_delivered:
         grid.add_row("amount", f"{order.fulfilled_amount} DZD ({order.price_per_card} a card)")
     if order.delivery_id is not None:
         grid.add_row("delivery", order.delivery_id)
-    grid.add_row("execution", order.execution_arn)
+    grid.add_row("execution", escape(order.execution_arn))
     for moment in timeline(order):
         grid.add_row(moment["at"], moment["what"])
     console.print(grid)
+
+
+def print_cards(cards: list[dict[str, Any]]) -> None:
+    """Print cards one a line, never cut or folded; what cannot be printed as it is, as JSON would write it."""
+    rows = [("#", "VALUE", "SERIAL")]
+    rows += [(str(card["index"]), _printable(card["value"]), _printable(card["serial"])) for card in cards]
+    widths = [max(len(row[column]) for row in rows) for column in range(3)]
+    for row in rows:
+        line = "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True))
+        sys.stdout.write(line.rstrip() + "\n")
+
+
+def _printable(secret: str) -> str:
+    return secret if secret.isprintable() else json.dumps(secret)
 
 
 def _iso(at: datetime) -> str:

@@ -20,6 +20,7 @@ PROJECT = Path(__file__).resolve().parents[2]
 CLOUD_PYTHON = PROJECT / ".venv-cloud" / "bin" / "python"
 REGION = "us-east-1"
 STACK = "giftcards"
+SAM_SECONDS = 300
 
 
 class LocalCloud:
@@ -41,6 +42,7 @@ class LocalCloud:
         """Start the emulator on a free port of 127.0.0.1, with the state that it was stopped with."""
         if not CLOUD_PYTHON.exists():
             raise LocalError("the local cloud is not installed; run `make setup` in the project's folder first")
+        bypass_proxies()
         port = free_port(preferred_port)
         temporary = self.folder / "tmp"  # it leaves gigabytes of worker folders behind
         shutil.rmtree(temporary, ignore_errors=True)
@@ -104,6 +106,10 @@ class LocalCloud:
         self._sam("build", "--template-file", template, "--build-dir", str(folder), *overrides, environment={})
         return folder
 
+    def dynamodb(self) -> Any:
+        """Make a DynamoDB client of this cloud that speaks Python types."""
+        return self.session.resource("dynamodb", endpoint_url=self.url).meta.client
+
     def deploy(self, parameters: Mapping[str, str]) -> None:
         """Build the template for this machine and deploy it as the stack ``giftcards``.
 
@@ -144,19 +150,22 @@ class LocalCloud:
     def _sam(self, command: str, *arguments: str, environment: Mapping[str, str]) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
         log = self.folder / f"sam-{command}.log"
-        with log.open("wb") as output:
-            finished = subprocess.run(
-                [str(_sam()), command, "--config-file", str(PROJECT / "samconfig.toml"), *arguments],
-                cwd=PROJECT,
-                env=os.environ | environment | self._sam_environment(),
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                timeout=300,
-                check=False,
-            )
-        if finished.returncode != 0:
-            raise LocalError(f"`sam {command}` failed; its output is in {log}")
+        try:
+            with log.open("wb") as output:
+                subprocess.run(
+                    [str(_sam()), command, "--config-file", str(PROJECT / "samconfig.toml"), *arguments],
+                    cwd=PROJECT,
+                    env=_without_profile() | dict(environment) | self._sam_environment(),
+                    stdin=subprocess.DEVNULL,
+                    stdout=output,
+                    stderr=subprocess.STDOUT,
+                    timeout=SAM_SECONDS,
+                    check=True,
+                )
+        except subprocess.CalledProcessError:
+            raise LocalError(f"`sam {command}` failed; its output is in {log}") from None
+        except subprocess.TimeoutExpired:
+            raise LocalError(f"`sam {command}` took longer than {SAM_SECONDS} s; its output is in {log}") from None
 
     def _sam_environment(self) -> dict[str, str]:
         return {
@@ -175,6 +184,20 @@ def _is_healthy(port: int) -> bool:
         return httpx.get(f"http://127.0.0.1:{port}/_ministack/health", timeout=1).is_success
     except httpx.HTTPError:
         return False
+
+
+def bypass_proxies() -> dict[str, str]:
+    """Reach 127.0.0.1 directly, whatever proxy is set, here and in child processes; return the variables."""
+    given = [host for host in os.environ.get("NO_PROXY", "").split(",") if host]
+    direct = ",".join(dict.fromkeys([*given, "127.0.0.1", "localhost"]))
+    variables = {"NO_PROXY": direct, "no_proxy": direct}
+    os.environ.update(variables)
+    return variables
+
+
+def _without_profile() -> dict[str, str]:
+    """Return this environment without the name of an AWS profile, which need not exist here."""
+    return {name: value for name, value in os.environ.items() if name not in {"AWS_PROFILE", "AWS_DEFAULT_PROFILE"}}
 
 
 def _sam() -> Path:

@@ -2,13 +2,13 @@
 
 import contextlib
 import os
-import signal
 import socket
 import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+import psutil
 from pydantic import BaseModel
 
 POLL_SECONDS = 0.05
@@ -19,17 +19,20 @@ class LocalError(Exception):
 
 
 class Process(BaseModel):
-    """A process that was started in a session of its own, so that it and its children can be stopped together.
+    """A process that was started in a session of its own, so that Ctrl-C in this one does not reach it.
 
     Attributes
     ----------
     pid
-        Of the process, and of its process group.
+        Of the process.
+    started
+        When, in seconds since the epoch: with the pid, it tells the process from a later one of the same pid.
     port
         Where it listens on 127.0.0.1.
     """
 
     pid: int
+    started: float
     port: int
 
     @property
@@ -39,24 +42,30 @@ class Process(BaseModel):
 
     @property
     def is_running(self) -> bool:
-        """Whether it is alive (a zombie of ours is not)."""
-        with contextlib.suppress(ChildProcessError):
-            os.waitpid(self.pid, os.WNOHANG)
-        try:
-            os.kill(self.pid, 0)
-        except ProcessLookupError:
-            return False
-        return True
+        """Whether it is alive."""
+        return self._find() is not None
 
     def stop(self, *, within_seconds: float = 15.0) -> None:
         """End the process and its children: asked first, killed when the time is over."""
-        for sign, patience in ((signal.SIGTERM, within_seconds), (signal.SIGKILL, 5.0)):
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(self.pid, sign)
-            if wait_for(lambda: not self.is_running, within_seconds=patience):
-                break
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self.pid, signal.SIGKILL)  # children that outlived it
+        process = self._find()
+        if process is None:
+            return
+        family = [process, *process.children(recursive=True)]
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.terminate()
+        psutil.wait_procs([process], timeout=within_seconds)
+        for member in family:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                member.kill()
+        psutil.wait_procs(family, timeout=5)
+
+    def _find(self) -> psutil.Process | None:
+        try:
+            process = psutil.Process(self.pid)
+            is_it = process.create_time() == self.started and process.status() != psutil.STATUS_ZOMBIE
+        except psutil.Error:
+            return None
+        return process if is_it else None
 
 
 def start(
@@ -92,7 +101,7 @@ def start(
             env=os.environ | environment,
             start_new_session=True,
         )
-    process = Process(pid=child.pid, port=port)
+    process = Process(pid=child.pid, started=psutil.Process(child.pid).create_time(), port=port)
     is_ready = False
     try:
         is_ready = wait_for(lambda: not process.is_running or ready(), within_seconds=20) and process.is_running

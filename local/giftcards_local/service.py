@@ -4,12 +4,17 @@ import shutil
 import sys
 from collections.abc import Callable
 from contextlib import suppress
+from datetime import UTC, datetime
 from pathlib import Path
 
 import httpx
 from pydantic import BaseModel, ValidationError
 
-from giftcards_local.cloud import LocalCloud
+from giftcards.adapters.event_bus import EventBus
+from giftcards.adapters.order_table import OrderTable
+from giftcards.events import HeldReason, OrderPlaced
+from giftcards.rules.orders import OrderStatus
+from giftcards_local.cloud import LocalCloud, bypass_proxies
 from giftcards_local.processes import LocalError, Process, free_port, start
 from giftcards_local.supplier import SANDBOX_API_KEY
 
@@ -82,7 +87,10 @@ class LocalService:
         LocalError
             If anything does not start or deploy.
         """
-        if not self.is_running:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.folder.chmod(0o700)  # the API key and the keys of the cards lie in it
+        was_running = self.is_running
+        if not was_running:
             self._say("Starting the local cloud")
             cloud = self.cloud
             last_port = self.state.cloud.port if self.state.cloud else None
@@ -93,13 +101,15 @@ class LocalService:
         else:
             self._stop_supplier()
         self._remember(supplier_url=supplier_url)
-        self.environment_file.write_text(
-            "".join(f"export {name}={value}\n" for name, value in self.cloud.environment.items()), encoding="utf-8"
-        )
+        variables = self.cloud.environment | bypass_proxies()
+        exports = [f"export {name}={value}\n" for name, value in variables.items()]
+        self.environment_file.write_text("".join(exports), encoding="utf-8")
         self._say("Building and deploying the template")
         self.cloud.deploy({"SupplierBaseUrl": supplier_url, **(parameters or {})})
         if api_key is not None:
             self.cloud.set_api_key(api_key)
+        if not was_running:
+            self._take_up_orders()
 
     def down(self) -> bool:
         """Stop everything and keep what has happened. Return whether anything was running."""
@@ -136,6 +146,15 @@ class LocalService:
     def _stop_supplier(self) -> None:
         if self.state.supplier is not None and self.state.supplier.is_running:
             self.state.supplier.stop()
+
+    def _take_up_orders(self) -> None:
+        """Hold and announce again what was open when the cloud was stopped: its executions ended with it."""
+        cloud, outputs, now = self.cloud, self.cloud.outputs(), datetime.now(UTC)
+        orders = OrderTable(outputs["CardTableName"], cloud.dynamodb())
+        bus = EventBus(outputs["OrderBusName"], cloud.client("events"))
+        for order in list(orders.list(status=OrderStatus.HANDLING)):
+            orders.hold(order, HeldReason.UNEXPECTED_ERROR, "The local cloud was stopped.", now)
+            bus.publish(OrderPlaced(order_id=order.order_id, user_id=order.user_id), source="giftcards.local")
 
     def _load(self) -> ServiceState:
         try:

@@ -14,7 +14,7 @@ import pytest
 from giftcards.events import OrderPlaced
 from giftcards_cli.stack import Stack
 from giftcards_local.cloud import PROJECT, STACK
-from giftcards_local.processes import free_port, wait_for
+from giftcards_local.processes import Process, free_port, wait_for
 from giftcards_local.service import LocalService, ServiceState
 from giftcards_local.supplier import SANDBOX_API_KEY, SupplierControl, cards_of
 
@@ -74,6 +74,17 @@ def test_ctrl_c_stops_the_demo_and_everything_that_it_started(tmp_path: Path) ->
     assert is_all_stopped(tmp_path)
 
 
+def test_a_process_that_has_the_pid_of_an_earlier_one_is_left_alone() -> None:
+    bystander = subprocess.Popen(["sleep", "60"], start_new_session=True)
+    try:
+        remembered = Process(pid=bystander.pid, started=0.0, port=1)
+        remembered.stop()
+        assert not remembered.is_running
+        assert bystander.poll() is None
+    finally:
+        bystander.kill()
+
+
 @pytest.fixture
 def local(tmp_path: Path) -> Iterator[LocalService]:
     service = LocalService(tmp_path / "home")
@@ -83,33 +94,33 @@ def local(tmp_path: Path) -> Iterator[LocalService]:
         service.down()
 
 
-def test_what_has_happened_survives_down_and_up_and_is_forgotten_when_wiped(local: LocalService) -> None:
+def test_what_has_happened_and_what_is_open_survives_down_and_up_until_it_is_wiped(local: LocalService) -> None:
     local.up(fulfil_after_seconds=0, parameters={"PollSchedule": "60:1"})
     with SupplierControl(local.state.supplier_url) as supplier:
         order_id = supplier.add_order(2)
-        waiting_at_the_supplier = supplier.add_order(1, fulfil_after=3600)
+        waiting = supplier.add_order(1, fulfil_after=3600)
     stack = Stack(STACK, local.cloud.session, local.cloud.url)
 
-    def delivered() -> bool:
+    def delivered(order_id: str = order_id) -> bool:
         order = stack.orders.get(order_id)
         return order is not None and order.announced_at is not None
 
-    stack.bus.publish(OrderPlaced(order_id=order_id, user_id="alice"), source="shop")
+    for announced in (order_id, waiting):
+        stack.bus.publish(OrderPlaced(order_id=announced, user_id="alice"), source="shop")
     assert wait_for(delivered, within_seconds=30)
 
     assert local.down()
     assert not local.down()
     again = LocalService(local.folder)
-    again.up(fulfil_after_seconds=0)
+    again.up(fulfil_after_seconds=0, parameters={"PollSchedule": "60:1"})
     assert (again.state.cloud, again.state.supplier) != (None, None)
     request = {"orderId": order_id, "userId": "alice"}
-    cards = Stack(STACK, again.cloud.session, again.cloud.url).invoke("RevealCards", request)["cards"]
+    stack = Stack(STACK, again.cloud.session, again.cloud.url)
+    cards = stack.invoke("RevealCards", request)["cards"]
     assert [card["value"] for card in cards] == [card["value"] for card in cards_of(order_id, 2)]
-    known = httpx.get(
-        f"{again.state.supplier_url}/v3/gift-cards/checkOrder/{waiting_at_the_supplier}",
-        headers={"X-Access-Token": SANDBOX_API_KEY},
-    )
-    assert known.json()["data"]["status"] == "HANDLING"
+    with SupplierControl(again.state.supplier_url) as supplier:
+        supplier.change_order(waiting, fulfil_after=0)
+    assert wait_for(lambda: delivered(waiting), within_seconds=30)  # what was open goes on
 
     again.wipe()
     assert not local.folder.exists()

@@ -18,8 +18,8 @@ TARGETS = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding=
 ELSEWHERE = {  # what is not this project's own
     "source .giftcards/env",
     "export PATH=$PWD/.venv/bin:$PATH",
-    "sam deploy --guided",
-    "aws secretsmanager put-secret-value --secret-id SupplierApiKeySecretArn --secret-string file://production.key",
+    ".venv/bin/sam deploy --guided",
+    'aws secretsmanager put-secret-value --secret-id "$SECRET_ARN" --secret-string file://production.key',
 }
 
 
