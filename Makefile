@@ -9,6 +9,7 @@ UV     := $(BIN)/uv
 UV_VERSION := 0.13.9
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export SAM_CLI_TELEMETRY := 0
+export __SAM_CLI_APP_DIR := $(CURDIR)/.aws-sam/app
 
 .PHONY: help setup demo test test-fast lint build docs bench cost lock clean
 
