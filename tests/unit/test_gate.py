@@ -135,3 +135,48 @@ def test_gate_is_one_record_and_says_what_closed_it_last(cloud: Cloud, record: G
     assert (row["pk"], row["sk"]) == ("SUPPLIER#oneclickdz", "GATE")
     assert "until" not in row
     assert record.read() == closed_by(TroubleKind.KEY_REFUSED)
+
+
+def test_a_short_wait_does_not_replace_a_refused_key(record: GateTable):
+    refused = closed_by(TroubleKind.KEY_REFUSED)
+    record.close(refused)
+
+    record.close(closed_by(TroubleKind.RATE_LIMITED, retry_after=5))
+
+    assert record.read() == refused
+
+
+def test_a_short_wait_does_not_replace_a_long_one(record: GateTable):
+    long = closed_by(TroubleKind.ADDRESS_BLOCKED)
+    record.close(long)
+
+    record.close(closed_by(TroubleKind.RATE_LIMITED, retry_after=5))
+
+    assert record.read() == long
+
+
+@pytest.mark.parametrize(
+    "earlier",
+    [
+        closed_by(TroubleKind.KEY_REFUSED, key_version="an earlier version"),
+        closed_by(TroubleKind.KEY_MISSING, key_version=None),
+        closed_by(TroubleKind.RATE_LIMITED, retry_after=1),
+    ],
+    ids=["key replaced since", "no key then", "shorter wait"],
+)
+def test_what_does_not_hold_any_more_is_replaced(record: GateTable, earlier: Gate):
+    record.close(earlier)
+    now = closed_by(TroubleKind.RATE_LIMITED, retry_after=60)
+
+    record.close(now)
+
+    assert record.read() == now
+
+
+def test_a_refused_key_replaces_a_wait(record: GateTable):
+    record.close(closed_by(TroubleKind.ADDRESS_BLOCKED))
+    refused = closed_by(TroubleKind.KEY_REFUSED)
+
+    record.close(refused)
+
+    assert record.read() == refused
