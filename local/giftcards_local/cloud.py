@@ -13,6 +13,7 @@ from typing import Any
 
 import boto3
 import httpx
+from botocore.exceptions import ClientError
 
 from giftcards_local.processes import LocalError, Process, free_port, start
 
@@ -98,6 +99,10 @@ class LocalCloud:
         """Make a boto3 client of this cloud."""
         return self.session.client(service, endpoint_url=self.url)  # type: ignore[call-overload]
 
+    def dynamodb(self) -> Any:
+        """Make a DynamoDB client of this cloud that speaks Python types."""
+        return self.session.resource("dynamodb", endpoint_url=self.url).meta.client
+
     def build(self) -> Path:
         """Build the template for this machine; the cloud need not run. Return the folder of the artifacts."""
         folder = self.folder / "build"
@@ -105,10 +110,6 @@ class LocalCloud:
         overrides = _overrides(_this_machine())
         self._sam("build", "--template-file", template, "--build-dir", str(folder), *overrides, environment={})
         return folder
-
-    def dynamodb(self) -> Any:
-        """Make a DynamoDB client of this cloud that speaks Python types."""
-        return self.session.resource("dynamodb", endpoint_url=self.url).meta.client
 
     def deploy(self, parameters: Mapping[str, str]) -> None:
         """Build the template for this machine and deploy it as the stack ``giftcards``.
@@ -127,6 +128,16 @@ class LocalCloud:
         options = ["--template-file", template, "--stack-name", STACK, "--no-confirm-changeset"]
         overrides = _overrides({**parameters, **_this_machine(), "DeployTarget": "local"})
         self._sam("deploy", *options, *overrides, environment=self.environment)
+        self._publish_functions()
+
+    def _publish_functions(self) -> None:
+        """Move the aliases to versions with these parameters: SAM publishes for new code, not for new values."""
+        functions, cloudformation = self.client("lambda"), self.client("cloudformation")
+        for resource in cloudformation.describe_stack_resources(StackName=STACK)["StackResources"]:
+            if resource["ResourceType"] == "AWS::Lambda::Function":
+                name = resource["PhysicalResourceId"]
+                version = functions.publish_version(FunctionName=name)["Version"]
+                functions.update_alias(FunctionName=name, Name="live", FunctionVersion=version)
 
     def set_api_key(self, api_key: str) -> None:
         """Put the supplier's API key into the stack's secret, where it is not there already."""
@@ -134,6 +145,13 @@ class LocalCloud:
         secret_arn = self.outputs()["SupplierApiKeySecretArn"]
         if secrets.get_secret_value(SecretId=secret_arn).get("SecretString") != api_key:
             secrets.put_secret_value(SecretId=secret_arn, SecretString=api_key)
+
+    def has_stack(self) -> bool:
+        """Whether the stack has been deployed here before."""
+        try:
+            return bool(self.outputs())
+        except ClientError:
+            return False
 
     def outputs(self) -> dict[str, str]:
         """Return the stack's outputs."""

@@ -11,7 +11,7 @@ import httpx
 from pydantic import BaseModel, ValidationError
 
 from giftcards.adapters.event_bus import EventBus
-from giftcards.adapters.order_table import OrderTable
+from giftcards.adapters.order_table import OrderNotOpenError, OrderTable
 from giftcards.events import HeldReason, OrderPlaced
 from giftcards.rules.orders import OrderStatus
 from giftcards_local.cloud import LocalCloud, bypass_proxies
@@ -89,8 +89,7 @@ class LocalService:
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         self.folder.chmod(0o700)  # the API key and the keys of the cards lie in it
-        was_running = self.is_running
-        if not was_running:
+        if not self.is_running:
             self._say("Starting the local cloud")
             cloud = self.cloud
             last_port = self.state.cloud.port if self.state.cloud else None
@@ -104,12 +103,13 @@ class LocalService:
         variables = self.cloud.environment | bypass_proxies()
         exports = [f"export {name}={value}\n" for name, value in variables.items()]
         self.environment_file.write_text("".join(exports), encoding="utf-8")
+        if api_key not in {None, SANDBOX_API_KEY} and self.cloud.has_stack():
+            self.cloud.set_api_key(str(api_key))  # before the functions call a real supplier: it counts wrong keys
         self._say("Building and deploying the template")
         self.cloud.deploy({"SupplierBaseUrl": supplier_url, **(parameters or {})})
         if api_key is not None:
             self.cloud.set_api_key(api_key)
-        if not was_running:
-            self._take_up_orders()
+        self._take_up_orders()
 
     def down(self) -> bool:
         """Stop everything and keep what has happened. Return whether anything was running."""
@@ -148,12 +148,17 @@ class LocalService:
             self.state.supplier.stop()
 
     def _take_up_orders(self) -> None:
-        """Hold and announce again what was open when the cloud was stopped: its executions ended with it."""
+        """Hold and announce again what is open without a running execution: those end when the cloud stops."""
         cloud, outputs, now = self.cloud, self.cloud.outputs(), datetime.now(UTC)
         orders = OrderTable(outputs["CardTableName"], cloud.dynamodb())
         bus = EventBus(outputs["OrderBusName"], cloud.client("events"))
+        step_functions = cloud.client("stepfunctions")
         for order in list(orders.list(status=OrderStatus.HANDLING)):
-            orders.hold(order, HeldReason.UNEXPECTED_ERROR, "The local cloud was stopped.", now)
+            execution = step_functions.describe_execution(executionArn=order.execution_arn)
+            if execution["status"] == "RUNNING":
+                continue
+            with suppress(OrderNotOpenError):  # it has just been closed
+                orders.hold(order, HeldReason.UNEXPECTED_ERROR, "The local cloud was stopped.", now)
             bus.publish(OrderPlaced(order_id=order.order_id, user_id=order.user_id), source="giftcards.local")
 
     def _load(self) -> ServiceState:

@@ -16,7 +16,14 @@ from giftcards_cli.stack import Stack
 from giftcards_local.cloud import PROJECT, STACK
 from giftcards_local.processes import Process, free_port, wait_for
 from giftcards_local.service import LocalService, ServiceState
-from giftcards_local.supplier import SANDBOX_API_KEY, SupplierControl, cards_of
+from giftcards_local.supplier import (
+    SANDBOX_API_KEY,
+    SupplierBook,
+    SupplierControl,
+    SupplierServer,
+    cards_of,
+    key_id,
+)
 
 GIFTCARDS = [sys.executable, "-m", "giftcards_cli"]
 NO_AWS = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
@@ -122,8 +129,36 @@ def test_what_has_happened_and_what_is_open_survives_down_and_up_until_it_is_wip
         supplier.change_order(waiting, fulfil_after=0)
     assert wait_for(lambda: delivered(waiting), within_seconds=30)  # what was open goes on
 
+    with SupplierControl(again.state.supplier_url) as supplier:
+        running = supplier.add_order(1, fulfil_after=3600)
+    stack.bus.publish(OrderPlaced(order_id=running, user_id="alice"), source="shop")
+    assert wait_for(lambda: stack.orders.get(running) is not None, within_seconds=10)
+    before = stack.orders.get(running)
+    again._take_up_orders()
+    assert stack.orders.get(running) == before  # what is being worked on is left alone
+
     again.wipe()
     assert not local.folder.exists()
+
+
+def test_the_same_service_works_against_a_real_supplier_and_shows_it_no_key_but_its_own(local: LocalService) -> None:
+    key = "key-of-the-real-supplier"
+    local.up(fulfil_after_seconds=3600, parameters={"PollSchedule": "60:1"})
+    stack = Stack(STACK, local.cloud.session, local.cloud.url)
+    with SupplierServer(SupplierBook(api_keys=[key], fulfil_after=0)) as real:
+        order_id = real.control.add_order(1)
+        with SupplierControl(local.state.supplier_url) as simulator:
+            simulator.add_order(1, order_id=order_id)
+        stack.bus.publish(OrderPlaced(order_id=order_id, user_id="alice"), source="shop")
+
+        local.up(supplier_url=real.url, api_key=key, parameters={"PollSchedule": "60:1"})
+
+        def delivered() -> bool:
+            order = stack.orders.get(order_id)
+            return order is not None and order.announced_at is not None
+
+        assert wait_for(delivered, within_seconds=60)
+        assert {call.key_id for call in real.control.calls()} == {key_id(key)}
 
 
 def test_the_simulator_runs_by_itself_and_answers_as_documented() -> None:

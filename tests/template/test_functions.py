@@ -6,7 +6,7 @@ from collections.abc import Callable
 import pytest
 
 from giftcards import settings
-from template.reading import ROOT, Template, deploy, get_att, load, load_workflow, properties, ref, resources
+from template.reading import ROOT, Template, deploy, get_att, load, load_workflow, properties, ref, resources, transform
 
 FUNCTIONS = sorted(resources(load(), "AWS::Serverless::Function"))
 VARIABLE = re.compile(r"[A-Z][A-Z0-9]*(_[A-Z0-9]+)*_(NAME|ARN|URL|SCHEDULE|SECONDS|DAYS)")
@@ -205,3 +205,15 @@ def test_a_variable_that_is_missing_is_found(template: Template):
     del properties(template, "DeliverCardsFunction")["Environment"]["Variables"]["CARD_KEY_ARN"]
     (found,) = wrong_variables(deploy(template, on_aws=True), "DeliverCardsFunction")
     assert "CARD_KEY_ARN" in found
+
+
+@pytest.mark.parametrize("layer", ["CoreLayer", "EncryptionLayer"])
+def test_a_change_of_a_layer_alone_publishes_the_functions_that_use_it(template: Template, layer: str):
+    def versions() -> set[str]:
+        return set(resources(transform(template), "AWS::Lambda::Version"))
+
+    before = versions()
+    properties(template, layer)["ContentUri"] += "-changed"
+
+    users = 3 if layer == "CoreLayer" else 2
+    assert len(versions() - before) == users, f"{layer} needs PublishLambdaVersion, or the alias keeps old code"

@@ -19,6 +19,8 @@ ELSEWHERE = {  # what is not this project's own
     "source .giftcards/env",
     "export PATH=$PWD/.venv/bin:$PATH",
     ".venv/bin/sam deploy --guided",
+    'aws lambda publish-version --function-name "$FUNCTION"',
+    'aws lambda update-alias --function-name "$FUNCTION" --name live --function-version "$VERSION"',
     'aws secretsmanager put-secret-value --secret-id "$SECRET_ARN" --secret-string file://production.key',
 }
 
