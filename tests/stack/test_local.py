@@ -98,7 +98,7 @@ def local(tmp_path: Path) -> Iterator[LocalService]:
     try:
         yield service
     finally:
-        service.down()
+        LocalService(service.folder).down()  # whoever of the test started it
 
 
 def test_what_has_happened_and_what_is_open_survives_down_and_up_until_it_is_wiped(local: LocalService) -> None:
