@@ -118,11 +118,11 @@ def _waiting_for(deployed: Stack, order: Order) -> str | None:
     """Say what keeps an open order waiting, where it is more than the supplier taking its time."""
     if order.status is not OrderStatus.HANDLING:
         return None
-    gate = deployed.gate.read()
-    if gate is None or gate.seconds_closed(datetime.now(UTC), deployed.api_key_version) is None:
+    closing = deployed.gate.read().closing(datetime.now(UTC), deployed.api_key_version)
+    if closing is None:
         return None
-    until = "" if gate.until is None else f" (until {gate.until:%Y-%m-%d %H:%M:%S} UTC)"
-    return f"{gate.reason}: {gate.message}{until}"
+    until = "" if closing.until is None else f" (until {closing.until:%Y-%m-%d %H:%M:%S} UTC)"
+    return f"{closing.reason}: {closing.message}{until}"
 
 
 def _valid(model: type[BaseModel], **fields: Any) -> Any:

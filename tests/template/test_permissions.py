@@ -26,7 +26,7 @@ PERMISSIONS = {
     "CheckStatusFunction": {
         "secretsmanager:GetSecretValue on SupplierApiKeySecret",
         "dynamodb:GetItem on GateTable",
-        "dynamodb:PutItem on GateTable",
+        "dynamodb:UpdateItem on GateTable",
         "logs:CreateLogStream on CheckStatusLogGroup",
         "logs:PutLogEvents on CheckStatusLogGroup",
         *WATCHED,
@@ -34,7 +34,7 @@ PERMISSIONS = {
     "DeliverCardsFunction": {
         "secretsmanager:GetSecretValue on SupplierApiKeySecret",
         "dynamodb:GetItem on GateTable",
-        "dynamodb:PutItem on GateTable",
+        "dynamodb:UpdateItem on GateTable",
         "dynamodb:GetItem on CardTable",
         "dynamodb:PutItem on CardTable",
         "dynamodb:UpdateItem on CardTable",

@@ -3,15 +3,21 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
+
+from pydantic import SecretStr
 
 from giftcards.adapters.supplier import Supplier, View
-from giftcards.rules.gate import Gate, gate_after
+from giftcards.rules.gate import Gate, Place, accepts_key, admit, closing_after
 from giftcards.rules.trouble import Trouble, TroubleKind
 
 if TYPE_CHECKING:
     from giftcards.adapters.api_key import ApiKey, ApiKeySource
     from giftcards.adapters.gate_table import GateTable
+
+Answer = TypeVar("Answer")
+TRIES_FOR_A_PLACE = 3
+"""How often a caller tries for a place that others take before it; then it queues outside, in its Wait state."""
 
 
 @dataclass
@@ -21,11 +27,11 @@ class GatedSupplier:
     Attributes
     ----------
     supplier
-        The status route.
+        The supplier's routes.
     api_key
         Where the key comes from.
     gate
-        The record that all checks read before they call.
+        The record that all callers read before they call.
     clock
         Returns the time, with a time zone.
     """
@@ -38,28 +44,56 @@ class GatedSupplier:
 
     def ask(self, order_id: str, view: type[View]) -> View | Trouble:
         """Ask for an order, unless the gate is closed; close it for all orders where the answer says so."""
-        key = self.api_key.read()
-        gate = self.gate.read()
-        if gate is not None and self._may_have_an_old_key(gate, key):
-            key, self._compared_at = self.api_key.read(fresh=True), gate.closed_at
-        closed_for = None if gate is None else gate.seconds_closed(self.clock(), key.version)
-        if gate is not None and closed_for is not None:
-            return Trouble(TroubleKind.GATE_CLOSED, f"Nobody may call the supplier now: {gate.message}", closed_for)
-        if key.value is None:
-            answer: View | Trouble = Trouble(
-                TroubleKind.KEY_MISSING, "The supplier's API key is not set, or cannot be sent in a header."
-            )
-        else:
-            answer = self.supplier.check_order(order_id, key.value, view)
+        return self._call(lambda key: self.supplier.check_order(order_id, key, view))
+
+    def _call(self, call: Callable[[SecretStr], Answer | Trouble]) -> Answer | Trouble:
+        for _ in range(TRIES_FOR_A_PLACE):
+            key, gate = self._look()
+            place = admit(gate, self.clock(), key.version)
+            if isinstance(place, Trouble):
+                return place
+            if key.value is None:
+                missing = Trouble(
+                    TroubleKind.KEY_MISSING, "The supplier's API key is not set, or cannot be sent in a header."
+                )
+                self._close_if_due(missing, key)
+                return missing
+            if self.gate.take(place, gate):
+                return self._call_from(place, gate, key, key.value, call)
+        return Trouble(TroubleKind.QUEUED, "Others took every place at the supplier's gate first.")
+
+    def _call_from(
+        self, place: Place, gate: Gate, key: "ApiKey", value: SecretStr, call: Callable[[SecretStr], Answer | Trouble]
+    ) -> Answer | Trouble:
+        """Call, and give the place back once the gate shows what the answer was.
+
+        Not if anything is raised: the place is then free when its lease ends, and nobody presents a key meanwhile
+        that may just have been refused.
+        """
+        answer = call(value)
         if isinstance(answer, Trouble):
-            closing = gate_after(answer, self.clock(), key.version)
-            if closing is not None:
-                self.gate.close(closing)
+            self._close_if_due(answer, key)
+        if accepts_key(answer) and gate.accepted_version != key.version:
+            self.gate.accept(key.version, gate)
+        self.gate.give_back(place)
         return answer
 
+    def _close_if_due(self, trouble: Trouble, key: "ApiKey") -> None:
+        closing = closing_after(trouble, self.clock(), key.version)
+        if closing is not None:
+            self.gate.close(closing)
+
+    def _look(self) -> tuple["ApiKey", Gate]:
+        key, gate = self.api_key.read(), self.gate.read()
+        if self._may_have_an_old_key(gate, key):
+            key, self._compared_at = self.api_key.read(fresh=True), gate.refusal and gate.refusal.at
+        return key, gate
+
     def _may_have_an_old_key(self, gate: Gate, key: "ApiKey") -> bool:
-        """Whether another container may have closed the gate for a newer key than the one cached here.
+        """Whether another container may have used a newer key than the one cached here.
 
         Without a look at the secret, once for each closing, two containers would present refused keys in turns.
         """
-        return gate.until is None and gate.key_version != key.version and gate.closed_at != self._compared_at
+        if gate.refusal is None or gate.refusal.at == self._compared_at:
+            return False
+        return gate.refusal.key_version != key.version

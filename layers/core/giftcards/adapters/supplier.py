@@ -1,7 +1,8 @@
 """The supplier's API over HTTP, and the one table from its answers to what they mean."""
 
+import asyncio
 import re
-import time
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Generic, Literal, TypeVar
@@ -43,13 +44,20 @@ class _Refused(BaseModel):
     error: _ErrorDetails
 
 
-class _AnswerCutOff(Exception):  # noqa: N818 - it never leaves this module
-    """The answer is too long, in bytes or in time."""
+class _AnswerTooLargeError(Exception):
+    """The answer has more bytes than any answer of the supplier."""
 
 
-def new_client() -> httpx.Client:
+@dataclass(frozen=True)
+class _HttpAnswer:
+    status: int
+    headers: httpx.Headers
+    body: bytes
+
+
+def new_client() -> httpx.AsyncClient:
     """Build the HTTP client that a container keeps: explicit time limits, no redirects (they would carry the key)."""
-    return httpx.Client(
+    return httpx.AsyncClient(
         timeout=httpx.Timeout(READ_SECONDS, connect=CONNECT_SECONDS),
         headers={"User-Agent": USER_AGENT, "Accept": "application/json"},
         follow_redirects=False,
@@ -57,7 +65,7 @@ def new_client() -> httpx.Client:
 
 
 class Supplier:
-    """The supplier's status route.
+    """The supplier's routes.
 
     Parameters
     ----------
@@ -66,13 +74,14 @@ class Supplier:
     client
         Reused for all calls of a container.
     total_seconds
-        Time limit of one whole call.
+        Time limit of one whole call, from looking the host up to the last byte of the body.
     """
 
-    def __init__(self, base_url: str, client: httpx.Client, *, total_seconds: float = TOTAL_SECONDS) -> None:
+    def __init__(self, base_url: str, client: httpx.AsyncClient, *, total_seconds: float = TOTAL_SECONDS) -> None:
         self._base_url = base_url.rstrip("/")
         self._client = client
         self._total_seconds = total_seconds
+        self._runner = asyncio.Runner()
 
     def check_order(self, order_id: str, api_key: SecretStr, view: type[View]) -> View | Trouble:
         """Ask for an order.
@@ -93,27 +102,38 @@ class Supplier:
         """
         if order_id in {".", ".."}:  # no server sees such a path segment
             return Trouble(TroubleKind.ORDER_UNKNOWN, "The order id cannot be asked for at the supplier.")
-        give_up_at = time.monotonic() + self._total_seconds
-        url = f"{self._base_url}/v3/gift-cards/checkOrder/{quote(order_id, safe='')}"
-        try:
-            with self._client.stream("GET", url, headers={"X-Access-Token": api_key.get_secret_value()}) as response:
-                body = self._read(response, give_up_at)
-        except _AnswerCutOff as cut_off:
-            return Trouble(TroubleKind.BUSY, str(cut_off))
-        except httpx.HTTPError as error:
-            return Trouble(TroubleKind.BUSY, f"The supplier cannot be reached ({type(error).__name__}).")
-        return interpret(response.status_code, response.headers, body, order_id, view)
+        answer = self._get(f"/v3/gift-cards/checkOrder/{quote(order_id, safe='')}", api_key)
+        if isinstance(answer, Trouble):
+            return answer
+        return interpret(answer.status, answer.headers, answer.body, order_id, view)
 
-    def _read(self, response: httpx.Response, give_up_at: float) -> bytes:
-        """Read the body within the limits of size and time; httpx limits only the time between two pieces."""
-        body = bytearray()
-        for piece in response.iter_bytes():
-            body += piece
-            if len(body) > LARGEST_ANSWER_BYTES:
-                raise _AnswerCutOff(f"The supplier's answer is larger than {LARGEST_ANSWER_BYTES} bytes.")
-            if time.monotonic() > give_up_at:
-                raise _AnswerCutOff(f"The supplier's answer took longer than {self._total_seconds:g} seconds.")
-        return bytes(body)
+    def _get(self, path: str, api_key: SecretStr) -> _HttpAnswer | Trouble:
+        """Make one call within the limits of size and time.
+
+        httpx limits only the time between two pieces, so that a supplier that sends its headers or its body byte
+        by byte would be waited for without end. A task of an event loop can be cut off anywhere.
+        """
+        try:
+            return self._runner.run(self._fetch(path, api_key))
+        except TimeoutError:
+            message = f"The supplier's answer took longer than {self._total_seconds:g} seconds."
+        except _AnswerTooLargeError:
+            message = f"The supplier's answer is larger than {LARGEST_ANSWER_BYTES} bytes."
+        except httpx.HTTPError as error:
+            message = f"The supplier cannot be reached ({type(error).__name__})."
+        return Trouble(TroubleKind.BUSY, message)
+
+    async def _fetch(self, path: str, api_key: SecretStr) -> _HttpAnswer:
+        headers, body = {"X-Access-Token": api_key.get_secret_value()}, bytearray()
+        async with (
+            asyncio.timeout(self._total_seconds),
+            self._client.stream("GET", self._base_url + path, headers=headers) as response,
+        ):
+            async for piece in response.aiter_bytes():
+                body += piece
+                if len(body) > LARGEST_ANSWER_BYTES:
+                    raise _AnswerTooLargeError
+        return _HttpAnswer(response.status_code, response.headers, bytes(body))
 
 
 def interpret(status: int, headers: httpx.Headers, body: bytes, order_id: str, view: type[View]) -> View | Trouble:

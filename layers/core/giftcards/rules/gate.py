@@ -1,10 +1,12 @@
-"""The supplier gate: one record that says why, and until when, nobody may call the supplier.
+"""The supplier gate: one record that says why, and until when, nobody may call the supplier, and how many may.
 
-The supplier counts refused keys and blocks the address after a few, so a bad key must be presented
-once, not once for each order.
+The supplier counts refused keys and blocks the address after a few, so a bad key must be presented once, not
+once for each order. Whoever wants to call takes one of a few places first. A key that the supplier has not
+accepted since it was set, or since the gate was last closed, is tried by one caller alone.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from giftcards.rules.trouble import Trouble, TroubleKind
@@ -13,43 +15,122 @@ BLOCK_SECONDS = 15 * 60
 """How long the supplier blocks an address (supplier's documents: about 15 minutes)."""
 RATE_LIMIT_SECONDS = 30
 """How long to stay away after a 429 without Retry-After; the supplier publishes no limit."""
+CALLS_AT_ONCE = 4
+"""Calls that may be under way. A key that is revoked meanwhile is presented by each of them, and the supplier
+blocks the address after five refusals (supplier's documents)."""
+LEASE_SECONDS = 30
+"""How long a caller may keep its place: longer than a call may take, so that only one that has crashed loses it."""
 
 _UNTIL_NEW_KEY = {TroubleKind.KEY_MISSING, TroubleKind.KEY_REFUSED}
+_KEY_WAS_ACCEPTED = {TroubleKind.ORDER_UNKNOWN, TroubleKind.ORDER_REJECTED, TroubleKind.CONTRACT_BROKEN}
+"""Trouble with an answer that the supplier only gives to a key that it knows."""
 
 
 @dataclass(frozen=True)
-class Gate:
-    """A closed gate.
+class Closing:
+    """Why nobody may call the supplier.
 
     Attributes
     ----------
     reason
-        What closed it.
+        What closed the gate.
     message
         The same for a person.
-    closed_at
+    at
         When.
     key_version
         Version id of the secret that was current then; None where the secret had no value.
     until
-        When it opens by itself; None where it opens only with another version of the secret.
+        When the gate opens by itself; None where it opens only with another version of the secret.
     """
 
     reason: TroubleKind
     message: str
-    closed_at: datetime
+    at: datetime
     key_version: str | None
     until: datetime | None
 
-    def seconds_closed(self, now: datetime, key_version: str | None) -> float | None:
-        """Seconds until the gate opens, 0 where only a new key opens it, or None where it is open."""
-        if self.until is None:
-            return 0.0 if key_version == self.key_version else None
-        remaining = (self.until - now).total_seconds()
-        return remaining if remaining > 0 else None
+
+@dataclass(frozen=True)
+class Place:
+    """One of the places that callers take.
+
+    Attributes
+    ----------
+    number
+        From 1.
+    before
+        Until when somebody had it before, which the one who takes it must have seen.
+    until
+        When it is free again even if its holder never gives it back.
+    """
+
+    number: int
+    before: datetime | None
+    until: datetime
 
 
-def gate_after(trouble: Trouble, now: datetime, key_version: str | None) -> Gate | None:
+@dataclass(frozen=True)
+class Gate:
+    """The record.
+
+    Attributes
+    ----------
+    refusal
+        The last closing that only another key opens.
+    pause
+        The last closing that time opens.
+    accepted_version
+        Version id of the key that the supplier has accepted since the gate was last closed.
+    leases
+        By place, until when it is taken.
+    """
+
+    refusal: Closing | None = None
+    pause: Closing | None = None
+    accepted_version: str | None = None
+    leases: Mapping[int, datetime] = field(default_factory=dict)
+
+    def closing(self, now: datetime, key_version: str | None) -> Closing | None:
+        """Say why this key may not be presented now, or None where it may."""
+        if self.refusal is not None and self.refusal.key_version == key_version:
+            return self.refusal
+        if self.pause is not None and self.pause.until is not None and now < self.pause.until:
+            return self.pause
+        return None
+
+
+def admit(gate: Gate, now: datetime, key_version: str | None) -> Place | Trouble:
+    """Give a caller a place, or say why it may not call.
+
+    Parameters
+    ----------
+    gate
+        The record as it is now.
+    now
+        The time.
+    key_version
+        Version id of the key that would be presented.
+    """
+    closing = gate.closing(now, key_version)
+    if closing is not None:
+        seconds = 0.0 if closing.until is None else (closing.until - now).total_seconds()
+        return Trouble(TroubleKind.GATE_CLOSED, f"Nobody may call the supplier now: {closing.message}", seconds)
+    is_known = gate.accepted_version is not None and gate.accepted_version == key_version
+    places = CALLS_AT_ONCE if is_known else 1
+    for number in range(1, places + 1):
+        before = gate.leases.get(number)
+        if before is None or before <= now:
+            return Place(number, before, now + timedelta(seconds=LEASE_SECONDS))
+    return Trouble(TroubleKind.QUEUED, "As many calls to the supplier are under way as may be.")
+
+
+def accepts_key(answer: object) -> bool:
+    """Say whether an answer shows that the supplier has accepted the key that was presented."""
+    return not isinstance(answer, Trouble) or answer.kind in _KEY_WAS_ACCEPTED
+
+
+def closing_after(trouble: Trouble, now: datetime, key_version: str | None) -> Closing | None:
     """Decide whether this trouble closes the gate for all orders, and for how long."""
     match trouble.kind:
         case TroubleKind.RATE_LIMITED:
@@ -57,7 +138,7 @@ def gate_after(trouble: Trouble, now: datetime, key_version: str | None) -> Gate
         case TroubleKind.ADDRESS_BLOCKED | TroubleKind.ACCESS_DENIED:
             seconds = max(BLOCK_SECONDS, trouble.retry_after_seconds or 0)
         case kind if kind in _UNTIL_NEW_KEY:
-            return Gate(trouble.kind, trouble.message, now, key_version, until=None)
+            return Closing(trouble.kind, trouble.message, now, key_version, until=None)
         case _:
             return None
-    return Gate(trouble.kind, trouble.message, now, key_version, until=now + timedelta(seconds=seconds))
+    return Closing(trouble.kind, trouble.message, now, key_version, until=now + timedelta(seconds=seconds))

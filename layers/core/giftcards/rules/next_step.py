@@ -10,6 +10,7 @@ from giftcards.rules.schedule import (
     PollSchedule,
     backoff_seconds,
     gate_wait_seconds,
+    queue_wait_seconds,
 )
 from giftcards.rules.trouble import Trouble, TroubleKind
 from giftcards.supplier_contract import OrderProgress
@@ -24,6 +25,7 @@ _WAITS = {
     TroubleKind.KEY_REFUSED: Outcome.KEY_REFUSED,
     TroubleKind.KEY_MISSING: Outcome.GATE_CLOSED,
     TroubleKind.GATE_CLOSED: Outcome.GATE_CLOSED,
+    TroubleKind.QUEUED: Outcome.GATE_CLOSED,
 }
 _CLOSE_THE_GATE = {
     TroubleKind.GATE_CLOSED,
@@ -35,7 +37,9 @@ _CLOSE_THE_GATE = {
 LONGEST_WAIT_SECONDS = 99_999_999
 """What a Wait state takes (Amazon States Language)."""
 RETRY_AFTER_SPREAD = 0.2
-"""Orders that were told the same Retry-After come back spread over this share of it, and never early."""
+SHORTEST_SPREAD_SECONDS = 10
+"""Orders that wait for the same moment come back spread over this share of their wait, or over so many seconds, and
+never early: when a gate opens, they do not all call in the same second."""
 
 
 @dataclass(frozen=True)
@@ -96,10 +100,14 @@ def next_step(
         failures = request.failures + 1
         outcome = _WAITS.get(answer.kind, Outcome.SUPPLIER_BUSY)
         backoff = (gate_wait_seconds if outcome is Outcome.GATE_CLOSED else backoff_seconds)(failures, jitter)
-        asked = (answer.retry_after_seconds or 0) * (1 + RETRY_AFTER_SPREAD * jitter)
+        asked = answer.retry_after_seconds or 0
+        if asked:
+            asked += max(RETRY_AFTER_SPREAD * asked, SHORTEST_SPREAD_SECONDS) * jitter
         if answer.kind in _CLOSE_THE_GATE:
             asked = min(asked, LONGEST_BACKOFF_SECONDS)
         wait = max(scheduled or 1, backoff, math.ceil(asked))
+        if answer.kind is TroubleKind.QUEUED:  # nothing is wrong: come back soon, and not all at once
+            wait = queue_wait_seconds(failures, jitter)
         return result(outcome, answer.message, wait=wait, failures=failures)
     if scheduled is None:
         return result(Outcome.DEADLINE_PASSED, f"Still pending at the supplier after {int(age)} seconds.")

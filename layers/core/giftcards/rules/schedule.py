@@ -16,6 +16,7 @@ LATEST_DEADLINE_SECONDS = 20 * 86_400
 
 SHORTEST_BACKOFF_SECONDS = 5
 LONGEST_BACKOFF_SECONDS = 900
+LONGEST_QUEUE_SECONDS = 60
 
 
 @dataclass(frozen=True)
@@ -108,6 +109,17 @@ def gate_wait_seconds(failures: int, jitter: float) -> int:
         As for ``backoff_seconds``.
     """
     return _jittered(SHORTEST_BACKOFF_SECONDS * failures, jitter)
+
+
+def queue_wait_seconds(failures: int, jitter: float) -> int:
+    """Seconds to wait for a free place at the supplier's gate: the more orders queue, the longer each of them does.
+
+    Parameters
+    ----------
+    failures, jitter
+        As for ``backoff_seconds``.
+    """
+    return 1 + int(jitter * min(LONGEST_QUEUE_SECONDS, 3 * failures))
 
 
 def _jittered(seconds: int, jitter: float) -> int:

@@ -21,6 +21,8 @@ class TroubleKind(StrEnum):
     """The key may not be used from here, or at all; a person has to act at the supplier."""
     GATE_CLOSED = "GATE_CLOSED"
     """Not asked at all: one of the above holds for all orders."""
+    QUEUED = "QUEUED"
+    """Not asked at all: as many calls are under way as may be."""
     ORDER_UNKNOWN = "ORDER_UNKNOWN"
     ORDER_REJECTED = "ORDER_REJECTED"
     """The supplier does not take the order id."""
