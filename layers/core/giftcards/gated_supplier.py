@@ -85,15 +85,9 @@ class GatedSupplier:
 
     def _look(self) -> tuple["ApiKey", Gate]:
         key, gate = self.api_key.read(), self.gate.read()
-        if self._may_have_an_old_key(gate, key):
-            key, self._compared_at = self.api_key.read(fresh=True), gate.refusal and gate.refusal.at
+        # Another container may have used a newer key than the one cached here. Without a look at the secret, once
+        # for each refusal, two containers would present refused keys in turns.
+        refusal = gate.refusal
+        if refusal is not None and refusal.key_version != key.version and refusal.at != self._compared_at:
+            key, self._compared_at = self.api_key.read(fresh=True), refusal.at
         return key, gate
-
-    def _may_have_an_old_key(self, gate: Gate, key: "ApiKey") -> bool:
-        """Whether another container may have used a newer key than the one cached here.
-
-        Without a look at the secret, once for each closing, two containers would present refused keys in turns.
-        """
-        if gate.refusal is None or gate.refusal.at == self._compared_at:
-            return False
-        return gate.refusal.key_version != key.version
