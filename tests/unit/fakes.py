@@ -16,6 +16,7 @@ from typing import Any
 
 import boto3
 import httpx
+from botocore.awsrequest import AWSResponse
 from botocore.client import BaseClient
 from botocore.exceptions import ClientError
 from botocore.session import Session
@@ -40,6 +41,7 @@ REGION = "eu-west-1"
 NOW = datetime(2026, 3, 14, 9, 26, 53, tzinfo=UTC)
 ORDER_ID = "6901616fe9e88196b4eb64b3"
 USER_ID = "user-4711"
+ATTEMPT = "attempt-1"
 EXECUTION = "arn:aws:states:eu-west-1:123456789012:execution:fulfil-order:1"
 BASE_URL = "https://supplier.test"
 PATIENCE = Patience(PollSchedule.parse("120:5,300:15,3600:60"), delayed_after_seconds=600)
@@ -324,6 +326,11 @@ class Cloud:
         fault.times -= 1
         answer = real(client, operation, params) if fault.carried_out else None
         if isinstance(fault.outcome, Exception):
+            if isinstance(fault.outcome, ClientError):  # botocore tells of an error answer before it raises
+                event = f"after-call.{client.meta.service_model.service_id.hyphenize()}.{operation}"
+                client.meta.events.emit(
+                    event, parsed=fault.outcome.response, context={}, http_response=AWSResponse("", 400, {}, None)
+                )
             raise fault.outcome
         if callable(fault.outcome):
             fault.outcome()

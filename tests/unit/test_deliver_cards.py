@@ -17,6 +17,7 @@ from giftcards.rules.orders import close, delivery_id_of
 from giftcards.supplier_contract import SettledOrder
 from giftcards.workflow import Outcome, StepResult
 from unit.fakes import (
+    ATTEMPT,
     NOW,
     ORDER_ID,
     PATIENCE,
@@ -48,7 +49,15 @@ def orders(cloud: Cloud) -> OrderTable:
 def delivery(cloud: Cloud, vault: Vault, orders: OrderTable, supplier: SupplierDouble) -> CardDelivery:
     cloud.set_api_key()
     bus = EventBus(cloud.bus, aws.event_bridge())
-    return CardDelivery(supplier_on(cloud, supplier, Clock()), vault, orders, bus, PATIENCE, card_retention=None)
+    return CardDelivery(
+        supplier_on(cloud, supplier, Clock()),
+        vault,
+        orders,
+        bus,
+        PATIENCE,
+        card_retention=None,
+        new_attempt=lambda: ATTEMPT,
+    )
 
 
 @pytest.fixture
@@ -66,7 +75,7 @@ def deliver(delivery: CardDelivery, cloud: Cloud) -> Deliver:
 
 def stored_cards(cloud: Cloud, vault: Vault) -> list[dict[str, str]]:
     sealed = {int(row["sk"][5:]): row["ciphertext"].value for row in cloud.card_rows()}
-    read = vault.decrypt(ORDER_ID, USER_ID, sealed)
+    read = vault.decrypt(ORDER_ID, USER_ID, ATTEMPT, sealed)
     return [opened(read[index]) for index in sorted(read)]
 
 
@@ -306,8 +315,8 @@ def test_delivery_that_is_overtaken_announces_what_the_other_has_stored(
     def overtake() -> None:
         order = orders.get(ORDER_ID)
         assert order is not None
-        sealed = vault.encrypt(ORDER_ID, USER_ID, winner.cards)
-        orders.close(close(order, winner, NOW - timedelta(seconds=1)), sealed, card_retention=None)
+        sealed = vault.encrypt(ORDER_ID, USER_ID, ATTEMPT, winner.cards)
+        orders.close(close(order, winner, ATTEMPT, NOW - timedelta(seconds=1)), sealed, card_retention=None)
 
     cloud.at_next("TransactWriteItems", overtake)
 

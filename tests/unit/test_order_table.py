@@ -11,11 +11,11 @@ from giftcards.adapters import aws, order_table
 from giftcards.adapters.order_table import TRANSACTION_ITEMS, OrderNotOpenError, OrderTable, timestamp
 from giftcards.rules.orders import Order, OrderStatus, close, delivery_id_of
 from giftcards.supplier_contract import SettledOrder
-from unit.fakes import NOW, ORDER_ID, USER_ID, Cloud, client_error, order_data
+from unit.fakes import ATTEMPT, NOW, ORDER_ID, USER_ID, Cloud, client_error, order_data
 
 CLAIMED = {"pk", "sk", "orderId", "userId", "status", "openStatus", "claimedAt", "executionArn"}
 COUNTED = CLAIMED | {"quantity", "fulfilledQuantity", "fulfilledAmount", "pricePerCard"}
-DELIVERED = COUNTED | {"deliveryId", "deliveredAt"}
+DELIVERED = COUNTED | {"deliveryId", "deliveryAttempt", "deliveredAt"}
 
 
 @pytest.fixture
@@ -48,7 +48,7 @@ def close_with(
 ) -> None:
     order = orders.get(order_id)
     assert order is not None
-    closed = close(order, settled(count), NOW).model_copy(update=changes)
+    closed = close(order, settled(count), ATTEMPT, NOW).model_copy(update=changes)
     orders.close(closed, ciphertexts(count) if sealed is None else sealed, card_retention=retention)
 
 
@@ -148,10 +148,13 @@ def test_every_transaction_looks_at_the_order_and_only_the_last_closes_it(cloud:
     *pieces, last = (
         [item for item in params["TransactItems"] if "Put" not in item] for params in cloud.sent("TransactWriteItems")
     )
-    assert all([set(item) for item in piece] == [{"ConditionCheck"}] for piece in pieces)
+    assert [[set(item) for item in piece] for piece in pieces[:1]] == [[{"Update"}]] * len(pieces[:1])
+    assert [[set(item) for item in piece] for piece in pieces[1:]] == [[{"ConditionCheck"}]] * len(pieces[1:])
     assert [set(item) for item in last] == [{"Update"}]
-    conditions = {piece[0]["ConditionCheck"]["ConditionExpression"] for piece in pieces}
-    assert conditions | {last[0]["Update"]["ConditionExpression"]} == {"#status = :handling AND userId = :userId"}
+    looks = [next(iter(piece[0].values()))["ConditionExpression"] for piece in [*pieces, last]]
+    assert looks == ["#status = :handling AND userId = :userId"] + [
+        "#status = :handling AND userId = :userId AND deliveryAttempt = :attempt"
+    ] * (len(looks) - 1)
 
 
 def test_delivered_order_has_the_attributes_of_the_design(cloud: Cloud, orders: OrderTable):
@@ -172,7 +175,7 @@ def test_refunded_order_has_the_attributes_of_the_design(cloud: Cloud, orders: O
     close_with(orders, 0)
 
     row = cloud.order_row()
-    assert set(row) == COUNTED | {"refundedAt"}
+    assert set(row) == COUNTED | {"deliveryAttempt", "refundedAt"}
     assert (row["status"], row["fulfilledQuantity"]) == ("REFUNDED", 0)
 
 
@@ -212,7 +215,7 @@ def test_closed_order_is_read_as_it_was_closed(cloud: Cloud, orders: OrderTable)
     cloud.claim()
     order = orders.get(ORDER_ID)
     assert order is not None
-    closed = close(order, settled(2), NOW)
+    closed = close(order, settled(2), ATTEMPT, NOW)
 
     orders.close(closed, ciphertexts(2), card_retention=None)
 
@@ -249,7 +252,7 @@ def test_held_order_is_not_closed(cloud: Cloud, orders: OrderTable, count: int):
     assert order is not None
     cloud.hold()
 
-    assert_not_open(cloud, orders, close(order, settled(count), NOW), count)
+    assert_not_open(cloud, orders, close(order, settled(count), ATTEMPT, NOW), count)
 
 
 @pytest.mark.usefixtures("small_transactions")
@@ -258,7 +261,7 @@ def test_order_of_another_user_is_not_closed(cloud: Cloud, orders: OrderTable, c
     cloud.claim(user_id="another")
     order = orders.get(ORDER_ID)
     assert order is not None
-    mine = close(order.model_copy(update={"user_id": USER_ID}), settled(count), NOW)
+    mine = close(order.model_copy(update={"user_id": USER_ID}), settled(count), ATTEMPT, NOW)
 
     assert_not_open(cloud, orders, mine, count)
 
@@ -268,7 +271,7 @@ def test_order_that_was_never_claimed_is_not_closed(cloud: Cloud, orders: OrderT
     order = orders.get("another")
     assert order is not None
 
-    assert_not_open(cloud, orders, close(order.model_copy(update={"order_id": ORDER_ID}), settled(1), NOW), 1)
+    assert_not_open(cloud, orders, close(order.model_copy(update={"order_id": ORDER_ID}), settled(1), ATTEMPT, NOW), 1)
 
 
 @pytest.mark.usefixtures("small_transactions")
@@ -316,6 +319,55 @@ def test_closing_that_broke_off_between_two_pieces_is_not_seen_and_can_be_repeat
     close_with(orders, 5)
     assert cloud.order_row()["status"] == "FULFILLED"
     assert [row["ciphertext"].value for row in cloud.card_rows()] == ciphertexts(5)
+
+
+@pytest.mark.usefixtures("small_transactions")
+@pytest.mark.parametrize("overtaken_before", [2, 3])
+def test_of_two_attempts_at_once_the_later_one_writes_every_card(
+    cloud: Cloud, orders: OrderTable, overtaken_before: int
+):
+    # Given an attempt of five cards in three pieces
+    cloud.claim()
+    began = 0
+
+    def another_begins() -> None:
+        nonlocal began
+        began += 1
+        if began == overtaken_before:
+            close_with(orders, 5, sealed=[b"the later one's"] * 5, delivery_attempt="attempt-2")
+
+    cloud.at_next("TransactWriteItems", another_begins, times=3)
+
+    # When a later one overtakes it between two pieces, then the earlier one is refused
+    with pytest.raises(OrderNotOpenError):
+        close_with(orders, 5)
+
+    # And no card of the order is the earlier one's
+    assert {row["ciphertext"].value for row in cloud.card_rows()} == {b"the later one's"}
+    assert cloud.order_row()["deliveryAttempt"] == "attempt-2"
+
+
+@pytest.mark.usefixtures("small_transactions")
+def test_attempt_that_was_taken_over_writes_nothing_more_while_the_order_is_open(cloud: Cloud, orders: OrderTable):
+    cloud.claim()
+
+    def another_takes_over() -> None:
+        cloud.put(cloud.card_table, cloud.order_row() | {"deliveryAttempt": "attempt-2"})
+
+    began = 0
+
+    def between_pieces() -> None:
+        nonlocal began
+        began += 1
+        if began == 2:
+            another_takes_over()
+
+    cloud.at_next("TransactWriteItems", between_pieces, times=3)
+
+    with pytest.raises(OrderNotOpenError):
+        close_with(orders, 5)
+    assert cloud.order_row()["status"] == "HANDLING"
+    assert len(cloud.card_rows()) == 2
 
 
 def test_conflict_with_another_transaction_is_no_verdict_on_the_order(cloud: Cloud, orders: OrderTable):

@@ -10,7 +10,7 @@ import pytest
 from giftcards.events import CardsDelivered, CardsPartiallyDelivered, OrderAnnouncement, OrderRefunded
 from giftcards.rules.orders import Order, OrderStatus, announcement_of, close, delivery_id_of
 from giftcards.supplier_contract import SettledOrder, SupplierStatus
-from unit.fakes import EXECUTION, NOW, ORDER_ID, USER_ID, leaks, order_data
+from unit.fakes import ATTEMPT, EXECUTION, NOW, ORDER_ID, USER_ID, leaks, order_data
 
 CLAIMED = NOW - timedelta(seconds=60)
 FINAL = sorted(status for status in SupplierStatus if status.is_final)
@@ -23,7 +23,7 @@ def claimed(**changes: Any) -> Order:
 
 def closed(status: str = "FULFILLED", quantity: int = 2, at: datetime = NOW, **changes: Any) -> Order:
     settled = SettledOrder.model_validate(order_data(status, quantity, **changes))
-    return close(claimed(), settled, at)
+    return close(claimed(), settled, ATTEMPT, at)
 
 
 def told(order: Order) -> dict[str, Any]:

@@ -15,7 +15,19 @@ from giftcards.adapters.vault import Vault
 from giftcards.reveal_cards import MESSAGES, CardReveal, Revealed, RevealOutcome, RevealRequest
 from giftcards.rules.orders import close
 from giftcards.supplier_contract import SettledOrder
-from unit.fakes import NOW, ORDER_ID, USER_ID, Cloud, card_data, client_error, leaks, opened, order_data
+from unit.fakes import (
+    ATTEMPT,
+    NOW,
+    ORDER_ID,
+    USER_ID,
+    Cloud,
+    card_data,
+    cards,
+    client_error,
+    leaks,
+    opened,
+    order_data,
+)
 
 Reveal = Callable[..., Revealed]
 
@@ -50,8 +62,8 @@ def delivered(cloud: Cloud, vault: Vault, orders: OrderTable) -> Callable[..., N
         order = orders.get(order_id)
         assert order is not None
         settled = SettledOrder.model_validate(order_data(status, quantity))
-        closed = close(order, settled, NOW - timedelta(days=1))
-        orders.close(closed, vault.encrypt(order_id, user_id, settled.cards), card_retention=None)
+        closed = close(order, settled, ATTEMPT, NOW - timedelta(days=1))
+        orders.close(closed, vault.encrypt(order_id, user_id, ATTEMPT, settled.cards), card_retention=None)
         cloud.forget()
 
     return delivered
@@ -185,11 +197,34 @@ def test_missing_card_shows_none_of_them(cloud: Cloud, delivered: Callable[..., 
     assert_not_shown(cloud, reveal(), RevealOutcome.CARDS_UNREADABLE)
 
 
-def test_card_too_many_shows_none_of_them(cloud: Cloud, delivered: Callable[..., None], reveal: Reveal):
+def test_what_an_attempt_that_came_to_nothing_left_behind_is_not_shown(
+    cloud: Cloud, vault: Vault, delivered: Callable[..., None], reveal: Reveal
+):
     delivered()
-    cloud.put(cloud.card_table, cloud.card_rows()[2] | {"sk": "CARD#0004"})
+    left = vault.encrypt(ORDER_ID, USER_ID, "an earlier attempt", cards(4))[3]
+    cloud.put(cloud.card_table, cloud.card_rows()[2] | {"sk": "CARD#0004", "ciphertext": left})
+
+    assert [opened(card) for card in reveal().cards.values()] == card_data(3)
+
+
+def test_card_put_back_from_an_earlier_attempt_shows_none_of_them(
+    cloud: Cloud, vault: Vault, delivered: Callable[..., None], reveal: Reveal
+):
+    delivered()
+    earlier = vault.encrypt(ORDER_ID, USER_ID, "an earlier attempt", cards(1))[0]
+    cloud.put(cloud.card_table, cloud.card_rows()[0] | {"ciphertext": earlier})
 
     assert_not_shown(cloud, reveal(), RevealOutcome.CARDS_UNREADABLE)
+
+
+@pytest.mark.parametrize("code", ["ThrottlingException", "AccessDeniedException", "KMSInternalException"])
+def test_key_that_cannot_be_used_now_is_no_verdict_on_the_cards(
+    cloud: Cloud, delivered: Callable[..., None], reveal: Reveal, code: str
+):
+    delivered()
+    cloud.at_next("Decrypt", client_error("Decrypt", code))
+
+    assert_not_shown(cloud, reveal(), RevealOutcome.KEY_UNAVAILABLE)
 
 
 @pytest.mark.parametrize("position", [0, 100, -17, -1])

@@ -40,7 +40,7 @@ class _Supplier:
 
 
 class _Vault:
-    def encrypt(self, _order_id: str, _user_id: str, cards: Sequence[Card]) -> list[bytes]:
+    def encrypt(self, _order_id: str, _user_id: str, _attempt: str, cards: Sequence[Card]) -> list[bytes]:
         return [b"sealed" for _ in cards]
 
 
@@ -58,6 +58,7 @@ def close_order(request: StepRequest, closed: Closed, table_name: str, bus_name:
         bus=EventBus(bus_name, client("events")) if closed.announces else _DeadBus(),
         patience=Patience(PollSchedule.parse("60:5"), delayed_after_seconds=30),
         card_retention=None,
+        new_attempt=lambda: "attempt-1",
     )
     try:
         answer = delivery.deliver(request, now=datetime.now(UTC), jitter=0.5)

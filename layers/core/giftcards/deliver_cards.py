@@ -4,6 +4,7 @@ Every part of it can be done again: the order closes once, by a condition in the
 made from the closed row, so a repeat after a crash at any point announces the same delivery again.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -13,7 +14,7 @@ from giftcards.adapters.vault import Vault
 from giftcards.gated_supplier import GatedSupplier
 from giftcards.rules.next_step import Patience, next_step
 from giftcards.rules.orders import Order, OrderStatus, announcement_of, close
-from giftcards.rules.trouble import Trouble
+from giftcards.rules.trouble import Trouble, TroubleKind
 from giftcards.supplier_contract import SettledOrder
 from giftcards.workflow import Outcome, StepRequest, StepResult
 
@@ -40,6 +41,8 @@ class CardDelivery:
         How long to wait for an order that turns out not to be settled.
     card_retention
         After which cards are deleted; None keeps them.
+    new_attempt
+        Returns a name for an attempt that no other has.
     """
 
     supplier: GatedSupplier
@@ -48,6 +51,7 @@ class CardDelivery:
     bus: EventBus
     patience: Patience
     card_retention: timedelta | None
+    new_attempt: Callable[[], str]
 
     def deliver(self, request: StepRequest, *, now: datetime, jitter: float) -> StepResult:
         """Deliver an order once, however often this is called.
@@ -63,8 +67,12 @@ class CardDelivery:
             if isinstance(settled, Trouble) or not settled.status.is_final:
                 return next_step(settled, request, now=now, patience=self.patience, jitter=jitter)
             order = self._close(order, settled, request, now)
-        self.bus.publish(announcement_of(order))
-        self.orders.mark_announced(order.order_id, now)
+        if not order.status.is_closed:
+            busy = Trouble(TroubleKind.BUSY, "Another delivery of this order is under way.")
+            return next_step(busy, request, now=now, patience=self.patience, jitter=jitter)
+        if order.announced_at is None:
+            self.bus.publish(announcement_of(order))
+            self.orders.mark_announced(order.order_id, now)
         return StepResult(
             outcome=Outcome.CLOSED,
             message=f"The order is closed: {order.status}.",
@@ -75,11 +83,12 @@ class CardDelivery:
         )
 
     def _close(self, order: Order, settled: SettledOrder, request: StepRequest, now: datetime) -> Order:
-        closed = close(order, settled, now)
-        ciphertexts = self.vault.encrypt(order.order_id, order.user_id, settled.cards)
+        attempt = self.new_attempt()
+        closed = close(order, settled, attempt, now)
+        ciphertexts = self.vault.encrypt(order.order_id, order.user_id, attempt, settled.cards)
         try:
             self.orders.close(closed, ciphertexts, card_retention=self.card_retention)
-        except OrderNotOpenError:  # another delivery of the same order was quicker
+        except OrderNotOpenError:  # another delivery of the same order has closed it, or taken it over
             return self._claimed(request)
         return closed
 

@@ -1,5 +1,6 @@
 """RevealCards: decrypt the cards of one order for its own user, after writing down who asked."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -8,8 +9,9 @@ from pydantic import Field
 
 from giftcards.adapters.audit_table import AuditRecord, AuditTable
 from giftcards.adapters.order_table import OrderTable
-from giftcards.adapters.vault import CardUnreadableError, Vault
+from giftcards.adapters.vault import CardUnreadableError, KeyUnavailableError, Vault
 from giftcards.events import Contract, Identifier
+from giftcards.rules.orders import Order
 from giftcards.supplier_contract import Card
 
 
@@ -31,6 +33,9 @@ class RevealOutcome(StrEnum):
     NOT_DELIVERED = "NOT_DELIVERED"
     CARDS_EXPIRED = "CARDS_EXPIRED"
     CARDS_UNREADABLE = "CARDS_UNREADABLE"
+    """A stored card is not what was stored: somebody has changed the table."""
+    KEY_UNAVAILABLE = "KEY_UNAVAILABLE"
+    """KMS does not decrypt now; nothing is said of the cards."""
 
 
 MESSAGES = {
@@ -39,6 +44,7 @@ MESSAGES = {
     RevealOutcome.NOT_DELIVERED: "The order has not been delivered.",
     RevealOutcome.CARDS_EXPIRED: "The cards' retention has ended; they are deleted.",
     RevealOutcome.CARDS_UNREADABLE: "The stored cards cannot be decrypted or fail their checks. Tell the operator.",
+    RevealOutcome.KEY_UNAVAILABLE: "The key of the cards cannot be used just now; the cards are kept. Try again.",
 }
 
 
@@ -93,10 +99,18 @@ class CardReveal:
             return Revealed(RevealOutcome.NOT_DELIVERED)
         if not ciphertexts:
             return Revealed(RevealOutcome.CARDS_EXPIRED)
-        if sorted(ciphertexts) != list(range(1, (order.fulfilled_quantity or 0) + 1)):
-            return Revealed(RevealOutcome.CARDS_UNREADABLE, detail="card rows are missing or too many")
+        return self._decrypt(order, ciphertexts)
+
+    def _decrypt(self, order: Order, ciphertexts: Mapping[int, bytes]) -> Revealed:
+        # The order row says how many there are: an attempt that came to nothing can have left more behind.
+        due = range(1, (order.fulfilled_quantity or 0) + 1)
+        if not set(due) <= ciphertexts.keys():
+            return Revealed(RevealOutcome.CARDS_UNREADABLE, detail="card rows are missing")
+        stored = {index: ciphertexts[index] for index in due}
         try:
-            cards = self.vault.decrypt(request.order_id, request.user_id, ciphertexts)
+            cards = self.vault.decrypt(order.order_id, order.user_id, order.delivery_attempt, stored)
         except CardUnreadableError as error:
             return Revealed(RevealOutcome.CARDS_UNREADABLE, detail=str(error))
+        except KeyUnavailableError as error:
+            return Revealed(RevealOutcome.KEY_UNAVAILABLE, detail=str(error))
         return Revealed(RevealOutcome.REVEALED, cards=cards)

@@ -11,7 +11,9 @@ from typing import Annotated, Self
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, StringConstraints, model_validator
 
-CardSecret = Annotated[SecretStr, Field(min_length=1)]
+LONGEST_CARD_SECRET = 2_048
+"""Characters. Real codes have some dozen; 99 cards of this size still fit into one transaction (4 MB)."""
+CardSecret = Annotated[SecretStr, Field(min_length=1, max_length=LONGEST_CARD_SECRET)]
 Amount = Annotated[Decimal, Field(ge=0, allow_inf_nan=False)]
 
 

@@ -10,6 +10,7 @@ import warnings
 from datetime import UTC, datetime
 from functools import cache
 from typing import TYPE_CHECKING
+from uuid import uuid4
 
 from aws_lambda_powertools import Logger
 
@@ -66,6 +67,7 @@ def card_delivery() -> "CardDelivery":
         bus=EventBus(settings.order_bus_name, aws.event_bridge()),
         patience=settings.patience,
         card_retention=settings.card_retention,
+        new_attempt=lambda: str(uuid4()),
     )
 
 

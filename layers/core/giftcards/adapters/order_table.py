@@ -75,8 +75,9 @@ class OrderTable:
     def close(self, order: Order, cards: Sequence[bytes], *, card_retention: timedelta | None) -> None:
         """Store the cards and close the order, all or nothing for a reader.
 
-        Up to 99 cards are one transaction with the order row. More are written in pieces, each only
-        while the order is open, the order row last; writing a piece again changes nothing.
+        Up to 99 cards are one transaction with the order row. More are written in pieces, the order row
+        last. The first piece names this attempt in the order row and each further one asks for that name,
+        so that of two attempts at the same time the later one writes all pieces and the other none after it.
 
         Parameters
         ----------
@@ -90,7 +91,7 @@ class OrderTable:
         Raises
         ------
         OrderNotOpenError
-            If the order is no longer open: nothing of it was changed.
+            If the order is no longer open, or another attempt has taken it over.
         """
         puts = [
             {"Put": {"TableName": self._table_name, "Item": self._card_item(order, index, ciphertext, card_retention)}}
@@ -98,9 +99,11 @@ class OrderTable:
         ]
         room = TRANSACTION_ITEMS - 1
         pieces = [puts[start : start + room] for start in range(0, len(puts), room)] or [[]]
-        for piece in pieces[:-1]:
-            self._transact([*piece, {"ConditionCheck": self._while_open(order)}])
-        self._transact([*pieces[-1], {"Update": self._closing(order)}])
+        if len(pieces) > 1:
+            self._transact([*pieces[0], {"Update": self._taking_over(order)}])
+            for piece in pieces[1:-1]:
+                self._transact([*piece, {"ConditionCheck": self._while_taken_over(order)}])
+        self._transact([*pieces[-1], {"Update": self._closing(order, is_last_of_several=len(pieces) > 1)}])
 
     def hold(self, order: Order, reason: HeldReason, message: str, at: datetime) -> None:
         """Hold an open order whose execution is gone, so that it can be taken up again.
@@ -135,7 +138,7 @@ class OrderTable:
         self._dynamodb.update_item(
             TableName=self._table_name,
             Key=_order_key(order_id),
-            UpdateExpression="SET announcedAt = :at REMOVE openStatus",
+            UpdateExpression="SET announcedAt = if_not_exists(announcedAt, :at) REMOVE openStatus",
             ConditionExpression="attribute_exists(pk)",
             ExpressionAttributeValues={":at": timestamp(at)},
         )
@@ -160,7 +163,19 @@ class OrderTable:
             "ExpressionAttributeValues": {":handling": OrderStatus.HANDLING, ":userId": order.user_id},
         }
 
-    def _closing(self, order: Order) -> dict[str, Any]:
+    def _taking_over(self, order: Order) -> dict[str, Any]:
+        update = self._while_open(order)
+        update["UpdateExpression"] = "SET deliveryAttempt = :attempt"
+        update["ExpressionAttributeValues"] |= {":attempt": order.delivery_attempt}
+        return update
+
+    def _while_taken_over(self, order: Order) -> dict[str, Any]:
+        check = self._while_open(order)
+        check["ConditionExpression"] += " AND deliveryAttempt = :attempt"
+        check["ExpressionAttributeValues"] |= {":attempt": order.delivery_attempt}
+        return check
+
+    def _closing(self, order: Order, *, is_last_of_several: bool) -> dict[str, Any]:
         values: Mapping[str, Any] = {
             "status": order.status,
             "quantity": order.quantity,
@@ -168,10 +183,11 @@ class OrderTable:
             "fulfilledAmount": order.fulfilled_amount,
             "pricePerCard": order.price_per_card,
             "deliveryId": order.delivery_id,
+            "deliveryAttempt": order.delivery_attempt,
             "deliveredAt": order.delivered_at and timestamp(order.delivered_at),
             "refundedAt": order.refunded_at and timestamp(order.refunded_at),
         }
-        update = self._while_open(order)
+        update = self._while_taken_over(order) if is_last_of_several else self._while_open(order)
         known = {name: value for name, value in values.items() if value is not None}
         update["UpdateExpression"] = "SET " + ", ".join(f"#{name} = :new_{name}" for name in known)
         update["ExpressionAttributeNames"] |= {f"#{name}": name for name in known}

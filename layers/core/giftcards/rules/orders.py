@@ -71,6 +71,7 @@ class Order(Contract):
     fulfilled_amount: Decimal | None = None
     price_per_card: Decimal | None = None
     delivery_id: str | None = None
+    delivery_attempt: str | None = None
     delivered_at: AwareDatetime | None = None
     refunded_at: AwareDatetime | None = None
     announced_at: AwareDatetime | None = None
@@ -81,8 +82,18 @@ def delivery_id_of(order_id: str) -> str:
     return str(uuid5(_DELIVERIES, order_id))
 
 
-def close(order: Order, settled: SettledOrder, now: datetime) -> Order:
-    """Close an open order with what the supplier settled it to, at the millisecond that its row will hold."""
+def close(order: Order, settled: SettledOrder, attempt: str, now: datetime) -> Order:
+    """Close an open order with what the supplier settled it to, at the millisecond that its row will hold.
+
+    Parameters
+    ----------
+    order, settled
+        The order and what it came to.
+    attempt
+        Names this attempt to deliver it, so that what an earlier one left behind is never taken for its own.
+    now
+        The time.
+    """
     is_refund = not settled.cards
     now = now.replace(microsecond=now.microsecond // 1000 * 1000)
     return order.model_copy(
@@ -93,6 +104,7 @@ def close(order: Order, settled: SettledOrder, now: datetime) -> Order:
             "fulfilled_amount": settled.fulfilled_amount,
             "price_per_card": settled.price_per_card,
             "delivery_id": None if is_refund else delivery_id_of(order.order_id),
+            "delivery_attempt": attempt,
             "delivered_at": None if is_refund else now,
             "refunded_at": now if is_refund else None,
         }
