@@ -326,11 +326,14 @@ class Cloud:
         fault.times -= 1
         answer = real(client, operation, params) if fault.carried_out else None
         if isinstance(fault.outcome, Exception):
-            if isinstance(fault.outcome, ClientError):  # botocore tells of an error answer before it raises
-                event = f"after-call.{client.meta.service_model.service_id.hyphenize()}.{operation}"
-                client.meta.events.emit(
-                    event, parsed=fault.outcome.response, context={}, http_response=AWSResponse("", 400, {}, None)
-                )
+            if operation == "Decrypt" and isinstance(fault.outcome, ClientError):
+                # botocore tells those who registered of an error before it raises it
+                told = {
+                    "parsed": fault.outcome.response,
+                    "context": {},
+                    "http_response": AWSResponse("", 400, {}, None),
+                }
+                client.meta.events.emit("after-call.kms.Decrypt", **told)
             raise fault.outcome
         if callable(fault.outcome):
             fault.outcome()
