@@ -31,11 +31,16 @@ CONDITIONS = {
     "$orderId != '' and $userId != ''": "ids valid",
     **{f"$outcome in {list(outcomes)}": word for word, outcomes in OUTCOMES.items()},
     f"$outcome in {list(OUTCOMES['wait'])} and $announceDelay": "delay due",
+    "$claim = 'TO_TAKE_UP'": "held, or nobody has it",
+    "$claim = 'TO_ANNOUNCE'": "closed, not announced",
+    "$claim = 'ANOTHER_USERS'": "another user's",
+    "$claim in ['IN_HAND', 'DONE']": "in hand, or done",
 }
 CAUGHT = {
     ("ClaimOrder", "DynamoDB.ConditionalCheckFailedException"): "claimed before",
-    ("ResumeOrder", "DynamoDB.ConditionalCheckFailedException"): "not held",
-    ("ReannounceOrder", "DynamoDB.ConditionalCheckFailedException"): "announced",
+    ("ResumeOrder", "DynamoDB.ConditionalCheckFailedException"): "another has it",
+    ("ReannounceOrder", "DynamoDB.ConditionalCheckFailedException"): "another has it",
+    ("HoldOrder", "DynamoDB.ConditionalCheckFailedException"): "closed, or another has it",
 }
 ANY_ERROR = "States.ALL"
 OTHERWISE = "otherwise"
@@ -292,13 +297,14 @@ KINDS = {  # fill, border, words for the legend
     "function": ("#fff0e1", "#c2570c", "Lambda function"),
     "table": ("#e8f0fe", "#2f5dc8", "DynamoDB"),
     "bus": ("#fce8f3", "#b4236f", "EventBridge"),
+    "queue": ("#efe9fb", "#6639a6", "SQS"),
     "choice": ("#fff9db", "#946c00", "Choice"),
     "plain": ("#f3f4f6", "#6e7781", "Wait, Pass"),
     "success": ("#e6f6ea", "#1a7f37", "Succeed"),
     "failure": ("#fdeaea", "#c62828", "Fail"),
 }
 KIND_OF_TYPE = {"Choice": "choice", "Wait": "plain", "Pass": "plain", "Succeed": "success", "Fail": "failure"}
-KIND_OF_SERVICE = {"lambda": "function", "dynamodb": "table", "events": "bus"}
+KIND_OF_SERVICE = {"lambda": "function", "dynamodb": "table", "events": "bus", "sqs": "queue"}
 
 
 def kind_of(state: Mapping[str, Any]) -> str:
@@ -323,6 +329,8 @@ def what_it_does(state: Mapping[str, Any]) -> str:
             return "function " + re.sub(r"(?<=[a-z])(?=[A-Z])", "_", function).lower()
         case "events", _:
             return "event " + ", ".join(entry["DetailType"] for entry in state["Arguments"]["Entries"])
+        case "sqs", action:
+            return f"SQS {action[0].upper()}{action[1:]}"
         case _, action:
             return f"DynamoDB {action[0].upper()}{action[1:]}"
 

@@ -34,6 +34,7 @@ from moto.stepfunctions.parser.asl.component.state.exec.state_task import lambda
 from moto.stepfunctions.parser.asl.component.state.exec.state_task.service import (
     state_task_service_dynamodb,
     state_task_service_events,
+    state_task_service_sqs,
 )
 from moto.stepfunctions.parser.asl.component.state.exec.state_task.service.state_task_service import StateTaskService
 from moto.stepfunctions.parser.asl.component.state.exec.state_task.service.state_task_service_lambda import (
@@ -54,6 +55,7 @@ _TASKS = {
     "dynamodb": state_task_service_dynamodb.StateTaskServiceDynamoDB,
     "events": state_task_service_events.StateTaskServiceEvents,
     "lambda": StateTaskServiceLambda,
+    "sqs": state_task_service_sqs.StateTaskServiceSqs,
 }
 
 
@@ -98,6 +100,8 @@ class Engine:
     """State and seconds of each pause before a retry; jitter draws the longest."""
     faults: dict[str, Iterator[Fault]] = field(default_factory=dict)
     """By state, what its next calls come to; an exhausted one lets calls through."""
+    before: dict[str, Callable[[], None]] = field(default_factory=dict)
+    """By state, what happens once just before its service is called."""
     state: str = ""
 
     def start(self, faults: dict[str, Iterable[Fault]]) -> None:
@@ -201,6 +205,8 @@ def _error_is_named(original: Callable[..., FailureEvent], service: str) -> Call
 def _faulty(original: Callable[..., None], engine: Engine) -> Callable[..., None]:
     def eval_service_task(self: Any, **arguments: Any) -> None:
         engine.state = self.name
+        if happens := engine.before.pop(self.name, None):
+            happens()
         fault = next(engine.faults.get(self.name, iter(())), None)
         if fault is None or fault.took_effect:
             original(self, **arguments)
@@ -245,7 +251,12 @@ def instant_engine() -> Iterator[Engine]:
         # Parsing takes longer than the rest of an execution.
         put_in(execution_worker, AmazonStateLanguageParser=parser)
         put_in(models, AmazonStateLanguageParser=parser)
-        for module in (state_task_service_dynamodb, state_task_service_events, lambda_eval_utils):
+        for module in (
+            state_task_service_dynamodb,
+            state_task_service_events,
+            state_task_service_sqs,
+            lambda_eval_utils,
+        ):
             put_in(module, boto_client_for=client_for)
         put_in(execution_worker.ExecutionWorker, start=run_at_once)
         for service, task in _TASKS.items():

@@ -7,7 +7,7 @@ each run it checks what must hold on every path, whatever the test is about.
 import functools
 import json
 import re
-from collections.abc import Iterable, Mapping, Sized
+from collections.abc import Callable, Iterable, Mapping, Sized
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -31,6 +31,7 @@ ROOT = Path(__file__).parents[2]
 ACCOUNT = "123456789012"
 TABLE = "giftcards-cards"
 BUS = "giftcards-orders"
+DEAD_LETTERS = f"https://sqs.{REGION}.amazonaws.com/{ACCOUNT}/giftcards-dead-letters"
 CHECK_STATUS = f"arn:aws:lambda:{REGION}:{ACCOUNT}:function:check-status:live"
 DELIVER_CARDS = f"arn:aws:lambda:{REGION}:{ACCOUNT}:function:deliver-cards:live"
 
@@ -40,7 +41,16 @@ CLAIMED = frozenset({"pk", "sk", "orderId", "userId", "status", "openStatus", "c
 """What a claimed order has; the other sets are added to it on the way."""
 HELD = frozenset({"heldReason", "heldMessage", "heldAt"})
 DELIVERED = frozenset(
-    {"quantity", "fulfilledQuantity", "fulfilledAmount", "pricePerCard", "deliveredAt", "deliveryId", "announcedAt"}
+    {
+        "quantity",
+        "fulfilledQuantity",
+        "fulfilledAmount",
+        "pricePerCard",
+        "deliveredAt",
+        "deliveryId",
+        "deliveryAttempt",
+        "announcedAt",
+    }
 )
 KNOWN = {field.alias for field in Order.model_fields.values()} | {"pk", "sk", "openStatus"}
 """Everything that an order row can have: what its readers know, the keys, and what the index needs."""
@@ -72,6 +82,7 @@ def substituted(definition: dict[str, Any], poll_schedule: str | None = None) ->
     values = {
         "CardTableName": TABLE,
         "OrderBusName": BUS,
+        "OrderPlacedDeadLetterQueueUrl": DEAD_LETTERS,
         "PollSchedule": poll_schedule or load_template()["Parameters"]["PollSchedule"]["Default"],
         "CheckStatusFunctionArn": CHECK_STATUS,
         "DeliverCardsFunctionArn": DELIVER_CARDS,
@@ -102,6 +113,8 @@ class Run:
         State and longest possible seconds of each pause before a retry.
     announcements
         Events that went out, in order.
+    dead_letters
+        What was put into the dead-letter queue.
     order_row
         The order's row afterwards, None where there is none.
     check_requests, deliver_requests
@@ -119,6 +132,7 @@ class Run:
     waits: list[int]
     pauses: list[tuple[str, float]]
     announcements: list[Announced]
+    dead_letters: list[Announced]
     order_row: Row | None
     check_requests: list[StepRequest]
     deliver_requests: list[StepRequest]
@@ -183,6 +197,7 @@ class Workflow:
         self._stepfunctions = client("stepfunctions")
         self._create_table()
         self._inbox = self._create_bus()
+        self._sqs.create_queue(QueueName=DEAD_LETTERS.rpartition("/")[2])
         self._machine = self._stepfunctions.create_state_machine(
             name="giftcards-fulfil-order",
             definition=substituted(definition or load_definition(), poll_schedule),
@@ -269,7 +284,8 @@ class Workflow:
             ],
             waits=self._engine.waits,
             pauses=self._engine.pauses,
-            announcements=self._received(),
+            announcements=self._received(self._inbox),
+            dead_letters=self._received(DEAD_LETTERS),
             order_row=self.order_row(order_id) if isinstance(order_id, str) else None,
             check_requests=check_status.requests,
             deliver_requests=deliver_cards.requests,
@@ -282,6 +298,10 @@ class Workflow:
         assert not self._engine.unused_faults(dict(faults or {})), "less went wrong than was planned"
         _check_promises(run)
         return run
+
+    def between(self, state: str, happens: Callable[[], None]) -> None:
+        """Let something happen once, just before a state calls its service in the next execution."""
+        self._engine.before[state] = happens
 
     def rows(self) -> list[Row]:
         """Give everything that the table holds."""
@@ -312,13 +332,13 @@ class Workflow:
         """Delete an order's row past the workflow."""
         self._dynamodb.delete_item(TableName=TABLE, Key={"pk": {"S": f"ORDER#{order_id}"}, "sk": {"S": "ORDER"}})
 
-    def _received(self) -> list[Announced]:
+    def _received(self, queue_url: str) -> list[Announced]:
         announced = []
-        while messages := self._sqs.receive_message(QueueUrl=self._inbox, MaxNumberOfMessages=10).get("Messages"):
+        while messages := self._sqs.receive_message(QueueUrl=queue_url, MaxNumberOfMessages=10).get("Messages"):
             for message in messages:
                 event = json.loads(message["Body"])
                 announced.append(Announced(event["detail-type"], event["detail"]))
-                self._sqs.delete_message(QueueUrl=self._inbox, ReceiptHandle=message["ReceiptHandle"])
+                self._sqs.delete_message(QueueUrl=queue_url, ReceiptHandle=message["ReceiptHandle"])
         return announced
 
 
@@ -362,5 +382,11 @@ def _check_promises(run: Run) -> None:
             assert run.status == "FAILED"
             assert run.error in set(HeldReason)
             assert run.cause
+        case "OrderDisputed":
+            assert (run.status, run.error) == ("FAILED", "ORDER_DISPUTED")
+            assert order is not None
+        case "ExecutionSuperseded":
+            assert run.status == "FAILED"
+            assert order is None or order.status.is_closed or order.execution_arn != run.execution_arn
         case unknown:
             raise AssertionError(f"ended in {unknown}: {run.status} {run.error} {run.cause}")

@@ -26,37 +26,98 @@ def assert_nothing_happened(again: Run, workflow: Workflow, before: list[dict[st
     assert again.pauses == []
 
 
-@pytest.mark.parametrize("detail", [ORDER, ANOTHER_USER], ids=["same user", "another user"])
-def test_second_announcement_of_an_open_order_changes_nothing(workflow: Workflow, detail: dict[str, str]) -> None:
-    workflow.put_row(
-        {
-            "pk": "ORDER#order-1",
-            "sk": "ORDER",
-            **ORDER,
-            "status": "HANDLING",
-            "openStatus": "HANDLING",
-            "claimedAt": "2026-01-01T00:00:00.000Z",
-            "executionArn": "arn:aws:states:eu-west-1:123456789012:execution:giftcards-fulfil-order:first",
-        }
-    )
+def assert_disputed(again: Run, workflow: Workflow, before: list[dict[str, object]]) -> None:
+    assert (again.status, again.error) == ("FAILED", "ORDER_DISPUTED")
+    assert workflow.rows() == before
+    assert again.announced == ["OrderDisputed"]
+    detail = again.only("OrderDisputed")
+    assert (detail["orderId"], detail["userId"]) == ("order-1", "user-2")
+    assert "user-1" not in again.announcements[0].detail["message"] + str(again.cause)
+    assert again.check_requests + again.deliver_requests == []
+
+
+OPEN_ROW = {
+    "pk": "ORDER#order-1",
+    "sk": "ORDER",
+    **ORDER,
+    "status": "HANDLING",
+    "openStatus": "HANDLING",
+    "claimedAt": "2026-01-01T00:00:00.000Z",
+    "executionArn": "arn:aws:states:eu-west-1:123456789012:execution:giftcards-fulfil-order:first",
+}
+
+
+def test_second_announcement_of_an_open_order_changes_nothing(workflow: Workflow) -> None:
+    workflow.put_row(OPEN_ROW)
     before = workflow.rows()
 
-    again = workflow.run(detail)
+    again = workflow.run(ORDER)
 
     assert_nothing_happened(again, workflow, before)
 
 
-@pytest.mark.parametrize("detail", [ORDER, ANOTHER_USER], ids=["same user", "another user"])
-@pytest.mark.parametrize("status", [status for status in SupplierStatus if status.is_final])
-def test_second_announcement_of_a_closed_order_changes_nothing(
-    workflow: Workflow, status: SupplierStatus, detail: dict[str, str]
+def test_open_order_announced_for_another_user_is_announced_as_disputed(workflow: Workflow) -> None:
+    workflow.put_row(OPEN_ROW)
+    before = workflow.rows()
+
+    assert_disputed(workflow.run(ANOTHER_USER), workflow, before)
+
+
+CLOSED = pytest.mark.parametrize("status", [status for status in SupplierStatus if status.is_final])
+
+
+@CLOSED
+def test_second_announcement_of_a_closed_order_changes_nothing(workflow: Workflow, status: SupplierStatus) -> None:
+    workflow.run(ORDER, check=[SETTLED], deliver=[Closed(status)])
+    before = workflow.rows()
+
+    again = workflow.run(ORDER)
+
+    assert_nothing_happened(again, workflow, before)
+
+
+@CLOSED
+def test_closed_order_announced_for_another_user_is_announced_as_disputed(
+    workflow: Workflow, status: SupplierStatus
 ) -> None:
     workflow.run(ORDER, check=[SETTLED], deliver=[Closed(status)])
     before = workflow.rows()
 
-    again = workflow.run(detail)
+    assert_disputed(workflow.run(ANOTHER_USER), workflow, before)
 
-    assert_nothing_happened(again, workflow, before)
+
+def test_dispute_that_cannot_be_announced_fails_all_the_same(workflow: Workflow) -> None:
+    workflow.put_row(OPEN_ROW)
+
+    run = workflow.run(ANOTHER_USER, faults={"AnnounceDispute": repeat(Fault("InternalFailure"))})
+
+    assert (run.status, run.error, run.announced) == ("FAILED", "ORDER_DISPUTED", [])
+
+
+def test_order_whose_execution_is_gone_is_taken_up_again(workflow: Workflow) -> None:
+    workflow.put_row({name: value for name, value in OPEN_ROW.items() if name != "executionArn"})
+
+    run = workflow.run(ORDER, check=[SETTLED], deliver=[Closed()])
+
+    assert run.states[:6] == [
+        "ReadOrder",
+        "ValidateOrder",
+        "ClaimOrder",
+        "LookUpOrder",
+        "RouteClaim",
+        "ResumeOrder",
+    ]
+    assert run.announced == ["CardsDelivered"]
+
+
+def test_order_that_another_execution_takes_up_first_is_left_to_it(workflow: Workflow) -> None:
+    workflow.run(ORDER, check=[DEADLINE_PASSED])
+    workflow.between("ResumeOrder", lambda: workflow.put_row(OPEN_ROW))
+
+    again = workflow.run(ORDER)
+
+    assert (again.status, again.states[-1]) == ("SUCCEEDED", "AlreadyClaimed")
+    assert workflow.rows() == [OPEN_ROW]
 
 
 def test_two_orders_do_not_touch_each_other(workflow: Workflow) -> None:
@@ -89,7 +150,7 @@ def test_held_order_is_taken_up_again_with_a_fresh_deadline(workflow: Workflow) 
     assert row == unchanged | changed | {"claimedAt": row["claimedAt"]}
     assert again.status == "SUCCEEDED"
     assert again.announced == ["CardsDelivered"]
-    assert again.states[2:5] == ["ClaimOrder", "ResumeOrder", "WaitBeforeCheck"]
+    assert again.states[2:7] == ["ClaimOrder", "LookUpOrder", "RouteClaim", "ResumeOrder", "WaitBeforeCheck"]
     [request] = again.check_requests
     assert (request.checks, request.failures) == (0, 0)
     assert request.claimed_at == datetime.fromisoformat(row["claimedAt"])
@@ -106,9 +167,7 @@ def test_held_order_announced_for_another_user_changes_nothing(workflow: Workflo
     workflow.run(ORDER, check=[DEADLINE_PASSED])
     before = workflow.rows()
 
-    again = workflow.run(ANOTHER_USER)
-
-    assert_nothing_happened(again, workflow, before)
+    assert_disputed(workflow.run(ANOTHER_USER), workflow, before)
 
 
 @pytest.mark.parametrize("faults", [[ANSWER_LOST], [ANSWER_LOST] * 3, [THROTTLED, ANSWER_LOST]])
@@ -157,12 +216,14 @@ def test_throttled_resumption_is_retried(workflow: Workflow, error: str) -> None
     ],
     ids=["throttled", "denied", "timed out"],
 )
-def test_order_that_cannot_be_claimed_is_announced_as_held(
+def test_order_that_cannot_be_claimed_is_kept_in_the_dead_letter_queue_and_announced_as_held(
     workflow: Workflow, faults: Iterable[Fault], error: str
 ) -> None:
     run = workflow.run(ORDER, faults={"ClaimOrder": faults})
 
-    assert (run.status, run.error, run.cause) == ("FAILED", "UNEXPECTED_ERROR", f"ClaimOrder failed: {error}.")
+    assert (run.status, run.error) == ("FAILED", "UNEXPECTED_ERROR")
+    assert run.cause == f"ClaimOrder failed: {error}. The announcement is kept in the dead-letter queue."
+    assert [(letter.detail_type, letter.detail) for letter in run.dead_letters] == [("OrderPlaced", ORDER)]
     assert workflow.rows() == []
     assert run.only("OrderHeld")["message"] == run.cause
     assert run.pauses_at("ClaimOrder") == [1, 2, 4, 8, 16, 32, 60, 60, 60, 60]
@@ -175,15 +236,56 @@ def test_held_order_that_cannot_be_taken_up_stays_as_it_was(workflow: Workflow) 
     again = workflow.run(ORDER, faults={"ResumeOrder": repeat(THROTTLED)})
 
     assert (again.status, again.error) == ("FAILED", "UNEXPECTED_ERROR")
-    assert again.cause == "ResumeOrder failed: DynamoDB.ProvisionedThroughputExceededException."
+    assert str(again.cause).startswith("ResumeOrder failed: DynamoDB.ProvisionedThroughputExceededException.")
+    assert [letter.detail for letter in again.dead_letters] == [ORDER]
     assert workflow.rows() == before
     assert again.announced == ["OrderHeld"]
 
 
-def test_order_whose_claim_was_written_though_it_failed_is_held(workflow: Workflow) -> None:
+@pytest.mark.parametrize("placed_at", [{}, {"placedAt": "2026-01-01T00:00:00Z"}])
+def test_what_is_kept_in_the_dead_letter_queue_is_the_announcement_and_nothing_else_of_the_event(
+    workflow: Workflow, placed_at: dict[str, str]
+) -> None:
+    run = workflow.run(ORDER | placed_at | {"note": "a card"}, faults={"ClaimOrder": repeat(THROTTLED)})
+
+    assert [letter.detail for letter in run.dead_letters] == [ORDER | placed_at]
+
+
+def test_order_that_can_neither_be_claimed_nor_kept_is_announced_as_held(workflow: Workflow) -> None:
+    lost = {"ClaimOrder": repeat(THROTTLED), "ParkOrder": repeat(Fault("InternalError"))}
+
+    run = workflow.run(ORDER, faults=lost)
+
+    assert (run.status, run.announced, run.dead_letters) == ("FAILED", ["OrderHeld"], [])
+    assert "dead-letter" not in run.only("OrderHeld")["message"]
+
+
+def test_order_that_cannot_be_looked_up_is_kept_in_the_dead_letter_queue(workflow: Workflow) -> None:
+    workflow.put_row(OPEN_ROW)
+
+    run = workflow.run(ORDER, faults={"LookUpOrder": repeat(THROTTLED)})
+
+    assert [letter.detail for letter in run.dead_letters] == [ORDER]
+    assert workflow.rows() == [OPEN_ROW]
+
+
+def test_order_that_vanishes_between_claim_and_look_up_is_kept_in_the_dead_letter_queue(workflow: Workflow) -> None:
+    workflow.put_row(OPEN_ROW)
+    workflow.between("LookUpOrder", lambda: workflow.delete_row("order-1"))
+
+    run = workflow.run(ORDER)
+
+    assert [letter.detail for letter in run.dead_letters] == [ORDER]
+    assert run.announced == ["OrderHeld"]
+
+
+def test_order_whose_claim_was_written_though_it_failed_is_open_and_known_to_have_no_execution(
+    workflow: Workflow,
+) -> None:
     run = workflow.run(ORDER, faults={"ClaimOrder": repeat(ANSWER_LOST)})
 
-    assert run.error == "UNEXPECTED_ERROR"
+    # The sweeper finds it: it is open, and its execution has ended.
+    assert (run.status, run.error) == ("FAILED", "UNEXPECTED_ERROR")
     assert run.order_row is not None
-    assert run.order_row["status"] == "HELD"
-    assert workflow.run(ORDER, check=[SETTLED], deliver=[Closed()]).status == "SUCCEEDED"
+    assert (run.order_row["status"], run.order_row["executionArn"]) == ("HANDLING", run.execution_arn)
+    assert run.announced == ["OrderHeld"]

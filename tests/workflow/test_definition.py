@@ -14,7 +14,13 @@ DEFINITION = load_definition()
 STATES: dict[str, dict[str, Any]] = DEFINITION["States"]
 TASKS = {name: state for name, state in STATES.items() if state["Type"] == "Task"}
 CHOICES = {name: state for name, state in STATES.items() if state["Type"] == "Choice"}
-TERMINAL = {"AlreadyClaimed": "Succeed", "OrderClosed": "Succeed", "OrderHeld": "Fail"}
+TERMINAL = {
+    "AlreadyClaimed": "Succeed",
+    "OrderClosed": "Succeed",
+    "OrderDisputed": "Fail",
+    "OrderHeld": "Fail",
+    "ExecutionSuperseded": "Fail",
+}
 JSONPATH_FIELDS = {
     "InputPath",
     "OutputPath",
@@ -91,7 +97,7 @@ def test_an_end_can_be_reached_from_every_state() -> None:
     assert ends == STATES.keys()
 
 
-def test_only_three_states_end_an_execution() -> None:
+def test_only_these_states_end_an_execution() -> None:
     assert {name: state["Type"] for name, state in STATES.items() if not list(targets(state))} == TERMINAL
     assert not [name for name, state in STATES.items() if "End" in state]
 
@@ -106,9 +112,10 @@ def test_every_state_that_goes_on_says_where(name: str) -> None:
         assert "Next" not in state
 
 
-def test_choices_about_outcomes_hold_the_order_by_default() -> None:
+def test_choices_keep_the_order_by_default() -> None:
     assert {name: choice["Default"] for name, choice in CHOICES.items()} == {
         "ValidateOrder": "RejectOrder",
+        "RouteClaim": "ParkOrder",
         "RouteOrder": "HoldOrder",
         "RouteDelivery": "HoldOrder",
     }
@@ -152,8 +159,12 @@ def test_failed_condition_is_no_transient_error(name: str) -> None:
 
 @EVERY_TASK
 def test_every_write_to_the_table_has_a_condition(name: str) -> None:
-    if ":dynamodb:" in TASKS[name]["Resource"]:
+    if ":dynamodb:" in TASKS[name]["Resource"] and not TASKS[name]["Resource"].endswith(":getItem"):
         assert "ConditionExpression" in TASKS[name]["Arguments"]
+
+
+def test_order_is_looked_up_as_it_is_now() -> None:
+    assert TASKS["LookUpOrder"]["Arguments"]["ConsistentRead"] is True
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)
@@ -177,6 +188,7 @@ def test_function_is_told_what_the_contract_says_and_nothing_else(name: str) -> 
 def test_tasks_call_what_the_workflow_is_for_and_nothing_else() -> None:
     assert {name: task["Resource"] for name, task in TASKS.items()} == {
         "ClaimOrder": "arn:aws:states:::dynamodb:putItem",
+        "LookUpOrder": "arn:aws:states:::dynamodb:getItem",
         "ResumeOrder": "arn:aws:states:::dynamodb:updateItem",
         "ReannounceOrder": "arn:aws:states:::dynamodb:updateItem",
         "CheckStatus": "arn:aws:states:::lambda:invoke",
@@ -185,6 +197,8 @@ def test_tasks_call_what_the_workflow_is_for_and_nothing_else() -> None:
         "DeliverCards": "arn:aws:states:::lambda:invoke",
         "HoldOrder": "arn:aws:states:::dynamodb:updateItem",
         "AnnounceHold": "arn:aws:states:::events:putEvents",
+        "AnnounceDispute": "arn:aws:states:::events:putEvents",
+        "ParkOrder": "arn:aws:states:::sqs:sendMessage",
     }
 
 

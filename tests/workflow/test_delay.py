@@ -116,4 +116,4 @@ def test_delay_of_an_order_that_is_gone_writes_no_row(workflow: Workflow) -> Non
 
     assert workflow.rows() == []
     assert run.pauses == []
-    assert run.announced == ["OrderDelayed", "OrderHeld"]
+    assert (run.announced, run.states[-1]) == (["OrderDelayed"], "ExecutionSuperseded")

@@ -22,7 +22,11 @@ def assert_kept(run: Run, workflow: Workflow) -> None:
         assert run.states[-1] == "AlreadyClaimed" or SupplierStatus(row["status"]).is_final
     else:
         assert run.status == "FAILED"
-        assert run.announced[-1:] == ["OrderHeld"] or run.pauses_at("AnnounceHold")
+        assert (
+            run.announced[-1:] == ["OrderHeld"]
+            or run.pauses_at("AnnounceHold")
+            or run.states[-1] == "ExecutionSuperseded"
+        )
 
 
 @pytest.mark.parametrize("outcome", Outcome)

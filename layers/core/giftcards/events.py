@@ -105,6 +105,14 @@ class OrderDelayed(OrderAnnouncement):
     pending_seconds: int = Field(ge=0, description="Seconds since the claim")
 
 
+class OrderDisputed(OrderAnnouncement):
+    """Out: the order was announced for this user, and belongs to another one, with whom it stays."""
+
+    detail_type: ClassVar[str] = "OrderDisputed"
+
+    message: str = Field(description="One sentence for a person")
+
+
 class OrderHeld(Announcement):
     """Out: the order needs a person. Nothing is lost. Invalid ids are left out."""
 
@@ -121,6 +129,7 @@ ANNOUNCEMENTS: tuple[type[Announcement], ...] = (
     CardsPartiallyDelivered,
     OrderRefunded,
     OrderDelayed,
+    OrderDisputed,
     OrderHeld,
 )
 """Every event that goes out."""
