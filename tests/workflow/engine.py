@@ -90,9 +90,22 @@ class Fault:
         )
 
 
+def _at_once(body: Callable[[], None]) -> None:
+    body()
+
+
+def _no_time(_seconds: float) -> None:
+    """Let no time pass."""
+
+
 @dataclass
 class Engine:
     """What the engine did instead of waiting, and what it is told to get wrong."""
+
+    sleep: Callable[[float], None] = _no_time
+    """How time passes in a Wait state and before a retry."""
+    begin: Callable[[Callable[[], None]], None] = _at_once
+    """How an execution is run."""
 
     waits: list[int] = field(default_factory=list)
     """Seconds of each Wait state, in order."""
@@ -217,21 +230,23 @@ def _faulty(original: Callable[..., None], engine: Engine) -> Callable[..., None
 
 
 @contextmanager
-def instant_engine() -> Iterator[Engine]:
+def instant_engine(engine: Engine | None = None) -> Iterator[Engine]:
     """Put everything into moto that this module is about, and take it out again."""
-    engine = Engine()
+    engine = engine or Engine()
 
     def client_for(*, service: str, **_rest: Any) -> Any:
         return client(service)
 
     def wait(_self: WaitFunction, env: Any, wait_seconds: int) -> None:
         engine.waits.append(wait_seconds)
+        engine.sleep(wait_seconds)
 
     def pause(seconds: float) -> None:
         engine.pauses.append((engine.state, seconds))
+        engine.sleep(seconds)
 
-    def run_at_once(worker: execution_worker.ExecutionWorker) -> None:
-        worker._execution_logic()
+    def run(worker: execution_worker.ExecutionWorker) -> None:
+        engine.begin(worker._execution_logic)
 
     parser = SimpleNamespace(parse=_parse)
     with ExitStack() as stack:
@@ -258,7 +273,7 @@ def instant_engine() -> Iterator[Engine]:
             lambda_eval_utils,
         ):
             put_in(module, boto_client_for=client_for)
-        put_in(execution_worker.ExecutionWorker, start=run_at_once)
+        put_in(execution_worker.ExecutionWorker, start=run)
         for service, task in _TASKS.items():
             put_in(
                 task,

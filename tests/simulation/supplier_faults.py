@@ -1,0 +1,128 @@
+"""Everything that the supplier, or the network before it, is known or feared to do, and what must come of it.
+
+docs/operations.md has a row for each; a test compares the two.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+WAITS = "waits"
+DELIVERED = "delivered"
+REFUNDED = "refunded"
+
+
+@dataclass(frozen=True)
+class SupplierTrouble:
+    """One way to go wrong.
+
+    Attributes
+    ----------
+    name
+        What a person calls it.
+    fault
+        What the simulator is told, or nothing where ``address`` says it all.
+    at_check, at_delivery
+        What comes of an order when it happens to CheckStatus, or to DeliverCards: ``waits``, ``delivered``,
+        ``refunded``, or a held reason.
+    address
+        Another address for the supplier; ``{port}`` is the simulator's.
+    """
+
+    name: str
+    fault: dict[str, Any] = field(default_factory=dict)
+    at_check: str = WAITS
+    at_delivery: str = ""
+    address: str = ""
+
+    @property
+    def expected_at_delivery(self) -> str:
+        """What comes of it at delivery; the same as at the check where nothing else is said."""
+        return self.at_delivery or self.at_check
+
+
+def _error(status: int, code: str, **more: Any) -> dict[str, Any]:
+    body = {"success": False, "error": {"code": code, "message": "m", "details": {"attemptsLeft": 4}}}
+    return {"status": status, "body": body} | more
+
+
+def _merged(**data: Any) -> dict[str, Any]:
+    return {"merge": data}
+
+
+_UNENVELOPED = {"message": "Cannot GET", "error": "Not Found", "statusCode": 404}
+_CARD = {"value": "the-same-value", "serial": "the-same-serial"}
+BROKEN = "SUPPLIER_CONTRACT_BROKEN"
+
+TROUBLES = [
+    # the error table of the supplier's documents
+    SupplierTrouble("400 with its envelope", _error(400, "ERR_VALIDATION"), "INVALID_ORDER"),
+    SupplierTrouble("400 without envelope", {"status": 400, "rawBody": "Bad Request"}),
+    SupplierTrouble("401 INVALID_ACCESS_TOKEN", _error(401, "INVALID_ACCESS_TOKEN")),
+    SupplierTrouble("401 MISSING_ACCESS_TOKEN", _error(401, "MISSING_ACCESS_TOKEN")),
+    SupplierTrouble("401 ERR_AUTH", _error(401, "ERR_AUTH")),
+    SupplierTrouble("403 IP_BLOCKED", _error(403, "IP_BLOCKED")),
+    SupplierTrouble("403 IP_NOT_ALLOWED", _error(403, "IP_NOT_ALLOWED")),
+    SupplierTrouble("403 API_DISABLED", _error(403, "API_DISABLED")),
+    SupplierTrouble("403 NO_BALANCE", _error(403, "NO_BALANCE")),
+    SupplierTrouble("403 INSUFFICIENT_BALANCE", _error(403, "INSUFFICIENT_BALANCE")),
+    SupplierTrouble("403 DUPLICATED_REF", _error(403, "DUPLICATED_REF")),
+    SupplierTrouble("404 with its envelope", _error(404, "NOT_FOUND"), "ORDER_UNKNOWN"),
+    SupplierTrouble("404 without envelope", {"status": 404, "body": _UNENVELOPED}),
+    SupplierTrouble("429 with Retry-After", _error(429, "RATE_LIMIT_EXCEEDED", retryAfter=30)),
+    SupplierTrouble("429 with a date in Retry-After", _error(429, "RATE_LIMIT_EXCEEDED", retryAfter="soon")),
+    SupplierTrouble("429 without Retry-After", _error(429, "RATE_LIMIT_EXCEEDED")),
+    SupplierTrouble("500 INTERNAL_ERROR", _error(500, "INTERNAL_ERROR")),
+    SupplierTrouble("500 INTERNAL_SERVER_ERROR", _error(500, "INTERNAL_SERVER_ERROR")),
+    SupplierTrouble("503 SERVICE_UNAVAILABLE", _error(503, "SERVICE_UNAVAILABLE", retryAfter=20)),
+    SupplierTrouble("503 AUTH_UNAVAILABLE", _error(503, "AUTH_UNAVAILABLE")),
+    SupplierTrouble("200 with an error in the envelope", _error(200, "INTERNAL_ERROR")),
+    # the network
+    SupplierTrouble("connection refused", address="http://127.0.0.1:1"),
+    SupplierTrouble("host not found", address="http://supplier.invalid"),
+    SupplierTrouble("TLS error", address="https://127.0.0.1:{port}"),
+    SupplierTrouble("connection reset before the answer", {"dropConnection": "before"}),
+    SupplierTrouble("connection reset in mid-body", {"dropConnection": "mid-body"}),
+    SupplierTrouble("slow headers", {"delaySeconds": 30}),
+    SupplierTrouble("slow body", {"slowBody": {"chunkBytes": 8, "intervalSeconds": 0.1}}),
+    SupplierTrouble("endless body", {"endlessBody": True}),
+    # what a proxy or a broken server sends
+    SupplierTrouble("empty body", {"status": 200, "rawBody": ""}),
+    SupplierTrouble("HTML with 200", {"status": 200, "rawBody": "<html>Maintenance</html>"}),
+    SupplierTrouble("HTML with 502", {"status": 502, "rawBody": "<html>Bad Gateway</html>"}),
+    SupplierTrouble("truncated JSON", {"status": 200, "rawBody": '{"success": true, "data": {"_id": "69'}),
+    SupplierTrouble("redirect", {"status": 302, "headers": {"Location": "http://127.0.0.1:1/"}}),
+    SupplierTrouble("wrong content type", {"headers": {"Content-Type": "text/plain"}}, DELIVERED),
+    # answers that break the supplier's documents
+    SupplierTrouble("unknown status", _merged(status="SHIPPED"), BROKEN),
+    SupplierTrouble("status of a wrong type", _merged(status=4), BROKEN),
+    SupplierTrouble("quantity of a wrong type", _merged(quantity="2"), BROKEN),
+    SupplierTrouble("no data", {"status": 200, "body": {"success": True}}, BROKEN),
+    SupplierTrouble("no _id", _merged(_id=None), BROKEN),
+    SupplierTrouble("_id of another order", _merged(_id="6901616fe9e88196b4eb64b3"), BROKEN),
+    SupplierTrouble("no quantity", _merged(quantity=None), BROKEN),
+    SupplierTrouble("no fulfilled_quantity", _merged(fulfilled_quantity=None), DELIVERED, BROKEN),
+    SupplierTrouble("no price_per_card", _merged(price_per_card=None), DELIVERED, BROKEN),
+    SupplierTrouble("no cards", _merged(cards=None), DELIVERED, BROKEN),
+    SupplierTrouble("cards of a wrong type", _merged(cards={"value": "v"}), DELIVERED, BROKEN),
+    SupplierTrouble("card without serial", _merged(cards=[{"value": "v"}, _CARD]), DELIVERED, BROKEN),
+    SupplierTrouble("fewer cards than fulfilled_quantity", _merged(cards=[_CARD]), DELIVERED, BROKEN),
+    SupplierTrouble("more cards than fulfilled_quantity", _merged(fulfilled_quantity=1), DELIVERED, BROKEN),
+    SupplierTrouble("duplicate cards", _merged(cards=[_CARD, _CARD]), DELIVERED, BROKEN),
+    SupplierTrouble("empty card value", _merged(cards=[_CARD, {"value": "", "serial": "s"}]), DELIVERED, BROKEN),
+    SupplierTrouble(
+        "huge card value", _merged(cards=[_CARD, {"value": "x" * 2_049, "serial": "s"}]), DELIVERED, BROKEN
+    ),
+    # a supplier that changes its mind
+    SupplierTrouble(
+        "final, then HANDLING again",
+        _merged(status="HANDLING", fulfilled_quantity=None, cards=None),
+        WAITS,
+        WAITS,
+    ),
+    SupplierTrouble(
+        "FULFILLED, then REFUNDED",
+        _merged(status="REFUNDED", fulfilled_quantity=0, fulfilled_amount=0, cards=[]),
+        DELIVERED,
+        REFUNDED,
+    ),
+]

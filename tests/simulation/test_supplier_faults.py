@@ -1,0 +1,178 @@
+"""Every fault of the supplier comes to what is decided for it, and no order is the worse for it afterwards."""
+
+from collections import Counter
+
+import pytest
+
+from giftcards.events import HeldReason
+from giftcards_local.supplier import cards_of
+from simulation.supplier_faults import DELIVERED, REFUNDED, TROUBLES, WAITS, SupplierTrouble
+from simulation.world import World
+
+EACH = pytest.mark.parametrize("trouble", TROUBLES, ids=lambda trouble: trouble.name)
+LASTING = [
+    trouble
+    for trouble in TROUBLES
+    if trouble.name
+    in {
+        "401 INVALID_ACCESS_TOKEN",
+        "403 IP_BLOCKED",
+        "404 without envelope",
+        "429 without Retry-After",
+        "500 INTERNAL_ERROR",
+        "connection refused",
+        "slow headers",
+    }
+]
+"""One of each kind that makes an order wait, by how its wait is computed."""
+
+
+def befall(world: World, trouble: SupplierTrouble, *, after_calls: int = 0, once: bool = False) -> None:
+    """Have the trouble befall the calls to the supplier from now on, or from after so many."""
+    if trouble.address:
+        port = world.supplier.url.rpartition(":")[2]
+        world.supplier_moves_to(trouble.address.format(port=port), after_calls=after_calls)
+    else:
+        world.fault(**trouble.fault, afterCalls=after_calls, times=1 if once else None)
+
+
+def assert_came_to(world: World, order_id: str, expected: str) -> None:
+    order = world.known(order_id)
+    assert order is not None
+    if expected == WAITS:
+        assert (order.status, order.held_reason) == ("HANDLING", None)
+        assert world.kinds(order_id) == []
+    elif expected == DELIVERED:
+        assert_delivered(world, order_id)
+    elif expected == REFUNDED:
+        assert order.status == "REFUNDED"
+        assert world.kinds(order_id) == ["OrderRefunded"]
+    else:
+        assert order.held_reason is HeldReason(expected)
+        assert world.kinds(order_id) == ["OrderHeld"]
+    if expected not in {DELIVERED, REFUNDED}:
+        assert [row["sk"] for row in world.rows()] == ["ORDER"], "a card was stored, though the answer is in doubt"
+
+
+def assert_delivered(world: World, order_id: str) -> None:
+    shown = world.reveal(order_id)
+    assert [{name: card[name] for name in ("value", "serial")} for card in shown["cards"]] == cards_of(order_id, 2)
+    assert world.kinds(order_id).count("CardsDelivered") == 1
+
+
+def assert_goes_well_once_it_is_over(world: World, order_id: str, came_to: str) -> None:
+    """Check that nothing was lost: what waits goes on by itself, what is held once it is announced again."""
+    world.supplier_is_back()
+    world.set_api_key()  # as after a refused key: a new version of the secret
+    if came_to not in {WAITS, DELIVERED, REFUNDED}:
+        world.announce(order_id)
+    world.run(3_600)
+    if came_to != REFUNDED:
+        assert_delivered(world, order_id)
+    assert world.timeline.is_quiet
+
+
+@EACH
+def test_trouble_at_the_check_comes_to_what_is_decided(world: World, trouble: SupplierTrouble) -> None:
+    order_id = world.place(2)
+    befall(world, trouble, once=trouble.at_check == DELIVERED)  # the delivery then gets a right answer
+
+    world.announce(order_id)
+    world.run(60)
+
+    assert_came_to(world, order_id, trouble.at_check)
+    assert_goes_well_once_it_is_over(world, order_id, trouble.at_check)
+
+
+@EACH
+def test_trouble_at_the_delivery_comes_to_what_is_decided(world: World, trouble: SupplierTrouble) -> None:
+    order_id = world.place(2)
+    befall(world, trouble, after_calls=1)
+
+    world.announce(order_id)
+    world.run(60)
+
+    assert_came_to(world, order_id, trouble.expected_at_delivery)
+    assert_goes_well_once_it_is_over(world, order_id, trouble.expected_at_delivery)
+
+
+def test_cards_of_any_characters_are_delivered_as_they_came(world: World) -> None:
+    cards = [
+        {"value": "\u0000\u0007\n\r\t\u001b[31m", "serial": "\u202eright to left"},
+        {"value": 'quotes " and \\ and </script>', "serial": "ünï-код-卡-🂡"},
+        {"value": " leading and trailing ", "serial": "%s{}$(x)`"},
+    ]
+    order_id = world.place(3)
+    world.fault(merge={"cards": cards})
+
+    world.announce(order_id)
+    world.run(60)
+
+    shown = [{name: card[name] for name in ("value", "serial")} for card in world.reveal(order_id)["cards"]]
+    assert shown == cards
+
+
+@pytest.mark.parametrize("quantity", [1, 99, 100, 250])
+def test_orders_of_any_size_are_delivered_whole(world: World, quantity: int) -> None:
+    order_id = world.order(quantity)
+
+    world.run(60)
+
+    shown = [{name: card[name] for name in ("value", "serial")} for card in world.reveal(order_id)["cards"]]
+    assert shown == cards_of(order_id, quantity)
+
+
+# ------------------------------------------------------------- transient trouble
+
+
+@pytest.mark.parametrize("trouble", LASTING, ids=lambda trouble: trouble.name)
+def test_transient_trouble_never_ends_an_order_and_is_waited_out_ever_longer(
+    world: World, trouble: SupplierTrouble
+) -> None:
+    order_id = world.place(2)
+    befall(world, trouble)
+    world.announce(order_id)
+
+    world.run(2 * 3_600)
+
+    order = world.known(order_id)
+    assert order is not None
+    assert (order.status, world.kinds(order_id)) == ("HANDLING", ["OrderDelayed"])
+    looked = [call.at for call in world.book.calls]
+    assert len(looked) <= 25, "the supplier is asked too often in its trouble"
+
+
+def test_trouble_that_spans_the_deadline_does_not_end_the_order(world: World) -> None:
+    order_id = world.place(2)
+    world.fault(status=503)
+    world.announce(order_id)
+
+    world.run(30 * 3_600)  # the deadline is after 24 hours
+
+    assert world.status(order_id) == "HANDLING"
+    world.supplier_is_back()
+    world.run(1_000)
+    assert_delivered(world, order_id)
+
+
+def test_orders_that_failed_together_do_not_come_back_together(world: World) -> None:
+    world.fault(status=503, times=20)
+    for _ in range(20):
+        world.order()
+
+    world.run(300)
+
+    in_the_same_second = Counter(int(call.at.timestamp()) for call in world.book.calls[20:])
+    assert max(in_the_same_second.values()) <= 8
+
+
+def test_an_endless_retry_after_keeps_no_function_busy(world: World) -> None:
+    world.fault(status=429, retryAfter=100_000, times=1)
+    order_id = world.order(2)
+
+    before = world.timeline.now
+    world.run(100_000)
+
+    assert all(call.at.timestamp() >= before.timestamp() + 100_000 for call in world.book.calls[1:])
+    world.run(2_000)
+    assert_delivered(world, order_id)

@@ -1,0 +1,439 @@
+"""The whole service in one process: the real definition, the real functions, real HTTP to the supplier simulator.
+
+moto's cloud stands in for AWS, and time is the test's. Every call that a function makes can be made to fail, and a
+function can be killed before or after any of them.
+"""
+
+import importlib.util
+import io
+import json
+import os
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, redirect_stdout
+from dataclasses import dataclass, field
+from functools import cache
+from types import ModuleType
+from typing import Any
+from unittest.mock import patch
+from uuid import uuid4
+
+import boto3
+import time_machine
+from aws_lambda_powertools.utilities.typing import LambdaContext
+from botocore.client import BaseClient
+from botocore.exceptions import ClientError
+from botocore.session import Session
+from moto import mock_aws
+from moto.awslambda_simple.models import LambdaSimpleBackend
+from moto.kms import models as kms
+from moto.stepfunctions.parser.models import stepfunctions_parser_backends
+
+from giftcards import wiring
+from giftcards.adapters import aws, vault
+from giftcards.adapters.order_table import OrderTable
+from giftcards.adapters.supplier import Supplier, new_client
+from giftcards.events import SOURCE
+from giftcards.rules.orders import Order
+from giftcards_local.supplier import SupplierBook, SupplierServer
+from giftcards_local.supplier.book import NewOrder
+from giftcards_local.supplier.faults import Fault as SupplierFault
+from simulation.timeline import START, Timeline
+from workflow.engine import REGION, Engine, instant_engine
+from workflow.harness import (
+    ACCOUNT,
+    BUS,
+    CHECK_STATUS,
+    DEAD_LETTERS,
+    DELIVER_CARDS,
+    ROOT,
+    TABLE,
+    load_definition,
+    load_template,
+    substituted,
+)
+
+API_KEY = "kQ7vX2mW9pL4nR8sT6yB3cF5"
+SCHEDULE = "120:5,300:15,3600:60,86400:120"
+DELAYED_AFTER_SECONDS = 600
+CALL_SECONDS = 0.001
+"""What a call to AWS takes."""
+SUPPLIER_SECONDS = 0.05
+"""What a call to the supplier takes."""
+REAL_PATIENCE_SECONDS = 0.25
+"""How long a call to the supplier may really take: short, since a test waits for it."""
+CHANGES = {"PutItem", "UpdateItem", "TransactWriteItems", "DeleteItem", "PutEvents", "SendMessage"}
+
+
+class Killed(BaseException):
+    """The function's process ends at this line. Not an Exception: no code of the function may catch it."""
+
+
+@dataclass
+class Invocation:
+    """A function that runs, and the calls that it has made so far."""
+
+    function: str
+    calls: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Context(LambdaContext):
+    """What Lambda tells a function of its invocation."""
+
+    function_name: str = "function"
+    memory_limit_in_mb: int = 512
+    invoked_function_arn: str = "arn:aws:lambda:eu-west-1:123456789012:function:function:live"
+    aws_request_id: str = "request"
+
+
+Hook = Callable[[Invocation, str, str], None]
+"""Called before and after each call of a function, with what was called and the phase; whatever it raises happens."""
+
+
+class World:
+    """Everything there is: the supplier, the cloud with the deployed service, and time."""
+
+    def __init__(self, timeline: Timeline, server: SupplierServer, book: SupplierBook) -> None:
+        self.timeline = timeline
+        self.supplier = server
+        self.book = book
+        self.hooks: list[Hook] = []
+        self.invocations: list[Invocation] = []
+        self.orders: dict[str, int] = {}
+        self.log = io.StringIO()
+        self.interleaves = False
+        self._elsewhere: tuple[str, int] | None = None
+        self._running: list[Invocation] = []
+        self._containers: dict[str, dict[str, Any]] = {}
+        self._dynamodb: Any = aws.dynamodb()
+        self._shared_supplier = Supplier(server.url, _client(), total_seconds=REAL_PATIENCE_SECONDS)
+        self._heard: list[dict[str, Any]] = []
+        self._create()
+
+    # what people and the supplier do
+
+    def place(self, quantity: int = 1, **terms: Any) -> str:
+        """Place an order at the supplier, which settles it at once unless the terms say otherwise."""
+        new = NewOrder.model_validate({"quantity": quantity, "fulfilAfter": 0} | terms)
+        order_id = self.book.add(new).order_id
+        self.orders[order_id] = quantity
+        return order_id
+
+    def fault(self, **fault: Any) -> str:
+        """Have the supplier misbehave."""
+        return self.book.faults.add(SupplierFault.model_validate(fault))
+
+    def supplier_moves_to(self, url: str, *, after_calls: int = 0) -> None:
+        """Have the functions look for the supplier elsewhere, once they have asked it so many times."""
+        self._elsewhere = (url, after_calls)
+
+    def supplier_is_back(self) -> None:
+        """End every trouble with the supplier."""
+        self._elsewhere = None
+        self.book.faults.clear()
+
+    def announce(self, order_id: str, user_id: str = "alice", **detail: Any) -> str:
+        """Announce an order; returns the execution that this starts."""
+        event = {
+            "version": "0",
+            "id": str(uuid4()),
+            "source": "shop",
+            "detail-type": "OrderPlaced",
+            "detail": {"orderId": order_id, "userId": user_id} | detail,
+        }
+        arn: str = _client_of("stepfunctions").start_execution(
+            stateMachineArn=self.machine_arn, name=event["id"], input=json.dumps(event)
+        )["executionArn"]
+        return arn
+
+    def order(self, quantity: int = 1, user_id: str = "alice", **terms: Any) -> str:
+        """Place an order and announce it."""
+        order_id = self.place(quantity, **terms)
+        self.announce(order_id, user_id)
+        return order_id
+
+    def run(self, seconds: float = 60) -> None:
+        """Let time pass."""
+        self.timeline.run(seconds)
+
+    def set_api_key(self, value: str = API_KEY) -> None:
+        """Put the supplier's key into the secret."""
+        _client_of("secretsmanager").put_secret_value(SecretId=self.secret_arn, SecretString=value)
+
+    def abort(self, execution_arn: str) -> None:
+        """Abort an execution, as an operator can."""
+        _client_of("stepfunctions").stop_execution(executionArn=execution_arn)
+
+    def reveal(self, order_id: str, user_id: str = "alice") -> dict[str, Any]:
+        """Ask for the cards of an order."""
+        request = {"orderId": order_id, "userId": user_id, "requestedBy": "test", "reason": ""}
+        answer: dict[str, Any] = self._call("reveal_cards", wiring.card_reveal.__wrapped__(), request)
+        return answer
+
+    # what there is to see
+
+    def known(self, order_id: str) -> Order | None:
+        """Give an order as the table has it."""
+        return OrderTable(TABLE, self._dynamodb).get(order_id)
+
+    def status(self, order_id: str) -> str:
+        """Give an order's status, or its held reason."""
+        order = self.known(order_id)
+        return "UNKNOWN" if order is None else str(order.held_reason or order.status)
+
+    def rows(self, table: str = TABLE) -> list[dict[str, Any]]:
+        """Give everything that a table holds."""
+        pages = self._dynamodb.get_paginator("scan").paginate(TableName=table)
+        return sorted((row for page in pages for row in page["Items"]), key=lambda row: (row["pk"], row["sk"]))
+
+    def heard(self, order_id: str | None = None) -> list[dict[str, Any]]:
+        """Give every event that the service has announced, or those about one order."""
+        self._heard += self._receive("everything")
+        return [event for event in self._heard if order_id in {None, event["detail"].get("orderId")}]
+
+    def kinds(self, order_id: str) -> list[str]:
+        """Give the detail-types of the events about one order."""
+        return [event["detail-type"] for event in self.heard(order_id)]
+
+    def dead_letters(self) -> list[dict[str, Any]]:
+        """Take what is in the dead-letter queue."""
+        return self._receive(DEAD_LETTERS.rpartition("/")[2])
+
+    def calls_to_supplier(self) -> list[Any]:
+        """Give the calls that the supplier has received."""
+        return self.book.calls
+
+    def execution(self, arn: str) -> Any:
+        """Give an execution as the engine has it."""
+        return stepfunctions_parser_backends[ACCOUNT][REGION].describe_execution(arn)
+
+    def histories(self) -> Iterator[tuple[str, str]]:
+        """Give the history of every execution as text."""
+        moto = stepfunctions_parser_backends[ACCOUNT][REGION]
+        for execution in _client_of("stepfunctions").list_executions(stateMachineArn=self.machine_arn)["executions"]:
+            history = moto.get_execution_history(execution["executionArn"])["events"]
+            yield execution["name"], json.dumps(history, default=str, ensure_ascii=False)
+
+    # the functions
+
+    def invoke(
+        self, _backend: LambdaSimpleBackend, name: str, _qualifier: str | None, body: str, _headers: Any, answered: Any
+    ) -> bytes:
+        """Stand in for Lambda."""
+        function = {CHECK_STATUS: "check_status", DELIVER_CARDS: "deliver_cards"}[name]
+        request = json.loads(body)
+        container = self._container(request["orderId"])
+        try:
+            answer = self._call(function, container[function], request)
+        except Killed as killed:
+            self._containers.pop(request["orderId"], None)
+            error = {"errorType": "Runtime.ExitError", "errorMessage": str(killed)}
+        except Exception as raised:  # noqa: BLE001 - as Lambda does with whatever is raised
+            error = {"errorType": type(raised).__name__, "errorMessage": str(raised)}
+        else:
+            return json.dumps(answer).encode()
+        answered["x-amz-function-error"] = "Unhandled"
+        return json.dumps(error).encode()
+
+    def note(self, real: Callable[..., Any], client: BaseClient, operation: str, params: dict[str, Any]) -> Any:
+        """Stand in for ``BaseClient._make_api_call``."""
+        if not self._running:
+            return real(client, operation, params)
+        self._happens(operation, "before")
+        answer = real(client, operation, params)
+        self._happens(operation, "after")
+        return answer
+
+    def ask_supplier(self, real: Callable[..., Any], supplier: Supplier, path: str, api_key: Any) -> Any:
+        """Stand in for the supplier adapter's one call."""
+        self._happens("checkOrder", "before")
+        if self._elsewhere is not None and len(self.book.calls) >= self._elsewhere[1]:
+            with patch.object(supplier, "_base_url", self._elsewhere[0]):
+                answer = real(supplier, path, api_key)
+        else:
+            answer = real(supplier, path, api_key)
+        self.timeline.pass_by(SUPPLIER_SECONDS)
+        self._happens("checkOrder", "after")
+        return answer
+
+    def _happens(self, operation: str, phase: str) -> None:
+        invocation = self._running[-1]
+        if phase == "before":
+            invocation.calls.append(operation)
+            self.timeline.pass_by(CALL_SECONDS)
+        for hook in self.hooks:
+            hook(invocation, operation, phase)
+        if self.interleaves and self.timeline.actor_runs:
+            running, self._running = self._running, []
+            self.timeline.sleep(0)
+            self._running = running
+
+    def _call(self, function: str, built: Any, request: dict[str, Any]) -> Any:
+        builder = {"check_status": "status_check", "deliver_cards": "card_delivery", "reveal_cards": "card_reveal"}
+        invocation = Invocation(function)
+        self.invocations.append(invocation)
+        outer, self._running = self._running, [invocation]
+        try:
+            with patch.object(wiring, builder[function], lambda: built), redirect_stdout(self.log):
+                return json.loads(json.dumps(self._handler(function)(request, Context(aws_request_id=str(uuid4())))))
+        finally:
+            self._running = outer
+
+    def _handler(self, function: str) -> Callable[..., Any]:
+        module = _module(function)
+        for handler in module.logger.handlers:
+            handler.setStream(self.log)
+        called: Callable[..., Any] = module.handler
+        return called
+
+    def _container(self, order_id: str) -> dict[str, Any]:
+        """Give the functions of a container: its own cache of the key, and its own memory of the gate.
+
+        An order keeps its container until it is killed, so that fifty orders have fifty of them.
+        """
+        if order_id not in self._containers:
+            self._containers[order_id] = {
+                "check_status": wiring.status_check.__wrapped__(),
+                "deliver_cards": wiring.card_delivery.__wrapped__(),
+            }
+        return self._containers[order_id]
+
+    # the cloud
+
+    def _create(self) -> None:
+        resources = load_template()["Resources"]
+        for name, called in (("CardTable", TABLE), ("GateTable", "gate"), ("AuditTable", "audit")):
+            properties = resources[name]["Properties"]
+            known = ("AttributeDefinitions", "KeySchema", "GlobalSecondaryIndexes", "BillingMode")
+            self._dynamodb.create_table(
+                TableName=called, **{key: properties[key] for key in known if key in properties}
+            )
+        events, sqs = _client_of("events"), _client_of("sqs")
+        events.create_event_bus(Name=BUS)
+        events.put_rule(Name="everything", EventBusName=BUS, EventPattern=json.dumps({"source": [SOURCE]}))
+        sqs.create_queue(QueueName="everything")
+        sqs.create_queue(QueueName=DEAD_LETTERS.rpartition("/")[2])
+        target = {"Id": "inbox", "Arn": f"arn:aws:sqs:{REGION}:{ACCOUNT}:everything"}
+        events.put_targets(Rule="everything", EventBusName=BUS, Targets=[target])
+        self.key_arn = _client_of("kms").create_key()["KeyMetadata"]["Arn"]
+        self.secret_arn = _client_of("secretsmanager").create_secret(Name="key", SecretString=API_KEY)["ARN"]
+        self.machine_arn = _client_of("stepfunctions").create_state_machine(
+            name="giftcards-fulfil-order",
+            definition=substituted(load_definition(), SCHEDULE),
+            roleArn=f"arn:aws:iam::{ACCOUNT}:role/fulfil-order",
+        )["stateMachineArn"]
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """The variables that the template gives to the functions."""
+        return {
+            "SUPPLIER_BASE_URL": self.supplier.url,
+            "SUPPLIER_API_KEY_SECRET_ARN": self.secret_arn,
+            "GATE_TABLE_NAME": "gate",
+            "CARD_TABLE_NAME": TABLE,
+            "AUDIT_TABLE_NAME": "audit",
+            "CARD_KEY_ARN": self.key_arn,
+            "ORDER_BUS_NAME": BUS,
+            "CARD_RETENTION_DAYS": "0",
+            "POLL_SCHEDULE": SCHEDULE,
+            "DELAYED_AFTER_SECONDS": str(DELAYED_AFTER_SECONDS),
+        }
+
+    def shared_supplier(self, *_: Any) -> Supplier:
+        """Give every container the same HTTP client, which takes longer to build than most tests."""
+        return self._shared_supplier
+
+    def _receive(self, queue: str) -> list[dict[str, Any]]:
+        sqs, found = _client_of("sqs"), []
+        url = f"https://sqs.{REGION}.amazonaws.com/{ACCOUNT}/{queue}"
+        while messages := sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=10).get("Messages"):
+            for message in messages:
+                found.append(json.loads(message["Body"]))
+                sqs.delete_message(QueueUrl=url, ReceiptHandle=message["ReceiptHandle"])
+        return found
+
+
+@cache
+def _module(function: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(f"{function}_in_simulation", ROOT / "functions" / function / "app.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@cache
+def _client() -> Any:
+    return new_client()
+
+
+@cache
+def _client_of(service: str) -> Any:
+    return boto3.Session("test", "test", region_name=REGION).client(service)
+
+
+@cache
+def _botocore_session() -> Session:
+    return Session()
+
+
+def _no_pair(_key_spec: str) -> bytes:
+    return b""  # moto makes an RSA pair for symmetric keys too, and that takes longer than most tests
+
+
+def failing(operation: str, code: str, *, times: int = 1, phase: str = "before", function: str | None = None) -> Hook:
+    """Make a hook that fails the next calls of an operation with an AWS error code, done or not."""
+    left = times
+
+    def hook(invocation: Invocation, called: str, at: str) -> None:
+        nonlocal left
+        if called == operation and at == phase and function in {None, invocation.function} and left > 0:
+            left -= 1
+            raise ClientError({"Error": {"Code": code, "Message": "injected"}}, operation)
+
+    return hook
+
+
+@contextmanager
+def world(choose: Callable[[int], int] = lambda _: 0) -> Iterator[World]:
+    """Make a world, and take it away again."""
+    variables = {
+        "AWS_ACCESS_KEY_ID": "test",
+        "AWS_SECRET_ACCESS_KEY": "test",
+        "AWS_DEFAULT_REGION": REGION,
+        "AWS_EC2_METADATA_DISABLED": "true",
+        "AWS_CONFIG_FILE": os.devnull,
+        "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
+    }
+    with ExitStack() as stack:
+        stack.enter_context(patch.dict(os.environ, variables))
+        traveller = stack.enter_context(time_machine.travel(START, tick=False))
+        timeline = Timeline(traveller, choose)
+        book = SupplierBook(api_keys=[API_KEY], fulfil_after=0)
+        server = stack.enter_context(SupplierServer(book))
+        stack.enter_context(
+            mock_aws(config={"stepfunctions": {"execute_state_machine": True}, "lambda": {"use_docker": False}})
+        )
+        stack.enter_context(instant_engine(Engine(sleep=timeline.sleep, begin=timeline.begin)))
+        stack.enter_context(patch.object(kms, "generate_private_key", _no_pair))
+        stack.enter_context(patch.object(vault, "Session", _botocore_session))
+        made = World(timeline, server, book)
+        stack.enter_context(patch.dict(os.environ, made.environment))
+        real_call, real_get = BaseClient._make_api_call, Supplier._get
+
+        def note(client: BaseClient, operation: str, params: dict[str, Any]) -> Any:
+            return made.note(real_call, client, operation, params)
+
+        def ask(supplier: Supplier, path: str, api_key: Any) -> Any:
+            return made.ask_supplier(real_get, supplier, path, api_key)
+
+        def invoke(*call: Any) -> bytes:
+            return made.invoke(*call)
+
+        stack.enter_context(patch.object(BaseClient, "_make_api_call", note))
+        stack.enter_context(patch.object(Supplier, "_get", ask))
+        stack.enter_context(patch.object(wiring, "Supplier", made.shared_supplier))
+        stack.enter_context(patch.object(wiring, "new_client", _client))
+        stack.enter_context(patch.object(LambdaSimpleBackend, "invoke", invoke))
+        yield made
