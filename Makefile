@@ -54,6 +54,7 @@ build: setup ## Build what is deployed (python3.13, arm64)
 	$(BIN)/sam build
 
 docs: setup ## Draw the workflow and write the event schemas again
+	@$(UV) pip install --quiet --require-hashes --python $(BIN)/python --requirements requirements/docs.txt
 	$(BIN)/python docs/draw_workflow.py
 	$(BIN)/python events/write_schemas.py
 
@@ -71,6 +72,7 @@ RUNTIME_HAS := boto3 botocore s3transfer urllib3 python-dateutil six
 lock: setup ## Resolve the requirement files again (add UPGRADE=--upgrade for newer versions)
 	$(COMPILE) $(UPGRADE) requirements/dev.in -o requirements/dev.txt
 	$(COMPILE) $(UPGRADE) requirements/cloud.in -o requirements/cloud.txt
+	$(COMPILE) $(UPGRADE) requirements/docs.in -o requirements/docs.txt
 	$(COMPILE) $(UPGRADE) -c requirements/dev.txt $(RUNTIME_HAS:%=--no-emit-package %) \
 	  layers/core/requirements.in -o layers/core/requirements.txt
 	$(COMPILE) $(UPGRADE) -c requirements/dev.txt $(RUNTIME_HAS:%=--no-emit-package %) --no-emit-package jmespath \
