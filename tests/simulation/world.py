@@ -39,6 +39,7 @@ from giftcards_local.supplier.book import NewOrder
 from giftcards_local.supplier.faults import Fault as SupplierFault
 from simulation.timeline import START, Timeline
 from workflow.engine import REGION, Engine, instant_engine
+from workflow.engine import Fault as TaskFault
 from workflow.harness import (
     ACCOUNT,
     BUS,
@@ -61,7 +62,8 @@ SUPPLIER_SECONDS = 0.05
 """What a call to the supplier takes."""
 REAL_PATIENCE_SECONDS = 0.25
 """How long a call to the supplier may really take: short, since a test waits for it."""
-CHANGES = {"PutItem", "UpdateItem", "TransactWriteItems", "DeleteItem", "PutEvents", "SendMessage"}
+TABLE_CALLS = {"PutItem", "UpdateItem", "GetItem"}
+BUILDERS = ("status_check", "card_delivery", "card_reveal")
 
 
 class Killed(BaseException):
@@ -73,6 +75,7 @@ class Invocation:
     """A function that runs, and the calls that it has made so far."""
 
     function: str
+    built: Any = field(repr=False)
     calls: list[str] = field(default_factory=list)
 
 
@@ -103,6 +106,9 @@ class World:
         self.log = io.StringIO()
         self.interleaves = False
         self._elsewhere: tuple[str, int] | None = None
+        self._events_to_refuse = 0
+        self._table_is_down = False
+        self._build = {name: getattr(wiring, name).__wrapped__ for name in BUILDERS}
         self._running: list[Invocation] = []
         self._containers: dict[str, dict[str, Any]] = {}
         self._dynamodb: Any = aws.dynamodb()
@@ -164,10 +170,28 @@ class World:
         """Abort an execution, as an operator can."""
         _client_of("stepfunctions").stop_execution(executionArn=execution_arn)
 
+    def refuse_events(self, times: int) -> Callable[[], int]:
+        """Have the bus take the next calls of functions but not their events; returns what tells how many are left."""
+        self._events_to_refuse = times
+        return lambda: self._events_to_refuse
+
+    @contextmanager
+    def table_down(self) -> Iterator[None]:
+        """Have DynamoDB fail for the workflow itself."""
+        self._table_is_down = True
+        yield
+        self._table_is_down = False
+
+    def release(self, order_id: str) -> None:
+        """Take an order from its execution, as the sweeper does when it believes that this is gone."""
+        self._dynamodb.update_item(
+            TableName=TABLE, Key={"pk": f"ORDER#{order_id}", "sk": "ORDER"}, UpdateExpression="REMOVE executionArn"
+        )
+
     def reveal(self, order_id: str, user_id: str = "alice") -> dict[str, Any]:
         """Ask for the cards of an order."""
         request = {"orderId": order_id, "userId": user_id, "requestedBy": "test", "reason": ""}
-        answer: dict[str, Any] = self._call("reveal_cards", wiring.card_reveal.__wrapped__(), request)
+        answer: dict[str, Any] = self._call("reveal_cards", self._build["card_reveal"](), request)
         return answer
 
     # what there is to see
@@ -238,7 +262,12 @@ class World:
     def note(self, real: Callable[..., Any], client: BaseClient, operation: str, params: dict[str, Any]) -> Any:
         """Stand in for ``BaseClient._make_api_call``."""
         if not self._running:
+            if self._table_is_down and operation in TABLE_CALLS:
+                raise TaskFault("InternalServerError").as_exception()
             return real(client, operation, params)
+        if operation == "PutEvents" and self._events_to_refuse:
+            self._events_to_refuse -= 1
+            return {"FailedEntryCount": 1, "Entries": [{"ErrorCode": "InternalFailure", "ErrorMessage": "injected"}]}
         self._happens(operation, "before")
         answer = real(client, operation, params)
         self._happens(operation, "after")
@@ -269,15 +298,17 @@ class World:
             self._running = running
 
     def _call(self, function: str, built: Any, request: dict[str, Any]) -> Any:
-        builder = {"check_status": "status_check", "deliver_cards": "card_delivery", "reveal_cards": "card_reveal"}
-        invocation = Invocation(function)
+        invocation = Invocation(function, built)
         self.invocations.append(invocation)
         outer, self._running = self._running, [invocation]
         try:
-            with patch.object(wiring, builder[function], lambda: built), redirect_stdout(self.log):
-                return json.loads(json.dumps(self._handler(function)(request, Context(aws_request_id=str(uuid4())))))
+            return json.loads(json.dumps(self._handler(function)(request, Context(aws_request_id=str(uuid4())))))
         finally:
             self._running = outer
+
+    def built(self) -> Any:
+        """Give the function that runs what its container has built."""
+        return self._running[-1].built
 
     def _handler(self, function: str) -> Callable[..., Any]:
         module = _module(function)
@@ -293,8 +324,8 @@ class World:
         """
         if order_id not in self._containers:
             self._containers[order_id] = {
-                "check_status": wiring.status_check.__wrapped__(),
-                "deliver_cards": wiring.card_delivery.__wrapped__(),
+                "check_status": self._build["status_check"](),
+                "deliver_cards": self._build["card_delivery"](),
             }
         return self._containers[order_id]
 
@@ -436,4 +467,7 @@ def world(choose: Callable[[int], int] = lambda _: 0) -> Iterator[World]:
         stack.enter_context(patch.object(wiring, "Supplier", made.shared_supplier))
         stack.enter_context(patch.object(wiring, "new_client", _client))
         stack.enter_context(patch.object(LambdaSimpleBackend, "invoke", invoke))
+        for name in BUILDERS:
+            stack.enter_context(patch.object(wiring, name, made.built))
+        stack.enter_context(redirect_stdout(made.log))
         yield made
