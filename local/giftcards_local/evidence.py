@@ -2,10 +2,12 @@
 
 import base64
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 
 @dataclass(frozen=True)
@@ -53,14 +55,29 @@ def files(folder: Path) -> Iterator[tuple[str, bytes]]:
             yield f"file {file.relative_to(folder)}", file.read_bytes()
 
 
-def search(evidence: Iterable[tuple[str, bytes]], secrets: Iterable[str]) -> tuple[int, list[Leak]]:
+def search(
+    evidence: Iterable[tuple[str, bytes]], secrets: Iterable[str], *, pieces: bool = False
+) -> tuple[int, list[Leak]]:
     """Search evidence for secrets, as they are and as they are commonly written.
+
+    Parameters
+    ----------
+    evidence
+        Places and what is in them.
+    secrets
+        What must not be found.
+    pieces
+        Whether to search for every ``PIECE`` characters of a secret too, which takes long where there is much to
+        search.
 
     Returns
     -------
     The number of bytes searched, and every leak found.
     """
-    needles = [(form, written) for secret in secrets for form, written in _forms(secret)]
+    wanted = list(dict.fromkeys(secrets))
+    needles = list(dict.fromkeys(form for secret in wanted for form in _forms(secret)))
+    if pieces:
+        needles += [("a piece", piece.encode()) for piece in _pieces(wanted)]
     searched, leaks = 0, []
     for place, content in evidence:
         searched += len(content)
@@ -68,17 +85,35 @@ def search(evidence: Iterable[tuple[str, bytes]], secrets: Iterable[str]) -> tup
     return searched, leaks
 
 
-_FORMS: tuple[tuple[str, Callable[[str], bytes]], ...] = (
-    ("plain", lambda secret: secret.encode()),
-    ("JSON-escaped", lambda secret: json.dumps(secret)[1:-1].encode()),
-    ("hex", lambda secret: secret.encode().hex().encode()),
-    ("UTF-16", lambda secret: secret.encode("utf-16-le")),
+PIECE = 8
+_FORMS: tuple[tuple[str, Callable[[str], str]], ...] = (
+    ("plain", str),
+    ("URL-encoded", lambda secret: quote(secret, safe="")),
+    ("reversed", lambda secret: secret[::-1]),
+    ("hex", lambda secret: secret.encode().hex()),
 )
+JSON_IN_JSON = 3
+"""How deep a text can lie in JSON that is itself text in JSON, as in a workflow's history."""
 
 
 def _forms(secret: str) -> Iterator[tuple[str, bytes]]:
     for form, write in _FORMS:
-        yield form, write(secret)
+        written = write(secret)
+        for _ in range(JSON_IN_JSON):
+            yield form, written.encode()
+            yield form, json.dumps(written)[1:-1].encode()
+            written = json.dumps(written, ensure_ascii=False)[1:-1]
+    yield "UTF-16", secret.encode("utf-16-le")
     for shift in range(3):  # base64 of a text that holds the secret at any offset
         encoded = base64.b64encode(b"\0" * shift + secret.encode()).rstrip(b"=")
         yield "base64", encoded[(0, 2, 3)[shift] : len(encoded) - 1]
+
+
+def _pieces(secrets: Sequence[str]) -> Iterator[str]:
+    """Give every piece of a secret, but for those that several have: they are what all cards begin with."""
+    found = Counter(
+        piece
+        for secret in secrets
+        for piece in {secret[start : start + PIECE] for start in range(len(secret) - PIECE + 1)}
+    )
+    yield from (piece for piece, times in found.items() if times == 1 or len(secrets) == 1)

@@ -8,11 +8,13 @@ import importlib.util
 import io
 import json
 import os
+import sys
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, redirect_stdout
 from dataclasses import dataclass, field
 from functools import cache
-from types import ModuleType
+from types import FrameType, ModuleType
 from typing import Any
 from unittest.mock import patch
 from uuid import uuid4
@@ -20,6 +22,7 @@ from uuid import uuid4
 import boto3
 import time_machine
 from aws_lambda_powertools.utilities.typing import LambdaContext
+from boto3.dynamodb.types import Binary
 from botocore.client import BaseClient
 from botocore.exceptions import ClientError
 from botocore.session import Session
@@ -34,7 +37,7 @@ from giftcards.adapters.order_table import OrderTable
 from giftcards.adapters.supplier import Supplier, new_client
 from giftcards.events import SOURCE
 from giftcards.rules.orders import Order
-from giftcards_local.supplier import SupplierBook, SupplierServer
+from giftcards_local.supplier import SupplierBook, SupplierServer, cards_of
 from giftcards_local.supplier.book import NewOrder
 from giftcards_local.supplier.faults import Fault as SupplierFault
 from simulation.timeline import START, Timeline
@@ -105,6 +108,9 @@ class World:
         self.orders: dict[str, int] = {}
         self.log = io.StringIO()
         self.interleaves = False
+        self.errors: list[str] = []
+        self.dumps: list[str] = []
+        self.dumps_memory = False
         self._elsewhere: tuple[str, int] | None = None
         self._events_to_refuse = 0
         self._table_is_down = False
@@ -188,6 +194,14 @@ class World:
             TableName=TABLE, Key={"pk": f"ORDER#{order_id}", "sk": "ORDER"}, UpdateExpression="REMOVE executionArn"
         )
 
+    def put_row(self, row: dict[str, Any]) -> None:
+        """Write a row past the service."""
+        self._dynamodb.put_item(TableName=TABLE, Item=row)
+
+    def put_dead_letter(self, event: dict[str, Any]) -> None:
+        """Put an event into the dead-letter queue, as the rule does with what it cannot deliver."""
+        _client_of("sqs").send_message(QueueUrl=DEAD_LETTERS, MessageBody=json.dumps(event))
+
     def reveal(self, order_id: str, user_id: str = "alice") -> dict[str, Any]:
         """Ask for the cards of an order."""
         request = {"orderId": order_id, "userId": user_id, "requestedBy": "test", "reason": ""}
@@ -213,7 +227,9 @@ class World:
     def heard(self, order_id: str | None = None) -> list[dict[str, Any]]:
         """Give every event that the service has announced, or those about one order."""
         self._heard += self._receive("everything")
-        return [event for event in self._heard if order_id in {None, event["detail"].get("orderId")}]
+        if order_id is None:
+            return self._heard
+        return [event for event in self._heard if event["detail"].get("orderId") == order_id]
 
     def kinds(self, order_id: str) -> list[str]:
         """Give the detail-types of the events about one order."""
@@ -238,6 +254,25 @@ class World:
             history = moto.get_execution_history(execution["executionArn"])["events"]
             yield execution["name"], json.dumps(history, default=str, ensure_ascii=False)
 
+    def secrets(self) -> list[str]:
+        """Give what must never be found: cards of every order (the first and the last of many), and the API key."""
+        cards = [cards_of(order_id, quantity) for order_id, quantity in self.orders.items()]
+        few = [card for found in cards for card in (*found[:2], *found[2:][-1:])]
+        return [*(secret for card in few for secret in card.values()), API_KEY]
+
+    def evidence(self) -> Iterator[tuple[str, bytes]]:
+        """Give everything that the service has left behind."""
+        yield "log", self.log.getvalue().encode()
+        yield from ((f"history {name}", text.encode()) for name, text in self.histories())
+        yield "events", json.dumps(self.heard(), ensure_ascii=False).encode()
+        yield "dead letters", json.dumps(self.dead_letters(), ensure_ascii=False).encode()
+        for table in (TABLE, "gate", "audit"):
+            for row in self.rows(table):
+                yield f"table {table}", json.dumps(row, default=repr, ensure_ascii=False).encode()
+                yield from ((f"table {table}", value.value) for value in row.values() if isinstance(value, Binary))
+        yield "errors", "\n".join(self.errors).encode()
+        yield "memory", "\n".join(self.dumps).encode()
+
     # the functions
 
     def invoke(
@@ -253,6 +288,7 @@ class World:
             self._containers.pop(request["orderId"], None)
             error = {"errorType": "Runtime.ExitError", "errorMessage": str(killed)}
         except Exception as raised:  # noqa: BLE001 - as Lambda does with whatever is raised
+            self.errors += traceback.format_exception(raised)
             error = {"errorType": type(raised).__name__, "errorMessage": str(raised)}
         else:
             return json.dumps(answer).encode()
@@ -290,6 +326,8 @@ class World:
         if phase == "before":
             invocation.calls.append(operation)
             self.timeline.pass_by(CALL_SECONDS)
+        if self.dumps_memory:
+            self.dumps += _variables_of_the_service(sys._getframe())
         for hook in self.hooks:
             hook(invocation, operation, phase)
         if self.interleaves and self.timeline.actor_runs:
@@ -382,6 +420,14 @@ class World:
                 found.append(json.loads(message["Body"]))
                 sqs.delete_message(QueueUrl=url, ReceiptHandle=message["ReceiptHandle"])
         return found
+
+
+def _variables_of_the_service(frame: FrameType | None) -> Iterator[str]:
+    """Give what a dump of the process would show: the ``repr`` of every variable in the service's own frames."""
+    while frame is not None:
+        if any(part in frame.f_code.co_filename for part in ("/layers/core/giftcards/", "/functions/")):
+            yield from (repr(value) for value in frame.f_locals.values())
+        frame = frame.f_back
 
 
 @cache

@@ -94,9 +94,10 @@ def vault(cloud: Cloud) -> Vault:
 
 
 @pytest.fixture
-def no_leak(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
+def no_leak(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Fail a test in which any library, at any level, or any Python warning names a part of a card or of the key."""
     for library in LIBRARIES:
+        monkeypatch.setattr(logging.getLogger(library), "propagate", True)  # the functions' logger turns it off
         caplog.set_level(logging.DEBUG, logger=library)
     caplog.set_level(logging.DEBUG)
     with warnings.catch_warnings(record=True) as warned:

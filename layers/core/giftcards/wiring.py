@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from giftcards.deliver_cards import CardDelivery
     from giftcards.reveal_cards import CardReveal
 
+LIBRARIES = ("httpx", "httpcore", "botocore", "boto3", "urllib3", "aws_encryption_sdk", "asyncio")
+"""What the functions use that keeps a log of its own."""
+
 
 def now() -> datetime:
     """Tell the time in UTC."""
@@ -36,10 +39,16 @@ def jitter() -> float:
 
 @cache
 def logger() -> Logger:
-    """Build the structured logger. What libraries log of requests, and warnings, which can quote values, stay out."""
+    """Build the structured logger. What libraries log, and warnings, which can quote values, stay out.
+
+    At DEBUG the AWS libraries write whole answers down, the API key and data keys among them. So what they log
+    reaches no handler of the function, whatever level somebody sets.
+    """
     warnings.simplefilter("ignore")
-    for library in ("httpx", "httpcore", "botocore", "boto3", "urllib3", "aws_encryption_sdk"):
+    for library in LIBRARIES:
         logging.getLogger(library).setLevel(logging.WARNING)
+        logging.getLogger(library).propagate = False
+        logging.getLogger(library).addHandler(logging.NullHandler())
     return Logger(service="giftcards", utc=True)
 
 
