@@ -516,4 +516,5 @@ def world(choose: Callable[[int], int] = lambda _: 0) -> Iterator[World]:
         for name in BUILDERS:
             stack.enter_context(patch.object(wiring, name, made.built))
         stack.enter_context(redirect_stdout(made.log))
+        stack.callback(timeline.close)
         yield made
