@@ -124,15 +124,20 @@ class Supplier:
         return Trouble(TroubleKind.BUSY, message)
 
     async def _fetch(self, path: str, api_key: SecretStr) -> _HttpAnswer:
-        headers, body = {"X-Access-Token": api_key.get_secret_value()}, bytearray()
-        async with (
-            asyncio.timeout(self._total_seconds),
-            self._client.stream("GET", self._base_url + path, headers=headers) as response,
-        ):
-            async for piece in response.aiter_bytes():
-                body += piece
-                if len(body) > LARGEST_ANSWER_BYTES:
-                    raise _AnswerTooLargeError
+        headers, body, response = {"X-Access-Token": api_key.get_secret_value()}, bytearray(), None
+        try:
+            async with (
+                asyncio.timeout(self._total_seconds),
+                self._client.stream("GET", self._base_url + path, headers=headers) as response,
+            ):
+                async for piece in response.aiter_bytes():
+                    body += piece
+                    if len(body) > LARGEST_ANSWER_BYTES:
+                        raise _AnswerTooLargeError
+        except (TimeoutError, httpx.HTTPError, _AnswerTooLargeError):
+            # A key is refused by the status already: it must not be presented again for want of a body.
+            if response is None or response.is_success:
+                raise
         return _HttpAnswer(response.status_code, response.headers, bytes(body))
 
 
