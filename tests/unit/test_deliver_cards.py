@@ -362,7 +362,7 @@ def test_order_that_was_not_announced_stays_open_in_the_index_and_the_repeat_ann
 def test_announcement_that_was_not_noted_is_made_again(cloud: Cloud, supplier: SupplierDouble, deliver: Deliver):
     cloud.claim()
     supplier.will(answered())
-    cloud.at_next("UpdateItem", client_error("UpdateItem"))
+    cloud.at_next("UpdateItem", client_error("UpdateItem"), table=cloud.card_table)
     with pytest.raises(ClientError):
         deliver()
 

@@ -409,7 +409,7 @@ def test_clients_are_built_once_for_a_container(
 ):
     built = 0
 
-    def count() -> httpx.Client:
+    def count() -> httpx.AsyncClient:
         nonlocal built
         built += 1
         return supplier.client()
