@@ -26,8 +26,8 @@ from samtranslator.yaml_helper import yaml_parse
 from giftcards.adapters import aws
 from giftcards.adapters.api_key import ApiKey, ApiKeySource
 from giftcards.adapters.gate_table import GateTable
-from giftcards.adapters.order_table import timestamp
 from giftcards.adapters.supplier import Supplier, new_client
+from giftcards.adapters.timestamps import timestamp
 from giftcards.adapters.vault import Vault
 from giftcards.gated_supplier import GatedSupplier
 from giftcards.rules.gate import Closing

@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from giftcards.adapters.order_table import timestamp
+from giftcards.adapters.timestamps import timestamp
 from giftcards.rules.gate import CALLS_AT_ONCE, Closing, Gate, Place
 from giftcards.rules.trouble import TroubleKind
 
