@@ -221,6 +221,12 @@ def record(cloud: Cloud) -> GateTable:
     return GateTable(cloud.gate_table, aws.dynamodb())
 
 
+def test_gate_is_read_as_it_is_now_and_not_as_it_was(cloud: Cloud, record: GateTable):
+    record.read()
+
+    assert [read["ConsistentRead"] for read in cloud.sent("GetItem")] == [True]
+
+
 def accepted(record: GateTable, version: str = VERSION) -> Gate:
     record.accept(version, record.read())
     return record.read()
