@@ -83,11 +83,12 @@ def usage(entered: Counter[str]) -> dict[str, float]:
     claim = 1 + indexes
     close = 2 * (CARDS + 1) + indexes
     announced = 1 + indexes
+    calls = checks + deliveries
     return {
         "stepFunctionsStateTransitions": sum(entered.values()) + 1,  # and the start
-        "lambdaRequests": checks + deliveries,
-        "dynamodbWriteRequestUnits": claim + close + announced,
-        "dynamodbReadRequestUnits": (checks + deliveries) * 0.5 + 1,  # the gate; the order row, consistently
+        "lambdaRequests": calls,
+        "dynamodbWriteRequestUnits": claim + close + announced + 2 * calls,  # a place at the gate, taken and given back
+        "dynamodbReadRequestUnits": calls + 1,  # the gate and the order row, consistently
         "kmsRequests": 1,
         "eventBridgeCustomEvents": 2,  # OrderPlaced and CardsDelivered
     }

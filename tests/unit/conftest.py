@@ -11,7 +11,7 @@ from botocore.client import BaseClient
 from hypothesis import settings
 from moto import mock_aws
 from moto.kms import models as kms
-from pytest_socket import disable_socket, enable_socket
+from pytest_socket import disable_socket, enable_socket, socket_allow_hosts
 
 from giftcards.adapters import aws
 from giftcards.adapters.vault import Vault
@@ -21,7 +21,7 @@ from unit.fakes import Cloud, GatedDouble, SupplierDouble, leaks
 settings.register_profile("unit", derandomize=True, deadline=None)
 settings.load_profile("unit")
 
-LIBRARIES = ("httpx", "httpcore", "botocore", "boto3", "urllib3", "aws_encryption_sdk")
+LIBRARIES = ("httpx", "httpcore", "botocore", "boto3", "urllib3", "aws_encryption_sdk", "asyncio")
 
 
 @pytest.fixture(autouse=True)
@@ -29,6 +29,13 @@ def _no_network() -> Iterator[None]:
     disable_socket(allow_unix_socket=True)  # Starlette's TestClient wakes its loop through a socket pair
     yield
     enable_socket()
+
+
+@pytest.fixture
+def on_loopback(_no_network: None) -> None:
+    """Let a test reach a server of its own on this machine, where no double can stand in for the network."""
+    enable_socket()
+    socket_allow_hosts(["127.0.0.1"], allow_unix_socket=True)  # until pytest-socket clears up after the test
 
 
 @pytest.fixture(autouse=True)
@@ -51,9 +58,9 @@ def supplier() -> SupplierDouble:
 
 
 @pytest.fixture
-def behind_gate() -> GatedDouble:
+def behind_gate(cloud: Cloud) -> GatedDouble:
     """Give the supplier behind an open gate, with a key."""
-    return GatedDouble()
+    return GatedDouble(cloud)
 
 
 @pytest.fixture(scope="module")

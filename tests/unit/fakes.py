@@ -8,7 +8,7 @@ import base64
 import json
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cache, cached_property
 from pathlib import Path
@@ -26,11 +26,11 @@ from samtranslator.yaml_helper import yaml_parse
 from giftcards.adapters import aws
 from giftcards.adapters.api_key import ApiKey, ApiKeySource
 from giftcards.adapters.gate_table import GateTable
-from giftcards.adapters.order_table import timestamp
 from giftcards.adapters.supplier import Supplier, new_client
+from giftcards.adapters.timestamps import timestamp
 from giftcards.adapters.vault import Vault
 from giftcards.gated_supplier import GatedSupplier
-from giftcards.rules.gate import Gate
+from giftcards.rules.gate import Closing
 from giftcards.rules.next_step import Patience
 from giftcards.rules.schedule import PollSchedule
 from giftcards.supplier_contract import Card, OrderProgress
@@ -122,24 +122,22 @@ def refused(status: int, code: str, **headers: str) -> httpx.Response:
 
 
 @cache
-def _client() -> httpx.Client:
+def _client() -> httpx.AsyncClient:
     return new_client()  # 40 ms, for the certificates
 
 
 class SupplierDouble:
     """Answers with what it was told to, each answer once, and keeps what it was asked."""
 
-    def __init__(self, journal: list[str] | None = None) -> None:
+    def __init__(self) -> None:
         self.requests: list[httpx.Request] = []
         self._answers: list[httpx.Response | Exception] = []
-        self._journal = [] if journal is None else journal
 
     def will(self, *answers: httpx.Response | Exception) -> None:
         """Answer with these, one after the other."""
         self._answers.extend(answers)
 
     def _handle(self, request: httpx.Request) -> httpx.Response:
-        self._journal.append("asked")
         self.requests.append(request)
         assert self._answers, "the supplier was asked more often than the test allows"
         answer = self._answers.pop(0)
@@ -147,10 +145,10 @@ class SupplierDouble:
             raise answer
         return answer
 
-    def client(self) -> httpx.Client:
+    def client(self) -> httpx.AsyncClient:
         """Build the client that the functions use, on this double instead of a network."""
         real = _client()
-        return httpx.Client(
+        return httpx.AsyncClient(
             transport=httpx.MockTransport(self._handle),
             timeout=real.timeout,
             headers=real.headers,
@@ -164,10 +162,8 @@ class KeyRing:
 
     value: str | None = API_KEY
     version: str | None = "version-1"
-    journal: list[str] = field(default_factory=list)
 
     def read(self, **_: object) -> ApiKey:
-        self.journal.append("key read")
         return ApiKey(None if self.value is None else SecretStr(self.value), self.version)
 
     def rotate(self, version: str, value: str = API_KEY) -> None:
@@ -175,22 +171,20 @@ class KeyRing:
         self.value, self.version = value, version
 
 
-@dataclass
-class GateRecord:
-    """The gate's record, with every closing of it."""
+class Journaled:
+    """Notes the name and the first argument of each method of something that is called, and calls it."""
 
-    gate: Gate | None = None
-    closings: list[Gate] = field(default_factory=list)
-    journal: list[str] = field(default_factory=list)
+    def __init__(self, wrapped: object, journal: list[tuple[str, Any]]) -> None:
+        self._wrapped, self._journal = wrapped, journal
 
-    def read(self) -> Gate | None:
-        self.journal.append("gate read")
-        return self.gate
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        method = getattr(self._wrapped, name)
 
-    def close(self, gate: Gate) -> None:
-        self.journal.append("gate closed")
-        self.closings.append(gate)
-        self.gate = gate
+        def noted(*args: Any) -> Any:
+            self._journal.append((name, args[0] if args else None))
+            return method(*args)
+
+        return noted
 
 
 @dataclass
@@ -207,20 +201,47 @@ class Clock:
 
 
 class GatedDouble:
-    """The supplier behind its gate, every part of it in the test's hands."""
+    """The supplier behind the gate of the cloud, with supplier, key and clock in the test's hands."""
 
-    def __init__(self) -> None:
-        self.journal: list[str] = []
-        self.supplier = SupplierDouble(self.journal)
-        self.keys = KeyRing(journal=self.journal)
-        self.gate = GateRecord(journal=self.journal)
+    def __init__(self, cloud: "Cloud") -> None:
+        self.supplier = SupplierDouble()
+        self.keys = KeyRing()
         self.clock = Clock()
-        adapter = Supplier(BASE_URL, self.supplier.client())
-        self.gated = GatedSupplier(adapter, self.keys, self.gate, self.clock)
+        self.record = GateTable(cloud.gate_table, aws.dynamodb())
+        self.journal: list[tuple[str, Any]] = []
+        self.gated = self.container(Supplier(BASE_URL, self.supplier.client()))
+
+    def container(self, supplier: Any) -> GatedSupplier:
+        """Put a supplier behind the same gate, as one more container does."""
+        return GatedSupplier(
+            Journaled(supplier, self.journal), self.keys, Journaled(self.record, self.journal), self.clock
+        )
 
     def ask(self, order_id: str = ORDER_ID) -> Any:
         """Ask for the progress of an order."""
         return self.gated.ask(order_id, OrderProgress)
+
+    @property
+    def steps(self) -> list[str]:
+        """What was done, in its order."""
+        return [name for name, _ in self.journal]
+
+    @property
+    def closings(self) -> list[Closing]:
+        """Every closing of the gate."""
+        return [closing for name, closing in self.journal if name == "close"]
+
+
+class Meanwhile:
+    """A supplier during whose calls other things happen; each of them gives the answer."""
+
+    def __init__(self, *calls: Callable[[], Any]) -> None:
+        self.presented: list[str] = []
+        self._calls = iter(calls)
+
+    def check_order(self, _order_id: str, api_key: SecretStr, _view: type[Any]) -> Any:
+        self.presented.append(api_key.get_secret_value())
+        return next(self._calls)()
 
 
 def supplier_on(cloud: "Cloud", supplier: SupplierDouble, clock: Clock) -> GatedSupplier:
@@ -271,6 +292,7 @@ class Fault:
     outcome: Exception | dict[str, Any] | Callable[[], None]
     times: int
     carried_out: bool
+    table: str | None
 
 
 class Cloud:
@@ -321,7 +343,7 @@ class Cloud:
             return real(client, operation, params)
         self.calls.append((operation, params))
         fault = self._faults.get(operation)
-        if fault is None or fault.times == 0:
+        if fault is None or fault.times == 0 or fault.table not in {None, params.get("TableName")}:
             return real(client, operation, params)
         fault.times -= 1
         answer = real(client, operation, params) if fault.carried_out else None
@@ -347,9 +369,10 @@ class Cloud:
         *,
         times: int = 1,
         carried_out: bool = False,
+        table: str | None = None,
     ) -> None:
-        """Fail the next calls of an operation, answer them with this, or do something just before them."""
-        self._faults[operation] = Fault(outcome, times, carried_out)
+        """Fail the next calls of an operation (on a table), answer them with this, or do something just before them."""
+        self._faults[operation] = Fault(outcome, times, carried_out, table)
 
     def sent(self, operation: str) -> list[dict[str, Any]]:
         """Give the parameters of the calls of one operation."""
@@ -360,9 +383,13 @@ class Cloud:
         self.calls.clear()
 
     def writes(self) -> list[str]:
-        """Name the calls that change a table or announce something."""
+        """Name the calls that change a table or announce something; places at the gate are taken all the time."""
         changing = {"PutItem", "UpdateItem", "TransactWriteItems", "DeleteItem", "BatchWriteItem", "PutEvents"}
-        return [operation for operation, _ in self.calls if operation in changing]
+        return [
+            operation
+            for operation, params in self.calls
+            if operation in changing and params.get("TableName") != self.gate_table
+        ]
 
     def announced(self) -> list[tuple[str, dict[str, Any]]]:
         """Give detail-type and detail of every event that was sent to the bus."""

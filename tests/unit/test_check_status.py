@@ -108,8 +108,20 @@ def test_wrong_cards_are_no_matter_of_a_status_check(supplier: SupplierDouble, s
     assert check(status_check).outcome is Outcome.SETTLED
 
 
-@pytest.mark.parametrize("operation", ["GetSecretValue", "GetItem"])
-def test_nothing_is_sent_when_the_key_or_the_gate_cannot_be_read(
+def test_check_costs_one_read_and_two_writes_at_the_gate(
+    cloud: Cloud, supplier: SupplierDouble, status_check: StatusCheck
+):
+    supplier.will(answered(order_data("HANDLING")), answered(order_data("HANDLING")))
+    check(status_check)  # the one that proves the key
+    cloud.forget()
+
+    check(status_check)
+
+    assert [operation for operation, _ in cloud.calls] == ["GetItem", "UpdateItem", "UpdateItem"]
+
+
+@pytest.mark.parametrize("operation", ["GetSecretValue", "GetItem", "UpdateItem"])
+def test_nothing_is_sent_when_the_key_or_the_gate_cannot_be_read_or_no_place_be_taken(
     cloud: Cloud, supplier: SupplierDouble, status_check: StatusCheck, operation: str
 ):
     cloud.at_next(operation, client_error(operation))

@@ -1,14 +1,27 @@
-"""Which trouble closes the gate for all orders, and when it opens."""
+"""Which trouble closes the gate for all orders, when it opens, and how many may pass it."""
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import pytest
 
 from giftcards.adapters import aws
 from giftcards.adapters.gate_table import GateTable
-from giftcards.rules.gate import BLOCK_SECONDS, RATE_LIMIT_SECONDS, Gate, gate_after
+from giftcards.adapters.supplier import TOTAL_SECONDS
+from giftcards.rules.gate import (
+    BLOCK_SECONDS,
+    CALLS_AT_ONCE,
+    LEASE_SECONDS,
+    RATE_LIMIT_SECONDS,
+    Closing,
+    Gate,
+    Place,
+    accepts_key,
+    admit,
+    closing_after,
+)
 from giftcards.rules.trouble import Trouble, TroubleKind
-from unit.fakes import NOW, Cloud
+from giftcards.supplier_contract import OrderProgress
+from unit.fakes import NOW, Cloud, order_data, template
 
 CLOSES = {
     TroubleKind.BUSY: False,
@@ -18,36 +31,58 @@ CLOSES = {
     TroubleKind.ADDRESS_BLOCKED: True,
     TroubleKind.ACCESS_DENIED: True,
     TroubleKind.GATE_CLOSED: False,
+    TroubleKind.QUEUED: False,
     TroubleKind.ORDER_UNKNOWN: False,
     TroubleKind.ORDER_REJECTED: False,
     TroubleKind.CONTRACT_BROKEN: False,
 }
 KEY_TROUBLE = [TroubleKind.KEY_MISSING, TroubleKind.KEY_REFUSED]
 ADDRESS_TROUBLE = [TroubleKind.ADDRESS_BLOCKED, TroubleKind.ACCESS_DENIED]
+TIMED = [TroubleKind.RATE_LIMITED, *ADDRESS_TROUBLE]
+VERSION, ANOTHER = "version-1", "version-2"
 
 
-def closed_by(kind: TroubleKind, retry_after: float | None = None, key_version: str | None = "version-1") -> Gate:
-    gate = gate_after(Trouble(kind, "What happened.", retry_after), NOW, key_version)
-    assert gate is not None
-    return gate
+def after(seconds: float) -> datetime:
+    return NOW + timedelta(seconds=seconds)
 
 
-def seconds_closed(gate: Gate, after: float = 0, key_version: str | None = "version-1") -> float | None:
-    return gate.seconds_closed(NOW + timedelta(seconds=after), key_version)
+def closed_by(
+    kind: TroubleKind, retry_after: float | None = None, key_version: str | None = VERSION, at: datetime = NOW
+) -> Closing:
+    closing = closing_after(Trouble(kind, "What happened.", retry_after), at, key_version)
+    assert closing is not None
+    return closing
+
+
+def gate_of(closing: Closing) -> Gate:
+    return Gate(refusal=closing) if closing.until is None else Gate(pause=closing)
+
+
+def seconds_closed(gate: Closing | Gate, later: float = 0, key_version: str | None = VERSION) -> float | None:
+    """For how long callers are told to stay away; 0 where only another key helps, None where they may call."""
+    told = admit(gate if isinstance(gate, Gate) else gate_of(gate), after(later), key_version)
+    if isinstance(told, Place):
+        return None
+    assert told.kind is TroubleKind.GATE_CLOSED
+    assert "What happened." in told.message
+    return told.retry_after_seconds
+
+
+# ------------------------------------------------------------------- closing
 
 
 @pytest.mark.parametrize("kind", TroubleKind)
 def test_every_kind_of_trouble_closes_the_gate_or_does_not(kind: TroubleKind):
-    gate = gate_after(Trouble(kind, "What happened.", 5), NOW, "version-1")
+    closing = closing_after(Trouble(kind, "What happened.", 5), NOW, VERSION)
 
-    assert (gate is not None) == CLOSES[kind], "a new kind of trouble has to be decided here"
+    assert (closing is not None) == CLOSES[kind], "a new kind of trouble has to be decided here"
 
 
-def test_gate_says_what_closed_it_and_when_and_with_which_key():
-    gate = closed_by(TroubleKind.KEY_REFUSED)
+def test_closing_says_why_and_when_and_with_which_key():
+    closing = closed_by(TroubleKind.KEY_REFUSED)
 
-    assert (gate.reason, gate.message, gate.closed_at) == (TroubleKind.KEY_REFUSED, "What happened.", NOW)
-    assert gate.key_version == "version-1"
+    assert (closing.reason, closing.message, closing.at) == (TroubleKind.KEY_REFUSED, "What happened.", NOW)
+    assert closing.key_version == VERSION
 
 
 @pytest.mark.parametrize("retry_after", [1, 42.5, 86_400, 99_999_999])
@@ -71,38 +106,111 @@ def test_block_closes_the_gate_for_15_minutes_or_longer_where_the_supplier_says_
     assert seconds_closed(closed_by(kind, retry_after=3_600)) == 3_600
 
 
-@pytest.mark.parametrize("kind", [TroubleKind.RATE_LIMITED, *ADDRESS_TROUBLE])
+@pytest.mark.parametrize("kind", TIMED)
 def test_gate_with_a_time_counts_down_and_opens_by_itself(kind: TroubleKind):
-    gate = closed_by(kind, retry_after=1_000)
+    closing = closed_by(kind, retry_after=1_000)
 
-    assert seconds_closed(gate, after=999.5) == 0.5
-    assert seconds_closed(gate, after=1_000) is None
-    assert seconds_closed(gate, after=5_000) is None
+    assert seconds_closed(closing, later=999.5) == 0.5
+    assert seconds_closed(closing, later=1_000) is None
+    assert seconds_closed(closing, later=5_000) is None
 
 
-@pytest.mark.parametrize("kind", [TroubleKind.RATE_LIMITED, *ADDRESS_TROUBLE])
+@pytest.mark.parametrize("kind", TIMED)
 def test_another_key_does_not_open_a_gate_with_a_time(kind: TroubleKind):
-    assert seconds_closed(closed_by(kind, retry_after=1_000), key_version="version-2") == 1_000
+    assert seconds_closed(closed_by(kind, retry_after=1_000), key_version=ANOTHER) == 1_000
 
 
 @pytest.mark.parametrize("kind", KEY_TROUBLE)
-@pytest.mark.parametrize("version", ["version-1", None])
+@pytest.mark.parametrize("version", [VERSION, None])
 def test_gate_closed_by_a_key_stays_closed_for_that_key_however_long(kind: TroubleKind, version: str | None):
-    gate = closed_by(kind, key_version=version)
+    closing = closed_by(kind, key_version=version)
 
-    assert gate.until is None
-    assert seconds_closed(gate, after=10 * 365 * 86_400, key_version=version) == 0
+    assert closing.until is None
+    assert seconds_closed(closing, later=10 * 365 * 86_400, key_version=version) == 0
 
 
 @pytest.mark.parametrize("kind", KEY_TROUBLE)
 def test_gate_closed_by_a_key_opens_at_once_with_another_version_of_it(kind: TroubleKind):
-    assert seconds_closed(closed_by(kind), key_version="version-2") is None
-    assert seconds_closed(closed_by(kind, key_version=None), key_version="version-1") is None
+    assert seconds_closed(closed_by(kind), key_version=ANOTHER) is None
+    assert seconds_closed(closed_by(kind, key_version=None)) is None
 
 
 @pytest.mark.parametrize("kind", KEY_TROUBLE)
 def test_retry_after_does_not_open_a_gate_closed_by_a_key(kind: TroubleKind):
-    assert seconds_closed(closed_by(kind, retry_after=5), after=10) == 0
+    assert seconds_closed(closed_by(kind, retry_after=5), later=10) == 0
+
+
+# -------------------------------------------------------------------- places
+
+
+def gate_with(*seconds_left: float | None, accepted: str | None = VERSION) -> Gate:
+    """Give a gate whose places are taken for so many seconds more, or free where it says None."""
+    leases = {number: after(left) for number, left in enumerate(seconds_left, start=1) if left is not None}
+    return Gate(accepted_version=accepted, leases=leases)
+
+
+def number_of(gate: Gate, key_version: str | None = VERSION) -> int | None:
+    """The number of the place that a caller gets, or None where it queues."""
+    place = admit(gate, NOW, key_version)
+    if isinstance(place, Place):
+        return place.number
+    assert (place.kind, place.retry_after_seconds) == (TroubleKind.QUEUED, None)
+    return None
+
+
+def test_caller_gets_the_first_free_place_until_its_lease_is_over():
+    assert admit(gate_with(10, None), NOW, VERSION) == Place(2, None, after(LEASE_SECONDS))
+
+
+def test_accepted_key_may_be_used_by_four_at_once_and_the_fifth_queues():
+    taken = [number_of(gate_with(*[10] * count)) for count in range(5)]
+
+    assert CALLS_AT_ONCE == 4, "the supplier blocks the address after five refusals"
+    assert taken == [1, 2, 3, 4, None]
+
+
+@pytest.mark.parametrize("accepted", [None, ANOTHER])
+def test_key_that_is_not_accepted_yet_is_tried_by_one_alone(accepted: str | None):
+    assert number_of(gate_with(None, 10, 10, accepted=accepted)) == 1
+    assert number_of(gate_with(10, accepted=accepted)) is None
+
+
+def test_no_key_is_never_an_accepted_one():
+    assert number_of(gate_with(10, accepted=None), key_version=None) is None
+
+
+@pytest.mark.parametrize(("left", "number"), [(0.001, None), (0, 1), (-1, 1)])
+def test_place_is_free_again_when_its_lease_is_over(left: float, number: int | None):
+    assert number_of(gate_with(left, 10, 10, 10)) == number
+
+
+def test_who_takes_a_place_over_has_seen_whose_it_was():
+    place = admit(gate_with(-1), NOW, VERSION)
+
+    assert isinstance(place, Place)
+    assert place.before == after(-1)
+
+
+def test_lease_is_longer_than_any_function_that_calls_may_run_and_than_a_call():
+    resources = template()["Resources"]
+    longest = max(resources[name]["Properties"]["Timeout"] for name in ("CheckStatusFunction", "DeliverCardsFunction"))
+
+    assert LEASE_SECONDS > longest > TOTAL_SECONDS
+
+
+def test_closed_gate_gives_no_place():
+    gate = Gate(pause=closed_by(TroubleKind.RATE_LIMITED, 5), accepted_version=VERSION)
+
+    assert seconds_closed(gate) == 5
+
+
+@pytest.mark.parametrize("kind", TroubleKind)
+def test_no_trouble_shows_that_a_key_is_accepted(kind: TroubleKind):
+    assert not accepts_key(Trouble(kind, "What happened."))
+
+
+def test_answer_about_the_order_shows_that_the_key_is_accepted():
+    assert accepts_key(OrderProgress.model_validate(order_data("HANDLING")))
 
 
 # -------------------------------------------------------------------- record
@@ -113,70 +221,230 @@ def record(cloud: Cloud) -> GateTable:
     return GateTable(cloud.gate_table, aws.dynamodb())
 
 
-def test_gate_that_was_never_closed_has_no_record(record: GateTable):
-    assert record.read() is None
+def test_gate_is_read_as_it_is_now_and_not_as_it_was(cloud: Cloud, record: GateTable):
+    record.read()
+
+    assert [read["ConsistentRead"] for read in cloud.sent("GetItem")] == [True]
+
+
+def accepted(record: GateTable, version: str = VERSION) -> Gate:
+    record.accept(version, record.read())
+    return record.read()
+
+
+def take(record: GateTable, seen: Gate | None = None, now: datetime = NOW) -> tuple[Place, bool]:
+    seen = seen or record.read()
+    place = admit(seen, now, VERSION)
+    assert isinstance(place, Place)
+    return place, record.take(place, seen)
+
+
+def test_gate_that_was_never_passed_nor_closed_has_no_record(record: GateTable):
+    assert record.read() == Gate()
 
 
 @pytest.mark.parametrize("kind", sorted(kind for kind, closes in CLOSES.items() if closes))
-@pytest.mark.parametrize("version", ["version-1", None])
+@pytest.mark.parametrize("version", [VERSION, None])
 def test_closed_gate_is_read_as_it_was_closed(record: GateTable, kind: TroubleKind, version: str | None):
-    gate = closed_by(kind, retry_after=42.5, key_version=version)
+    closing = closed_by(kind, retry_after=42.5, key_version=version)
 
-    record.close(gate)
+    record.close(closing)
 
-    assert record.read() == gate
+    gate = record.read()
+    assert (gate.refusal or gate.pause) == closing
+    assert gate.closings == 1
 
 
-def test_gate_is_one_record_and_says_what_closed_it_last(cloud: Cloud, record: GateTable):
+def test_gate_is_one_record(cloud: Cloud, record: GateTable):
+    take(record)
+    accepted(record)
     record.close(closed_by(TroubleKind.RATE_LIMITED, retry_after=60))
     record.close(closed_by(TroubleKind.KEY_REFUSED))
 
     (row,) = cloud.rows(cloud.gate_table)
     assert (row["pk"], row["sk"]) == ("SUPPLIER#oneclickdz", "GATE")
-    assert "until" not in row
-    assert record.read() == closed_by(TroubleKind.KEY_REFUSED)
 
 
-def test_a_short_wait_does_not_replace_a_refused_key(record: GateTable):
-    refused = closed_by(TroubleKind.KEY_REFUSED)
-    record.close(refused)
+@pytest.mark.parametrize("order", [1, -1])
+def test_refused_key_and_pause_stand_side_by_side_whichever_comes_first(record: GateTable, order: int):
+    refusal, pause = closed_by(TroubleKind.KEY_REFUSED), closed_by(TroubleKind.ADDRESS_BLOCKED)
 
-    record.close(closed_by(TroubleKind.RATE_LIMITED, retry_after=5))
+    for closing in [refusal, pause][::order]:
+        record.close(closing)
 
-    assert record.read() == refused
+    gate = record.read()
+    assert (gate.refusal, gate.pause) == (refusal, pause)
+    assert seconds_closed(gate, later=BLOCK_SECONDS) == 0, "time must not open what a refused key has closed"
+    assert seconds_closed(gate, key_version=ANOTHER) == BLOCK_SECONDS, "a key must not open what waits for time"
+    assert seconds_closed(gate, later=BLOCK_SECONDS, key_version=ANOTHER) is None
 
 
-def test_a_short_wait_does_not_replace_a_long_one(record: GateTable):
+def test_short_pause_does_not_replace_a_long_one(record: GateTable):
     long = closed_by(TroubleKind.ADDRESS_BLOCKED)
     record.close(long)
 
     record.close(closed_by(TroubleKind.RATE_LIMITED, retry_after=5))
 
-    assert record.read() == long
+    assert record.read().pause == long
 
 
-@pytest.mark.parametrize(
-    "earlier",
-    [
-        closed_by(TroubleKind.KEY_REFUSED, key_version="an earlier version"),
-        closed_by(TroubleKind.KEY_MISSING, key_version=None),
-        closed_by(TroubleKind.RATE_LIMITED, retry_after=1),
-    ],
-    ids=["key replaced since", "no key then", "shorter wait"],
-)
-def test_what_does_not_hold_any_more_is_replaced(record: GateTable, earlier: Gate):
+@pytest.mark.parametrize("earlier", [closed_by(TroubleKind.RATE_LIMITED, 1), closed_by(TroubleKind.RATE_LIMITED, 59)])
+def test_pause_that_ends_earlier_is_replaced(record: GateTable, earlier: Closing):
     record.close(earlier)
-    now = closed_by(TroubleKind.RATE_LIMITED, retry_after=60)
+    longer = closed_by(TroubleKind.RATE_LIMITED, retry_after=60)
 
-    record.close(now)
+    record.close(longer)
 
-    assert record.read() == now
+    assert record.read().pause == longer
 
 
-def test_a_refused_key_replaces_a_wait(record: GateTable):
-    record.close(closed_by(TroubleKind.ADDRESS_BLOCKED))
-    refused = closed_by(TroubleKind.KEY_REFUSED)
+@pytest.mark.parametrize("earlier", [ANOTHER, None])
+def test_refusal_of_the_key_in_use_replaces_an_earlier_one(record: GateTable, earlier: str | None):
+    record.close(closed_by(TroubleKind.KEY_REFUSED, key_version=earlier))
+    refusal = closed_by(TroubleKind.KEY_REFUSED)
 
-    record.close(refused)
+    record.close(refusal)
 
-    assert record.read() == refused
+    assert record.read().refusal == refusal
+
+
+def test_call_that_ends_late_with_an_old_key_does_not_open_the_gate_for_a_new_one_that_was_refused(record: GateTable):
+    # Given a call with an old key that is still under way when the new key is refused
+    record.close(closed_by(TroubleKind.KEY_REFUSED, key_version=ANOTHER))
+
+    # When it ends, refused too
+    record.close(closed_by(TroubleKind.KEY_REFUSED, key_version=VERSION))
+
+    # Then both keys stay refused, and a third one may be tried
+    gate = record.read()
+    assert seconds_closed(gate, key_version=VERSION) == seconds_closed(gate, key_version=ANOTHER) == 0
+    assert seconds_closed(gate, key_version="version-3") is None
+
+
+@pytest.mark.parametrize("kind", [TroubleKind.KEY_REFUSED, TroubleKind.RATE_LIMITED])
+def test_closing_takes_away_the_proof_of_the_key(record: GateTable, kind: TroubleKind):
+    assert accepted(record).accepted_version == VERSION
+
+    record.close(closed_by(kind))
+
+    assert record.read().accepted_version is None
+
+
+def test_place_is_taken_and_given_back(record: GateTable):
+    place, is_taken = take(record)
+    assert is_taken
+    assert record.read().leases == {1: after(LEASE_SECONDS)}
+
+    record.give_back(place)
+
+    assert record.read().leases == {}
+
+
+def test_four_callers_hold_four_places_and_each_gives_back_its_own(record: GateTable):
+    accepted(record)
+    places = [take(record)[0] for _ in range(CALLS_AT_ONCE)]
+    assert set(record.read().leases) == {1, 2, 3, 4}
+
+    record.give_back(places[2])
+
+    assert set(record.read().leases) == {1, 2, 4}
+
+
+@pytest.mark.parametrize("held", [None, -1])
+def test_of_two_callers_that_saw_the_same_place_one_gets_it(record: GateTable, held: float | None):
+    if held is not None:  # by one that has crashed
+        take(record, now=after(held - LEASE_SECONDS))
+    seen = record.read()
+
+    assert [take(record, seen)[1], take(record, seen, after(1))[1]] == [True, False]
+
+    assert record.read().leases == {1: after(LEASE_SECONDS)}
+
+
+def test_place_that_another_has_taken_over_is_not_given_back_by_who_lost_it(record: GateTable):
+    lost, _ = take(record)
+    later = after(LEASE_SECONDS)
+    take(record, now=later)
+
+    record.give_back(lost)
+
+    assert record.read().leases == {1: later + timedelta(seconds=LEASE_SECONDS)}
+
+
+def test_times_are_kept_to_the_millisecond_and_still_recognised(record: GateTable):
+    moment = NOW.replace(microsecond=123_987)
+    place, _ = take(record, now=moment)
+    place_over, is_taken = take(record, now=moment + timedelta(seconds=LEASE_SECONDS))
+    assert (place.number, is_taken) == (place_over.number, True)
+
+    record.give_back(place_over)
+
+    assert record.read().leases == {}
+
+
+@pytest.mark.parametrize("kind", [TroubleKind.KEY_REFUSED, TroubleKind.RATE_LIMITED])
+def test_no_place_is_taken_when_the_gate_was_closed_meanwhile(record: GateTable, kind: TroubleKind):
+    seen = accepted(record)
+    record.close(closed_by(kind))
+
+    assert not take(record, seen)[1]
+
+
+@pytest.mark.parametrize("kind", [TroubleKind.KEY_REFUSED, TroubleKind.RATE_LIMITED])
+def test_no_place_is_taken_when_the_gate_was_closed_again_within_the_millisecond(record: GateTable, kind: TroubleKind):
+    record.close(closed_by(kind, retry_after=1, key_version=ANOTHER))
+    seen = record.read()
+    record.close(closed_by(kind, retry_after=2))
+
+    assert not take(record, seen, after(1))[1]
+
+
+def test_key_is_not_accepted_when_the_gate_was_closed_since_it_was_presented(record: GateTable):
+    seen = record.read()
+    record.close(closed_by(TroubleKind.KEY_REFUSED))
+
+    record.accept(VERSION, seen)
+
+    assert record.read().accepted_version is None
+
+
+def test_pause_that_changes_nothing_does_not_cost_a_caller_its_place(record: GateTable):
+    record.close(closed_by(TroubleKind.RATE_LIMITED, retry_after=60))
+    seen = record.read()
+    record.close(closed_by(TroubleKind.RATE_LIMITED, retry_after=5))
+
+    assert take(record, seen, after(60))[1]
+
+
+FORMER = {
+    "pk": "SUPPLIER#oneclickdz",
+    "sk": "GATE",
+    "reason": "RATE_LIMITED",
+    "message": "The supplier answered 429 RATE_LIMIT_EXCEEDED.",
+    "closed_at": "2026-03-14T09:26:53Z",
+    "key_version": VERSION,
+    "until": "2026-03-14T09:36:53Z",
+}
+
+
+@pytest.mark.parametrize("former", [FORMER, {name: FORMER[name] for name in FORMER if name != "until"}])
+def test_record_of_the_former_format_is_an_open_gate_and_does_no_harm(
+    cloud: Cloud, record: GateTable, former: dict[str, str]
+):
+    cloud.put(cloud.gate_table, former)
+
+    assert record.read() == Gate()
+    place, is_taken = take(record)
+    assert is_taken
+    assert accepted(record).accepted_version == VERSION
+    record.close(closed_by(TroubleKind.KEY_REFUSED))
+    record.close(closed_by(TroubleKind.RATE_LIMITED))
+    record.give_back(place)
+
+    gate = record.read()
+    assert (gate.refusal, gate.pause, gate.leases, gate.closings) == (
+        closed_by(TroubleKind.KEY_REFUSED),
+        closed_by(TroubleKind.RATE_LIMITED),
+        {},
+        2,
+    )

@@ -358,14 +358,24 @@ def test_no_card_and_no_key_is_logged_stored_announced_or_warned_of(
 
 
 @pytest.mark.parametrize(
-    "operation", ["GetSecretValue", "GetItem", "GenerateDataKey", "TransactWriteItems", "PutEvents", "UpdateItem"]
+    ("operation", "table"),
+    [
+        ("GetItem", "CardTable"),
+        ("GetSecretValue", None),
+        ("GetItem", "GateTable"),
+        ("UpdateItem", "GateTable"),
+        ("GenerateDataKey", None),
+        ("TransactWriteItems", None),
+        ("PutEvents", None),
+        ("UpdateItem", "CardTable"),
+    ],
 )
 def test_no_card_and_no_key_is_in_the_error_when_the_cloud_fails_a_delivery(
-    container: Container, cloud: Cloud, supplier: SupplierDouble, operation: str
+    container: Container, cloud: Cloud, supplier: SupplierDouble, operation: str, table: str | None
 ):
     cloud.claim()
     supplier.will(answered())
-    cloud.at_next(operation, client_error(operation))
+    cloud.at_next(operation, client_error(operation), table=table)
 
     with pytest.raises(Exception) as failure:  # noqa: PT011 - the SDK, boto3 and Powertools each raise their own
         container.call("deliver_cards", STEP)
@@ -409,7 +419,7 @@ def test_clients_are_built_once_for_a_container(
 ):
     built = 0
 
-    def count() -> httpx.Client:
+    def count() -> httpx.AsyncClient:
         nonlocal built
         built += 1
         return supplier.client()

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from giftcards.rules.next_step import RETRY_AFTER_SPREAD, Patience, next_step
+from giftcards.rules.next_step import RETRY_AFTER_SPREAD, SHORTEST_SPREAD_SECONDS, Patience, next_step
 from giftcards.rules.schedule import LONGEST_BACKOFF_SECONDS, MAX_CHECKS
 from giftcards.rules.trouble import Trouble, TroubleKind
 from giftcards.supplier_contract import OrderProgress, SupplierStatus
@@ -25,6 +25,7 @@ AFTER_TROUBLE = {
     TroubleKind.ADDRESS_BLOCKED: Outcome.SUPPLIER_BUSY,
     TroubleKind.ACCESS_DENIED: Outcome.SUPPLIER_BUSY,
     TroubleKind.GATE_CLOSED: Outcome.GATE_CLOSED,
+    TroubleKind.QUEUED: Outcome.GATE_CLOSED,
     TroubleKind.ORDER_UNKNOWN: Outcome.ORDER_UNKNOWN,
     TroubleKind.ORDER_REJECTED: Outcome.INVALID_ORDER,
     TroubleKind.CONTRACT_BROKEN: Outcome.SUPPLIER_CONTRACT_BROKEN,
@@ -38,6 +39,14 @@ AFTER_ANSWER = {
 WAITS = {Outcome.PENDING, Outcome.SUPPLIER_BUSY, Outcome.KEY_REFUSED, Outcome.GATE_CLOSED}
 PASSING = sorted(kind for kind, outcome in AFTER_TROUBLE.items() if outcome in WAITS)
 LASTING = sorted(set(TroubleKind) - set(PASSING))
+SERIOUS = sorted(set(PASSING) - {TroubleKind.QUEUED})
+"""Trouble that is more than a queue."""
+CLOSE_THE_GATE = [
+    TroubleKind.RATE_LIMITED,
+    TroubleKind.GATE_CLOSED,
+    TroubleKind.ADDRESS_BLOCKED,
+    TroubleKind.ACCESS_DENIED,
+]
 
 each_passing_trouble = pytest.mark.parametrize("kind", PASSING)
 each_lasting_trouble = pytest.mark.parametrize("kind", LASTING)
@@ -98,7 +107,7 @@ def test_trouble_with_the_order_itself_holds_it_at_any_age(kind: TroubleKind, ag
 
 
 @given(
-    kind=st.sampled_from(PASSING),
+    kind=st.sampled_from(SERIOUS),
     age=st.integers(0, DEADLINE * 100_000).map(lambda milliseconds: milliseconds / 1_000),
     retry_after=st.none() | st.floats(0, LONGEST_WAIT),
     known=st.fixed_dictionaries({"failures": st.integers(0, 10**6), "checks": st.integers(0, MAX_CHECKS - 1)}),
@@ -114,7 +123,7 @@ def test_trouble_with_the_supplier_never_ends_an_order_and_never_shortens_its_wa
     assert result.wait_seconds >= min(retry_after or 0, LONGEST_BACKOFF_SECONDS)
 
 
-@each_passing_trouble
+@pytest.mark.parametrize("kind", SERIOUS)
 def test_wait_after_trouble_is_the_schedules_where_that_is_longer_than_the_backoff(kind: TroubleKind):
     assert step(trouble(kind), age=1_000, jitter=0).wait_seconds == 60
 
@@ -136,6 +145,32 @@ def test_wait_after_trouble_is_not_cut_to_the_deadline():
     assert step(trouble(retry_after=100), age=DEADLINE - 2, jitter=0).wait_seconds == 100
 
 
+# --------------------------------------------------------------------- queue
+
+
+@given(
+    age=st.integers(0, DEADLINE * 10),
+    failures=st.integers(0, 10**6),
+    checks=st.integers(0, MAX_CHECKS - 1),
+    jitter=jitters,
+)
+def test_queue_never_ends_an_order(age: int, failures: int, checks: int, jitter: float):
+    result = step(trouble(TroubleKind.QUEUED), age=age, jitter=jitter, failures=failures, checks=checks)
+
+    assert result.outcome is Outcome.GATE_CLOSED
+    assert 1 <= result.wait_seconds <= LONGEST_BACKOFF_SECONDS
+
+
+def test_order_that_queues_comes_back_soon_whatever_its_age():
+    assert [step(trouble(TroubleKind.QUEUED), age=age).wait_seconds for age in (0, 1_000, DEADLINE * 2)] == [2, 2, 2]
+
+
+def test_order_that_goes_on_queueing_comes_back_later_and_later():
+    waits = [step(trouble(TroubleKind.QUEUED), failures=failures).wait_seconds for failures in (0, 9, 99, 299, 999)]
+
+    assert waits == [2, 16, 151, 451, 451]
+
+
 # -------------------------------------------------------------- retry-after
 
 
@@ -145,10 +180,7 @@ def test_retry_after_is_honoured_however_large(seconds: int):
 
 
 @pytest.mark.parametrize(("seconds", "wait"), [(61, 61), (900, 900), (901, 900), (86_400, 900)])
-@pytest.mark.parametrize(
-    "kind",
-    [TroubleKind.RATE_LIMITED, TroubleKind.GATE_CLOSED, TroubleKind.ADDRESS_BLOCKED, TroubleKind.ACCESS_DENIED],
-)
+@pytest.mark.parametrize("kind", CLOSE_THE_GATE)
 def test_order_looks_at_a_closed_gate_again_while_the_gate_keeps_the_retry_after(
     kind: TroubleKind, seconds: int, wait: int
 ):
@@ -165,6 +197,24 @@ def test_orders_told_the_same_retry_after_come_back_spread_and_never_early():
     assert waits == sorted(set(waits))
     assert waits[0] == 1_000
     assert waits[-1] <= 1_000 * (1 + RETRY_AFTER_SPREAD)
+
+
+@pytest.mark.parametrize("kind", CLOSE_THE_GATE)
+def test_50_orders_told_the_same_short_retry_after_do_not_come_back_in_the_same_second(kind: TroubleKind):
+    waits = [step(trouble(kind, 30), jitter=order / 50).wait_seconds for order in range(50)]
+
+    assert min(waits) == 30
+    assert max(waits) <= 30 + SHORTEST_SPREAD_SECONDS
+    assert max(map(waits.count, waits)) <= 50 / SHORTEST_SPREAD_SECONDS
+
+
+@pytest.mark.parametrize("kind", CLOSE_THE_GATE)
+@pytest.mark.parametrize("seconds", [800, 900, 3_600])
+def test_50_orders_at_a_gate_that_opens_later_than_they_look_again_are_spread_too(kind: TroubleKind, seconds: int):
+    waits = [step(trouble(kind, seconds), jitter=order / 50).wait_seconds for order in range(50)]
+
+    assert min(waits) == min(seconds, LONGEST_BACKOFF_SECONDS)
+    assert len(set(waits)) == 50
 
 
 def test_wait_is_never_longer_than_a_wait_state_takes():

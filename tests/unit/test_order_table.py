@@ -8,7 +8,8 @@ import pytest
 from botocore.exceptions import ClientError
 
 from giftcards.adapters import aws, order_table
-from giftcards.adapters.order_table import TRANSACTION_ITEMS, OrderNotOpenError, OrderTable, timestamp
+from giftcards.adapters.order_table import TRANSACTION_ITEMS, OrderNotOpenError, OrderTable
+from giftcards.adapters.timestamps import timestamp
 from giftcards.rules.orders import Order, OrderStatus, close, delivery_id_of
 from giftcards.supplier_contract import SettledOrder
 from unit.fakes import ATTEMPT, NOW, ORDER_ID, USER_ID, Cloud, client_error, order_data

@@ -13,6 +13,7 @@ from giftcards.rules.schedule import (
     PollSchedule,
     backoff_seconds,
     gate_wait_seconds,
+    queue_wait_seconds,
 )
 from unit.fakes import template
 
@@ -201,3 +202,21 @@ def test_jitter_spreads_the_backoff_over_half_of_it(failures: int):
 
     assert longest >= 2 * shortest - 1
     assert len({backoff_seconds(failures, tenth / 10) for tenth in range(10)}) >= 5
+
+
+@given(failures=st.integers(1, 10**6), jitter=jitters)
+def test_wait_in_the_queue_is_bounded_both_ways_and_grows_with_the_queue(failures: int, jitter: float):
+    assert 1 <= queue_wait_seconds(failures, jitter) <= LONGEST_BACKOFF_SECONDS
+    assert queue_wait_seconds(failures + 1, jitter) >= queue_wait_seconds(failures, jitter)
+
+
+def test_wait_in_the_queue_is_short_at_first_and_spread_over_more_and_more():
+    spread = [
+        sorted({queue_wait_seconds(failures, share / 1_000) for share in range(1_000)}) for failures in (1, 2, 20, 999)
+    ]
+
+    assert spread == [[*range(1, last + 1)] for last in (3, 6, 60, LONGEST_BACKOFF_SECONDS)]
+
+
+def test_order_can_queue_for_days_before_its_execution_is_used_up():
+    assert sum(queue_wait_seconds(failures, 0.5) for failures in range(1, MAX_CHECKS)) > 6 * 86_400

@@ -1,8 +1,11 @@
 """Every answer of the supplier, and everything that can come instead of one, means what its documents say."""
 
 import json
-from collections.abc import Callable, Iterator
-from types import SimpleNamespace
+import socket
+import threading
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import suppress
 from typing import Any
 from urllib.parse import unquote
 
@@ -12,8 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import SecretStr
 
-from giftcards.adapters import supplier as adapter
-from giftcards.adapters.supplier import LARGEST_ANSWER_BYTES, Supplier, new_client, retry_after_seconds
+from giftcards.adapters.supplier import LARGEST_ANSWER_BYTES, TOTAL_SECONDS, Supplier, new_client, retry_after_seconds
 from giftcards.rules.trouble import Trouble, TroubleKind
 from giftcards.supplier_contract import OrderProgress, SettledOrder, SupplierStatus
 from unit.fakes import (
@@ -28,6 +30,7 @@ from unit.fakes import (
     opened,
     order_data,
     refused,
+    template,
 )
 
 pytestmark = pytest.mark.usefixtures("no_leak")
@@ -502,7 +505,7 @@ def test_network_failure_is_a_busy_supplier_and_tells_no_more_than_its_name(
 
 
 def test_connection_that_breaks_within_the_answer_is_a_busy_supplier(supplier: SupplierDouble):
-    def broken() -> Iterator[bytes]:
+    async def broken() -> AsyncIterator[bytes]:
         yield answered().content[:100]
         raise httpx.ReadError("reset")
 
@@ -510,7 +513,7 @@ def test_connection_that_breaks_within_the_answer_is_a_busy_supplier(supplier: S
 
 
 def test_body_that_is_not_in_the_encoding_it_names_is_a_busy_supplier(supplier: SupplierDouble):
-    def garbled() -> Iterator[bytes]:
+    async def garbled() -> AsyncIterator[bytes]:
         yield answered().content
 
     answer = httpx.Response(200, content=garbled(), headers={"Content-Encoding": "gzip"})
@@ -521,7 +524,7 @@ def test_body_that_is_not_in_the_encoding_it_names_is_a_busy_supplier(supplier: 
 def test_answer_larger_than_any_order_is_not_read_to_its_end(supplier: SupplierDouble):
     pieces_read = 0
 
-    def far_too_long() -> Iterator[bytes]:
+    async def far_too_long() -> AsyncIterator[bytes]:
         nonlocal pieces_read
         for _ in range(20):
             pieces_read += 1
@@ -539,50 +542,239 @@ def test_order_of_5000_cards_is_read(supplier: SupplierDouble):
     assert len(answer.cards) == 5_000
 
 
-# ---------------------------------------------------------------- total time
+@pytest.mark.parametrize(
+    ("status", "kind"),
+    [
+        (401, KEY_REFUSED),
+        (403, TroubleKind.ACCESS_DENIED),
+        (429, TroubleKind.RATE_LIMITED),
+        (404, BUSY),
+        (400, BUSY),
+        (500, BUSY),
+    ],
+)
+def test_status_counts_although_its_body_never_comes(supplier: SupplierDouble, status: int, kind: TroubleKind):
+    async def broken() -> AsyncIterator[bytes]:
+        yield refused(status, "NOT_FOUND").content[:20]
+        raise httpx.ReadError("reset")
+
+    answer = httpx.Response(status, content=broken(), headers={"Retry-After": "30"})
+
+    assert ask_and_get(supplier, answer) == Trouble(
+        kind, f"The supplier answered {status} without its envelope.", retry_after_seconds=30
+    )
+
+
+# ------------------------------------------------------------- on a real wire
+
+Behaviour = Callable[[socket.socket, threading.Event], None]
+TOO_LATE = Trouble(BUSY, "The supplier's answer took longer than 0.3 seconds.")
+
+
+def on_the_wire(response: httpx.Response) -> bytes:
+    head = f"HTTP/1.1 {response.status_code} -\r\nContent-Length: {len(response.content)}\r\nX-Of: the supplier\r\n\r\n"
+    return head.encode() + response.content
+
+
+class Wire:
+    """A server on this machine: each connection behaves as the next of the behaviours, and the last of them goes on."""
+
+    def __init__(self, *behaviours: Behaviour) -> None:
+        self._listening = socket.create_server(("127.0.0.1", 0))
+        self._behaviours = list(behaviours)
+        self._is_over = threading.Event()
+        self._sockets: list[socket.socket] = []
+        self.connections: list[threading.Thread] = []
+        self._accepting = threading.Thread(target=self._accept)
+        self._accepting.start()
+        self.url = f"http://127.0.0.1:{self._listening.getsockname()[1]}"
+
+    def _accept(self) -> None:
+        while not self._is_over.is_set():
+            connection, _ = self._listening.accept()
+            behaviour = self._behaviours.pop(0) if len(self._behaviours) > 1 else self._behaviours[0]
+            self._sockets.append(connection)
+            self.connections.append(threading.Thread(target=self._behave, args=(behaviour, connection)))
+            self.connections[-1].start()
+
+    def _behave(self, behaviour: Behaviour, connection: socket.socket) -> None:
+        with connection, suppress(OSError):  # the other side may hang up
+            behaviour(connection, self._is_over)
+
+    def stop(self) -> None:
+        """End every thread."""
+        self._is_over.set()
+        with socket.create_connection(self._listening.getsockname()):
+            self._accepting.join()
+        for connection in self._sockets:
+            with suppress(OSError):  # it is closed already
+                connection.shutdown(socket.SHUT_RDWR)
+        for thread in self.connections:
+            thread.join()
+        self._listening.close()
+
+
+def dripping(content: bytes, from_byte: int, seconds_a_byte: float) -> Behaviour:
+    """Send a part at once and the rest byte by byte."""
+
+    def drip(connection: socket.socket, is_over: threading.Event) -> None:
+        connection.recv(65_536)
+        connection.sendall(content[:from_byte])
+        for index in range(from_byte, len(content)):
+            if is_over.wait(seconds_a_byte):
+                return
+            connection.sendall(content[index : index + 1])
+
+    return drip
+
+
+def silent(connection: socket.socket, is_over: threading.Event) -> None:
+    connection.recv(65_536)
+    is_over.wait()
+
+
+def answering(connection: socket.socket, _is_over: threading.Event) -> None:
+    while connection.recv(65_536):
+        connection.sendall(on_the_wire(answered()))
+
+
+def hanging_up(connection: socket.socket, _is_over: threading.Event) -> None:
+    connection.recv(65_536)
+    connection.sendall(on_the_wire(answered()))
+
+
+HEAD = on_the_wire(answered()).index(b"\r\n\r\n") + 4
 
 
 @pytest.fixture
-def seconds_pass(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
-    """Put a clock into the adapter that moves only by what this is called with."""
-    now = 1_000.0
+def serve(on_loopback: None) -> Iterator[Callable[..., Wire]]:
+    wires: list[Wire] = []
 
-    def advance(seconds: float) -> None:
-        nonlocal now
-        now += seconds
+    def serve(*behaviours: Behaviour) -> Wire:
+        wires.append(Wire(*behaviours))
+        return wires[-1]
 
-    monkeypatch.setattr(adapter, "time", SimpleNamespace(monotonic=lambda: now))
-    return advance
-
-
-def dripping(seconds_pass: Callable[[float], None], seconds_a_piece: float) -> Iterator[bytes]:
-    content = answered().content
-    for start in range(0, len(content), -(-len(content) // 10)):
-        seconds_pass(seconds_a_piece)
-        yield content[start : start + -(-len(content) // 10)]
+    yield serve
+    for wire in wires:
+        wire.stop()
 
 
-def test_answer_that_drips_is_given_up_after_the_total_time(
-    supplier: SupplierDouble, seconds_pass: Callable[[float], None]
+def calling(wire: Wire, total_seconds: float = 0.3) -> Callable[[], Any]:
+    """Give a function that asks for the order, always through the same client."""
+    supplier = Supplier(wire.url, new_client(), total_seconds=total_seconds)
+    return lambda: supplier.check_order(ORDER_ID, SecretStr(API_KEY), SettledOrder)
+
+
+@pytest.mark.parametrize("from_byte", [0, HEAD - 20, HEAD, HEAD + 100], ids=["status", "headers", "body", "its middle"])
+def test_answer_that_drips_is_given_up_after_the_total_time(serve: Callable[..., Wire], from_byte: int):
+    ask_now = calling(serve(dripping(on_the_wire(answered()), from_byte, 0.02)))
+    began = time.monotonic()
+
+    assert ask_now() == TOO_LATE
+
+    assert 0.3 <= time.monotonic() - began < 3
+
+
+def test_answer_that_drips_but_is_in_time_is_taken(serve: Callable[..., Wire]):
+    wire = serve(dripping(on_the_wire(answered()), 0, 0.0001))
+
+    assert isinstance(calling(wire, TOTAL_SECONDS)(), SettledOrder)
+
+
+def test_total_time_counts_from_the_start_of_the_call(serve: Callable[..., Wire]):
+    content = on_the_wire(answered())
+
+    def each_part_in_time(connection: socket.socket, is_over: threading.Event) -> None:
+        connection.recv(65_536)
+        for part in (content[:HEAD], content[HEAD:]):
+            if is_over.wait(0.2):
+                return
+            connection.sendall(part)
+
+    assert calling(serve(each_part_in_time))() == TOO_LATE
+
+
+@pytest.mark.parametrize(("status", "kind"), [(401, KEY_REFUSED), (403, TroubleKind.ACCESS_DENIED), (500, BUSY)])
+def test_status_counts_although_its_body_drips(serve: Callable[..., Wire], status: int, kind: TroubleKind):
+    content = on_the_wire(refused(status, "ERR_AUTH"))
+
+    trouble = calling(serve(dripping(content, content.index(b"\r\n\r\n") + 4, 0.02)))()
+
+    assert trouble == Trouble(kind, f"The supplier answered {status} without its envelope.")
+
+
+def test_total_time_of_a_call_leaves_room_for_the_rest_of_the_function():
+    timeouts = [
+        template()["Resources"][name]["Properties"]["Timeout"]
+        for name in ("CheckStatusFunction", "DeliverCardsFunction")
+    ]
+
+    assert min(timeouts) >= 2 * TOTAL_SECONDS
+
+
+@pytest.mark.parametrize("spoiled", [silent, dripping(on_the_wire(answered()), HEAD, 0.02)])
+def test_calls_that_were_given_up_leave_nothing_behind_for_the_next(serve: Callable[..., Wire], spoiled: Behaviour):
+    # Given calls that were given up
+    wire = serve(*[spoiled] * 3, answering)
+    ask_now = calling(wire)
+    assert [ask_now() for _ in range(3)] == [TOO_LATE] * 3
+
+    # When the supplier answers again, then the next calls get their own answers, on a new connection
+    assert isinstance(ask_now(), SettledOrder)
+    assert isinstance(ask_now(), SettledOrder)
+    assert len(wire.connections) == 4
+
+
+def test_calls_share_a_connection(serve: Callable[..., Wire]):
+    wire = serve(answering)
+    ask_now = calling(wire, TOTAL_SECONDS)
+
+    assert all(isinstance(ask_now(), SettledOrder) for _ in range(5))
+
+    assert len(wire.connections) == 1
+
+
+def test_connection_that_the_supplier_closed_while_it_was_idle_is_not_used_again(serve: Callable[..., Wire]):
+    wire = serve(hanging_up)
+    ask_now = calling(wire, TOTAL_SECONDS)
+
+    for number in range(1, 4):
+        assert isinstance(ask_now(), SettledOrder)
+        wire.connections[-1].join()
+        assert len(wire.connections) == number
+
+
+def test_connection_of_an_answer_that_is_too_large_is_not_used_again(serve: Callable[..., Wire]):
+    def far_too_large(connection: socket.socket, _is_over: threading.Event) -> None:
+        connection.recv(65_536)
+        length = LARGEST_ANSWER_BYTES + 10_000_000
+        connection.sendall(f"HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\n".encode() + b" " * length)
+
+    wire = serve(far_too_large, answering)
+    ask_now = calling(wire, TOTAL_SECONDS)
+
+    assert "larger than" in ask_now().message
+    assert isinstance(ask_now(), SettledOrder)
+
+
+def test_supplier_that_is_not_there_is_busy(on_loopback: None):
+    with socket.create_server(("127.0.0.1", 0)) as closed:
+        url = f"http://127.0.0.1:{closed.getsockname()[1]}"
+
+    trouble = Supplier(url, new_client()).check_order(ORDER_ID, SecretStr(API_KEY), SettledOrder)
+
+    assert trouble == Trouble(BUSY, "The supplier cannot be reached (ConnectError).")
+
+
+def test_name_that_nobody_resolves_in_time_is_given_up(
+    on_loopback: None, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
 ):
-    trouble = ask_and_get(supplier, httpx.Response(200, content=dripping(seconds_pass, 1.6)))
+    is_over = threading.Event()
+    request.addfinalizer(is_over.set)
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: is_over.wait())
 
-    assert trouble == Trouble(TroubleKind.BUSY, "The supplier's answer took longer than 15 seconds.")
-
-
-def test_answer_that_drips_but_is_in_time_is_taken(supplier: SupplierDouble, seconds_pass: Callable[[float], None]):
-    answer = ask_and_get(supplier, httpx.Response(200, content=dripping(seconds_pass, 1.4)))
-
-    assert isinstance(answer, SettledOrder)
-
-
-def test_total_time_counts_from_the_start_of_the_call(seconds_pass: Callable[[float], None]):
-    def slow_to_begin(_request: httpx.Request) -> httpx.Response:
-        seconds_pass(9)  # connecting, and waiting for the first byte
-        return httpx.Response(200, content=dripping(seconds_pass, 0.9))
-
-    client = httpx.Client(transport=httpx.MockTransport(slow_to_begin))
-
-    assert Supplier(BASE_URL, client).check_order(ORDER_ID, SecretStr(API_KEY), SettledOrder) == Trouble(
-        TroubleKind.BUSY, "The supplier's answer took longer than 15 seconds."
+    trouble = Supplier(BASE_URL, new_client(), total_seconds=0.3).check_order(
+        ORDER_ID, SecretStr(API_KEY), SettledOrder
     )
+
+    assert trouble == TOO_LATE

@@ -1,6 +1,8 @@
 """Asking the supplier through the gate: what is sent, and what each answer does to the next order."""
 
+from collections.abc import Callable
 from datetime import datetime, timedelta, tzinfo
+from typing import Any
 
 import pytest
 from aws_lambda_powertools.utilities.parameters import base as parameters
@@ -8,7 +10,8 @@ from aws_lambda_powertools.utilities.parameters.exceptions import GetParameterEr
 
 from giftcards.adapters import aws
 from giftcards.adapters.api_key import CACHE_SECONDS, ApiKey, ApiKeySource
-from giftcards.rules.gate import BLOCK_SECONDS, RATE_LIMIT_SECONDS
+from giftcards.gated_supplier import TRIES_FOR_A_PLACE
+from giftcards.rules.gate import BLOCK_SECONDS, CALLS_AT_ONCE, LEASE_SECONDS, RATE_LIMIT_SECONDS, Place, admit
 from giftcards.rules.trouble import Trouble, TroubleKind
 from giftcards.supplier_contract import OrderProgress, SupplierStatus
 from unit.fakes import (
@@ -17,6 +20,7 @@ from unit.fakes import (
     Clock,
     Cloud,
     GatedDouble,
+    Meanwhile,
     SupplierDouble,
     answered,
     client_error,
@@ -43,16 +47,20 @@ def test_answer_of_the_supplier_comes_back_as_it_is(behind_gate: GatedDouble):
 
     assert isinstance(answer, OrderProgress)
     assert answer.status is SupplierStatus.HANDLING
-    assert behind_gate.gate.closings == []
+    assert behind_gate.closings == []
 
 
-def test_gate_is_read_before_each_call(behind_gate: GatedDouble):
+def test_each_call_reads_the_gate_takes_a_place_and_gives_it_back(behind_gate: GatedDouble):
     behind_gate.supplier.will(answered(PENDING), answered(PENDING))
 
     behind_gate.ask()
     behind_gate.ask()
 
-    assert [entry for entry in behind_gate.journal if entry != "key read"] == ["gate read", "asked"] * 2
+    assert behind_gate.steps == [
+        *("read", "take", "check_order", "accept", "give_back"),
+        *("read", "take", "check_order", "give_back"),
+    ]
+    assert behind_gate.record.read().leases == {}
 
 
 @each_closing_answer
@@ -66,11 +74,11 @@ def test_answer_that_concerns_all_orders_closes_the_gate_once_and_nobody_asks_ag
     # When other orders are checked
     others = [behind_gate.ask(f"order-{number}") for number in range(5)]
 
-    # Then the supplier has been asked once, and the record was written once
+    # Then the supplier has been asked once, and the gate was closed once
     assert first.kind is kind
     assert {other.kind for other in others} == {TroubleKind.GATE_CLOSED}
     assert len(behind_gate.supplier.requests) == 1
-    assert [gate.reason for gate in behind_gate.gate.closings] == [kind]
+    assert [closing.reason for closing in behind_gate.closings] == [kind]
 
 
 @each_closing_answer
@@ -80,7 +88,7 @@ def test_orders_that_wait_are_told_why_and_nothing_secret(behind_gate: GatedDoub
     first, waiting = behind_gate.ask(), behind_gate.ask()
 
     assert first.message in waiting.message
-    assert not leaks(repr(first), repr(waiting), repr(behind_gate.gate.closings))
+    assert not leaks(repr(first), repr(waiting), repr(behind_gate.closings))
 
 
 @pytest.mark.parametrize("code", ["NOT_FOUND", "ERR_VALIDATION", "INTERNAL_ERROR", "AUTH_UNAVAILABLE"])
@@ -92,7 +100,7 @@ def test_answer_that_concerns_one_order_or_a_moment_leaves_the_gate_open(behind_
     assert isinstance(behind_gate.ask("another"), Trouble)  # answered with another order's _id, but asked
 
     assert len(behind_gate.supplier.requests) == 2
-    assert behind_gate.gate.closings == []
+    assert behind_gate.closings == []
 
 
 def test_rate_limit_with_retry_after_holds_all_orders_off_for_that_long(behind_gate: GatedDouble):
@@ -141,7 +149,7 @@ def test_second_bad_key_closes_the_gate_again(behind_gate: GatedDouble):
     behind_gate.ask()
     behind_gate.ask()
 
-    assert [gate.key_version for gate in behind_gate.gate.closings] == ["version-1", "version-2"]
+    assert [closing.key_version for closing in behind_gate.closings] == ["version-1", "version-2"]
     assert len(behind_gate.supplier.requests) == 2
 
 
@@ -164,7 +172,7 @@ def test_nothing_is_sent_without_a_key_and_the_gate_is_closed_once(behind_gate: 
 
     assert (first.kind, second.kind) == (TroubleKind.KEY_MISSING, TroubleKind.GATE_CLOSED)
     assert behind_gate.supplier.requests == []
-    assert [gate.reason for gate in behind_gate.gate.closings] == [TroubleKind.KEY_MISSING]
+    assert [closing.reason for closing in behind_gate.closings] == [TroubleKind.KEY_MISSING]
 
 
 def test_orders_go_on_as_soon_as_a_key_has_been_set(behind_gate: GatedDouble):
@@ -181,14 +189,15 @@ def test_orders_go_on_as_soon_as_a_key_has_been_set(behind_gate: GatedDouble):
 def test_gate_stays_as_it_is_while_it_is_closed(behind_gate: GatedDouble):
     behind_gate.supplier.will(refused(429, "RATE_LIMIT_EXCEEDED", Retry_After="600"))
     behind_gate.ask()
-    record = behind_gate.gate.gate
+    gate = behind_gate.record.read()
+    behind_gate.journal.clear()
 
     for _ in range(3):
         behind_gate.clock.advance(60)
         behind_gate.ask()
 
-    assert behind_gate.gate.gate is record
-    assert behind_gate.journal.count("gate closed") == 1
+    assert behind_gate.record.read() == gate
+    assert behind_gate.steps == ["read"] * 3
 
 
 def test_two_containers_do_not_present_refused_keys_in_turns(cloud: Cloud, supplier: SupplierDouble):
@@ -225,6 +234,229 @@ def test_secret_is_not_read_for_every_order_after_a_refused_key_was_replaced(clo
     # Then it has looked at the secret, once more to be sure, and no more
     assert all(isinstance(answer, OrderProgress) for answer in answers)
     assert len(cloud.sent("GetSecretValue")) == 2
+
+
+# ---------------------------------------------------------- places at the gate
+
+REFUSED = Trouble(TroubleKind.KEY_REFUSED, "The supplier answered 401 ERR_AUTH.")
+BUSY = Trouble(TroubleKind.BUSY, "The supplier cannot be reached.")
+HANDLING = OrderProgress.model_validate(PENDING)
+
+
+def prove_the_key(behind_gate: GatedDouble) -> None:
+    """Let the supplier accept the key."""
+    behind_gate.supplier.will(answered(PENDING))
+    behind_gate.ask()
+    assert behind_gate.record.read().accepted_version == behind_gate.keys.version
+    behind_gate.journal.clear()
+
+
+def take_before(behind_gate: GatedDouble) -> None:
+    """Take the first free place, as another container does."""
+    gate = behind_gate.record.read()
+    place = admit(gate, behind_gate.clock(), behind_gate.keys.version)
+    assert isinstance(place, Place)
+    assert behind_gate.record.take(place, gate)
+
+
+def crowd(behind_gate: GatedDouble, callers: int, answer: Any) -> tuple[list[str], list[Any]]:
+    """Let so many callers come, each while the calls before it are under way, and then answer all of these alike.
+
+    Returns the keys that were presented, and what the callers were told.
+    """
+    told: list[Any] = []
+    waiting = iter(range(callers))
+
+    def others_come_first() -> Any:
+        come()
+        return answer
+
+    def come() -> None:
+        told.extend([container.ask(ORDER_ID, OrderProgress) for _ in waiting])
+
+    supplier = Meanwhile(*[others_come_first] * callers)
+    container = behind_gate.container(supplier)
+    come()
+    return supplier.presented, told
+
+
+@pytest.mark.parametrize("callers", [1, 2, 10])
+def test_unproven_key_is_presented_once_however_many_come_before_it_is_refused(behind_gate: GatedDouble, callers: int):
+    presented, told = crowd(behind_gate, callers, REFUSED)
+
+    assert presented == [API_KEY]
+    assert [trouble.kind for trouble in told] == [TroubleKind.QUEUED] * (callers - 1) + [TroubleKind.KEY_REFUSED]
+
+
+def test_key_that_is_refused_with_calls_under_way_is_presented_by_these_and_nobody_else(behind_gate: GatedDouble):
+    # Given a key that was accepted, and many callers at once when the supplier refuses it
+    prove_the_key(behind_gate)
+    presented, told = crowd(behind_gate, 10, REFUSED)
+
+    # Then it was presented three times more than once, and the supplier, which blocks after five, goes on listening
+    assert len(presented) == CALLS_AT_ONCE == 4
+    assert [trouble.kind for trouble in told] == [TroubleKind.QUEUED] * 6 + [TroubleKind.KEY_REFUSED] * 4
+    assert crowd(behind_gate, 5, HANDLING)[0] == []
+
+
+def test_accepted_key_lets_four_calls_run_at_once(behind_gate: GatedDouble):
+    assert len(crowd(behind_gate, 10, HANDLING)[0]) == 1
+
+    assert len(crowd(behind_gate, 10, HANDLING)[0]) == 4
+
+
+@each_closing_answer
+def test_gate_is_closed_before_the_place_is_given_back(behind_gate: GatedDouble, kind: TroubleKind):
+    behind_gate.supplier.will(CLOSING[kind]())
+
+    behind_gate.ask()
+
+    assert behind_gate.steps == ["read", "take", "check_order", "close", "give_back"]
+
+
+def test_key_is_tried_by_one_alone_again_when_the_gate_opens(behind_gate: GatedDouble):
+    prove_the_key(behind_gate)
+    behind_gate.supplier.will(CLOSING[TroubleKind.RATE_LIMITED]())
+    behind_gate.ask()
+
+    behind_gate.clock.advance(RATE_LIMIT_SECONDS)
+
+    assert len(crowd(behind_gate, 10, HANDLING)[0]) == 1
+    assert len(crowd(behind_gate, 10, HANDLING)[0]) == 4
+
+
+def test_new_key_is_tried_by_one_alone(behind_gate: GatedDouble):
+    prove_the_key(behind_gate)
+
+    behind_gate.keys.rotate("version-2")
+
+    assert len(crowd(behind_gate, 10, HANDLING)[0]) == 1
+    assert behind_gate.record.read().accepted_version == "version-2"
+
+
+def test_supplier_that_answers_nobody_proves_no_key(behind_gate: GatedDouble):
+    assert [len(crowd(behind_gate, 10, BUSY)[0]) for _ in range(2)] == [1, 1]
+
+    assert behind_gate.record.read().accepted_version is None
+
+
+@pytest.mark.parametrize("order_id", [".", ".."])
+def test_order_id_that_is_never_sent_proves_no_key(behind_gate: GatedDouble, order_id: str):
+    assert behind_gate.ask(order_id).kind is TroubleKind.ORDER_UNKNOWN
+
+    assert behind_gate.supplier.requests == []
+    assert behind_gate.record.read().accepted_version is None
+
+
+def test_key_is_not_accepted_by_an_answer_that_another_refusal_has_overtaken(behind_gate: GatedDouble):
+    # Given a call, and another one that is refused while it is under way
+    def refused_meanwhile() -> OrderProgress:
+        behind_gate.clock.advance(LEASE_SECONDS)
+        assert other.ask("another", OrderProgress).kind is TroubleKind.KEY_REFUSED
+        return HANDLING
+
+    other = behind_gate.container(Meanwhile(lambda: REFUSED))
+
+    # When it is answered
+    assert behind_gate.container(Meanwhile(refused_meanwhile)).ask(ORDER_ID, OrderProgress) is HANDLING
+
+    # Then the key stays refused
+    assert behind_gate.record.read().accepted_version is None
+    assert behind_gate.ask().kind is TroubleKind.GATE_CLOSED
+
+
+@pytest.mark.parametrize("during", ["call", "closing", "acceptance"])
+def test_nothing_is_given_back_when_something_is_raised(behind_gate: GatedDouble, cloud: Cloud, during: str):
+    def crash() -> Any:
+        raise RuntimeError("made by the test")
+
+    def update_fails(answer: Any) -> Callable[[], Any]:
+        def fail() -> Any:
+            cloud.at_next("UpdateItem", client_error("UpdateItem"))
+            return answer
+
+        return fail
+
+    call = {"call": crash, "closing": update_fails(REFUSED), "acceptance": update_fails(HANDLING)}[during]
+    with pytest.raises(Exception, match="made by the test"):
+        behind_gate.container(Meanwhile(call)).ask(ORDER_ID, OrderProgress)
+
+    assert "give_back" not in behind_gate.steps
+    assert behind_gate.ask().kind is TroubleKind.QUEUED
+
+
+def test_place_of_a_caller_that_crashed_is_free_when_its_lease_is_over(behind_gate: GatedDouble):
+    # Given a caller that took the only place and was never seen again
+    take_before(behind_gate)
+
+    # When others come, then they queue until its time is over
+    behind_gate.clock.advance(LEASE_SECONDS - 1)
+    assert behind_gate.ask().kind is TroubleKind.QUEUED
+    behind_gate.clock.advance(1)
+    behind_gate.supplier.will(answered(PENDING))
+    assert isinstance(behind_gate.ask(), OrderProgress)
+    assert behind_gate.record.read().leases == {}
+
+
+def test_caller_that_loses_a_place_to_another_takes_the_next(behind_gate: GatedDouble, cloud: Cloud):
+    prove_the_key(behind_gate)
+    behind_gate.supplier.will(answered(PENDING))
+    cloud.at_next("UpdateItem", lambda: take_before(behind_gate))
+
+    assert isinstance(behind_gate.ask(), OrderProgress)
+
+    assert behind_gate.steps == ["read", "take", "read", "take", "check_order", "give_back"]
+    assert set(behind_gate.record.read().leases) == {1}
+
+
+def test_caller_that_loses_the_only_place_to_another_queues(behind_gate: GatedDouble, cloud: Cloud):
+    cloud.at_next("UpdateItem", lambda: take_before(behind_gate))
+
+    assert behind_gate.ask().kind is TroubleKind.QUEUED
+
+    assert behind_gate.supplier.requests == []
+
+
+def test_caller_that_loses_every_place_it_tries_for_queues(behind_gate: GatedDouble, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(behind_gate.record, "take", lambda *_: False)
+
+    assert behind_gate.ask().kind is TroubleKind.QUEUED
+
+    assert behind_gate.steps == ["read", "take"] * TRIES_FOR_A_PLACE
+
+
+@pytest.mark.parametrize("answer", [REFUSED, Trouble(TroubleKind.RATE_LIMITED, "m", 60)])
+def test_caller_does_not_call_when_the_gate_is_closed_between_its_look_and_its_place(
+    behind_gate: GatedDouble, cloud: Cloud, answer: Trouble
+):
+    prove_the_key(behind_gate)
+    other = behind_gate.container(Meanwhile(lambda: answer))
+    cloud.at_next("UpdateItem", lambda: other.ask("another", OrderProgress))
+
+    assert behind_gate.ask().kind is TroubleKind.GATE_CLOSED
+
+    assert len(behind_gate.supplier.requests) == 1  # the one that proved the key
+
+
+def test_key_that_was_replaced_while_it_was_presented_does_not_let_a_refused_one_in_again(behind_gate: GatedDouble):
+    # Given a call under way with an accepted key, and a new key that is refused meanwhile
+    prove_the_key(behind_gate)
+
+    def new_key_is_refused() -> Trouble:
+        behind_gate.keys.rotate("version-2", f"{API_KEY}-2")
+        assert newer.ask("another", OrderProgress).kind is TroubleKind.QUEUED  # the old key's call has place 1
+        behind_gate.clock.advance(LEASE_SECONDS)
+        assert newer.ask("another", OrderProgress).kind is TroubleKind.KEY_REFUSED
+        return REFUSED
+
+    newer = behind_gate.container(Meanwhile(lambda: REFUSED))
+
+    # When the old key is refused after it
+    behind_gate.container(Meanwhile(new_key_is_refused)).ask(ORDER_ID, OrderProgress)
+
+    # Then the new one is not presented again
+    assert behind_gate.ask().kind is TroubleKind.GATE_CLOSED
+    assert len(behind_gate.supplier.requests) == 1
 
 
 # ------------------------------------------------------- the key in its secret

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, TypeVar
 from pydantic import SecretStr
 
 from giftcards.adapters.supplier import Supplier, View
-from giftcards.rules.gate import Gate, Place, accepts_key, admit, closing_after
+from giftcards.rules.gate import Closing, Gate, Place, accepts_key, admit, closing_after
 from giftcards.rules.trouble import Trouble, TroubleKind
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ class GatedSupplier:
     api_key: "ApiKeySource"
     gate: "GateTable"
     clock: Callable[[], datetime]
-    _compared_at: datetime | None = field(default=None, init=False)
+    _compared: Closing | None = field(default=None, init=False)
 
     def ask(self, order_id: str, view: type[View]) -> View | Trouble:
         """Ask for an order, unless the gate is closed; close it for all orders where the answer says so."""
@@ -88,6 +88,6 @@ class GatedSupplier:
         # Another container may have used a newer key than the one cached here. Without a look at the secret, once
         # for each refusal, two containers would present refused keys in turns.
         refusal = gate.refusal
-        if refusal is not None and refusal.key_version != key.version and refusal.at != self._compared_at:
-            key, self._compared_at = self.api_key.read(fresh=True), refusal.at
+        if refusal is not None and refusal.key_version != key.version and refusal != self._compared:
+            key, self._compared = self.api_key.read(fresh=True), refusal
         return key, gate

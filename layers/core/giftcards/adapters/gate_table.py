@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from giftcards.adapters.order_table import timestamp
+from giftcards.adapters.timestamps import timestamp
 from giftcards.rules.gate import CALLS_AT_ONCE, Closing, Gate, Place
 from giftcards.rules.trouble import TroubleKind
 
@@ -29,6 +29,7 @@ class GateTable:
         item = self._dynamodb.get_item(TableName=self._table_name, Key=_KEY, ConsistentRead=True).get("Item", {})
         return Gate(
             refusal=_closing(item, "refused"),
+            refused_versions=frozenset(item.get("refusedKeyVersions", ())),
             pause=_closing(item, "paused"),
             accepted_version=item.get("acceptedKeyVersion"),
             leases={
@@ -36,6 +37,7 @@ class GateTable:
                 for number in range(1, CALLS_AT_ONCE + 1)
                 if f"lease{number}" in item
             },
+            closings=int(item.get("closings", 0)),
         )
 
     def close(self, closing: Closing) -> None:
@@ -50,13 +52,17 @@ class GateTable:
             f"{kind}At": timestamp(closing.at),
             f"{kind}KeyVersion": closing.key_version,
         }
+        added: dict[str, Any] = {"closings": 1}
         condition = None
         if closing.until is not None:
             values["pausedUntil"] = timestamp(closing.until)
             condition = "attribute_not_exists(pausedUntil) OR pausedUntil < :pausedUntil"
+        elif closing.key_version is not None:
+            added["refusedKeyVersions"] = {closing.key_version}
         self._update(
-            "SET " + ", ".join(f"{name} = :{name}" for name in values) + " REMOVE acceptedKeyVersion",
-            {f":{name}": value for name, value in values.items()},
+            f"SET {', '.join(f'{name} = :{name}' for name in values)} REMOVE acceptedKeyVersion "
+            f"ADD {', '.join(f'{name} :{name}' for name in added)}",
+            {f":{name}": value for name, value in (values | added).items()},
             condition,
         )
 
@@ -102,12 +108,9 @@ class GateTable:
 
 def _not_closed_since(seen: Gate) -> tuple[str, dict[str, Any]]:
     """Return the condition that nobody has closed the gate since it was read, with its values."""
-    parts, values = [], {}
-    for kind, closing in (("refused", seen.refusal), ("paused", seen.pause)):
-        parts.append(f"{kind}At = :{kind}" if closing else f"attribute_not_exists({kind}At)")
-        if closing is not None:
-            values[f":{kind}"] = timestamp(closing.at)
-    return " AND ".join(parts), values
+    if seen.closings == 0:
+        return "attribute_not_exists(closings)", {}
+    return "closings = :closings", {":closings": seen.closings}
 
 
 def _closing(item: dict[str, Any], kind: str) -> Closing | None:

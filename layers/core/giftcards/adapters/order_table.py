@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+from giftcards.adapters.timestamps import timestamp
 from giftcards.events import HeldReason
 from giftcards.rules.orders import Order, OrderStatus
 
@@ -22,11 +23,6 @@ class OrderNotOpenError(Exception):
 
 def _order_key(order_id: str) -> dict[str, str]:
     return {"pk": f"ORDER#{order_id}", "sk": "ORDER"}
-
-
-def timestamp(at: datetime) -> str:
-    """Write a time as the workflow writes it: ISO 8601 in UTC, to the millisecond."""
-    return at.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 class OrderTable:

@@ -124,16 +124,25 @@ class Supplier:
         return Trouble(TroubleKind.BUSY, message)
 
     async def _fetch(self, path: str, api_key: SecretStr) -> _HttpAnswer:
-        headers, body = {"X-Access-Token": api_key.get_secret_value()}, bytearray()
-        async with (
-            asyncio.timeout(self._total_seconds),
-            self._client.stream("GET", self._base_url + path, headers=headers) as response,
-        ):
-            async for piece in response.aiter_bytes():
-                body += piece
-                if len(body) > LARGEST_ANSWER_BYTES:
-                    raise _AnswerTooLargeError
+        headers, response, body = {"X-Access-Token": api_key.get_secret_value()}, None, bytearray()
+        try:
+            async with (
+                asyncio.timeout(self._total_seconds),
+                self._client.stream("GET", self._base_url + path, headers=headers) as response,
+            ):
+                await _read(response, body)
+        except (TimeoutError, httpx.HTTPError, _AnswerTooLargeError):
+            # A key is refused by the status already: it must not be presented again for want of a body.
+            if response is None or response.is_success:
+                raise
         return _HttpAnswer(response.status_code, response.headers, bytes(body))
+
+
+async def _read(response: httpx.Response, body: bytearray) -> None:
+    async for piece in response.aiter_bytes():
+        body += piece
+        if len(body) > LARGEST_ANSWER_BYTES:
+            raise _AnswerTooLargeError
 
 
 def interpret(status: int, headers: httpx.Headers, body: bytes, order_id: str, view: type[View]) -> View | Trouble:

@@ -18,12 +18,10 @@ RATE_LIMIT_SECONDS = 30
 CALLS_AT_ONCE = 4
 """Calls that may be under way. A key that is revoked meanwhile is presented by each of them, and the supplier
 blocks the address after five refusals (supplier's documents)."""
-LEASE_SECONDS = 30
-"""How long a caller may keep its place: longer than a call may take, so that only one that has crashed loses it."""
+LEASE_SECONDS = 65
+"""How long a caller may keep its place: longer than a function may run, so that only one that has crashed loses it."""
 
 _UNTIL_NEW_KEY = {TroubleKind.KEY_MISSING, TroubleKind.KEY_REFUSED}
-_KEY_WAS_ACCEPTED = {TroubleKind.ORDER_UNKNOWN, TroubleKind.ORDER_REJECTED, TroubleKind.CONTRACT_BROKEN}
-"""Trouble with an answer that the supplier only gives to a key that it knows."""
 
 
 @dataclass(frozen=True)
@@ -78,23 +76,32 @@ class Gate:
     ----------
     refusal
         The last closing that only another key opens.
+    refused_versions
+        Version ids of all keys that were ever refused: a call that was under way with an old key can end after
+        the new key was refused too.
     pause
         The last closing that time opens.
     accepted_version
         Version id of the key that the supplier has accepted since the gate was last closed.
     leases
         By place, until when it is taken.
+    closings
+        How often the gate has been closed. Equal numbers mean that nobody has closed it in between; times cannot
+        say so, two closings can fall into one millisecond.
     """
 
     refusal: Closing | None = None
+    refused_versions: frozenset[str] = frozenset()
     pause: Closing | None = None
     accepted_version: str | None = None
     leases: Mapping[int, datetime] = field(default_factory=dict)
+    closings: int = 0
 
     def closing(self, now: datetime, key_version: str | None) -> Closing | None:
         """Say why this key may not be presented now, or None where it may."""
-        if self.refusal is not None and self.refusal.key_version == key_version:
-            return self.refusal
+        refusal = self.refusal
+        if refusal is not None and (key_version == refusal.key_version or key_version in self.refused_versions):
+            return refusal
         if self.pause is not None and self.pause.until is not None and now < self.pause.until:
             return self.pause
         return None
@@ -126,8 +133,11 @@ def admit(gate: Gate, now: datetime, key_version: str | None) -> Place | Trouble
 
 
 def accepts_key(answer: object) -> bool:
-    """Say whether an answer shows that the supplier has accepted the key that was presented."""
-    return not isinstance(answer, Trouble) or answer.kind in _KEY_WAS_ACCEPTED
+    """Say whether an answer shows that the supplier has accepted the key that was presented.
+
+    No trouble shows it: what is wrong with an order id may be said before the key is looked at, or without any call.
+    """
+    return not isinstance(answer, Trouble)
 
 
 def closing_after(trouble: Trouble, now: datetime, key_version: str | None) -> Closing | None:

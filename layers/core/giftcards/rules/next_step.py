@@ -101,10 +101,10 @@ def next_step(
         outcome = _WAITS.get(answer.kind, Outcome.SUPPLIER_BUSY)
         backoff = (gate_wait_seconds if outcome is Outcome.GATE_CLOSED else backoff_seconds)(failures, jitter)
         asked = answer.retry_after_seconds or 0
-        if asked:
-            asked += max(RETRY_AFTER_SPREAD * asked, SHORTEST_SPREAD_SECONDS) * jitter
         if answer.kind in _CLOSE_THE_GATE:
             asked = min(asked, LONGEST_BACKOFF_SECONDS)
+        if asked:
+            asked += max(RETRY_AFTER_SPREAD * asked, SHORTEST_SPREAD_SECONDS) * jitter
         wait = max(scheduled or 1, backoff, math.ceil(asked))
         if answer.kind is TroubleKind.QUEUED:  # nothing is wrong: come back soon, and not all at once
             wait = queue_wait_seconds(failures, jitter)

@@ -16,7 +16,6 @@ LATEST_DEADLINE_SECONDS = 20 * 86_400
 
 SHORTEST_BACKOFF_SECONDS = 5
 LONGEST_BACKOFF_SECONDS = 900
-LONGEST_QUEUE_SECONDS = 60
 
 
 @dataclass(frozen=True)
@@ -114,12 +113,15 @@ def gate_wait_seconds(failures: int, jitter: float) -> int:
 def queue_wait_seconds(failures: int, jitter: float) -> int:
     """Seconds to wait for a free place at the supplier's gate: the more orders queue, the longer each of them does.
 
+    Each look is one of the ``MAX_CHECKS``: while a supplier that answers nobody is tried by one caller at a time, all
+    others queue, and must be able to for days.
+
     Parameters
     ----------
     failures, jitter
         As for ``backoff_seconds``.
     """
-    return 1 + int(jitter * min(LONGEST_QUEUE_SECONDS, 3 * failures))
+    return 1 + int(jitter * min(LONGEST_BACKOFF_SECONDS, 3 * failures))
 
 
 def _jittered(seconds: int, jitter: float) -> int:
