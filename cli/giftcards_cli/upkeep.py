@@ -71,17 +71,18 @@ def _how_it_is(order: Order) -> str:
 
 
 def _resume_held(deployed: Stack, reason: HeldReason | None) -> None:
-    taken_up, unreadable = 0, 0
+    taken_up, unreadable, fields = 0, 0, set[str]()
     # Read to the end first: an order that is held again at once would turn up again behind.
     for order in list(deployed.orders.list_open(OrderStatus.HELD)):
         if isinstance(order, UnreadableOrder):
             unreadable += 1
+            fields.update(order.fields)
         elif reason is None or order.held_reason is reason:
             deployed.bus.publish(placed_again(order), source=_RESUME_SOURCE)
             taken_up += 1
     _say(f"held orders taken up again: {taken_up}")
     if unreadable:
-        raise CommandError(f"held orders whose rows cannot be read: {unreadable}")
+        raise CommandError(f"held orders whose rows cannot be read: {unreadable} ({', '.join(sorted(fields))})")
 
 
 class _DeadEvent(BaseModel):
