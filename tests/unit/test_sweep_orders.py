@@ -142,6 +142,14 @@ def test_order_is_taken_up_once_an_hour(
     assert len(again(cloud)) == taken_up
 
 
+def test_order_that_was_swept_within_the_hour_costs_no_call(cloud: Cloud, sweep: OrderSweep):
+    cloud.claim(sweptAt=timestamp(NOW - timedelta(minutes=15)))
+
+    sweep.sweep(now=NOW)
+
+    assert [operation for operation, _ in cloud.calls] == ["Query"]
+
+
 def ends() -> None:
     raise SystemExit  # as a container that is taken away: no handler of errors sees it
 
