@@ -254,6 +254,8 @@ def test_event_is_put_back_on_the_bus_and_deleted(cloud: Cloud, giftcards: Giftc
     detail = {"orderId": ORDER_ID, "userId": USER_ID, "placedAt": "2026-03-14T09:00:00Z"}
     assert cloud.placed_again("giftcards.replay") == [detail]
     assert queue.bodies == []
+    # Others must not get a message while its event is being published.
+    assert all(params["VisibilityTimeout"] >= 60 for params in cloud.sent("ReceiveMessage"))
 
 
 def test_empty_queue_is_no_failure(cloud: Cloud, giftcards: Giftcards, queue: Queue):
@@ -322,23 +324,40 @@ def test_event_is_deleted_only_after_the_bus_took_it(cloud: Cloud, giftcards: Gi
     assert cloud.sent("DeleteMessage") == []
 
 
-def test_message_that_sqs_delivers_twice_is_put_back_once(cloud: Cloud, giftcards: Giftcards, queue: Queue):
-    # Given that a deletion is slow and the message turns up again, and so does one that cannot be read
-    queue.send(event("twice"), f"{MARK}")
-    cloud.at_next("DeleteMessage", {})
+def turn_up_at_the_second_read(cloud: Cloud, queue: Queue) -> None:
+    """Have SQS deliver again what it has delivered."""
     reads = 0
 
-    def turn_up() -> None:
+    def read() -> None:
         nonlocal reads
         reads += 1
         if reads == 2:
             queue.show_all()
 
-    cloud.at_next("ReceiveMessage", turn_up, times=9)
+    cloud.at_next("ReceiveMessage", read, times=9)
+
+
+def test_event_that_the_bus_did_not_take_is_left_for_another_run(cloud: Cloud, giftcards: Giftcards, queue: Queue):
+    queue.send(event())
+    cloud.at_next("PutEvents", NOT_TAKEN)
+    turn_up_at_the_second_read(cloud, queue)
+
+    assert giftcards("replay-dlq").out == "put back on the bus: 0\n"
+
+    assert len(cloud.sent("ReceiveMessage")) == 2
+    assert len(cloud.sent("PutEvents")) == 1
+    assert queue.visible == [event()]
+
+
+def test_message_that_sqs_delivers_twice_is_put_back_once(cloud: Cloud, giftcards: Giftcards, queue: Queue):
+    # Given that a deletion is slow and the message turns up again, and so does one that cannot be read
+    queue.send(event("twice"), f"{MARK}")
+    cloud.at_next("DeleteMessage", {})
+    turn_up_at_the_second_read(cloud, queue)
 
     said = giftcards("replay-dlq")
 
-    assert reads >= 2
+    assert len(cloud.sent("ReceiveMessage")) >= 2
     assert (said.code, said.out) == (1, "put back on the bus: 1\n")
     assert replayed(cloud) == ["twice"]
     assert queue.visible == [MARK]
