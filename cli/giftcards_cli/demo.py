@@ -255,7 +255,7 @@ class _Theatre:
 
     def _look_at(self, story: Story) -> None:
         story.order = self._stack.orders.get(story.order_id)
-        if story.order is None:
+        if story.order is None or story.order.execution_arn is None:
             return
         history = self._step_functions.get_execution_history(executionArn=story.order.execution_arn, maxResults=1000)[
             "events"

@@ -12,7 +12,8 @@ from typer.exceptions import TyperException
 from giftcards.events import OrderPlaced
 from giftcards.reveal_cards import RevealRequest
 from giftcards.rules.orders import Order, OrderStatus
-from giftcards_cli import local, output
+from giftcards_cli import local, output, upkeep
+from giftcards_cli.arguments import AsJson, OrderId, StackName
 from giftcards_cli.stack import CommandError, Stack, aws_errors
 from giftcards_local.processes import LocalError
 
@@ -23,12 +24,10 @@ app = typer.Typer(
 )
 app.add_typer(local.app, name="local")
 app.command()(local.demo)
+app.command()(upkeep.resume)
+app.command()(upkeep.replay_dlq)
 
 _INTERRUPTED = 130  # Typer's answer to Ctrl-C
-
-OrderId = Annotated[str, typer.Argument(metavar="ORDER_ID", help="The supplier's order id.")]
-StackName = Annotated[str, typer.Option("--stack", help="The CloudFormation stack.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")]
 
 
 @app.command()

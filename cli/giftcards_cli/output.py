@@ -23,6 +23,7 @@ STYLES = {
 }
 _TIMELINE = (
     ("placed_at", "placed by the shop"),
+    ("swept_at", "found without an execution"),
     ("claimed_at", "claimed"),
     ("delayed_at", "announced as delayed"),
     ("held_at", "held"),
@@ -93,7 +94,7 @@ def show(order: Order, waiting_for: str | None) -> None:
         grid.add_row("amount", f"{order.fulfilled_amount} DZD ({order.price_per_card} a card)")
     if order.delivery_id is not None:
         grid.add_row("delivery", order.delivery_id)
-    grid.add_row("execution", escape(order.execution_arn))
+    grid.add_row("execution", escape(order.execution_arn or "none; SweepOrders has released the order"))
     for moment in timeline(order):
         grid.add_row(moment["at"], moment["what"])
     console.print(grid)

@@ -23,6 +23,7 @@ from botocore.exceptions import (
 from giftcards.adapters.event_bus import EventBus, EventNotPublishedError
 from giftcards.adapters.gate_table import GateTable
 from giftcards.adapters.order_table import OrderTable
+from giftcards_cli.dead_letters import DeadLetterQueue
 
 _CONFIG = Config(connect_timeout=3, read_timeout=60, retries={"mode": "standard", "total_max_attempts": 2})
 _HOW_TO_CREATE = (
@@ -94,6 +95,11 @@ class Stack:
     def bus(self) -> EventBus:
         """The order bus."""
         return EventBus(self.outputs["OrderBusName"], self._client("events"))
+
+    @cached_property
+    def dead_letters(self) -> DeadLetterQueue:
+        """Announcements that could not start the workflow."""
+        return DeadLetterQueue(self._physical_id("OrderPlacedDeadLetterQueue"), self._client("sqs"))
 
     @cached_property
     def gate(self) -> GateTable:

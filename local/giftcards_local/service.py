@@ -4,16 +4,16 @@ import shutil
 import sys
 from collections.abc import Callable
 from contextlib import suppress
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import httpx
 from pydantic import BaseModel, ValidationError
 
 from giftcards.adapters.event_bus import EventBus
-from giftcards.adapters.order_table import OrderNotOpenError, OrderTable
-from giftcards.events import HeldReason, OrderPlaced
-from giftcards.rules.orders import OrderStatus
+from giftcards.adapters.executions import Executions
+from giftcards.adapters.order_table import OrderTable
+from giftcards.sweep_orders import OrderSweep
 from giftcards_local.cloud import LocalCloud, bypass_proxies
 from giftcards_local.processes import LocalError, Process, free_port, start
 from giftcards_local.supplier import SANDBOX_API_KEY
@@ -148,18 +148,15 @@ class LocalService:
             self.state.supplier.stop()
 
     def _take_up_orders(self) -> None:
-        """Hold and announce again what is open without a running execution: those end when the cloud stops."""
-        cloud, outputs, now = self.cloud, self.cloud.outputs(), datetime.now(UTC)
-        orders = OrderTable(outputs["CardTableName"], cloud.dynamodb())
-        bus = EventBus(outputs["OrderBusName"], cloud.client("events"))
-        step_functions = cloud.client("stepfunctions")
-        for order in list(orders.list(status=OrderStatus.HANDLING)):
-            execution = step_functions.describe_execution(executionArn=order.execution_arn)
-            if execution["status"] == "RUNNING":
-                continue
-            with suppress(OrderNotOpenError):  # it has just been closed
-                orders.hold(order, HeldReason.UNEXPECTED_ERROR, "The local cloud was stopped.", now)
-            bus.publish(OrderPlaced(order_id=order.order_id, user_id=order.user_id), source="giftcards.local")
+        """Sweep the open orders as SweepOrders does, but at once: executions end when the cloud stops."""
+        cloud, outputs = self.cloud, self.cloud.outputs()
+        sweep = OrderSweep(
+            orders=OrderTable(outputs["CardTableName"], cloud.dynamodb()),
+            executions=Executions(cloud.client("stepfunctions")),
+            bus=EventBus(outputs["OrderBusName"], cloud.client("events")),
+            once_in=timedelta(0),
+        )
+        sweep.sweep(now=datetime.now(UTC)).raise_for_failures()
 
     def _load(self) -> ServiceState:
         try:

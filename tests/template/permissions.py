@@ -1,5 +1,6 @@
 """Who may do what: IAM statements of the transformed template, in a form that tests can compare."""
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -15,9 +16,18 @@ ARN_FORMS = {
     "AWS::KMS::Key": get_att,
     "AWS::Lambda::Alias": ref,
     "AWS::Logs::LogGroup": get_att,
+    "AWS::SNS::Topic": ref,
     "AWS::SQS::Queue": get_att,
     "AWS::SecretsManager::Secret": lambda name: get_att(name, "Id"),
     "AWS::StepFunctions::StateMachine": ref,
+}
+
+# What is named by a prefix, as the tests and the README call it: how it is written, and why it cannot be named exactly.
+PREFIXES = {
+    "executions of FulfilOrderStateMachine": (
+        "arn:${AWS::Partition}:states:${AWS::Region}:${AWS::AccountId}:execution:${FulfilOrderStateMachine.Name}:*",
+        "An execution gets its name from the event that starts it.",
+    ),
 }
 OF_THIS_KEY = "In a key policy `*` means this key."
 
@@ -26,12 +36,14 @@ EVERY_RESOURCE = {
     "FulfilOrderRole.DeliverItsOwnLogs": "CloudWatch's log delivery actions know no resources.",
     **{
         f"{role}.SendTraces": "X-Ray's write actions know no resources."
-        for role in ("FulfilOrderRole", "CheckStatusRole", "DeliverCardsRole", "RevealCardsRole")
+        for role in ("FulfilOrderRole", "CheckStatusRole", "DeliverCardsRole", "RevealCardsRole", "SweepOrdersRole")
     },
     "CardKey.TheAccountManagesTheKeyThroughItsPolicies": OF_THIS_KEY,
     "StorageKey.TheAccountManagesTheKeyThroughItsPolicies": OF_THIS_KEY,
     "StorageKey.LogGroupsOfThisStack": OF_THIS_KEY,
     "StorageKey.TheWorkflowsLogDelivery": OF_THIS_KEY,
+    "StorageKey.AlarmsOfThisAccount": OF_THIS_KEY,
+    "StorageKey.RulesThatPublishToTheTopic": OF_THIS_KEY,
     "StorageKey.WhoeverMayUseATableTheSecretOrTheWorkflow": OF_THIS_KEY,
 }
 ROOT_KEEPS_THE_KEY = "A key whose policy lets nobody manage it is lost; AWS asks for this statement."
@@ -84,12 +96,27 @@ def statements(template: Template) -> Iterator[Statement]:
 
 
 def target(template: Template, resource: Any) -> str | None:
-    """Return the logical id of the one resource of this stack whose ARN this is, or None."""
+    """Return the logical id of the one resource of this stack whose ARN this is, an index of it, a prefix, or None."""
     if not isinstance(resource, dict):
         return None
+    if "Fn::Sub" in resource:
+        return _index(template, resource["Fn::Sub"]) or _prefix(resource["Fn::Sub"])
     named = resource.get("Ref") or resource.get("Fn::GetAtt", [None])[0]
     arn = ARN_FORMS.get(template["Resources"].get(named, {}).get("Type"))
     return named if arn and arn(named) == resource else None
+
+
+def _index(template: Template, written: str) -> str | None:
+    found = re.fullmatch(r"\$\{(\w+)\.Arn\}(/index/([\w-]+))", written)
+    table = template["Resources"].get(found[1], {}) if found else {}
+    if found is None or table.get("Type") != "AWS::DynamoDB::Table":
+        return None
+    indexes = {index["IndexName"] for index in table["Properties"].get("GlobalSecondaryIndexes", [])}
+    return f"{found[1]}{found[2]}" if found[3] in indexes else None
+
+
+def _prefix(written: str) -> str | None:
+    return next((name for name, (prefix, _) in PREFIXES.items() if prefix == written), None)
 
 
 def role_of(template: Template, function: str) -> str:
@@ -138,7 +165,7 @@ def loose_statements(template: Template) -> list[str]:
             continue
         found += [
             f"{statement.name}: {resource} is not the ARN of one resource of this stack; "
-            "write it with !GetAtt or !Ref, or give the reason in EVERY_RESOURCE"
+            "write it with !GetAtt or !Ref, or give the reason in EVERY_RESOURCE or PREFIXES"
             for resource in statement.resources or ["no resource"]
             if target(template, resource) is None
         ]

@@ -17,7 +17,14 @@ PARAMETERS = {
     "LogRetentionDays": 90,
     "CardRetentionDays": 0,
 }
-OUTPUTS = {"OrderBusName", "StateMachineArn", "CardTableName", "CardKeyArn", "SupplierApiKeySecretArn"}
+OUTPUTS = {
+    "OrderBusName",
+    "StateMachineArn",
+    "CardTableName",
+    "CardKeyArn",
+    "SupplierApiKeySecretArn",
+    "AlarmTopicArn",
+}
 
 
 def test_parameters_and_their_defaults_are_those_of_the_contract(template: Template):

@@ -123,13 +123,17 @@ def test_outputs_point_at_what_they_name(template: Template):
         "CardTableName": ref("CardTable"),
         "CardKeyArn": get_att("CardKey"),
         "SupplierApiKeySecretArn": get_att("SupplierApiKeySecret", "Id"),
+        "AlarmTopicArn": ref("AlarmTopic"),
     }
 
 
 # Breaking the template: each check above has to notice.
 
 
-@pytest.mark.parametrize("name", ["CardTable", "CardKey", "SupplierApiKeySecret", "OrderPlacedDeadLetterQueue"])
+@pytest.mark.parametrize(
+    "name",
+    ["CardTable", "CardKey", "SupplierApiKeySecret", "OrderPlacedDeadLetterQueue", "FunctionsDeadLetterQueue"],
+)
 @pytest.mark.parametrize("policy", ["DeletionPolicy", "UpdateReplacePolicy"])
 def test_a_resource_that_can_be_lost_is_found(template: Template, name: str, policy: str):
     del template["Resources"][name][policy]

@@ -1,5 +1,6 @@
 """Least privilege: one role for each function, named actions, named resources. The tables below are the whole of it."""
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -8,6 +9,7 @@ import pytest
 from template.permissions import (
     EVERY_ACTION,
     EVERY_RESOURCE,
+    PREFIXES,
     borrowed_policies,
     grants,
     holders,
@@ -53,10 +55,25 @@ PERMISSIONS = {
         "logs:PutLogEvents on RevealCardsLogGroup",
         *WATCHED,
     },
+    "SweepOrdersFunction": {
+        "dynamodb:Query on CardTable/index/open-orders",
+        "dynamodb:UpdateItem on CardTable",
+        "states:DescribeExecution on executions of FulfilOrderStateMachine",
+        "events:PutEvents on OrderBus",
+        "sqs:SendMessage on FunctionsDeadLetterQueue",
+        "logs:CreateLogStream on SweepOrdersLogGroup",
+        "logs:PutLogEvents on SweepOrdersLogGroup",
+        *WATCHED,
+    },
+}
+SCHEDULES = {
+    "lambda:InvokeFunction on SweepOrdersFunctionAliaslive",
+    "sqs:SendMessage on FunctionsDeadLetterQueue",
 }
 TRUSTED_SERVICES = {
     "FulfilOrderRole": "states.amazonaws.com",
     "OrderPlacedRuleRole": "events.amazonaws.com",
+    "SchedulerRole": "scheduler.amazonaws.com",
 }
 READS = {"GetItem", "BatchGetItem", "Query", "Scan", "DescribeTable"}
 
@@ -71,6 +88,10 @@ def test_function_may_do_exactly_this(on_aws: Template, function: str):
     assert grants(on_aws, role_of(on_aws, function)) == PERMISSIONS[function], (
         f"{function} may do something else than PERMISSIONS says: change the one that is wrong, and the README's table"
     )
+
+
+def test_the_schedules_may_start_their_functions_and_keep_what_fails(on_aws: Template):
+    assert grants(on_aws, "SchedulerRole") == SCHEDULES
 
 
 def test_every_function_has_a_role_of_its_own(on_aws: Template):
@@ -97,6 +118,12 @@ def test_every_statement_of_a_policy_has_a_sid_of_its_own(on_aws: Template):
 def test_every_exception_is_still_needed(on_aws: Template, exceptions: dict[str, str]):
     gone = set(exceptions) - {statement.name for statement in statements(on_aws)}
     assert not gone, f"there is no such statement any more, delete its exception: {sorted(gone)}"
+
+
+def test_every_prefix_is_of_this_stack_and_is_needed(on_aws: Template):
+    used = {grant.split(" on ")[1] for role in resources(on_aws, "AWS::IAM::Role") for grant in grants(on_aws, role)}
+    assert set(PREFIXES) <= used
+    assert all(re.search(r"\$\{\w+\.\w+\}", prefix) for prefix, _ in PREFIXES.values())
 
 
 def test_no_policy_is_borrowed(template: Template):
@@ -135,6 +162,13 @@ def test_card_key_policy_admits_nobody_but_the_account(on_aws: Template):
         s["Principal"] for s in properties(on_aws, "CardKey")["KeyPolicy"]["Statement"] if s["Effect"] == "Allow"
     ]
     assert principals == [{"AWS": {"Fn::Sub": "arn:${AWS::Partition}:iam::${AWS::AccountId}:root"}}]
+
+
+def test_sweep_orders_reads_orders_and_no_cards(on_aws: Template):
+    reads = {
+        g for g in grants(on_aws, role_of(on_aws, "SweepOrdersFunction")) if g.split(" ")[0].split(":")[1] in READS
+    }
+    assert reads == {"dynamodb:Query on CardTable/index/open-orders"}
 
 
 @pytest.mark.parametrize("resource", ["CardTable", "AuditTable", "CardKey"])
@@ -217,6 +251,15 @@ def prefix_of_a_resource(template: Template) -> None:
     statement_of(template, "RevealCardsFunction", 0)["Resource"] = {"Fn::Sub": "${CardTable.Arn}/*"}
 
 
+def index_that_is_not_there(template: Template) -> None:
+    statement_of(template, "SweepOrdersFunction", 0)["Resource"] = {"Fn::Sub": "${CardTable.Arn}/index/orders"}
+
+
+def executions_of_any_machine(template: Template) -> None:
+    any_machine = "arn:${AWS::Partition}:states:${AWS::Region}:${AWS::AccountId}:execution:*"
+    statement_of(template, "SweepOrdersFunction", 2)["Resource"] = {"Fn::Sub": any_machine}
+
+
 def name_instead_of_arn(template: Template) -> None:
     statement_of(template, "RevealCardsFunction", 0)["Resource"] = ref("CardTable")
 
@@ -236,6 +279,8 @@ def no_purpose(template: Template) -> None:
         (every_action, "name the actions"),
         (every_resource, "is not the ARN of one resource"),
         (prefix_of_a_resource, "is not the ARN of one resource"),
+        (index_that_is_not_there, "is not the ARN of one resource"),
+        (executions_of_any_machine, "is not the ARN of one resource"),
         (name_instead_of_arn, "is not the ARN of one resource"),
         (all_but_some_actions, "NotAction"),
         (no_purpose, "a Sid"),

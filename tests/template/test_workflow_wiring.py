@@ -178,19 +178,21 @@ def targets_that_lose_events(template: Template) -> list[str]:
     """Say which asynchronous targets drop what they cannot take, instead of keeping it in a queue."""
     found = []
     queues = resources(template, "AWS::SQS::Queue")
-    for name, rule in resources(template, "AWS::Events::Rule").items():
-        for target in rule["Properties"]["Targets"]:
-            queue = target.get("DeadLetterConfig", {}).get("Arn", {}).get("Fn::GetAtt", [None])[0]
-            if queue not in queues:
-                found.append(f"{name}.{target['Id']}: give it a DeadLetterConfig with a queue of this stack")
-            if "RetryPolicy" not in target:
-                found.append(f"{name}.{target['Id']}: say in RetryPolicy how long it is tried")
+    rules = resources(template, "AWS::Events::Rule")
+    targets = {f"{name}.{target['Id']}": target for name in rules for target in properties(template, name)["Targets"]}
+    schedules = resources(template, "AWS::Scheduler::Schedule")
+    targets |= {name: schedule["Properties"]["Target"] for name, schedule in schedules.items()}
+    for name, target in targets.items():
+        queue = target.get("DeadLetterConfig", {}).get("Arn", {}).get("Fn::GetAtt", [None])[0]
+        if queue not in queues:
+            found.append(f"{name}: give it a DeadLetterConfig with a queue of this stack")
+        if "RetryPolicy" not in target:
+            found.append(f"{name}: say in RetryPolicy how long it is tried")
     asynchronous = (
         "AWS::Lambda::EventSourceMapping",
         "AWS::Lambda::EventInvokeConfig",
         "AWS::Pipes::Pipe",
         "AWS::SNS::Subscription",
-        "AWS::Scheduler::Schedule",
     )
     for name, resource in resources(template, *asynchronous).items():
         if not any(word in str(resource["Properties"]) for word in ("DeadLetter", "deadLetter", "OnFailure")):
@@ -264,6 +266,12 @@ def test_a_superfluous_permission_is_found(template: Template):
 @pytest.mark.parametrize("lost", ["DeadLetterConfig", "RetryPolicy"])
 def test_a_target_that_loses_events_is_found(template: Template, lost: str):
     del properties(template, "OrderPlacedRule")["Targets"][0][lost]
+    assert targets_that_lose_events(template)
+
+
+@pytest.mark.parametrize("lost", ["DeadLetterConfig", "RetryPolicy"])
+def test_a_schedule_that_loses_runs_is_found(template: Template, lost: str):
+    del properties(template, "SweepOrdersSchedule")["Target"][lost]
     assert targets_that_lose_events(template)
 
 

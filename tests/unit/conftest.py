@@ -67,7 +67,7 @@ def behind_gate(cloud: Cloud) -> GatedDouble:
 def _clients() -> Iterator[None]:
     """Build the clients once a module: they outlive the clouds, which moto puts below them."""
     with mock_aws(), patch.dict(os.environ, {"AWS_DEFAULT_REGION": fakes.REGION}):
-        clients = (aws.dynamodb, aws.secrets_manager, aws.event_bridge, fakes._kms)
+        clients = (aws.dynamodb, aws.secrets_manager, aws.event_bridge, aws.step_functions, fakes._kms)
         for client in clients:
             client.cache_clear()
             client()

@@ -397,6 +397,13 @@ class Cloud:
         assert all((entry["EventBusName"], entry["Source"]) == (self.bus, "giftcards") for entry in entries)
         return [(entry["DetailType"], json.loads(entry["Detail"])) for entry in entries]
 
+    def placed_again(self, source: str) -> list[dict[str, Any]]:
+        """Give the detail of every OrderPlaced event that was sent to the bus, all of them from this source."""
+        entries = [entry for params in self.sent("PutEvents") for entry in params["Entries"]]
+        told = {(entry["EventBusName"], entry["Source"], entry["DetailType"]) for entry in entries}
+        assert told <= {(self.bus, source, "OrderPlaced")}
+        return [json.loads(entry["Detail"]) for entry in entries]
+
     def rows(self, table: str) -> list[dict[str, Any]]:
         """Give all rows of a table as they are stored."""
         rows: list[dict[str, Any]] = []
@@ -438,6 +445,24 @@ class Cloud:
             "executionArn": EXECUTION,
         }
         self.put(self.card_table, row | attributes)
+
+    @cached_property
+    def _machine(self) -> str:
+        wait = {"StartAt": "Wait", "States": {"Wait": {"Type": "Wait", "Seconds": 60, "End": True}}}
+        answer = aws.step_functions().create_state_machine(
+            name="fulfil-order", definition=json.dumps(wait), roleArn="arn:aws:iam::123456789012:role/fulfil-order"
+        )
+        return answer["stateMachineArn"]
+
+    def execute(self) -> str:
+        """Start an execution, which stays under way."""
+        with self._aside():
+            return aws.step_functions().start_execution(stateMachineArn=self._machine)["executionArn"]
+
+    def abort(self, execution: str) -> None:
+        """Stop an execution."""
+        with self._aside():
+            aws.step_functions().stop_execution(executionArn=execution)
 
     def hold(self, order_id: str = ORDER_ID, reason: str = "DEADLINE_PASSED") -> None:
         """Change the row as HoldOrder changes it."""

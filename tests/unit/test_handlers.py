@@ -1,4 +1,4 @@
-"""The three functions as Lambda calls them: what goes in, what comes out, and what is logged on the way."""
+"""The functions as Lambda calls them: what goes in, what comes out, and what is logged on the way."""
 
 import importlib.util
 import io
@@ -43,7 +43,7 @@ from unit.fakes import (
     vault,
 )
 
-FUNCTIONS = ["check_status", "deliver_cards", "reveal_cards"]
+FUNCTIONS = ["check_status", "deliver_cards", "reveal_cards", "sweep_orders"]
 STEP = step_request().model_dump(mode="json", by_alias=True)
 ASKED = {"orderId": ORDER_ID, "userId": USER_ID, "requestedBy": "shop", "reason": "first look"}
 each_function = pytest.mark.parametrize("name", FUNCTIONS)
@@ -103,7 +103,14 @@ def container(
     cloud: Cloud, supplier: SupplierDouble, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> Iterator[Container]:
     """A container of the stack at 60 s after the claim, with a key in the secret and the supplier's double."""
-    built = (wiring.logger, wiring.status_check, wiring.card_delivery, wiring.card_reveal)
+    built = (
+        wiring.logger,
+        wiring.metrics,
+        wiring.status_check,
+        wiring.card_delivery,
+        wiring.card_reveal,
+        wiring.order_sweep,
+    )
     for thing in built:
         thing.cache_clear()
     values = {
@@ -203,6 +210,22 @@ def test_reveal_cards_answers_a_stranger_as_it_answers_for_an_unknown_order(cont
     assert unknown == {"outcome": "NOT_FOUND", "message": "This user has no order of this id.", "cards": []}
 
 
+@pytest.mark.parametrize("event", [{}, None, {"source": "aws.scheduler"}])
+def test_sweep_orders_says_how_many_orders_it_looked_at_and_took_up(container: Container, cloud: Cloud, event: Any):
+    cloud.claim("gone")
+    cloud.claim("running", executionArn=cloud.execute())
+
+    assert container.call("sweep_orders", event) == {"checked": 2, "takenUp": 1}
+
+    assert cloud.placed_again("giftcards.sweeper") == [{"orderId": "gone", "userId": USER_ID}]
+
+
+def test_sweep_orders_does_not_hand_an_order_to_one_execution_after_the_other(container: Container, cloud: Cloud):
+    cloud.claim()
+
+    assert [container.call("sweep_orders", {})["takenUp"] for _ in range(3)] == [1, 0, 0]
+
+
 # ------------------------------------------------------------ invalid events
 
 
@@ -292,6 +315,58 @@ def test_invocation_is_one_line_of_json_with_its_order_and_outcome(
     assert (line["orderId"], line["outcome"]) == (ORDER_ID, outcome)
     own = "cards" if name == "reveal_cards" else "ageSeconds"
     assert set(line) - LOGGED_BY_POWERTOOLS == {"orderId", "outcome", "note", own}
+
+
+def test_sweep_is_one_line_of_json_with_what_it_came_to(container: Container, cloud: Cloud):
+    container.module("sweep_orders")  # from here on, the libraries keep quiet of what the test writes
+    cloud.claim("gone")
+    cloud.claim("wrong", claimedAt=f"{MARK}", userId=f"{MARK} {MARK}")
+
+    container.call("sweep_orders", {})
+
+    (line,) = container.log
+    assert (line["level"], line["message"], line["checked"], line["takenUp"]) == ("INFO", "orders swept", 2, 1)
+    assert (line["unreadable"], line["unreadableFields"], line["failures"]) == (1, ["claimedAt", "userId"], {})
+    own = {"checked", "takenUp", "unreadable", "unreadableFields", "failures"}
+    assert set(line) - LOGGED_BY_POWERTOOLS == own
+    assert not leaks(container.everything_logged)
+
+
+def measured(capsys: pytest.CaptureFixture[str]) -> list[dict[str, Any]]:
+    """Give the lines in embedded metric format."""
+    return [json.loads(line) for line in capsys.readouterr().out.splitlines() if '"_aws"' in line]
+
+
+@pytest.mark.parametrize("gone", [0, 2])
+def test_sweep_measures_how_many_orders_it_took_up_also_none(
+    container: Container, cloud: Cloud, capsys: pytest.CaptureFixture[str], gone: int
+):
+    for number in range(gone):
+        cloud.claim(f"gone-{number}")
+
+    container.call("sweep_orders", {})
+
+    (line,) = measured(capsys)
+    assert line["_aws"]["CloudWatchMetrics"] == [
+        {"Namespace": "giftcards", "Dimensions": [["service"]], "Metrics": [{"Name": "OrderSwept", "Unit": "Count"}]}
+    ]
+    assert (line["service"], line["OrderSwept"]) == ("giftcards", [gone])
+    assert set(line) == {"_aws", "service", "OrderSwept"}
+
+
+def test_sweep_that_cannot_announce_an_order_is_logged_and_measured_and_fails(
+    container: Container, cloud: Cloud, capsys: pytest.CaptureFixture[str]
+):
+    cloud.claim("first", claimed_at=NOW - timedelta(hours=2))
+    cloud.claim("second")
+    cloud.at_next("PutEvents", {"FailedEntryCount": 1, "Entries": [{"ErrorCode": "InternalFailure"}]})
+
+    with pytest.raises(Exception, match="1 orders were not swept"):
+        container.call("sweep_orders", {})
+
+    (line,) = container.log
+    assert (line["takenUp"], line["failures"]) == (1, {"EventNotPublishedError": 1})
+    assert [metric["OrderSwept"] for metric in measured(capsys)] == [[1]]
 
 
 @each_step
@@ -437,8 +512,12 @@ def test_clients_are_built_once_for_a_container(
 def test_function_that_is_deployed_without_its_settings_fails_by_their_names(
     container: Container, name: str, monkeypatch: pytest.MonkeyPatch
 ):
-    folder_to_variable = {"check_status": "GATE_TABLE_NAME", "deliver_cards": "CARD_KEY_ARN"}
-    variable = folder_to_variable.get(name, "AUDIT_TABLE_NAME")
+    variable = {
+        "check_status": "GATE_TABLE_NAME",
+        "deliver_cards": "CARD_KEY_ARN",
+        "reveal_cards": "AUDIT_TABLE_NAME",
+        "sweep_orders": "ORDER_BUS_NAME",
+    }[name]
     monkeypatch.delenv(variable)
     monkeypatch.setenv("ABOVE_ALL", MARK)
     monkeypatch.setenv("ZZZ", MARK)

@@ -58,6 +58,13 @@ class DeliverCardsSettings(CheckStatusSettings):
         return timedelta(days=self.card_retention_days) if self.card_retention_days else None
 
 
+class SweepOrdersSettings(Settings):
+    """What SweepOrders reads."""
+
+    card_table_name: NonEmpty
+    order_bus_name: NonEmpty
+
+
 class RevealCardsSettings(Settings):
     """What RevealCards reads."""
 

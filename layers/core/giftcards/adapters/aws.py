@@ -10,8 +10,12 @@ if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
     from mypy_boto3_events import EventBridgeClient
     from mypy_boto3_secretsmanager import SecretsManagerClient
+    from mypy_boto3_stepfunctions import SFNClient
 
 CONFIG = Config(connect_timeout=2, read_timeout=5, retries={"mode": "standard", "total_max_attempts": 3})
+# DescribeExecution refills at 10 calls a second, 15 in the largest regions (Step Functions service quotas). Adaptive
+# retries slow a long sweep down to that instead of failing it.
+_PACED = CONFIG.merge(Config(retries={"mode": "adaptive", "total_max_attempts": 8}))
 
 
 @cache
@@ -30,3 +34,9 @@ def secrets_manager() -> "SecretsManagerClient":
 def event_bridge() -> "EventBridgeClient":
     """Return EventBridge."""
     return boto3.client("events", config=CONFIG)
+
+
+@cache
+def step_functions() -> "SFNClient":
+    """Return Step Functions."""
+    return boto3.client("stepfunctions", config=_PACED)

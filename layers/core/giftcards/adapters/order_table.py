@@ -2,11 +2,13 @@
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+from pydantic import ValidationError
+
 from giftcards.adapters.timestamps import timestamp
-from giftcards.events import HeldReason
 from giftcards.rules.orders import Order, OrderStatus
 
 if TYPE_CHECKING:
@@ -19,6 +21,19 @@ _CARD = "CARD#"
 
 class OrderNotOpenError(Exception):
     """The order is not open: another delivery has closed it, or it is held."""
+
+
+@dataclass(frozen=True)
+class UnreadableOrder:
+    """An order row that breaks the rules of its fields.
+
+    Attributes
+    ----------
+    fields
+        Which fields, never what is in them.
+    """
+
+    fields: tuple[str, ...]
 
 
 def _order_key(order_id: str) -> dict[str, str]:
@@ -68,6 +83,56 @@ class OrderTable:
         orders = (Order.model_validate(item) for item in found)
         return (order for order in orders if status is None or order.status is status)
 
+    def list_open(self, open_status: OrderStatus) -> Iterator[Order | UnreadableOrder]:
+        """List what the index of open orders holds, oldest claim first, also the rows that cannot be read.
+
+        Parameters
+        ----------
+        open_status
+            HELD, or HANDLING: what is being handled, and what is closed but not announced yet.
+        """
+        for item in self._by_index("open-orders", "openStatus", open_status, newest_first=False):
+            try:
+                yield Order.model_validate(item)
+            except ValidationError as error:
+                problems = error.errors(include_url=False, include_context=False, include_input=False)
+                yield UnreadableOrder(tuple(sorted({".".join(map(str, problem["loc"])) for problem in problems})))
+
+    def release(self, order: Order, *, at: datetime, unless_since: datetime) -> bool:
+        """Take an open order from an execution that is gone, so that the workflow can take it up again.
+
+        Parameters
+        ----------
+        order
+            As it was read; what has changed since then is left alone.
+        at
+            Now.
+        unless_since
+            An order that was swept after this is left alone.
+
+        Returns
+        -------
+        bool
+            Whether it was released. Of several callers at the same time, one releases it.
+        """
+        is_open = order.model_copy(update={"status": OrderStatus.HANDLING})
+        return self._sweep(is_open, "REMOVE executionArn SET sweptAt = :at", at, unless_since)
+
+    def mark_swept(self, order: Order, *, at: datetime, unless_since: datetime) -> bool:
+        """Write down that a closed order is to be announced after all.
+
+        Parameters
+        ----------
+        order, at, unless_since
+            As for ``release``.
+
+        Returns
+        -------
+        bool
+            Whether it was: not where it has been announced in the meantime.
+        """
+        return self._sweep(order, "SET sweptAt = :at", at, unless_since)
+
     def close(self, order: Order, cards: Sequence[bytes], *, card_retention: timedelta | None) -> None:
         """Store the cards and close the order, all or nothing for a reader.
 
@@ -101,34 +166,6 @@ class OrderTable:
                 self._transact([*piece, {"ConditionCheck": self._while_taken_over(order)}])
         self._transact([*pieces[-1], {"Update": self._closing(order, is_last_of_several=len(pieces) > 1)}])
 
-    def hold(self, order: Order, reason: HeldReason, message: str, at: datetime) -> None:
-        """Hold an open order whose execution is gone, so that it can be taken up again.
-
-        Raises
-        ------
-        OrderNotOpenError
-            If the order is not open any more, or another execution has it.
-        """
-        try:
-            self._dynamodb.update_item(
-                TableName=self._table_name,
-                Key=_order_key(order.order_id),
-                UpdateExpression="SET #status = :held, openStatus = :held, heldReason = :reason, "
-                "heldMessage = :message, heldAt = :at",
-                ConditionExpression="#status = :handling AND executionArn = :execution",
-                ExpressionAttributeNames={"#status": "status"},
-                ExpressionAttributeValues={
-                    ":held": OrderStatus.HELD,
-                    ":handling": OrderStatus.HANDLING,
-                    ":execution": order.execution_arn,
-                    ":reason": reason,
-                    ":message": message,
-                    ":at": timestamp(at),
-                },
-            )
-        except self._dynamodb.exceptions.ConditionalCheckFailedException:
-            raise OrderNotOpenError("the order is not open, or another execution has it") from None
-
     def mark_announced(self, order_id: str, at: datetime) -> None:
         """Write down that the shop has been told; with that the order leaves the open ones."""
         self._dynamodb.update_item(
@@ -138,6 +175,30 @@ class OrderTable:
             ConditionExpression="attribute_exists(pk)",
             ExpressionAttributeValues={":at": timestamp(at)},
         )
+
+    def _sweep(self, order: Order, update: str, at: datetime, unless_since: datetime) -> bool:
+        values = {
+            ":status": order.status,
+            ":at": timestamp(at),
+            ":since": timestamp(unless_since),
+        }
+        execution = "attribute_not_exists(executionArn)"
+        if order.execution_arn is not None:
+            execution = "executionArn = :dead"
+            values[":dead"] = order.execution_arn
+        try:
+            self._dynamodb.update_item(
+                TableName=self._table_name,
+                Key=_order_key(order.order_id),
+                UpdateExpression=update,
+                ConditionExpression=f"#status = :status AND {execution} AND attribute_not_exists(announcedAt) "
+                "AND (attribute_not_exists(sweptAt) OR sweptAt <= :since)",
+                ExpressionAttributeNames={"#status": "status"},
+                ExpressionAttributeValues=values,
+            )
+        except self._dynamodb.exceptions.ConditionalCheckFailedException:
+            return False
+        return True
 
     def _card_item(self, order: Order, index: int, ciphertext: bytes, retention: timedelta | None) -> dict[str, Any]:
         delivered_at = order.delivered_at or datetime.now(UTC)
@@ -199,13 +260,15 @@ class OrderTable:
                 raise OrderNotOpenError("the order is not open") from None
             raise
 
-    def _by_index(self, index: str, attribute: str, value: str) -> Iterator[dict[str, Any]]:
+    def _by_index(
+        self, index: str, attribute: str, value: str, *, newest_first: bool = True
+    ) -> Iterator[dict[str, Any]]:
         condition = {
             "IndexName": index,
             "KeyConditionExpression": "#key = :key",
             "ExpressionAttributeNames": {"#key": attribute},
             "ExpressionAttributeValues": {":key": value},
-            "ScanIndexForward": False,
+            "ScanIndexForward": not newest_first,
         }
         return self._pages("query", condition)
 

@@ -15,6 +15,7 @@ from giftcards.events import (
     HeldReason,
     Identifier,
     OrderAnnouncement,
+    OrderPlaced,
     OrderRefunded,
 )
 from giftcards.supplier_contract import SettledOrder
@@ -54,13 +55,17 @@ LenientTime = Annotated[AwareDatetime | None, WrapValidator(_none_if_invalid)]
 
 
 class Order(Contract):
-    """The order row. The workflow writes it on claim, hold and delay, DeliverCards when it closes the order."""
+    """The order row.
+
+    The workflow writes it on claim, hold and delay, DeliverCards when it closes the order, and SweepOrders when the
+    execution that had it is gone: ``execution_arn`` is None from then until the workflow takes the order up again.
+    """
 
     order_id: Identifier
     user_id: Identifier
     status: OrderStatus
     claimed_at: AwareDatetime
-    execution_arn: str
+    execution_arn: str | None = None
     placed_at: LenientTime = None
     delayed_at: AwareDatetime | None = None
     held_at: AwareDatetime | None = None
@@ -75,6 +80,7 @@ class Order(Contract):
     delivered_at: AwareDatetime | None = None
     refunded_at: AwareDatetime | None = None
     announced_at: AwareDatetime | None = None
+    swept_at: AwareDatetime | None = None
 
 
 def delivery_id_of(order_id: str) -> str:
@@ -109,6 +115,11 @@ def close(order: Order, settled: SettledOrder, attempt: str, now: datetime) -> O
             "refunded_at": now if is_refund else None,
         }
     )
+
+
+def placed_again(order: Order) -> OrderPlaced:
+    """Make the event that has the workflow take an order up again, for its own user."""
+    return OrderPlaced(order_id=order.order_id, user_id=order.user_id, placed_at=order.placed_at)
 
 
 def announcement_of(order: Order) -> OrderAnnouncement:

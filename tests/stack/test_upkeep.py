@@ -1,0 +1,260 @@
+"""Orders that do not go on by themselves, on a real deployment: swept, resumed, replayed.
+
+The tests share one deployment and run in the order of this file.
+"""
+
+import json
+from typing import Any
+
+import pytest
+
+from giftcards.events import CardsDelivered, HeldReason
+from giftcards.rules.orders import Order, OrderStatus
+from giftcards_local import evidence
+from giftcards_local.processes import wait_for
+from giftcards_local.supplier import SANDBOX_API_KEY
+from stack.conftest import Service
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _key_is_set(service: Service) -> None:
+    service.cloud.set_api_key(SANDBOX_API_KEY)
+
+
+@pytest.fixture(scope="module")
+def abandoned(service: Service) -> str:
+    """Give an order that is pending at the supplier and whose execution somebody has stopped."""
+    order_id = service.order(fulfil_after=3600)
+    service.announce({"orderId": order_id, "userId": "alice", "placedAt": "2026-11-01T10:00:00Z"})
+    abort(service, service.until_status(order_id, OrderStatus.HANDLING))
+    return order_id
+
+
+def abort(service: Service, order: Order) -> None:
+    service.cloud.client("stepfunctions").stop_execution(executionArn=order.execution_arn)
+    assert service.execution(order)["status"] == "ABORTED"
+
+
+def sweep(service: Service) -> dict[str, Any]:
+    return service.stack.invoke("SweepOrders", {})
+
+
+def apart_from_delay(service: Service, *order_ids: str) -> list[Order | None]:
+    """Give orders without what a pending one is told at any moment: that it is delayed."""
+    orders = [service.stack.orders.get(order_id) for order_id in order_ids]
+    return [order and order.model_copy(update={"delayed_at": None}) for order in orders]
+
+
+def dead_letters(service: Service) -> Any:
+    return service.cloud.client("sqs"), service.physical_id("OrderPlacedDeadLetterQueue")
+
+
+def lying_in_the_queue(service: Service) -> list[str]:
+    """Give the bodies in the dead-letter queue, and leave them there for everybody to see."""
+    sqs, url = dead_letters(service)
+    messages = sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=10, VisibilityTimeout=0).get("Messages", [])
+    return [message["Body"] for message in messages]
+
+
+def event_of(order_id: str, user_id: str) -> str:
+    detail = {"orderId": order_id, "userId": user_id}
+    return json.dumps({"version": "0", "id": "1", "source": "shop", "detail-type": "OrderPlaced", "detail": detail})
+
+
+# --------------------------------------------------------------------- sweep
+
+
+def test_an_order_whose_execution_was_stopped_is_found_and_delivered_once(service: Service, abandoned: str) -> None:
+    swept = sweep(service)
+
+    assert swept["takenUp"] == 1
+    assert swept["checked"] >= 1
+    order = service.until(abandoned, lambda order: order.execution_arn is not None, "taken up")
+    assert order.swept_at is not None
+    service.supplier.control.change_order(abandoned, fulfil_after=0)
+    assert service.until_announced(abandoned).status is OrderStatus.FULFILLED
+    CardsDelivered.model_validate(service.until_heard(abandoned, "CardsDelivered"))
+    assert [event["detail-type"] for event in service.bus.heard_of(abandoned)] == ["CardsDelivered"]
+    assert sorted(service.executions_of(abandoned)) == ["ABORTED", "SUCCEEDED"]
+
+
+def test_an_order_is_not_taken_up_a_second_time_within_the_hour(service: Service) -> None:
+    order_id = service.order(fulfil_after=3600)
+    service.announce({"orderId": order_id, "userId": "bob"})
+    first = service.until_status(order_id, OrderStatus.HANDLING)
+    abort(service, first)
+    assert sweep(service)["takenUp"] == 1
+    again = service.until(order_id, lambda order: order.execution_arn is not None, "taken up")
+    abort(service, again)
+
+    assert sweep(service)["takenUp"] == 0
+
+    assert service.stack.orders.get(order_id) == again
+    assert service.executions_of(order_id) == ["ABORTED"] * 2
+
+
+def test_an_order_that_is_being_handled_is_left_alone(service: Service) -> None:
+    order_id = service.order(fulfil_after=3600)
+    service.announce({"orderId": order_id, "userId": "carol"})
+    before = service.until_status(order_id, OrderStatus.HANDLING)
+
+    assert sweep(service)["takenUp"] == 0
+
+    assert service.stack.orders.get(order_id) == before
+    service.supplier.control.change_order(order_id, fulfil_after=0)
+    service.until_announced(order_id)
+
+
+def test_an_order_that_was_closed_and_never_announced_is_announced(service: Service) -> None:
+    order_id = service.order()
+    service.announce({"orderId": order_id, "userId": "dave"})
+    delivered = service.until_announced(order_id)
+    service.execution(delivered)
+    table = service.cloud.dynamodb()
+    table.update_item(  # as if DeliverCards had ended before it could announce
+        TableName=service.stack.outputs["CardTableName"],
+        Key={"pk": f"ORDER#{order_id}", "sk": "ORDER"},
+        UpdateExpression="SET openStatus = :handling REMOVE announcedAt",
+        ExpressionAttributeValues={":handling": "HANDLING"},
+    )
+
+    assert sweep(service)["takenUp"] == 1
+
+    again = service.until_announced(order_id)
+    assert (again.delivery_id, again.delivered_at) == (delivered.delivery_id, delivered.delivered_at)
+    heard = [CardsDelivered.model_validate(event["detail"]) for event in service.bus.heard_of(order_id)]
+    assert [event.delivery_id for event in heard] == [delivered.delivery_id] * 2
+
+
+def test_the_sweep_is_scheduled(service: Service) -> None:
+    name = service.physical_id("SweepOrdersSchedule")
+    schedule = service.cloud.client("scheduler").get_schedule(Name=name)
+
+    assert (schedule["State"], schedule["ScheduleExpression"]) == ("ENABLED", "rate(15 minutes)")
+    function = service.physical_id("SweepOrdersFunction")
+    assert schedule["Target"]["Arn"].endswith(f":function:{function}:live")
+
+
+# -------------------------------------------------------------------- resume
+
+
+@pytest.fixture(scope="module")
+def held(service: Service) -> str:
+    """Give an order that the supplier did not know when it was announced."""
+    order_id = "0123456789abcdef01234567"
+    service.announce({"orderId": order_id, "userId": "erin"})
+    service.until_status(order_id, OrderStatus.HELD)
+    return order_id
+
+
+def test_resuming_what_is_not_held_changes_nothing_and_says_why(service: Service) -> None:
+    delivered, refunded = service.order(), service.order(1, type_id="TEST_REFUND")
+    pending = service.order(fulfil_after=3600)
+    for order_id in (delivered, refunded, pending):
+        service.announce({"orderId": order_id, "userId": "frank"})
+    service.until_announced(delivered)
+    service.until_announced(refunded)
+    service.until_status(pending, OrderStatus.HANDLING)
+    expected = {delivered: "is delivered", refunded: "is refunded", pending: "is being handled"}
+    before = apart_from_delay(service, *expected)
+
+    for order_id, reason in (expected | {"unknown-order": "has been announced"}).items():
+        refused = service.giftcards("resume", order_id)
+        assert (refused.returncode, refused.stdout) == (1, "")
+        assert refused.stderr.count("\n") == 1
+        assert reason in refused.stderr
+
+    assert apart_from_delay(service, *expected) == before
+    assert all(len(service.executions_of(order_id)) == 1 for order_id in expected)
+    assert service.stack.orders.get("unknown-order") is None
+    service.supplier.control.change_order(pending, fulfil_after=0)
+    service.until_announced(pending)
+
+
+def test_resuming_other_reasons_leaves_a_held_order_held(service: Service, held: str) -> None:
+    resumed = service.giftcards("resume", "--reason", "DEADLINE_PASSED")
+
+    assert (resumed.returncode, resumed.stderr) == (0, "")
+    assert resumed.stdout.strip().endswith(": 0")
+    order = service.stack.orders.get(held)
+    assert order is not None
+    assert order.held_reason is HeldReason.ORDER_UNKNOWN
+
+
+@pytest.mark.parametrize("named", [["ORDER"], ["--held"], ["--reason", "ORDER_UNKNOWN"]])
+def test_a_held_order_is_resumed_for_its_own_user(service: Service, held: str, named: list[str]) -> None:
+    order = service.until_status(held, OrderStatus.HELD)
+    resumed = service.giftcards("resume", *([held] if named == ["ORDER"] else named))
+
+    assert (resumed.returncode, resumed.stderr) == (0, "")
+    again = service.until(
+        held, lambda now: now.execution_arn != order.execution_arn and now.status is OrderStatus.HELD, "held again"
+    )
+    assert again.user_id == "erin"
+
+
+def test_a_resumed_order_is_delivered_when_its_cause_is_gone(service: Service, held: str) -> None:
+    service.orders[service.supplier.control.add_order(2, order_id=held, fulfil_after=0)] = 2
+
+    assert service.giftcards("resume", held).returncode == 0
+
+    order = service.until_announced(held)
+    assert (order.status, order.user_id, order.held_reason) == (OrderStatus.FULFILLED, "erin", None)
+
+
+# -------------------------------------------------------------------- replay
+
+
+def test_a_replayed_event_is_delivered_and_an_unreadable_one_stays(service: Service) -> None:
+    order_id = service.order(2)
+    sqs, url = dead_letters(service)
+    sqs.send_message(QueueUrl=url, MessageBody=event_of(order_id, "grace"))
+    sqs.send_message(QueueUrl=url, MessageBody="unreadable-body")
+
+    replayed = service.giftcards("replay-dlq")
+
+    assert replayed.returncode == 1
+    assert replayed.stdout.strip().endswith(": 1")
+    assert "left in the queue: 1" in replayed.stderr
+    assert "unreadable-body" not in replayed.stdout + replayed.stderr
+    assert service.until_announced(order_id).fulfilled_quantity == 2
+    assert lying_in_the_queue(service) == ["unreadable-body"]
+
+
+def test_an_announcement_that_is_replayed_twice_is_delivered_once(service: Service) -> None:
+    sqs, url = dead_letters(service)
+    sqs.purge_queue(QueueUrl=url)
+    order_id = service.order()
+    for _ in range(2):
+        sqs.send_message(QueueUrl=url, MessageBody=event_of(order_id, "heidi"))
+
+    replayed = service.giftcards("replay-dlq")
+
+    assert (replayed.returncode, replayed.stderr) == (0, "")
+    assert lying_in_the_queue(service) == []
+    service.until_announced(order_id)
+    assert wait_for(lambda: service.executions_of(order_id) == ["SUCCEEDED"] * 2, within_seconds=30)
+    assert [event["detail-type"] for event in service.bus.heard_of(order_id)] == ["CardsDelivered"]
+
+
+# ------------------------------------------------------------------ evidence
+
+
+def test_no_card_and_no_key_is_found_in_anything_that_all_this_left_behind(service: Service) -> None:
+    searched, leaks = evidence.search(service.evidence(), service.secrets())
+    assert searched > 50_000
+    assert leaks == []
+
+
+def test_each_sweep_leaves_its_metric_in_its_log(service: Service) -> None:
+    logs = service.cloud.client("logs")
+    group = f"/aws/lambda/{service.physical_id('SweepOrdersFunction')}"
+    groups = [found["logGroupName"] for found in logs.describe_log_groups()["logGroups"]]
+    texts = [
+        event["message"]
+        for name in groups
+        if name == group or name.endswith("-sweep-orders")
+        for event in logs.filter_log_events(logGroupName=name)["events"]
+    ]
+    assert any('"OrderSwept":[1.0]' in text for text in texts), texts[:5]
+    assert any('"OrderSwept":[0.0]' in text for text in texts)

@@ -1,0 +1,188 @@
+"""What runs by itself and what tells a person: schedules, alarms, and the topic that they go to."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from template.permissions import statements
+from template.reading import Template, deploy, get_att, load, properties, ref, resources
+from template.test_functions import FUNCTIONS
+
+SCHEDULED = {"SweepOrdersFunction": "rate(15 minutes)"}
+ALARMS = {  # what each looks at: namespace, metric, dimensions, statistic
+    "DeadLettersAlarm": (
+        "AWS/SQS",
+        "ApproximateNumberOfMessagesVisible",
+        {"QueueName": get_att("OrderPlacedDeadLetterQueue", "QueueName")},
+        "Maximum",
+    ),
+    "FailedSchedulesAlarm": (
+        "AWS/SQS",
+        "ApproximateNumberOfMessagesVisible",
+        {"QueueName": get_att("FunctionsDeadLetterQueue", "QueueName")},
+        "Maximum",
+    ),
+    "OrdersSweptAlarm": ("giftcards", "OrderSwept", {"service": "giftcards"}, "Sum"),
+}
+OF_THIS_ACCOUNT = {"StringEquals": {"aws:SourceAccount": ref("AWS::AccountId")}}
+
+
+def silent_alarms(template: Template) -> list[str]:
+    """Say which alarms nobody hears, ring without a reason, or do not say what to do."""
+    found = []
+    for name, alarm in resources(template, "AWS::CloudWatch::Alarm").items():
+        held = alarm["Properties"]
+        if held.get("AlarmActions") != [ref("AlarmTopic")]:
+            found.append(f"{name}: AlarmActions has to be the AlarmTopic")
+        if held.get("TreatMissingData") != "notBreaching":
+            found.append(f"{name}: nothing is measured where nothing happens, so missing data has to be notBreaching")
+        if held.get("ActionsEnabled", True) is not True:
+            found.append(f"{name}: its actions are switched off")
+        if len(held.get("AlarmDescription", "").split()) < 10:
+            found.append(f"{name}: say in AlarmDescription what it means and what to do")
+    return found
+
+
+def test_every_alarm_is_heard_and_says_what_to_do(on_aws: Template):
+    assert not silent_alarms(on_aws)
+
+
+@pytest.mark.parametrize("name", sorted(resources(load(), "AWS::CloudWatch::Alarm")))
+def test_alarm_rings_at_the_first_of_what_it_looks_at(on_aws: Template, name: str):
+    assert name in ALARMS, f"write down in ALARMS what {name} looks at"
+    held = properties(on_aws, name)
+    dimensions = {dimension["Name"]: dimension["Value"] for dimension in held["Dimensions"]}
+    assert (held["Namespace"], held["MetricName"], dimensions, held["Statistic"]) == ALARMS[name]
+    assert (held["Threshold"], held["ComparisonOperator"]) == (1, "GreaterThanOrEqualToThreshold")
+    assert held["EvaluationPeriods"] == 1
+
+
+def test_every_alarm_that_is_expected_is_there(on_aws: Template):
+    assert set(ALARMS) <= set(resources(on_aws, "AWS::CloudWatch::Alarm"))
+
+
+def test_every_dead_letter_queue_has_an_alarm(on_aws: Template):
+    watched = [properties(on_aws, name)["Dimensions"] for name in resources(on_aws, "AWS::CloudWatch::Alarm")]
+    for queue in resources(on_aws, "AWS::SQS::Queue"):
+        assert [{"Name": "QueueName", "Value": get_att(queue, "QueueName")}] in watched, f"nobody hears of {queue}"
+
+
+# The topic.
+
+
+def test_the_topic_is_encrypted_with_the_storage_key(on_aws: Template):
+    assert properties(on_aws, "AlarmTopic")["KmsMasterKeyId"] == get_att("StorageKey")
+
+
+def test_alarms_and_rules_of_this_account_may_publish_to_the_topic_and_nobody_else(on_aws: Template):
+    (policy,) = resources(on_aws, "AWS::SNS::TopicPolicy").values()
+    assert policy["Properties"]["Topics"] == [ref("AlarmTopic")]
+    (statement,) = policy["Properties"]["PolicyDocument"]["Statement"]
+    assert statement["Principal"] == {"Service": ["cloudwatch.amazonaws.com", "events.amazonaws.com"]}
+    assert (statement["Action"], statement["Resource"]) == ("sns:Publish", ref("AlarmTopic"))
+    assert statement["Condition"] == OF_THIS_ACCOUNT
+
+
+@pytest.mark.parametrize(
+    ("sid", "service", "condition"),
+    [
+        ("AlarmsOfThisAccount", "cloudwatch.amazonaws.com", OF_THIS_ACCOUNT),
+        # The key policy of a topic does not support the account for EventBridge: nothing would arrive.
+        ("RulesThatPublishToTheTopic", "events.amazonaws.com", None),
+    ],
+)
+def test_who_publishes_to_the_topic_may_use_its_key(
+    on_aws: Template, sid: str, service: str, condition: dict[str, Any] | None
+):
+    (body,) = (s.body for s in statements(on_aws) if s.name == f"StorageKey.{sid}")
+    assert body["Principal"] == {"Service": service}
+    assert body["Action"] == ["kms:Decrypt", "kms:GenerateDataKey"]
+    assert body.get("Condition") == condition
+
+
+# Schedules.
+
+
+def loose_schedules(template: Template) -> list[str]:
+    """Say which schedules do not run their function, by its alias and under the one role for schedules."""
+    found = []
+    for name, schedule in resources(template, "AWS::Scheduler::Schedule").items():
+        held, target = schedule["Properties"], schedule["Properties"]["Target"]
+        function = f"{name.removesuffix('Schedule')}Function"
+        if target["Arn"] != ref(f"{function}Aliaslive"):
+            found.append(f"{name}: its target has to be the alias of {function}")
+        if held["ScheduleExpression"] != SCHEDULED.get(function):
+            found.append(f"{name}: write down in SCHEDULED how often {function} runs")
+        if target["RoleArn"] != get_att("SchedulerRole") or held["FlexibleTimeWindow"] != {"Mode": "OFF"}:
+            found.append(f"{name}: it has to run on time, as SchedulerRole")
+        if held.get("State", "ENABLED") != "ENABLED":
+            found.append(f"{name}: it is switched off")
+    return found
+
+
+def test_every_schedule_runs_its_function(on_aws: Template):
+    assert not loose_schedules(on_aws)
+    assert set(SCHEDULED) <= set(FUNCTIONS)
+    names = {f"{function.removesuffix('Function')}Schedule" for function in SCHEDULED}
+    assert set(resources(on_aws, "AWS::Scheduler::Schedule")) == names
+
+
+@pytest.mark.parametrize("function", sorted(SCHEDULED))
+def test_a_run_that_fails_is_kept_and_not_repeated(on_aws: Template, function: str):
+    kept = properties(on_aws, f"{function}EventInvokeConfig")
+    assert kept["DestinationConfig"] == {"OnFailure": {"Destination": get_att("FunctionsDeadLetterQueue")}}
+    assert (kept["MaximumRetryAttempts"], kept["Qualifier"]) == (0, "live")
+
+
+@pytest.mark.parametrize("function", sorted(SCHEDULED))
+def test_a_run_ends_before_the_next_one_begins(on_aws: Template, function: str):
+    minutes = int(SCHEDULED[function].removeprefix("rate(").split()[0])
+    assert properties(on_aws, function)["Timeout"] < minutes * 60
+
+
+def test_schedules_and_alarms_are_on_the_local_cloud_too(on_aws: Template, on_local_cloud: Template):
+    kinds = ("AWS::Scheduler::Schedule", "AWS::CloudWatch::Alarm", "AWS::SNS::Topic", "AWS::SNS::TopicPolicy")
+    assert set(resources(on_local_cloud, *kinds)) == set(resources(on_aws, *kinds))
+
+
+# Breaking the template: each check above has to notice.
+
+
+def nobody_listens(template: Template) -> None:
+    properties(template, "DeadLettersAlarm")["AlarmActions"] = []
+
+
+def rings_when_idle(template: Template) -> None:
+    properties(template, "OrdersSweptAlarm")["TreatMissingData"] = "breaching"
+
+
+def says_nothing(template: Template) -> None:
+    properties(template, "FailedSchedulesAlarm")["AlarmDescription"] = "Failed schedules."
+
+
+@pytest.mark.parametrize("break_it", [nobody_listens, rings_when_idle, says_nothing])
+def test_a_silent_alarm_is_found(template: Template, break_it: Callable[[Template], None]):
+    break_it(template)
+    assert silent_alarms(deploy(template, on_aws=True))
+
+
+def not_by_the_alias(template: Template) -> None:
+    properties(template, "SweepOrdersSchedule")["Target"]["Arn"] = get_att("SweepOrdersFunction")
+
+
+def now_and_then(template: Template) -> None:
+    properties(template, "SweepOrdersSchedule")["FlexibleTimeWindow"] = {
+        "Mode": "FLEXIBLE",
+        "MaximumWindowInMinutes": 15,
+    }
+
+
+def never(template: Template) -> None:
+    properties(template, "SweepOrdersSchedule")["State"] = "DISABLED"
+
+
+@pytest.mark.parametrize("break_it", [not_by_the_alias, now_and_then, never])
+def test_a_loose_schedule_is_found(template: Template, break_it: Callable[[Template], None]):
+    break_it(template)
+    assert loose_schedules(deploy(template, on_aws=True))

@@ -1,0 +1,309 @@
+"""Open orders that no execution has are taken up again: each of them, and none too often."""
+
+from datetime import datetime, timedelta
+from typing import Any
+
+import pytest
+
+from giftcards.adapters import aws
+from giftcards.adapters.event_bus import EventBus
+from giftcards.adapters.executions import Executions
+from giftcards.adapters.order_table import OrderTable, timestamp
+from giftcards.sweep_orders import OrderSweep, SweepIncompleteError, Swept
+from unit.fakes import EXECUTION, MARK, NOW, ORDER_ID, USER_ID, Cloud, client_error, leaks
+
+HOUR = timedelta(hours=1)
+CLOSED = {"status": "FULFILLED", "quantity": 1, "fulfilledQuantity": 1, "deliveredAt": timestamp(NOW - HOUR)}
+NOT_TAKEN = {"FailedEntryCount": 1, "Entries": [{"ErrorCode": "ThrottlingException", "ErrorMessage": ORDER_ID}]}
+
+
+@pytest.fixture
+def sweep(cloud: Cloud) -> OrderSweep:
+    return sweep_every(cloud, HOUR)
+
+
+def sweep_every(cloud: Cloud, once_in: timedelta) -> OrderSweep:
+    return OrderSweep(
+        orders=OrderTable(cloud.card_table, aws.dynamodb()),
+        executions=Executions(aws.step_functions()),
+        bus=EventBus(cloud.bus, aws.event_bridge()),
+        once_in=once_in,
+    )
+
+
+def again(cloud: Cloud) -> list[str]:
+    return [detail["orderId"] for detail in cloud.placed_again("giftcards.sweeper")]
+
+
+def swept(checked: int, taken_up: int) -> Swept:
+    return Swept(checked, taken_up, unreadable=0, unreadable_fields=(), failures={})
+
+
+# -------------------------------------------------------------------- finding
+
+
+def test_order_whose_execution_does_not_exist_is_released_and_announced_again(cloud: Cloud, sweep: OrderSweep):
+    cloud.claim(placedAt="2026-03-14T09:00:00.000Z")
+
+    assert sweep.sweep(now=NOW) == swept(checked=1, taken_up=1)
+
+    row = cloud.order_row()
+    assert "executionArn" not in row
+    assert (row["sweptAt"], row["status"], row["openStatus"]) == (timestamp(NOW), "HANDLING", "HANDLING")
+    detail = {"orderId": ORDER_ID, "userId": USER_ID, "placedAt": "2026-03-14T09:00:00Z"}
+    assert cloud.placed_again("giftcards.sweeper") == [detail]
+
+
+def test_order_whose_execution_was_aborted_is_taken_up(cloud: Cloud, sweep: OrderSweep):
+    execution = cloud.execute()
+    cloud.claim(executionArn=execution)
+    cloud.abort(execution)
+
+    assert sweep.sweep(now=NOW).taken_up == 1
+
+    assert cloud.placed_again("giftcards.sweeper") == [{"orderId": ORDER_ID, "userId": USER_ID}]
+
+
+def test_order_whose_execution_runs_is_left_alone(cloud: Cloud, sweep: OrderSweep):
+    cloud.claim(executionArn=cloud.execute())
+
+    assert sweep.sweep(now=NOW) == swept(checked=1, taken_up=0)
+
+    assert cloud.writes() == []
+
+
+@pytest.mark.parametrize(
+    ("status", "taken_up"),
+    [
+        ("RUNNING", 0),
+        ("PENDING_REDRIVE", 0),
+        ("SUCCEEDED", 1),
+        ("FAILED", 1),
+        ("TIMED_OUT", 1),
+        ("ABORTED", 1),
+    ],
+)
+def test_execution_is_under_way_while_it_runs_or_waits_for_its_redrive(
+    cloud: Cloud, sweep: OrderSweep, status: str, taken_up: int
+):
+    cloud.claim()
+    cloud.at_next("DescribeExecution", {"status": status})
+
+    assert sweep.sweep(now=NOW).taken_up == taken_up
+
+
+def test_execution_is_described_without_its_data_which_would_need_its_key(cloud: Cloud, sweep: OrderSweep):
+    cloud.claim()
+
+    sweep.sweep(now=NOW)
+
+    assert cloud.sent("DescribeExecution") == [{"executionArn": EXECUTION, "includedData": "METADATA_ONLY"}]
+
+
+def test_held_orders_and_orders_at_their_end_are_not_looked_at(cloud: Cloud, sweep: OrderSweep):
+    cloud.claim("held")
+    cloud.hold("held")
+    cloud.claim("done")
+    done = {name: value for name, value in cloud.order_row("done").items() if name != "openStatus"}
+    cloud.put(cloud.card_table, done | CLOSED | {"announcedAt": timestamp(NOW)})
+    cloud.delete(cloud.card_table, done)
+
+    assert sweep.sweep(now=NOW) == swept(checked=0, taken_up=0)
+
+
+def test_closed_order_that_was_never_announced_is_announced_and_keeps_its_execution(cloud: Cloud, sweep: OrderSweep):
+    cloud.claim(**CLOSED)
+
+    assert sweep.sweep(now=NOW).taken_up == 1
+
+    row = cloud.order_row()
+    assert (row["status"], row["executionArn"], row["sweptAt"]) == ("FULFILLED", EXECUTION, timestamp(NOW))
+    assert again(cloud) == [ORDER_ID]
+
+
+def test_closed_order_whose_execution_still_announces_it_is_left_alone(cloud: Cloud, sweep: OrderSweep):
+    cloud.claim(executionArn=cloud.execute(), **CLOSED)
+
+    assert sweep.sweep(now=NOW).taken_up == 0
+
+
+# -------------------------------------------------------------- once an hour
+
+
+@pytest.mark.parametrize("attributes", [{}, CLOSED], ids=["open", "closed"])
+@pytest.mark.parametrize(("since", "taken_up"), [(timedelta(minutes=59, seconds=59), 0), (HOUR, 1)])
+def test_order_is_taken_up_once_an_hour(
+    cloud: Cloud, sweep: OrderSweep, attributes: dict[str, Any], since: timedelta, taken_up: int
+):
+    cloud.claim(sweptAt=timestamp(NOW - since), **attributes)
+
+    assert sweep.sweep(now=NOW).taken_up == taken_up
+
+    assert len(again(cloud)) == taken_up
+
+
+def test_order_that_was_swept_within_the_hour_costs_no_call(cloud: Cloud, sweep: OrderSweep):
+    cloud.claim(sweptAt=timestamp(NOW - timedelta(minutes=15)))
+
+    sweep.sweep(now=NOW)
+
+    assert [operation for operation, _ in cloud.calls] == ["Query"]
+
+
+def ends() -> None:
+    raise SystemExit  # as a container that is taken away: no handler of errors sees it
+
+
+def test_order_that_nobody_has_is_announced_again_after_an_hour(cloud: Cloud, sweep: OrderSweep):
+    # Given a sweep that ends between release and announcement
+    cloud.claim()
+    cloud.at_next("PutEvents", ends)
+    with pytest.raises(SystemExit):
+        sweep.sweep(now=NOW)
+    assert "executionArn" not in cloud.order_row()
+    cloud.forget()
+
+    # Then the sweeps of the next hour leave the order alone, and the one after it announces it
+    minutes = [15, 30, 45, 60, 75]
+    announced = [sweep.sweep(now=NOW + timedelta(minutes=minute)).taken_up for minute in minutes]
+    assert announced == [0, 0, 0, 1, 0]
+    assert again(cloud) == [ORDER_ID]
+
+
+def test_interval_of_zero_takes_up_at_once_what_was_just_swept(cloud: Cloud):
+    cloud.claim(sweptAt=timestamp(NOW))
+
+    assert sweep_every(cloud, timedelta(0)).sweep(now=NOW).taken_up == 1
+
+
+# ------------------------------------------------------------------- rivals
+
+
+def rival(cloud: Cloud, **changes: Any) -> Any:
+    def change() -> None:
+        cloud.put(cloud.card_table, {k: v for k, v in (cloud.order_row() | changes).items() if v is not None})
+
+    return change
+
+
+RIVALS = {
+    "taken up by an execution": {"executionArn": "arn:another", "claimedAt": timestamp(NOW)},
+    "swept": {"executionArn": None, "sweptAt": timestamp(NOW)},
+    "swept and taken up": {"executionArn": "arn:another", "sweptAt": timestamp(NOW)},
+    "closed": CLOSED,
+    "held": {"status": "HELD", "openStatus": "HELD"},
+}
+
+
+@pytest.mark.parametrize("meanwhile", RIVALS)
+def test_order_that_moves_on_while_it_is_looked_at_is_left_alone(cloud: Cloud, sweep: OrderSweep, meanwhile: str):
+    cloud.claim()
+    cloud.at_next("UpdateItem", rival(cloud, **RIVALS[meanwhile]))
+
+    assert sweep.sweep(now=NOW) == swept(checked=1, taken_up=0)
+
+    row = cloud.order_row()
+    assert {name: row.get(name) for name in RIVALS[meanwhile]} == RIVALS[meanwhile]
+    assert again(cloud) == []
+
+
+def test_closed_order_that_is_announced_meanwhile_is_not_announced_again(cloud: Cloud, sweep: OrderSweep):
+    cloud.claim(**CLOSED)
+    cloud.at_next("UpdateItem", rival(cloud, announcedAt=timestamp(NOW), openStatus=None))
+
+    assert sweep.sweep(now=NOW).taken_up == 0
+
+    assert again(cloud) == []
+
+
+def test_row_that_says_held_is_not_released_whatever_the_index_says(cloud: Cloud, sweep: OrderSweep):
+    cloud.claim(status="HELD")
+
+    assert sweep.sweep(now=NOW).taken_up == 0
+
+    assert cloud.order_row()["executionArn"] == EXECUTION
+
+
+# ------------------------------------------------------------------- trouble
+
+
+def claim_three(cloud: Cloud) -> None:
+    for age, order_id in enumerate(["third", "second", "first"]):
+        cloud.claim(order_id, claimed_at=NOW - timedelta(minutes=age))
+
+
+@pytest.mark.parametrize(
+    ("operation", "outcome", "error"),
+    [
+        ("PutEvents", NOT_TAKEN, "EventNotPublishedError"),
+        ("PutEvents", client_error("PutEvents"), "ClientError"),
+        ("UpdateItem", client_error("UpdateItem"), "ClientError"),
+        ("DescribeExecution", client_error("DescribeExecution", "ThrottlingException"), "ClientError"),
+    ],
+)
+def test_trouble_with_one_order_fails_the_sweep_after_the_others_are_taken_up(
+    cloud: Cloud, sweep: OrderSweep, operation: str, outcome: Any, error: str
+):
+    claim_three(cloud)
+    cloud.at_next(operation, outcome)
+
+    result = sweep.sweep(now=NOW)
+
+    assert (result.checked, result.taken_up, result.failures) == (3, 2, {error: 1})
+    assert again(cloud)[-2:] == ["second", "third"]
+    with pytest.raises(SweepIncompleteError, match=rf"1 orders were not swept: {{'{error}': 1}}"):
+        result.raise_for_failures()
+
+
+def test_event_that_was_not_taken_is_published_by_a_sweep_an_hour_later(cloud: Cloud, sweep: OrderSweep):
+    cloud.claim()
+    cloud.at_next("PutEvents", NOT_TAKEN)
+    assert sweep.sweep(now=NOW).taken_up == 0
+    cloud.forget()
+
+    assert sweep.sweep(now=NOW + timedelta(minutes=15)).taken_up == 0
+    assert sweep.sweep(now=NOW + HOUR).taken_up == 1
+
+    assert again(cloud) == [ORDER_ID]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "fields"),
+    [
+        ({"userId": f"{MARK} {MARK}"}, ("userId",)),
+        ({"status": MARK, "executionArn": 5}, ("executionArn", "status")),
+        ({"deliveredAt": MARK}, ("deliveredAt",)),
+    ],
+)
+def test_row_that_cannot_be_read_is_counted_by_its_fields_and_does_not_stop_the_sweep(
+    cloud: Cloud, sweep: OrderSweep, wrong: dict[str, Any], fields: tuple[str, ...]
+):
+    claim_three(cloud)
+    cloud.put(cloud.card_table, cloud.order_row("second") | wrong)
+
+    result = sweep.sweep(now=NOW)
+
+    assert (result.checked, result.taken_up, result.unreadable) == (3, 2, 1)
+    assert result.unreadable_fields == fields
+    assert again(cloud) == ["first", "third"]
+    assert not leaks(result)
+    result.raise_for_failures()
+
+
+def test_sweep_without_trouble_does_not_fail(sweep: OrderSweep):
+    sweep.sweep(now=NOW).raise_for_failures()
+
+
+def test_every_open_order_is_looked_at_however_many_pages_they_fill(cloud: Cloud, sweep: OrderSweep):
+    for number in range(4):
+        cloud.claim(f"order-{number}", ballast="x" * 390_000)  # DynamoDB's pages end at 1 MB
+
+    assert sweep.sweep(now=NOW) == swept(checked=4, taken_up=4)
+    assert [params["IndexName"] for params in cloud.sent("Query")] == ["open-orders"] * 2
+
+
+@pytest.mark.parametrize("at", [NOW, NOW.replace(microsecond=999_999)])
+def test_sweep_at_any_moment_counts_the_hour_from_what_it_has_written(cloud: Cloud, sweep: OrderSweep, at: datetime):
+    cloud.claim()
+
+    assert [sweep.sweep(now=at + since).taken_up for since in (timedelta(0), timedelta(0), HOUR)] == [1, 0, 1]

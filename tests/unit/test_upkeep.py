@@ -1,0 +1,375 @@
+"""Resume and replay as a person uses them: what is published, what stays, and the one line that says why."""
+
+import json
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import boto3
+import pytest
+from moto.sqs.models import sqs_backends
+
+from giftcards.adapters.order_table import timestamp
+from giftcards.events import HeldReason
+from giftcards_cli import dead_letters
+from giftcards_cli.main import main
+from giftcards_cli.stack import Stack
+from unit.fakes import MARK, NOW, ORDER_ID, REGION, USER_ID, Cloud, client_error
+
+CLOSED = {"quantity": 1, "fulfilledQuantity": 1, "deliveredAt": timestamp(NOW)}
+ANNOUNCED = CLOSED | {"announcedAt": timestamp(NOW)}
+NOT_TAKEN = {"FailedEntryCount": 1, "Entries": [{"ErrorCode": "InternalFailure"}]}
+
+
+@dataclass(frozen=True)
+class Said:
+    """How a command ended."""
+
+    code: int
+    out: str
+    err: str
+
+
+Giftcards = Callable[..., Said]
+
+
+@pytest.fixture
+def giftcards(cloud: Cloud, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Giftcards:
+    """Run the command line on a stack that has the cloud's table and bus, and a dead-letter queue."""
+    outputs = {"CardTableName": cloud.card_table, "OrderBusName": cloud.bus}
+    url = boto3.client("sqs").create_queue(QueueName="dead")["QueueUrl"]
+    monkeypatch.setattr(Stack, "_outputs", lambda _: outputs)  # moto's CloudFormation needs more than is installed
+    monkeypatch.setattr(Stack, "_physical_id", lambda _, logical_id: {"OrderPlacedDeadLetterQueue": url}[logical_id])
+    monkeypatch.setattr(dead_letters, "LONGEST_WAIT_SECONDS", 0)
+    cloud.forget()
+
+    def run(*arguments: str) -> Said:
+        monkeypatch.setattr(sys, "argv", ["giftcards", *arguments])
+        with pytest.raises(SystemExit) as end:
+            main()
+        said = capsys.readouterr()
+        return Said(int(end.value.code or 0), said.out, said.err)
+
+    return run
+
+
+def resumed(cloud: Cloud) -> list[str]:
+    return [detail["orderId"] for detail in cloud.placed_again("giftcards.cli")]
+
+
+# -------------------------------------------------------------------- resume
+
+
+def test_held_order_is_taken_up_for_its_own_user(cloud: Cloud, giftcards: Giftcards):
+    cloud.claim(placedAt="2026-03-14T09:00:00.000Z")
+    cloud.hold()
+
+    said = giftcards("resume", ORDER_ID)
+
+    assert (said.code, said.err) == (0, "")
+    assert said.out == f"it is taken up again; `giftcards show {ORDER_ID}` says how it is\n"
+    detail = {"orderId": ORDER_ID, "userId": USER_ID, "placedAt": "2026-03-14T09:00:00Z"}
+    assert cloud.placed_again("giftcards.cli") == [detail]
+    assert cloud.writes() == ["PutEvents"]
+
+
+@pytest.mark.parametrize(
+    ("attributes", "reason"),
+    [
+        ({}, "is being handled"),
+        ({"status": "FULFILLED"} | ANNOUNCED, "is delivered (FULFILLED)"),
+        ({"status": "PARTIALLY_FILLED"} | ANNOUNCED, "is delivered (PARTIALLY_FILLED)"),
+        ({"status": "REFUNDED"} | ANNOUNCED, "is refunded"),
+    ],
+)
+def test_order_that_is_not_held_stays_as_it_is(
+    cloud: Cloud, giftcards: Giftcards, attributes: dict[str, Any], reason: str
+):
+    cloud.claim(**attributes)
+
+    said = giftcards("resume", ORDER_ID)
+
+    assert (said.code, said.out) == (1, "")
+    assert said.err == f"giftcards: order {ORDER_ID} {reason}; there is nothing to take up\n"
+    assert cloud.writes() == []
+
+
+@pytest.mark.parametrize("order_id", ["unknown", "", "a b"])
+def test_order_that_was_never_announced_is_not_made_by_resuming_it(cloud: Cloud, giftcards: Giftcards, order_id: str):
+    said = giftcards("resume", order_id)
+
+    assert (said.code, said.out) == (1, "")
+    assert said.err == f"giftcards: no order {order_id!r} has been announced\n"
+    assert cloud.writes() == []
+
+
+def test_closed_order_whose_event_never_went_out_is_announced_and_says_so(cloud: Cloud, giftcards: Giftcards):
+    cloud.claim(status="FULFILLED", **CLOSED)
+
+    said = giftcards("resume", ORDER_ID)
+
+    assert (said.code, said.err) == (0, "")
+    assert said.out.startswith(f"order {ORDER_ID} is delivered (FULFILLED) but was never announced; it is taken up")
+    assert resumed(cloud) == [ORDER_ID]
+
+
+@pytest.fixture
+def some_held(cloud: Cloud) -> None:
+    """Given two orders held at their deadline, one that the supplier does not know, and one that is being handled."""
+    reasons = {"late-1": "DEADLINE_PASSED", "late-2": "DEADLINE_PASSED", "unknown": "ORDER_UNKNOWN"}
+    for order_id, reason in reasons.items():
+        cloud.claim(order_id, user_id=f"user-of-{order_id}")
+        cloud.hold(order_id, reason)
+    cloud.claim("open")
+
+
+@pytest.mark.usefixtures("some_held")
+@pytest.mark.parametrize(
+    ("named", "orders"),
+    [
+        (["--held"], ["late-1", "late-2", "unknown"]),
+        (["--reason", "DEADLINE_PASSED"], ["late-1", "late-2"]),
+        (["--reason", "UNEXPECTED_ERROR"], []),
+    ],
+)
+def test_held_orders_are_taken_up_together(cloud: Cloud, giftcards: Giftcards, named: list[str], orders: list[str]):
+    said = giftcards("resume", *named)
+
+    assert (said.code, said.err) == (0, "")
+    assert said.out == f"held orders taken up again: {len(orders)}\n"
+    assert sorted(resumed(cloud)) == orders
+    assert all(d["userId"] == f"user-of-{d['orderId']}" for d in cloud.placed_again("giftcards.cli"))
+
+
+def test_nothing_held_is_no_failure(giftcards: Giftcards):
+    assert giftcards("resume", "--held") == Said(0, "held orders taken up again: 0\n", "")
+
+
+@pytest.mark.usefixtures("some_held")
+def test_held_order_that_cannot_be_read_does_not_keep_the_others(cloud: Cloud, giftcards: Giftcards):
+    cloud.put(cloud.card_table, cloud.order_row("late-1") | {"userId": f"{MARK} {MARK}"})
+
+    said = giftcards("resume", "--held")
+
+    assert said == Said(
+        1, "held orders taken up again: 2\n", "giftcards: held orders whose rows cannot be read: 1 (userId)\n"
+    )
+    assert sorted(resumed(cloud)) == ["late-2", "unknown"]
+
+
+@pytest.mark.parametrize(
+    "named",
+    [[], [ORDER_ID, "--held"], ["--held", "--reason", "ORDER_UNKNOWN"], [ORDER_ID, "--reason", "ORDER_UNKNOWN"]],
+)
+def test_resume_takes_one_way_of_naming_orders(cloud: Cloud, giftcards: Giftcards, named: list[str]):
+    said = giftcards("resume", *named)
+
+    assert said == Said(2, "", "giftcards: name an ORDER_ID, or --held, or --reason: one of them\n")
+    assert cloud.calls == []
+
+
+def test_resume_knows_the_reasons_of_holds_and_no_others(giftcards: Giftcards):
+    said = giftcards("resume", "--reason", "BAD_LUCK")
+
+    assert (said.code, said.out) == (2, "")
+    assert all(reason in said.err for reason in HeldReason)
+
+
+@pytest.mark.usefixtures("some_held")
+@pytest.mark.parametrize(
+    ("operation", "outcome", "line"),
+    [
+        ("PutEvents", NOT_TAKEN, "EventBridge did not take OrderPlaced: InternalFailure"),
+        ("PutEvents", client_error("PutEvents", "AccessDenied"), "AWS refused PutEvents: AccessDenied"),
+        ("Query", client_error("Query", "AccessDenied"), "AWS refused Query: AccessDenied"),
+    ],
+)
+def test_what_aws_refuses_is_one_line(cloud: Cloud, giftcards: Giftcards, operation: str, outcome: Any, line: str):
+    cloud.at_next(operation, outcome)
+
+    assert giftcards("resume", "--held") == Said(1, "", f"giftcards: {line}\n")
+
+
+# -------------------------------------------------------------------- replay
+
+
+def event(order_id: str = ORDER_ID, **changes: Any) -> str:
+    """Make what the rule leaves in the queue."""
+    detail = {"orderId": order_id, "userId": USER_ID, "placedAt": "2026-03-14T09:00:00Z", "note": "more"}
+    envelope = {"version": "0", "id": "1", "detail-type": "OrderPlaced", "source": "shop", "detail": detail}
+    return json.dumps(envelope | changes)
+
+
+class Queue:
+    """The dead-letter queue of the stack."""
+
+    def __init__(self) -> None:
+        self._sqs: Any = boto3.client("sqs")
+        self._url = self._sqs.get_queue_url(QueueName="dead")["QueueUrl"]
+
+    def send(self, *bodies: str) -> None:
+        for body in bodies:
+            self._sqs.send_message(QueueUrl=self._url, MessageBody=body)
+
+    @property
+    def _messages(self) -> list[Any]:
+        (queue,) = sqs_backends["123456789012"][REGION].queues.values()
+        return list(queue._messages)
+
+    @property
+    def bodies(self) -> list[str]:
+        """What lies in the queue, whether it can be seen or not."""
+        return [message.body for message in self._messages]
+
+    @property
+    def visible(self) -> list[str]:
+        """What anybody who asks now would get."""
+        soon = (time.time() + 1) * 1000  # what has been received is away for minutes
+        return [message.body for message in self._messages if message.visible_at < soon]
+
+    def show_all(self) -> None:
+        """Let messages be seen again, as when their visibility timeout has passed."""
+        for message in self._messages:
+            message.visible_at = 0.0
+
+
+@pytest.fixture
+def queue(giftcards: Giftcards, cloud: Cloud) -> Queue:
+    queue = Queue()
+    cloud.forget()
+    return queue
+
+
+def replayed(cloud: Cloud) -> list[str]:
+    return [detail["orderId"] for detail in cloud.placed_again("giftcards.replay")]
+
+
+def test_event_is_put_back_on_the_bus_and_deleted(cloud: Cloud, giftcards: Giftcards, queue: Queue):
+    queue.send(event())
+
+    assert giftcards("replay-dlq") == Said(0, "put back on the bus: 1\n", "")
+
+    detail = {"orderId": ORDER_ID, "userId": USER_ID, "placedAt": "2026-03-14T09:00:00Z"}
+    assert cloud.placed_again("giftcards.replay") == [detail]
+    assert queue.bodies == []
+    # Others must not get a message while its event is being published.
+    assert all(params["VisibilityTimeout"] >= 60 for params in cloud.sent("ReceiveMessage"))
+
+
+def test_empty_queue_is_no_failure(cloud: Cloud, giftcards: Giftcards, queue: Queue):
+    assert giftcards("replay-dlq") == Said(0, "put back on the bus: 0\n", "")
+
+
+def test_all_that_waits_is_put_back_however_little_sqs_gives_at_once(
+    cloud: Cloud, giftcards: Giftcards, queue: Queue, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(dead_letters, "_AT_ONCE", 1)
+    queue.send(*(event(f"order-{number}") for number in range(7)))
+
+    assert giftcards("replay-dlq").code == 0
+
+    assert sorted(replayed(cloud)) == [f"order-{number}" for number in range(7)]
+    assert queue.bodies == []
+
+
+UNREADABLE = {
+    "no JSON": (f"{MARK} {MARK}", "no event"),
+    "no object": (f'["{MARK}"]', "no event"),
+    "another event": (event(**{"detail-type": MARK}), "missing or invalid: detail-type"),
+    "no order": (event(detail={"userId": MARK}), "missing or invalid: detail.orderId"),
+    "invalid ids": (event(detail={"orderId": "", "userId": f"{MARK} "}), "detail.orderId, detail.userId"),
+    "no detail": (event(detail=MARK), "missing or invalid: detail"),
+}
+
+
+@pytest.mark.parametrize("unreadable", UNREADABLE)
+def test_message_that_holds_no_order_stays_in_the_queue_for_all_to_see(
+    cloud: Cloud, giftcards: Giftcards, queue: Queue, unreadable: str
+):
+    body, reason = UNREADABLE[unreadable]
+    queue.send(body, event())
+
+    said = giftcards("replay-dlq")
+
+    assert (said.code, said.out) == (1, "put back on the bus: 1\n")
+    assert said.err.startswith("giftcards: left in the queue: 1 (1 × ")
+    assert reason in said.err
+    assert said.err.count("\n") == 1
+    assert MARK not in said.out + said.err
+    assert queue.visible == [body]
+    assert replayed(cloud) == [ORDER_ID]
+
+
+def test_event_that_the_bus_does_not_take_stays_in_the_queue(cloud: Cloud, giftcards: Giftcards, queue: Queue):
+    queue.send(event("first"), event("second"))
+    cloud.at_next("PutEvents", NOT_TAKEN)
+
+    said = giftcards("replay-dlq")
+
+    why = "1 × EventBridge did not take OrderPlaced: InternalFailure"
+    assert said == Said(1, "put back on the bus: 1\n", f"giftcards: left in the queue: 1 ({why})\n")
+    assert [json.loads(body)["detail"]["orderId"] for body in queue.visible] == ["first"]
+
+
+def test_event_is_deleted_only_after_the_bus_took_it(cloud: Cloud, giftcards: Giftcards, queue: Queue):
+    queue.send(event())
+    cloud.at_next("PutEvents", client_error("PutEvents", "AccessDenied"))
+
+    said = giftcards("replay-dlq")
+
+    assert said == Said(1, "", "giftcards: AWS refused PutEvents: AccessDenied\n")
+    assert queue.bodies == [event()]
+    assert cloud.sent("DeleteMessage") == []
+
+
+def turn_up_at_the_second_read(cloud: Cloud, queue: Queue) -> None:
+    """Have SQS deliver again what it has delivered."""
+    reads = 0
+
+    def read() -> None:
+        nonlocal reads
+        reads += 1
+        if reads == 2:
+            queue.show_all()
+
+    cloud.at_next("ReceiveMessage", read, times=9)
+
+
+def test_event_that_the_bus_did_not_take_is_left_for_another_run(cloud: Cloud, giftcards: Giftcards, queue: Queue):
+    queue.send(event())
+    cloud.at_next("PutEvents", NOT_TAKEN)
+    turn_up_at_the_second_read(cloud, queue)
+
+    assert giftcards("replay-dlq").out == "put back on the bus: 0\n"
+
+    assert len(cloud.sent("ReceiveMessage")) == 2
+    assert len(cloud.sent("PutEvents")) == 1
+    assert queue.visible == [event()]
+
+
+def test_message_that_sqs_delivers_twice_is_put_back_once(cloud: Cloud, giftcards: Giftcards, queue: Queue):
+    # Given that a deletion is slow and the message turns up again, and so does one that cannot be read
+    queue.send(event("twice"), f"{MARK}")
+    cloud.at_next("DeleteMessage", {})
+    turn_up_at_the_second_read(cloud, queue)
+
+    said = giftcards("replay-dlq")
+
+    assert len(cloud.sent("ReceiveMessage")) >= 2
+    assert (said.code, said.out) == (1, "put back on the bus: 1\n")
+    assert replayed(cloud) == ["twice"]
+    assert queue.visible == [MARK]
+
+
+def test_replay_ends_although_every_event_comes_back_at_once(cloud: Cloud, giftcards: Giftcards, queue: Queue):
+    # Given a workflow that still cannot be started
+    queue.send(event("order-1"), event("order-2"))
+    cloud.at_next("PutEvents", lambda: queue.send(event("comes-back")), times=1000)
+
+    said = giftcards("replay-dlq")
+
+    assert said.code == 0
+    assert len(cloud.sent("ReceiveMessage")) == 3
+    assert queue.visible != []
