@@ -10,7 +10,7 @@ from typing import Any
 
 from giftcards.rules.orders import OrderStatus
 from giftcards_local import evidence
-from giftcards_local.supplier import cards_of, key_id
+from giftcards_local.supplier import cards_of
 from giftcards_local.supplier.book import OrderChange
 from simulation.supplier_faults import TROUBLES, WAITS
 from simulation.world import API_KEY, Hook, Invocation, Killed, World, failing
@@ -21,7 +21,7 @@ ENDS = ("type_001", "TEST_PARTIAL", "TEST_REFUND")
 SECONDS_TO_SETTLE = (0, 8, 100, 5_000)
 SECONDS_TO_PASS = (1, 7, 60, 700, 5_000, 90_000)
 TRANSIENT = tuple(
-    trouble.fault
+    (trouble.name, trouble.fault)
     for trouble in TROUBLES
     if trouble.at_check == WAITS
     and trouble.fault
@@ -30,10 +30,13 @@ TRANSIENT = tuple(
     # nor those about the key, which come about by taking it away
     and trouble.fault.get("status") != 401
 )
-BREAKING = tuple(trouble.fault for trouble in TROUBLES if trouble.expected_at_delivery == "SUPPLIER_CONTRACT_BROKEN")
+BREAKING = tuple(
+    (trouble.name, trouble.fault) for trouble in TROUBLES if trouble.expected_at_delivery == "SUPPLIER_CONTRACT_BROKEN"
+)
 AWS_CALLS = ("GetItem", "UpdateItem", "GetSecretValue", "GenerateDataKey", "TransactWriteItems", "PutEvents")
 AWS_CODES = ("ThrottlingException", "InternalServerError", "AccessDeniedException")
-A_LONG_TIME = 200_000
+CLOSINGS = {"CardsDelivered", "CardsPartiallyDelivered", "OrderRefunded"}
+CHANGES_AFTER_CLOSING = {"announcedAt", "openStatus", "executionArn", "sweptAt"}
 
 
 @dataclass
@@ -84,7 +87,8 @@ class Model:
         """An order is announced, for whomever."""
         placed = self.placed[order_id]
         placed.announced += 1
-        self.happened["announced again"] += placed.announced > 1
+        if placed.announced > 1:
+            self.happened["announced again" if user == placed.owner else "announced for another user"] += 1
         self.world.announce(order_id, user)
 
     def settle(self, order_id: str) -> None:
@@ -95,18 +99,20 @@ class Model:
 
     def trouble_at_supplier(self, which: int, times: int) -> None:
         """The supplier is in some transient trouble for a while."""
-        self.world.fault(**TRANSIENT[which % len(TRANSIENT)], times=times)
-        self.happened["supplier faults"] += 1
+        name, fault = TRANSIENT[which % len(TRANSIENT)]
+        self.world.fault(**fault, times=times)
+        self.happened[f"supplier: {name}"] += 1
 
     def broken_answer(self, which: int) -> None:
         """The supplier breaks its documents once."""
-        self.world.fault(**BREAKING[which % len(BREAKING)], times=1)
-        self.happened["broken answers"] += 1
+        name, fault = BREAKING[which % len(BREAKING)]
+        self.world.fault(**fault, times=1)
+        self.happened[f"supplier: {name}"] += 1
 
     def trouble_in_cloud(self, call: str, code: str, phase: str, times: int) -> None:
         """AWS fails some calls, carried out or not."""
         self.world.hooks.append(failing(call, code, phase=phase, times=times))
-        self.happened["cloud faults"] += 1
+        self.happened[f"AWS: {call} fails"] += 1
 
     def kill(self, number: int, phase: str) -> None:
         """The next function that gets there is killed at its call of this number."""
@@ -117,7 +123,7 @@ class Model:
         order = self.world.known(order_id)
         if order is not None and order.execution_arn is not None:
             self.world.abort(order.execution_arn)
-            self.happened["aborted"] += 1
+            self.happened["executions aborted"] += 1
 
     def revoke_key(self) -> None:
         """The supplier takes the key away."""
@@ -142,30 +148,20 @@ class Model:
 
     def check(self) -> None:
         """Check the promise as it stands now."""
-        events = self.world.heard()
+        events, rows = self.world.heard(), {row["pk"]: row for row in self.world.rows() if row["sk"] == "ORDER"}
         for order_id, placed in self.placed.items():
-            order = self.world.known(order_id)
-            if order is None:
+            row = rows.get(f"ORDER#{order_id}")
+            if row is None:
                 continue
-            placed.owner = placed.owner or order.user_id
-            assert order.user_id == placed.owner, f"{order_id} has gone to another user"
-            self._check_closed(order_id, placed)
+            placed.owner = placed.owner or row["userId"]
+            assert row["userId"] == placed.owner, f"{order_id} has gone to another user"
+            kept = {name: value for name, value in row.items() if name not in CHANGES_AFTER_CLOSING}
+            if placed.closed_row is not None:
+                assert kept == placed.closed_row, f"{order_id} has changed after it was closed"
+            elif OrderStatus(row["status"]).is_closed:
+                placed.closed_row = kept
             self._check_events(order_id, placed, [e for e in events if e["detail"].get("orderId") == order_id])
-        blocked = [call for call in self.world.book.calls if call.status == 403 and call.key_id == key_id(self.key)]
-        assert len(blocked) <= self.happened["supplier faults"] * 10, "the supplier has blocked the address"
-
-    def _check_closed(self, order_id: str, placed: Placed) -> None:
-        rows = [row for row in self.world.rows() if row["pk"] == f"ORDER#{order_id}"]
-        [row] = [row for row in rows if row["sk"] == "ORDER"]
-        kept = {
-            name: value
-            for name, value in row.items()
-            if name not in {"announcedAt", "openStatus", "executionArn", "sweptAt"}
-        }
-        if placed.closed_row is not None:
-            assert kept == placed.closed_row, f"{order_id} has changed after it was closed"
-        elif OrderStatus(row["status"]).is_closed:
-            placed.closed_row = kept
+        assert not self.world.book.keys.is_blocked(self.world.timeline.now), "the supplier has blocked the address"
 
     def _check_events(self, order_id: str, placed: Placed, events: list[dict[str, Any]]) -> None:
         closings = [
@@ -174,7 +170,7 @@ class Model:
         assert len({repr(e["detail"]) for e in closings}) <= 1, f"{order_id} was closed in two ways"
         assert all(e["detail"]["userId"] == placed.owner for e in closings)
         delays = [e for e in events if e["detail-type"] == "OrderDelayed"]
-        assert len(delays) <= 1 + self.happened["killed"] + self.happened["aborted"]
+        assert len(delays) <= 1 + self.happened["functions killed"] + self.happened["executions aborted"]
 
     def end(self) -> None:
         """End all trouble, and see that every order comes to its end: delivered once to its user, or refunded."""
@@ -202,7 +198,6 @@ class Model:
         for order_id, placed in self.placed.items():
             self._check_ended_well(order_id, placed)
         _, leaks = evidence.search(world.evidence(), [*world.secrets(), NEW_KEY], pieces=True)
-        self.happened["leaked"] += len(leaks)
         assert leaks == []
 
     def _check_ended_well(self, order_id: str, placed: Placed) -> None:
@@ -219,10 +214,10 @@ class Model:
             ]
             assert shown == (due if user == placed.owner else []), f"{user} sees wrong cards of {order_id}"
         self.happened[f"ended {order.status}"] += 1
-        closings = {"CardsDelivered", "CardsPartiallyDelivered", "OrderRefunded"}
-        told = [kind for kind in self.world.kinds(order_id) if kind in closings]
+        told = [kind for kind in self.world.kinds(order_id) if kind in CLOSINGS]
         assert told, f"the shop never heard of {order_id}"
-        self.happened["announced more than once"] += len(told) > 1
+        if len(told) > 1:
+            self.happened["events that came more than once"] += 1
 
 
 def _kills_once(number: int, phase: str, happened: Counter[str]) -> Hook:
@@ -232,7 +227,7 @@ def _kills_once(number: int, phase: str, happened: Counter[str]) -> Hook:
         nonlocal done
         if not done and len(invocation.calls) == number and at == phase and invocation.function != "reveal_cards":
             done = True
-            happened["killed"] += 1
+            happened["functions killed"] += 1
             raise Killed
 
     return kill

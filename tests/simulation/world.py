@@ -33,10 +33,13 @@ from moto.stepfunctions.parser.models import stepfunctions_parser_backends
 
 from giftcards import wiring
 from giftcards.adapters import aws, vault
+from giftcards.adapters.event_bus import EventBus
+from giftcards.adapters.executions import Executions
 from giftcards.adapters.order_table import OrderTable
 from giftcards.adapters.supplier import Supplier, new_client
 from giftcards.events import SOURCE
 from giftcards.rules.orders import Order
+from giftcards.sweep_orders import OrderSweep
 from giftcards_local.supplier import SupplierBook, SupplierServer, cards_of
 from giftcards_local.supplier.book import NewOrder
 from giftcards_local.supplier.faults import Fault as SupplierFault
@@ -201,6 +204,17 @@ class World:
     def put_dead_letter(self, event: dict[str, Any]) -> None:
         """Put an event into the dead-letter queue, as the rule does with what it cannot deliver."""
         _client_of("sqs").send_message(QueueUrl=DEAD_LETTERS, MessageBody=json.dumps(event))
+
+    def sweep(self) -> None:
+        """Run the sweeper once, and start what it announces: moto's bus starts no workflow."""
+        sweep = OrderSweep(
+            OrderTable(TABLE, self._dynamodb),
+            Executions(_client_of("stepfunctions")),
+            EventBus(BUS, _client_of("events")),
+        )
+        sweep.sweep(now=self.timeline.now).raise_for_failures()
+        for event in self._receive("announcements"):
+            self.announce(order_id=event["detail"].pop("orderId"), user_id=event["detail"].pop("userId"))
 
     def reveal(self, order_id: str, user_id: str = "alice") -> dict[str, Any]:
         """Ask for the cards of an order."""
@@ -381,6 +395,10 @@ class World:
         events.create_event_bus(Name=BUS)
         events.put_rule(Name="everything", EventBusName=BUS, EventPattern=json.dumps({"source": [SOURCE]}))
         sqs.create_queue(QueueName="everything")
+        sqs.create_queue(QueueName="announcements")
+        events.put_rule(Name="placed", EventBusName=BUS, EventPattern=json.dumps({"detail-type": ["OrderPlaced"]}))
+        announcements = {"Id": "inbox", "Arn": f"arn:aws:sqs:{REGION}:{ACCOUNT}:announcements"}
+        events.put_targets(Rule="placed", EventBusName=BUS, Targets=[announcements])
         sqs.create_queue(QueueName=DEAD_LETTERS.rpartition("/")[2])
         target = {"Id": "inbox", "Arn": f"arn:aws:sqs:{REGION}:{ACCOUNT}:everything"}
         events.put_targets(Rule="everything", EventBusName=BUS, Targets=[target])
@@ -441,6 +459,13 @@ def _module(function: str) -> ModuleType:
 
 
 @cache
+def _supplier() -> tuple[SupplierServer, SupplierBook]:
+    """Start a supplier that all worlds of this process ask, one after the other: to stop one takes a while."""
+    book = SupplierBook()
+    return SupplierServer(book).__enter__(), book
+
+
+@cache
 def _client() -> Any:
     return new_client()
 
@@ -487,8 +512,8 @@ def world(choose: Callable[[int], int] = lambda _: 0) -> Iterator[World]:
         stack.enter_context(patch.dict(os.environ, variables))
         traveller = stack.enter_context(time_machine.travel(START, tick=False))
         timeline = Timeline(traveller, choose)
-        book = SupplierBook(api_keys=[API_KEY], fulfil_after=0)
-        server = stack.enter_context(SupplierServer(book))
+        server, book = _supplier()
+        book.__init__(api_keys=[API_KEY], fulfil_after=0)  # type: ignore[misc] # it starts over
         stack.enter_context(
             mock_aws(config={"stepfunctions": {"execute_state_machine": True}, "lambda": {"use_docker": False}})
         )

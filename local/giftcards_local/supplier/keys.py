@@ -41,7 +41,7 @@ class KeyRing:
 
     def would_refuse(self, key: str | None, now: datetime) -> bool:
         """Whether `present` would refuse; counts nothing."""
-        return self._is_blocked(now) or not key or _digest(key) not in self._valid
+        return self.is_blocked(now) or not key or _digest(key) not in self._valid
 
     def present(self, key: str | None, now: datetime) -> Answer | None:
         """Check a presented key and count it.
@@ -51,7 +51,7 @@ class KeyRing:
         Answer | None
             The refusal, or None for a good key, which also resets the count.
         """
-        if self._is_blocked(now):
+        if self.is_blocked(now):
             # Whatever key is presented: the block is on the address.
             return failure(403, "IP_BLOCKED", "Too many failed attempts; this address is temporarily blocked")
         if not key:
@@ -66,7 +66,8 @@ class KeyRing:
             self._wrong = 0
         return failure(401, "INVALID_ACCESS_TOKEN", "The provided access token is invalid", {"attemptsLeft": left})
 
-    def _is_blocked(self, now: datetime) -> bool:
+    def is_blocked(self, now: datetime) -> bool:
+        """Whether wrong keys have blocked the address."""
         return self._blocked_until is not None and now < self._blocked_until
 
 
