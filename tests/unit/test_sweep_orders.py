@@ -8,7 +8,8 @@ import pytest
 from giftcards.adapters import aws
 from giftcards.adapters.event_bus import EventBus
 from giftcards.adapters.executions import Executions
-from giftcards.adapters.order_table import OrderTable, timestamp
+from giftcards.adapters.order_table import OrderTable
+from giftcards.adapters.timestamps import timestamp
 from giftcards.sweep_orders import OrderSweep, SweepIncompleteError, Swept
 from unit.fakes import EXECUTION, MARK, NOW, ORDER_ID, USER_ID, Cloud, client_error, leaks
 

@@ -11,7 +11,7 @@ import boto3
 import pytest
 from moto.sqs.models import sqs_backends
 
-from giftcards.adapters.order_table import timestamp
+from giftcards.adapters.timestamps import timestamp
 from giftcards.events import HeldReason
 from giftcards_cli import dead_letters
 from giftcards_cli.main import main
