@@ -5,11 +5,13 @@ from typing import Any
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
 from giftcards import wiring
-from giftcards.workflow import StepRequest
+from giftcards.workflow import Outcome, StepRequest
 
 logger = wiring.logger()
+metrics = wiring.metrics()
 
 
+@metrics.log_metrics
 @logger.inject_lambda_context(clear_state=True)
 def handler(event: dict[str, Any], _context: LambdaContext) -> dict[str, Any]:
     """Deliver one settled order and tell the workflow what it came to."""
@@ -17,4 +19,6 @@ def handler(event: dict[str, Any], _context: LambdaContext) -> dict[str, Any]:
     logger.append_keys(orderId=request.order_id)
     result = wiring.card_delivery().deliver(request, now=wiring.now(), jitter=wiring.jitter())
     logger.info("delivery done", outcome=result.outcome, note=result.message, ageSeconds=result.age_seconds)
+    if result.outcome is Outcome.KEY_REFUSED:
+        metrics.add_metric(name="KeyRefused", unit="Count", value=1)
     return result.model_dump(mode="json", by_alias=True)

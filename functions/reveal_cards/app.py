@@ -6,11 +6,13 @@ from aws_lambda_powertools.utilities.typing import LambdaContext
 from pydantic import ValidationError
 
 from giftcards import wiring
-from giftcards.reveal_cards import MESSAGES, RevealRequest
+from giftcards.reveal_cards import MESSAGES, RevealOutcome, RevealRequest
 
 logger = wiring.logger()
+metrics = wiring.metrics()
 
 
+@metrics.log_metrics
 @logger.inject_lambda_context(clear_state=True)
 def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     """Decrypt the cards of one order for one user."""
@@ -26,6 +28,8 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     logger.append_keys(orderId=request.order_id)
     revealed = wiring.card_reveal().reveal(request, request_id=context.aws_request_id, now=wiring.now())
     logger.info("reveal asked for", outcome=revealed.outcome, cards=len(revealed.cards), note=revealed.detail)
+    if revealed.outcome is RevealOutcome.CARDS_UNREADABLE:
+        metrics.add_metric(name="CardsUnreadable", unit="Count", value=1)
     return {
         "outcome": revealed.outcome,
         "message": MESSAGES[revealed.outcome],

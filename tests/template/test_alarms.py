@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from giftcards.events import ANNOUNCEMENTS
 from template.permissions import statements
 from template.reading import Template, deploy, get_att, load, properties, ref, resources
 from template.test_functions import FUNCTIONS
@@ -23,6 +24,8 @@ ALARMS = {  # what each looks at: namespace, metric, dimensions, statistic
         {"QueueName": get_att("FunctionsDeadLetterQueue", "QueueName")},
         "Maximum",
     ),
+    "KeyRefusedAlarm": ("giftcards", "KeyRefused", {"service": "giftcards"}, "Sum"),
+    "CardsUnreadableAlarm": ("giftcards", "CardsUnreadable", {"service": "giftcards"}, "Sum"),
     "OrdersSweptAlarm": ("giftcards", "OrderSwept", {"service": "giftcards"}, "Sum"),
 }
 OF_THIS_ACCOUNT = {"StringEquals": {"aws:SourceAccount": ref("AWS::AccountId")}}
@@ -66,6 +69,16 @@ def test_every_dead_letter_queue_has_an_alarm(on_aws: Template):
     watched = [properties(on_aws, name)["Dimensions"] for name in resources(on_aws, "AWS::CloudWatch::Alarm")]
     for queue in resources(on_aws, "AWS::SQS::Queue"):
         assert [{"Name": "QueueName", "Value": get_att(queue, "QueueName")}] in watched, f"nobody hears of {queue}"
+
+
+def test_every_event_that_needs_a_person_is_sent_to_one(on_aws: Template):
+    rule = properties(on_aws, "NeedsAPersonRule")
+    fine = {"CardsDelivered", "CardsPartiallyDelivered", "OrderRefunded", "OrderDelayed"}
+    told = {event.detail_type for event in ANNOUNCEMENTS} - fine
+    assert rule["EventBusName"] == ref("OrderBus")
+    assert rule["EventPattern"]["source"] == ["giftcards"]
+    assert told <= set(rule["EventPattern"]["detail-type"])
+    assert [target["Arn"] for target in rule["Targets"]] == [ref("AlarmTopic")]
 
 
 # The topic.

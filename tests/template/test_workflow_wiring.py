@@ -216,19 +216,25 @@ def test_queue_is_encrypted_and_keeps_events_for_two_weeks(template: Template):
         assert held["MessageRetentionPeriod"] == 14 * 86_400, f"{name}: two weeks is the longest that SQS keeps them"
 
 
+SENDERS = {  # by queue, the one rule that keeps there what it cannot deliver
+    "OrderPlacedDeadLetterQueue": "OrderPlacedRule",
+    "FunctionsDeadLetterQueue": "NeedsAPersonRule",
+}
+
+
 def strangers_at_the_queue(template: Template) -> list[str]:
-    """Say which statements let anybody but the rule send to its queue."""
-    queue, found = "OrderPlacedDeadLetterQueue", []
+    """Say which statements let anybody but its rule send to a queue."""
+    allowed = [
+        ({"Service": "events.amazonaws.com"}, ["sqs:SendMessage"], [get_att(queue)], get_att(rule))
+        for queue, rule in SENDERS.items()
+    ]
+    found = []
     for statement in statements(template):
         if statement.holder not in resources(template, "AWS::SQS::QueuePolicy") or not statement.allows:
             continue
-        if (
-            statement.body["Principal"] != {"Service": "events.amazonaws.com"}
-            or statement.actions != ["sqs:SendMessage"]
-            or statement.resources != [get_att(queue)]
-            or statement.body.get("Condition") != {"ArnEquals": {"aws:SourceArn": get_att("OrderPlacedRule")}}
-        ):
-            found.append(f"{statement.name}: only OrderPlacedRule may send to {queue}")
+        source = statement.body.get("Condition", {}).get("ArnEquals", {}).get("aws:SourceArn")
+        if (statement.body["Principal"], statement.actions, statement.resources, source) not in allowed:
+            found.append(f"{statement.name}: only the rule of a queue may send to it")
     return found
 
 

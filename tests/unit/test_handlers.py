@@ -166,6 +166,27 @@ def test_check_status_answers_with_every_field_that_the_workflow_reads(
     assert result["outcome"] in {Outcome.SETTLED, Outcome.ORDER_UNKNOWN, Outcome.KEY_REFUSED}
 
 
+@each_step
+def test_a_refused_key_is_counted_and_nothing_else_is(
+    container: Container,
+    cloud: Cloud,
+    supplier: SupplierDouble,
+    capsys: pytest.CaptureFixture[str],
+    name: str,
+):
+    cloud.claim()
+    supplier.will(refused(503, "SERVICE_UNAVAILABLE"), refused(401, "ERR_AUTH"))
+
+    container.call(name, STEP)
+    assert measured(capsys) == []
+    container.call(name, STEP)
+    [line] = measured(capsys)
+
+    assert (line["service"], line["KeyRefused"]) == ("giftcards", [1])
+    container.call(name, STEP)  # the gate is closed: nobody presents it
+    assert measured(capsys) == []
+
+
 def test_deliver_cards_closes_the_order(container: Container, cloud: Cloud, supplier: SupplierDouble):
     cloud.claim()
     supplier.will(answered())
@@ -473,16 +494,20 @@ def test_no_card_is_logged_or_written_down_when_cards_are_revealed(
     assert [line["cards"] for line in container.log if "cards" in line] == [2]
 
 
-def test_no_card_is_logged_when_stored_cards_were_changed(container: Container, cloud: Cloud, supplier: SupplierDouble):
+def test_stored_cards_that_were_changed_are_counted_and_none_is_logged(
+    container: Container, cloud: Cloud, supplier: SupplierDouble, capsys: pytest.CaptureFixture[str]
+):
     cloud.claim()
     supplier.will(answered())
     container.call("deliver_cards", STEP)
     row = cloud.card_rows()[0]
     cloud.put(cloud.card_table, row | {"ciphertext": row["ciphertext"].value[:-1]})
 
+    capsys.readouterr()
     answer = container.call("reveal_cards", ASKED)
 
     assert (answer["outcome"], answer["cards"]) == ("CARDS_UNREADABLE", [])
+    assert [line["CardsUnreadable"] for line in measured(capsys)] == [[1]]
     assert not leaks(answer, container.everything_logged)
 
 
