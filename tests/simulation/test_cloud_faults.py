@@ -2,6 +2,7 @@
 
 import pytest
 
+from giftcards.rules.gate import LEASE_SECONDS
 from giftcards_local.supplier import cards_of
 from simulation.world import Invocation, Killed, World, failing
 
@@ -101,7 +102,7 @@ def test_a_place_at_the_gate_whose_holder_died_is_free_again_after_its_lease(wor
 
     world.hooks.append(dies)
     orders = [world.order(1) for _ in range(3)]
-    world.run(25)
+    world.run(LEASE_SECONDS)  # it was taken seconds after the beginning
     # Given the only place for a key that is not proven yet
     assert {world.status(order) for order in orders} == {"HANDLING"}
     assert len(world.book.calls) == 1

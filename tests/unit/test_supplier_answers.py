@@ -294,15 +294,15 @@ def test_key_that_is_refused_with_calls_under_way_is_presented_by_these_and_nobo
     presented, told = crowd(behind_gate, 10, REFUSED)
 
     # Then it was presented three times more than once, and the supplier, which blocks after five, goes on listening
-    assert len(presented) == CALLS_AT_ONCE == 4
+    assert len(presented) == CALLS_AT_ONCE == 3
     assert [trouble.kind for trouble in told] == [TroubleKind.QUEUED] * 6 + [TroubleKind.KEY_REFUSED] * 4
     assert crowd(behind_gate, 5, HANDLING)[0] == []
 
 
-def test_accepted_key_lets_four_calls_run_at_once(behind_gate: GatedDouble):
+def test_accepted_key_lets_three_calls_run_at_once(behind_gate: GatedDouble):
     assert len(crowd(behind_gate, 10, HANDLING)[0]) == 1
 
-    assert len(crowd(behind_gate, 10, HANDLING)[0]) == 4
+    assert len(crowd(behind_gate, 10, HANDLING)[0]) == 3
 
 
 @each_closing_answer
@@ -322,7 +322,7 @@ def test_key_is_tried_by_one_alone_again_when_the_gate_opens(behind_gate: GatedD
     behind_gate.clock.advance(RATE_LIMIT_SECONDS)
 
     assert len(crowd(behind_gate, 10, HANDLING)[0]) == 1
-    assert len(crowd(behind_gate, 10, HANDLING)[0]) == 4
+    assert len(crowd(behind_gate, 10, HANDLING)[0]) == 3
 
 
 def test_new_key_is_tried_by_one_alone(behind_gate: GatedDouble):

@@ -310,7 +310,9 @@ class Workflow:
 
     def order_row(self, order_id: str) -> Row | None:
         """Give an order's row."""
-        return next((row for row in self.rows() if row["pk"] == f"ORDER#{order_id}" and row["sk"] == "ORDER"), None)
+        key = {"pk": {"S": f"ORDER#{order_id}"}, "sk": {"S": "ORDER"}}
+        item = self._dynamodb.get_item(TableName=TABLE, Key=key).get("Item")
+        return item and {name: TypeDeserializer().deserialize(value) for name, value in item.items()}
 
     def orders_in(self, index: str, key: str, value: str) -> list[str]:
         """Give the ids of the orders that an index finds."""

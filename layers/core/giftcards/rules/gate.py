@@ -15,9 +15,9 @@ BLOCK_SECONDS = 15 * 60
 """How long the supplier blocks an address (supplier's documents: about 15 minutes)."""
 RATE_LIMIT_SECONDS = 30
 """How long to stay away after a 429 without Retry-After; the supplier publishes no limit."""
-CALLS_AT_ONCE = 4
-"""Calls that may be under way. A key that is revoked meanwhile is presented by each of them, and the supplier
-blocks the address after five refusals (supplier's documents)."""
+CALLS_AT_ONCE = 3
+"""Calls that may be under way. A key that is revoked meanwhile is presented by each of them, its successor by one
+more if that is bad too, and the supplier blocks the address after five refusals (supplier's documents)."""
 LEASE_SECONDS = 65
 """How long a caller may keep its place: longer than a function may run, so that only one that has crashed loses it."""
 
