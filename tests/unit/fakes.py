@@ -306,6 +306,7 @@ class Cloud:
         self.card_table = self._create_table("CardTable")
         self.audit_table = self._create_table("AuditTable")
         self.gate_table = self._create_table("GateTable")
+        self.difference_table = self._create_table("DifferenceTable")
         self.bus = "orders"
         aws.event_bridge().create_event_bus(Name=self.bus)
         self.secret_arn: str = aws.secrets_manager().create_secret(Name="supplier-api-key")["ARN"]
