@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from giftcards.adapters.order_table import timestamp
+from giftcards.adapters.timestamps import timestamp
 from giftcards.events import OrderMismatch, OrderOverdue, OrderUnclaimed
 from giftcards.rules.orders import OrderStatus
 from giftcards_local import evidence

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from giftcards.adapters.order_table import timestamp
+from giftcards.adapters.timestamps import timestamp
 from giftcards.events import OrderMismatch, OrderOverdue, OrderUnclaimed
 from giftcards.rules.differences import GRACE, Difference, DifferenceKind, announcement_of, compare, unreadable_row
 from giftcards.rules.orders import Order, OrderStatus

@@ -16,7 +16,8 @@ from giftcards.adapters import aws
 from giftcards.adapters.difference_table import DifferenceTable
 from giftcards.adapters.event_bus import EventBus
 from giftcards.adapters.gate_table import GateTable
-from giftcards.adapters.order_table import OrderTable, timestamp
+from giftcards.adapters.order_table import OrderTable
+from giftcards.adapters.timestamps import timestamp
 from giftcards.reconcile_orders import (
     LISTED_AT_MOST,
     MAX_PAGES,
