@@ -450,6 +450,7 @@ RECONCILED = [
     "ReconciliationDifference",
     "OrdersReconciled",
     "ReconciliationIncomplete",
+    "KeyRefused",
 ]
 
 
@@ -471,8 +472,8 @@ def test_reconciliation_is_one_line_of_json_and_measures_new_differences_and_non
         }
     ]
     assert set(first) == {"_aws", "service", *RECONCILED}
-    assert [first[name] for name in RECONCILED] == [[1], [0], [1], [2], [2], [0]]
-    assert [second[name] for name in RECONCILED] == [[0], [0], [0], [0], [2], [0]]
+    assert [first[name] for name in RECONCILED] == [[1], [0], [1], [2], [2], [0], [0]]
+    assert [second[name] for name in RECONCILED] == [[0], [0], [0], [0], [2], [0], [0]]
     line = container.log[0]
     assert (line["level"], line["message"], line["outcome"]) == ("INFO", "orders reconciled", "COMPLETE")
     assert (line["orders"], line["differences"]) == (2, 2)
@@ -490,11 +491,11 @@ def test_reconciliation_that_does_not_come_to_the_end_warns_and_is_measured(
 
     outcome = container.call("reconcile_orders", {})["outcome"]
 
-    assert outcome in {"SUPPLIER_UNAVAILABLE", "SUPPLIER_CONTRACT_BROKEN"}
+    assert outcome in {"SUPPLIER_UNAVAILABLE", "KEY_REFUSED", "SUPPLIER_CONTRACT_BROKEN"}
     (line,) = container.log
     assert (line["level"], line["outcome"]) == ("WARNING", outcome)
     (metrics,) = measured(capsys)
-    assert [metrics[name] for name in RECONCILED] == [[0], [0], [0], [0], [0], [1]]
+    assert [metrics[name] for name in RECONCILED] == [[0], [0], [0], [0], [0], [1], [int(outcome == "KEY_REFUSED")]]
 
 
 @each_step

@@ -161,6 +161,7 @@ def test_what_is_measured_counts_new_differences_and_zeros_too(cloud: Cloud, ben
         "ReconciliationDifference": 3,
         "OrdersReconciled": 3,
         "ReconciliationIncomplete": 0,
+        "KeyRefused": 0,
     }
     again = bench.run(listing(orders)).metrics
     assert again == dict.fromkeys(again, 0) | {"OrdersReconciled": 3}
@@ -400,7 +401,7 @@ def test_200_pages_are_read_at_most():
     [
         (refused(500, "INTERNAL_ERROR"), UNAVAILABLE, "500 INTERNAL_ERROR"),
         (refused(429, "RATE_LIMIT_EXCEEDED"), UNAVAILABLE, "429 RATE_LIMIT_EXCEEDED"),
-        (refused(401, "INVALID_ACCESS_TOKEN"), UNAVAILABLE, "401 INVALID_ACCESS_TOKEN"),
+        (refused(401, "INVALID_ACCESS_TOKEN"), ReconciliationOutcome.KEY_REFUSED, "401 INVALID_ACCESS_TOKEN"),
         (refused(403, "IP_BLOCKED"), UNAVAILABLE, "403 IP_BLOCKED"),
         (refused(400, "ERR_VALIDATION"), UNAVAILABLE, "400 ERR_VALIDATION"),
         (httpx.Response(404, json={"statusCode": 404}), UNAVAILABLE, "without its envelope"),
@@ -558,8 +559,12 @@ def test_day_that_is_none_is_refused_by_its_field(asked: dict[str, Any]):
 
 
 def test_trouble_with_the_list_closes_the_gate_for_all_orders(cloud: Cloud, supplier: SupplierDouble, bench: Bench):
-    bench.run(refused(401, "INVALID_ACCESS_TOKEN"))
+    presented = bench.run(refused(401, "INVALID_ACCESS_TOKEN"))
+    again = bench.run()
 
+    # Who presents a refused key says so; for all others, the gate is closed
+    assert [report.metrics["KeyRefused"] for report in (presented, again)] == [1, 0]
+    assert again.outcome is UNAVAILABLE
     (record,) = cloud.rows(cloud.gate_table)
     assert record["refusedReason"] == "KEY_REFUSED"
     assert not leaks(record)

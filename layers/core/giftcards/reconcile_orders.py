@@ -90,10 +90,18 @@ class ReconciliationOutcome(StrEnum):
     """The whole list was compared, whatever was found."""
     SUPPLIER_UNAVAILABLE = "SUPPLIER_UNAVAILABLE"
     """The supplier gave no answer, or may not be called now."""
+    KEY_REFUSED = "KEY_REFUSED"
+    """The supplier refuses the key, and this run was the one that presented it."""
     SUPPLIER_CONTRACT_BROKEN = "SUPPLIER_CONTRACT_BROKEN"
     """A page of the list contradicts the supplier's documents: orders could be missed without a word."""
     INCOMPLETE = "INCOMPLETE"
     """Too many pages or too little time, or DynamoDB or EventBridge did not take part."""
+
+
+_OUTCOMES = {
+    TroubleKind.KEY_REFUSED: ReconciliationOutcome.KEY_REFUSED,
+    TroubleKind.CONTRACT_BROKEN: ReconciliationOutcome.SUPPLIER_CONTRACT_BROKEN,
+}
 
 
 class FoundDifference(Difference):
@@ -128,6 +136,7 @@ class ReconciliationReport(Contract):
             "ReconciliationDifference": sum(counts.values()),
             "OrdersReconciled": self.orders,
             "ReconciliationIncomplete": int(not self.is_complete),
+            "KeyRefused": int(self.outcome is ReconciliationOutcome.KEY_REFUSED),
         }
 
 
@@ -214,9 +223,7 @@ class Reconciliation:
         for number in range(1, MAX_PAGES + 1):
             page = self._ask(number, window, deadline)
             if isinstance(page, Trouble):
-                is_broken = page.kind is TroubleKind.CONTRACT_BROKEN
-                outcomes = ReconciliationOutcome
-                return outcomes.SUPPLIER_CONTRACT_BROKEN if is_broken else outcomes.SUPPLIER_UNAVAILABLE, page.message
+                return _OUTCOMES.get(page.kind, ReconciliationOutcome.SUPPLIER_UNAVAILABLE), page.message
             try:
                 for difference in self._differences_on(page, run):
                     if self.clock() >= deadline:
