@@ -117,8 +117,17 @@ class Stack:
         """Return who is asking, for the audit record."""
         return str(self._client("sts").get_caller_identity()["Arn"])
 
-    def invoke(self, function: str, payload: dict[str, Any]) -> dict[str, Any]:
+    def invoke(self, function: str, payload: dict[str, Any], *, within_seconds: int | None = None) -> dict[str, Any]:
         """Call a function of the stack and return its answer.
+
+        Parameters
+        ----------
+        function
+            Its name, without Function.
+        payload
+            What it is called with.
+        within_seconds
+            How long it may run, where that is long: it is then not called a second time when no answer comes.
 
         Raises
         ------
@@ -126,7 +135,12 @@ class Stack:
             If the function fails. Its error text stays in its log.
         """
         name = self._physical_id(f"{function}Function")
-        response = self._client("lambda").invoke(FunctionName=name, Qualifier="live", Payload=json.dumps(payload))
+        config = _CONFIG
+        if within_seconds is not None:
+            config = _CONFIG.merge(Config(read_timeout=within_seconds, retries={"total_max_attempts": 1}))
+        response = self._client("lambda", config).invoke(
+            FunctionName=name, Qualifier="live", Payload=json.dumps(payload)
+        )
         if "FunctionError" in response:
             raise CommandError(f"{function} failed; its log says why")
         answer: dict[str, Any] = json.load(response["Payload"])
@@ -137,8 +151,8 @@ class Stack:
         resource = self._session.resource("dynamodb", config=_CONFIG, endpoint_url=self._endpoint_url)
         return resource.meta.client
 
-    def _client(self, service: str) -> Any:
-        return self._session.client(service, config=_CONFIG, endpoint_url=self._endpoint_url)  # type: ignore[call-overload]
+    def _client(self, service: str, config: Config = _CONFIG) -> Any:
+        return self._session.client(service, config=config, endpoint_url=self._endpoint_url)  # type: ignore[call-overload]
 
     def _physical_id(self, logical_id: str) -> str:
         found = self._client("cloudformation").describe_stack_resource(

@@ -185,9 +185,16 @@ def late_order(service: Service) -> str:
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Undo the shuffling: tests that share one deployment run in the order of their files."""
+    """Undo the shuffling: tests that share one deployment run in the order of their files.
+
+    test_service.py comes first: it has to see the service before anybody has set the API key.
+    """
     here = Path(__file__).parent
     places = [place for place, item in enumerate(items) if here in item.path.parents]
-    in_order = sorted((items[place] for place in places), key=lambda item: (item.path, item.reportinfo()[1] or 0))
+
+    def rank(item: pytest.Item) -> tuple[bool, Path, int]:
+        return item.path.name != "test_service.py", item.path, item.reportinfo()[1] or 0
+
+    in_order = sorted((items[place] for place in places), key=rank)
     for place, item in zip(places, in_order, strict=True):
         items[place] = item

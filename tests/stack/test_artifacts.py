@@ -16,6 +16,7 @@ FUNCTIONS = {  # its layers, topmost first, and the adapters that it uses, some 
     "CheckStatusFunction": (("CoreLayer",), ADAPTERS),
     "DeliverCardsFunction": (("EncryptionLayer", "CoreLayer"), CARD_ADAPTERS),
     "RevealCardsFunction": (("EncryptionLayer", "CoreLayer"), CARD_ADAPTERS),
+    "ReconcileOrdersFunction": (("CoreLayer",), (*ADAPTERS, "difference_table", "event_bus", "order_table")),
     "SweepOrdersFunction": (("CoreLayer",), ("aws", "event_bus", "executions", "order_table")),
 }
 LARGEST_CORE_LAYER_BYTES = 15_000_000

@@ -36,7 +36,14 @@ EVERY_RESOURCE = {
     "FulfilOrderRole.DeliverItsOwnLogs": "CloudWatch's log delivery actions know no resources.",
     **{
         f"{role}.SendTraces": "X-Ray's write actions know no resources."
-        for role in ("FulfilOrderRole", "CheckStatusRole", "DeliverCardsRole", "RevealCardsRole", "SweepOrdersRole")
+        for role in (
+            "FulfilOrderRole",
+            "CheckStatusRole",
+            "DeliverCardsRole",
+            "RevealCardsRole",
+            "SweepOrdersRole",
+            "ReconcileOrdersRole",
+        )
     },
     "CardKey.TheAccountManagesTheKeyThroughItsPolicies": OF_THIS_KEY,
     "StorageKey.TheAccountManagesTheKeyThroughItsPolicies": OF_THIS_KEY,

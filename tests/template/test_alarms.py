@@ -1,16 +1,21 @@
 """What runs by itself and what tells a person: schedules, alarms, and the topic that they go to."""
 
+import json
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
+from giftcards.adapters.supplier import TOTAL_SECONDS
 from giftcards.events import ANNOUNCEMENTS
+from giftcards.reconcile_orders import STOPS_BEFORE, ReconcileRequest
+from giftcards_cli.reconciliation import RUNS_SECONDS
 from template.permissions import statements
 from template.reading import Template, deploy, get_att, load, properties, ref, resources
 from template.test_functions import FUNCTIONS
 
-SCHEDULED = {"SweepOrdersFunction": "rate(15 minutes)"}
+SCHEDULED = {"SweepOrdersFunction": "rate(15 minutes)", "ReconcileOrdersFunction": "rate(1 hour)"}
+MINUTES = {"minutes": 1, "hour": 60}
 ALARMS = {  # what each looks at: namespace, metric, dimensions, statistic
     "DeadLettersAlarm": (
         "AWS/SQS",
@@ -27,7 +32,12 @@ ALARMS = {  # what each looks at: namespace, metric, dimensions, statistic
     "KeyRefusedAlarm": ("giftcards", "KeyRefused", {"service": "giftcards"}, "Sum"),
     "CardsUnreadableAlarm": ("giftcards", "CardsUnreadable", {"service": "giftcards"}, "Sum"),
     "OrdersSweptAlarm": ("giftcards", "OrderSwept", {"service": "giftcards"}, "Sum"),
+    "ReconciliationAlarm": ("giftcards", "ReconciliationDifference", {"service": "giftcards"}, "Sum"),
+    # By hand, a run can be made to fail, or to succeed where the scheduled one could not: the best of an hour counts.
+    "ReconciliationIncompleteAlarm": ("giftcards", "ReconciliationIncomplete", {"service": "giftcards"}, "Minimum"),
 }
+PATIENT = {"ReconciliationIncompleteAlarm": 3}
+"""Alarms that ring only after so many periods in a row."""
 OF_THIS_ACCOUNT = {"StringEquals": {"aws:SourceAccount": ref("AWS::AccountId")}}
 
 
@@ -52,13 +62,13 @@ def test_every_alarm_is_heard_and_says_what_to_do(on_aws: Template):
 
 
 @pytest.mark.parametrize("name", sorted(resources(load(), "AWS::CloudWatch::Alarm")))
-def test_alarm_rings_at_the_first_of_what_it_looks_at(on_aws: Template, name: str):
+def test_alarm_looks_at_what_it_should_and_rings_in_time(on_aws: Template, name: str):
     assert name in ALARMS, f"write down in ALARMS what {name} looks at"
     held = properties(on_aws, name)
     dimensions = {dimension["Name"]: dimension["Value"] for dimension in held["Dimensions"]}
     assert (held["Namespace"], held["MetricName"], dimensions, held["Statistic"]) == ALARMS[name]
     assert (held["Threshold"], held["ComparisonOperator"]) == (1, "GreaterThanOrEqualToThreshold")
-    assert held["EvaluationPeriods"] == 1
+    assert held["EvaluationPeriods"] == held.get("DatapointsToAlarm", 1) == PATIENT.get(name, 1)
 
 
 def test_every_alarm_that_is_expected_is_there(on_aws: Template):
@@ -134,6 +144,11 @@ def loose_schedules(template: Template) -> list[str]:
     return found
 
 
+def interval_seconds(function: str) -> int:
+    count, unit = SCHEDULED[function].removeprefix("rate(").removesuffix(")").split()
+    return int(count) * MINUTES[unit] * 60
+
+
 def test_every_schedule_runs_its_function(on_aws: Template):
     assert not loose_schedules(on_aws)
     assert set(SCHEDULED) <= set(FUNCTIONS)
@@ -150,8 +165,44 @@ def test_a_run_that_fails_is_kept_and_not_repeated(on_aws: Template, function: s
 
 @pytest.mark.parametrize("function", sorted(SCHEDULED))
 def test_a_run_ends_before_the_next_one_begins(on_aws: Template, function: str):
-    minutes = int(SCHEDULED[function].removeprefix("rate(").split()[0])
-    assert properties(on_aws, function)["Timeout"] < minutes * 60
+    assert properties(on_aws, function)["Timeout"] < interval_seconds(function)
+
+
+@pytest.mark.parametrize("function", sorted(SCHEDULED))
+def test_a_run_that_could_not_start_is_tried_until_the_next_one_is_due(on_aws: Template, function: str):
+    schedule = properties(on_aws, f"{function.removesuffix('Function')}Schedule")
+    oldest = {
+        schedule["Target"]["RetryPolicy"]["MaximumEventAgeInSeconds"],
+        properties(on_aws, f"{function}EventInvokeConfig")["MaximumEventAgeInSeconds"],
+    }
+    assert oldest == {interval_seconds(function)}
+
+
+@pytest.mark.parametrize(
+    ("alarm", "function"),
+    [
+        ("OrdersSweptAlarm", "SweepOrdersFunction"),
+        ("ReconciliationAlarm", "ReconcileOrdersFunction"),
+        ("ReconciliationIncompleteAlarm", "ReconcileOrdersFunction"),
+    ],
+)
+def test_alarm_counts_by_the_runs_of_its_function(on_aws: Template, alarm: str, function: str):
+    assert properties(on_aws, alarm)["Period"] == interval_seconds(function)
+
+
+def test_reconciliation_is_asked_for_yesterday_and_today(on_aws: Template):
+    # Without Input, Scheduler sends an event of its own.
+    event = json.loads(properties(on_aws, "ReconcileOrdersSchedule")["Target"]["Input"])
+    assert ReconcileRequest.model_validate(event) == ReconcileRequest()
+
+
+def test_the_command_line_waits_for_as_long_as_a_reconciliation_may_take(on_aws: Template):
+    assert properties(on_aws, "ReconcileOrdersFunction")["Timeout"] < RUNS_SECONDS
+
+
+def test_a_reconciliation_has_time_before_it_stops_by_itself(on_aws: Template):
+    assert properties(on_aws, "ReconcileOrdersFunction")["Timeout"] >= 5 * STOPS_BEFORE.total_seconds()
+    assert STOPS_BEFORE.total_seconds() >= TOTAL_SECONDS + 10
 
 
 def test_schedules_and_alarms_are_on_the_local_cloud_too(on_aws: Template, on_local_cloud: Template):

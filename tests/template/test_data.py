@@ -14,7 +14,10 @@ STATEFUL = (
     "AWS::SQS::Queue",
     "AWS::SecretsManager::Secret",
 )
-DISPOSABLE = {"GateTable": "One record, written again by the next answer of the supplier."}
+DISPOSABLE = {
+    "GateTable": "One record, written again by the next answer of the supplier.",
+    "DifferenceTable": "What still differs is found and announced again by the next run.",
+}
 ARCHIVED = ("CardTable", "AuditTable")
 
 
@@ -78,7 +81,7 @@ def test_there_is_one_key_for_cards_and_one_for_storage(template: Template):
     assert set(resources(template, "AWS::KMS::Key")) == {"CardKey", "StorageKey"}
 
 
-@pytest.mark.parametrize("table", ["CardTable", "AuditTable", "GateTable"])
+@pytest.mark.parametrize("table", ["CardTable", "AuditTable", "GateTable", "DifferenceTable"])
 def test_table_keys(template: Template, table: str):
     assert properties(template, table)["KeySchema"] == key_schema("pk", "sk")
 
@@ -98,8 +101,9 @@ def test_cards_do_not_show_up_in_the_indexes_of_orders(template: Template):
         assert index["KeySchema"][1]["AttributeName"] == "claimedAt"
 
 
-def test_cards_expire_by_one_attribute(template: Template):
-    expiry = properties(template, "CardTable")["TimeToLiveSpecification"]
+@pytest.mark.parametrize("table", ["CardTable", "DifferenceTable"])
+def test_rows_expire_by_one_attribute(template: Template, table: str):
+    expiry = properties(template, table)["TimeToLiveSpecification"]
     assert expiry == {"AttributeName": "expiresAt", "Enabled": True}
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from giftcards.adapters.order_table import ORDER_ATTRIBUTES
 from template.permissions import (
     EVERY_ACTION,
     EVERY_RESOURCE,
@@ -65,9 +66,23 @@ PERMISSIONS = {
         "logs:PutLogEvents on SweepOrdersLogGroup",
         *WATCHED,
     },
+    "ReconcileOrdersFunction": {
+        "secretsmanager:GetSecretValue on SupplierApiKeySecret",
+        "dynamodb:GetItem on GateTable",
+        "dynamodb:UpdateItem on GateTable",
+        "dynamodb:BatchGetItem on CardTable",
+        "dynamodb:GetItem on DifferenceTable",
+        "dynamodb:PutItem on DifferenceTable",
+        "events:PutEvents on OrderBus",
+        "sqs:SendMessage on FunctionsDeadLetterQueue",
+        "logs:CreateLogStream on ReconcileOrdersLogGroup",
+        "logs:PutLogEvents on ReconcileOrdersLogGroup",
+        *WATCHED,
+    },
 }
 SCHEDULES = {
     "lambda:InvokeFunction on SweepOrdersFunctionAliaslive",
+    "lambda:InvokeFunction on ReconcileOrdersFunctionAliaslive",
     "sqs:SendMessage on FunctionsDeadLetterQueue",
 }
 TRUSTED_SERVICES = {
@@ -171,6 +186,17 @@ def test_sweep_orders_reads_orders_and_no_cards(on_aws: Template):
     assert reads == {"dynamodb:Query on CardTable/index/open-orders"}
 
 
+def test_reconcile_orders_reads_orders_by_their_attributes_and_nothing_else_of_the_cards(on_aws: Template):
+    role = role_of(on_aws, "ReconcileOrdersFunction")
+    assert {grant for grant in grants(on_aws, role) if "CardTable" in grant} == {"dynamodb:BatchGetItem on CardTable"}
+    (body,) = (s.body for s in statements(on_aws) if s.name == f"{role}.ReadOrdersButNoCard")
+    # DynamoDB counts keys and projected attributes; asking for all of them is a Select of its own.
+    assert body["Condition"] == {
+        "ForAllValues:StringEquals": {"dynamodb:Attributes": ["pk", "sk", *ORDER_ATTRIBUTES]},
+        "StringEqualsIfExists": {"dynamodb:Select": "SPECIFIC_ATTRIBUTES"},
+    }
+
+
 @pytest.mark.parametrize("resource", ["CardTable", "AuditTable", "CardKey"])
 def test_check_status_has_no_way_to_a_card(on_aws: Template, resource: str):
     reached = {grant for grant in grants(on_aws, role_of(on_aws, "CheckStatusFunction")) if resource in grant}
@@ -187,9 +213,10 @@ def test_reveal_cards_only_adds_to_the_audit(on_aws: Template):
     assert of_audit == {"dynamodb:PutItem on AuditTable"}
 
 
-def test_reveal_cards_has_no_supplier_key(on_aws: Template):
+def test_only_those_who_ask_the_supplier_have_its_key(on_aws: Template):
     readers = holders(on_aws, "secretsmanager:GetSecretValue", "SupplierApiKeySecret")
-    assert readers == {role_of(on_aws, "CheckStatusFunction"), role_of(on_aws, "DeliverCardsFunction")}
+    asking = ("CheckStatusFunction", "DeliverCardsFunction", "ReconcileOrdersFunction")
+    assert readers == {role_of(on_aws, function) for function in asking}
 
 
 @pytest.mark.parametrize("function", sorted(PERMISSIONS))

@@ -107,6 +107,14 @@ def order_data(status: str = "FULFILLED", quantity: int = 2, **changes: Any) -> 
     return {name: value for name, value in (data | changes).items() if value is not None}
 
 
+def page_data(
+    *items: Any, page: int = 1, page_size: int = 100, pages: int = 1, results: int | None = None
+) -> dict[str, Any]:
+    """Make a page of orders as the supplier lists them; the only one unless its numbers say otherwise."""
+    numbers = {"page": page, "pageSize": page_size, "totalPages": pages}
+    return {"items": list(items), "pagination": {**numbers, "totalResults": len(items) if results is None else results}}
+
+
 def answered(data: Any = None, **envelope: Any) -> httpx.Response:
     """Make a successful answer."""
     body = {"success": True, "data": order_data() if data is None else data} | envelope
@@ -306,6 +314,7 @@ class Cloud:
         self.card_table = self._create_table("CardTable")
         self.audit_table = self._create_table("AuditTable")
         self.gate_table = self._create_table("GateTable")
+        self.difference_table = self._create_table("DifferenceTable")
         self.bus = "orders"
         aws.event_bridge().create_event_bus(Name=self.bus)
         self.secret_arn: str = aws.secrets_manager().create_secret(Name="supplier-api-key")["ARN"]

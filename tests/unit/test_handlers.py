@@ -37,13 +37,14 @@ from unit.fakes import (
     client_error,
     leaks,
     order_data,
+    page_data,
     refused,
     step_request,
     template,
     vault,
 )
 
-FUNCTIONS = ["check_status", "deliver_cards", "reveal_cards", "sweep_orders"]
+FUNCTIONS = ["check_status", "deliver_cards", "reveal_cards", "sweep_orders", "reconcile_orders"]
 STEP = step_request().model_dump(mode="json", by_alias=True)
 ASKED = {"orderId": ORDER_ID, "userId": USER_ID, "requestedBy": "shop", "reason": "first look"}
 each_function = pytest.mark.parametrize("name", FUNCTIONS)
@@ -58,6 +59,11 @@ class Context(LambdaContext):
     memory_limit_in_mb: int = 512
     invoked_function_arn: str = "arn:aws:lambda:eu-west-1:123456789012:function:function:live"
     aws_request_id: str = "request-1"
+
+    @staticmethod
+    def get_remaining_time_in_millis() -> int:
+        """Lambda counts down; here there is always enough."""
+        return 300_000
 
 
 class Container:
@@ -110,6 +116,7 @@ def container(
         wiring.card_delivery,
         wiring.card_reveal,
         wiring.order_sweep,
+        wiring.reconciliation,
     )
     for thing in built:
         thing.cache_clear()
@@ -119,6 +126,7 @@ def container(
         "GATE_TABLE_NAME": cloud.gate_table,
         "CARD_TABLE_NAME": cloud.card_table,
         "AUDIT_TABLE_NAME": cloud.audit_table,
+        "DIFFERENCE_TABLE_NAME": cloud.difference_table,
         "CARD_KEY_ARN": cloud.key_arn,
         "ORDER_BUS_NAME": cloud.bus,
         "CARD_RETENTION_DAYS": "0",
@@ -245,6 +253,51 @@ def test_sweep_orders_does_not_hand_an_order_to_one_execution_after_the_other(co
     cloud.claim()
 
     assert [container.call("sweep_orders", {})["takenUp"] for _ in range(3)] == [1, 0, 0]
+
+
+def listed(order_id: str, **changes: Any) -> dict[str, Any]:
+    """Make an order as the supplier lists it, placed long before now, with its cards in clear."""
+    return order_data(_id=order_id, time="2026-03-14T01:00:00.000Z") | changes
+
+
+def test_reconcile_orders_answers_with_what_it_found(container: Container, cloud: Cloud, supplier: SupplierDouble):
+    cloud.claim("overdue", claimed_at=NOW - timedelta(hours=1))
+    supplier.will(answered(page_data(listed("unclaimed"), listed("overdue"))))
+
+    answer = container.call("reconcile_orders", {})
+
+    unclaimed, overdue = answer.pop("differences")
+    assert answer == {
+        "outcome": "COMPLETE",
+        "message": "All of the supplier's list was compared.",
+        "placedFrom": "2026-03-13T00:00:00Z",
+        "placedTo": "2026-03-14T09:26:53Z",
+        "pages": 1,
+        "orders": 2,
+        "differencesFound": 2,
+        "newDifferences": {"UNCLAIMED": 1, "OVERDUE": 1, "MISMATCH": 0},
+    }
+    assert unclaimed == {
+        "kind": "UNCLAIMED",
+        "orderId": "unclaimed",
+        "userId": None,
+        "ours": {},
+        "theirs": {"status": "FULFILLED", "quantity": 2},
+        "fields": [],
+        "since": "2026-03-14T01:00:00Z",
+        "message": "The supplier has this order, and nobody has announced it.",
+        "isNew": True,
+    }
+    assert (overdue["userId"], overdue["ours"]) == (USER_ID, {"status": "HANDLING"})
+
+
+def test_reconcile_orders_looks_at_the_days_that_it_is_told(container: Container, supplier: SupplierDouble):
+    supplier.will(answered(page_data()))
+
+    container.call("reconcile_orders", {"from": "2026-03-01", "to": "2026-03-02"})
+
+    asked = supplier.requests[0].url.params
+    assert (asked["from"], asked["to"]) == ("2026-03-01T00:00:00.000Z", "2026-03-03T00:00:00.000Z")
 
 
 # ------------------------------------------------------------ invalid events
@@ -390,6 +443,61 @@ def test_sweep_that_cannot_announce_an_order_is_logged_and_measured_and_fails(
     assert [metric["OrderSwept"] for metric in measured(capsys)] == [[1]]
 
 
+RECONCILED = [
+    "OrderUnclaimed",
+    "OrderOverdue",
+    "OrderMismatch",
+    "ReconciliationDifference",
+    "OrdersReconciled",
+    "ReconciliationIncomplete",
+    "KeyRefused",
+]
+
+
+def test_reconciliation_is_one_line_of_json_and_measures_new_differences_and_none(
+    container: Container, cloud: Cloud, supplier: SupplierDouble, capsys: pytest.CaptureFixture[str]
+):
+    page = page_data(listed("unclaimed"), listed("broken", status=card_data(1)[0]["value"]))
+    supplier.will(*(answered(page) for _ in range(2)))
+
+    container.call("reconcile_orders", {})
+    container.call("reconcile_orders", {})
+
+    first, second = measured(capsys)
+    assert first["_aws"]["CloudWatchMetrics"] == [
+        {
+            "Namespace": "giftcards",
+            "Dimensions": [["service"]],
+            "Metrics": [{"Name": name, "Unit": "Count"} for name in RECONCILED],
+        }
+    ]
+    assert set(first) == {"_aws", "service", *RECONCILED}
+    assert [first[name] for name in RECONCILED] == [[1], [0], [1], [2], [2], [0], [0]]
+    assert [second[name] for name in RECONCILED] == [[0], [0], [0], [0], [2], [0], [0]]
+    line = container.log[0]
+    assert (line["level"], line["message"], line["outcome"]) == ("INFO", "orders reconciled", "COMPLETE")
+    assert (line["orders"], line["differences"]) == (2, 2)
+    own = {"outcome", "note", "pages", "orders", "differences", "newDifferences"}
+    assert set(line) - LOGGED_BY_POWERTOOLS == own
+
+
+@pytest.mark.parametrize(
+    "answer", [refused(500, "INTERNAL_ERROR"), refused(401, "ERR_AUTH"), answered({"items": card_data(2)})]
+)
+def test_reconciliation_that_does_not_come_to_the_end_warns_and_is_measured(
+    container: Container, supplier: SupplierDouble, capsys: pytest.CaptureFixture[str], answer: httpx.Response
+):
+    supplier.will(answer)
+
+    outcome = container.call("reconcile_orders", {})["outcome"]
+
+    assert outcome in {"SUPPLIER_UNAVAILABLE", "KEY_REFUSED", "SUPPLIER_CONTRACT_BROKEN"}
+    (line,) = container.log
+    assert (line["level"], line["outcome"]) == ("WARNING", outcome)
+    (metrics,) = measured(capsys)
+    assert [metrics[name] for name in RECONCILED] == [[0], [0], [0], [0], [0], [1], [int(outcome == "KEY_REFUSED")]]
+
+
 @each_step
 def test_nothing_of_one_order_is_logged_with_the_next(
     container: Container, cloud: Cloud, supplier: SupplierDouble, name: str
@@ -451,6 +559,44 @@ def test_no_card_and_no_key_is_logged_stored_announced_or_warned_of(
 
     stored = [cloud.rows(table) for table in (cloud.card_table, cloud.gate_table, cloud.audit_table)]
     assert not leaks(result, container.everything_logged, stored, cloud.announced(), [w.message for w in warned])
+
+
+@pytest.mark.parametrize("answer", ANSWERS)
+def test_no_card_and_no_key_of_the_list_is_logged_stored_announced_answered_or_warned_of(
+    container: Container, cloud: Cloud, supplier: SupplierDouble, answer: str, capsys: pytest.CaptureFixture[str]
+):
+    # Given a list that holds, between two good ones, what the supplier can say of an order, or is that itself
+    response = ANSWERS[answer]()
+    if isinstance(response, httpx.Response) and response.status_code == 200 and b"_id" in response.content[:-20]:
+        items = [listed("one"), order_data(_id=None), json.loads(answered().content)["data"], listed("two")]
+        response = answered(page_data(*items))
+    supplier.will(response)
+    container.module("reconcile_orders")  # it silences warnings when it is imported; here they are heard
+
+    with warnings.catch_warnings(record=True) as warned:
+        warnings.simplefilter("always")
+        result = container.call("reconcile_orders", {})
+
+    stored = [cloud.rows(table) for table in (cloud.card_table, cloud.gate_table, cloud.difference_table)]
+    measured_too = capsys.readouterr().out
+    assert not leaks(result, container.everything_logged, measured_too, stored, cloud.announced())
+    assert not leaks(*(warning.message for warning in warned))
+
+
+@pytest.mark.parametrize(
+    "operation", ["GetSecretValue", "GetItem", "BatchGetItem", "PutEvents", "PutItem", "UpdateItem"]
+)
+def test_no_card_and_no_key_is_in_the_error_when_the_cloud_fails_a_reconciliation(
+    container: Container, cloud: Cloud, supplier: SupplierDouble, operation: str
+):
+    supplier.will(answered(page_data(listed("one"), listed("two", quantity=MARK))))
+    cloud.at_next(operation, client_error(operation))
+
+    with pytest.raises(Exception) as failure:  # noqa: PT011 - boto3 and Powertools each raise their own
+        container.call("reconcile_orders", {})
+
+    chain: list[BaseException | None] = [failure.value, failure.value.__cause__, failure.value.__context__]
+    assert not leaks(*chain, *map(repr, chain), container.everything_logged)
 
 
 @pytest.mark.parametrize(
@@ -542,6 +688,7 @@ def test_function_that_is_deployed_without_its_settings_fails_by_their_names(
         "deliver_cards": "CARD_KEY_ARN",
         "reveal_cards": "AUDIT_TABLE_NAME",
         "sweep_orders": "ORDER_BUS_NAME",
+        "reconcile_orders": "DIFFERENCE_TABLE_NAME",
     }[name]
     monkeypatch.delenv(variable)
     monkeypatch.setenv("ABOVE_ALL", MARK)

@@ -8,7 +8,14 @@ import pytest
 from botocore.exceptions import ClientError
 
 from giftcards.adapters import aws, order_table
-from giftcards.adapters.order_table import TRANSACTION_ITEMS, OrderNotOpenError, OrderTable
+from giftcards.adapters.order_table import (
+    ORDER_ATTRIBUTES,
+    TRANSACTION_ITEMS,
+    OrderNotOpenError,
+    OrdersNotReadError,
+    OrderTable,
+    UnreadableOrder,
+)
 from giftcards.adapters.timestamps import timestamp
 from giftcards.rules.orders import Order, OrderStatus, close, delivery_id_of
 from giftcards.supplier_contract import SettledOrder
@@ -22,6 +29,11 @@ DELIVERED = COUNTED | {"deliveryId", "deliveryAttempt", "deliveredAt"}
 @pytest.fixture
 def orders(cloud: Cloud) -> OrderTable:
     return OrderTable(cloud.card_table, aws.dynamodb())
+
+
+@pytest.fixture
+def pauses() -> list[float]:
+    return []
 
 
 @pytest.fixture
@@ -105,6 +117,93 @@ def test_order_and_its_cards_are_read_together_however_many_pages_they_fill(clou
     assert order.status is OrderStatus.FULFILLED
     assert cards == dict(enumerate(sealed, start=1))
     assert len(cloud.sent("Query")) == 2
+
+
+# ------------------------------------------------------------- reading many
+
+
+def test_many_orders_are_read_at_once_and_those_that_are_not_there_are_left_out(cloud: Cloud, orders: OrderTable):
+    for number in range(150):
+        cloud.claim(f"order-{number}")
+    asked = [f"order-{number}" for number in range(0, 300, 2)]
+    cloud.forget()
+
+    found = orders.get_many(asked)
+
+    assert sorted(found) == sorted(f"order-{number}" for number in range(0, 150, 2))
+    assert all(isinstance(order, Order) and order.order_id == order_id for order_id, order in found.items())
+    batches = [params["RequestItems"][cloud.card_table] for params in cloud.sent("BatchGetItem")]
+    assert [len(batch["Keys"]) for batch in batches] == [100, 50]
+    assert all(batch["ConsistentRead"] for batch in batches)
+    assert [operation for operation, _ in cloud.calls] == ["BatchGetItem"] * 2
+
+
+def test_no_order_is_asked_for_where_none_is_named(cloud: Cloud, orders: OrderTable):
+    cloud.forget()
+
+    assert orders.get_many([]) == {}
+    assert cloud.calls == []
+
+
+def test_order_that_is_named_twice_is_asked_for_once(cloud: Cloud, orders: OrderTable):
+    cloud.claim()
+
+    assert list(orders.get_many([ORDER_ID, ORDER_ID])) == [ORDER_ID]
+
+
+def test_many_orders_are_read_whole_and_nothing_of_their_cards(cloud: Cloud, orders: OrderTable):
+    cloud.claim()
+    close_with(orders, 2)
+    orders.mark_announced(ORDER_ID, NOW)
+    cloud.put(cloud.card_table, cloud.order_row() | {"ciphertext": b"misplaced"})
+    cloud.forget()
+
+    found = orders.get_many([ORDER_ID])
+
+    assert found == {ORDER_ID: orders.get(ORDER_ID)}
+    (params,) = cloud.sent("BatchGetItem")
+    asked = params["RequestItems"][cloud.card_table]
+    assert asked["Keys"] == [{"pk": f"ORDER#{ORDER_ID}", "sk": "ORDER"}]
+    assert set(asked["ExpressionAttributeNames"].values()) == {"pk", *ORDER_ATTRIBUTES}
+    assert "ciphertext" not in ORDER_ATTRIBUTES
+
+
+def test_row_that_cannot_be_read_is_among_the_many_by_its_fields(cloud: Cloud, orders: OrderTable):
+    cloud.claim("wrong", claimedAt="yesterday", orderId="a b")
+    cloud.claim("right")
+
+    found = orders.get_many(["wrong", "right"])
+
+    assert found["wrong"] == UnreadableOrder(("claimedAt", "orderId"))
+    assert isinstance(found["right"], Order)
+
+
+def test_what_dynamodb_leaves_out_is_asked_for_again(cloud: Cloud, pauses: list[float]):
+    orders = OrderTable(cloud.card_table, aws.dynamodb(), pause=pauses.append)
+    for name in ("one", "two"):
+        cloud.claim(name)
+    keys = [{"pk": "ORDER#two", "sk": "ORDER"}]
+    names = {"#pk": "pk", "#status": "status"}
+    left = {cloud.card_table: {"Keys": keys, "ProjectionExpression": "#pk, #status", "ExpressionAttributeNames": names}}
+    one = {"Responses": {cloud.card_table: [cloud.order_row("one")]}, "UnprocessedKeys": left}
+    cloud.at_next("BatchGetItem", one)
+
+    found = orders.get_many(["one", "two"])
+
+    assert sorted(found) == ["one", "two"]
+    assert [params["RequestItems"] for params in cloud.sent("BatchGetItem")][1] == left
+    assert pauses == [0.1]
+
+
+def test_what_dynamodb_leaves_out_again_and_again_is_an_error_in_the_end(cloud: Cloud, pauses: list[float]):
+    orders = OrderTable(cloud.card_table, aws.dynamodb(), pause=pauses.append)
+    left = {cloud.card_table: {"Keys": [{"pk": "ORDER#two", "sk": "ORDER"}]}}
+    cloud.at_next("BatchGetItem", {"Responses": {}, "UnprocessedKeys": left}, times=99)
+
+    with pytest.raises(OrdersNotReadError, match="did not give 1 of 2 orders, asked 5 times"):
+        orders.get_many(["one", "two"])
+
+    assert pauses == [0.1, 0.2, 0.4, 0.8]
 
 
 # ------------------------------------------------------------------- closing

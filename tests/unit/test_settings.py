@@ -5,7 +5,13 @@ from datetime import timedelta
 import pytest
 from pydantic import ValidationError
 
-from giftcards.settings import CheckStatusSettings, DeliverCardsSettings, RevealCardsSettings, Settings
+from giftcards.settings import (
+    CheckStatusSettings,
+    DeliverCardsSettings,
+    ReconcileOrdersSettings,
+    RevealCardsSettings,
+    Settings,
+)
 from unit.fakes import MARK, leaks, template
 
 CHECK_STATUS = {
@@ -22,10 +28,19 @@ DELIVER_CARDS = CHECK_STATUS | {
     "CARD_RETENTION_DAYS": "0",
 }
 REVEAL_CARDS = {"CARD_TABLE_NAME": "cards", "AUDIT_TABLE_NAME": "audit", "CARD_KEY_ARN": "arn:key"}
+RECONCILE_ORDERS = {
+    "SUPPLIER_BASE_URL": "https://supplier.test",
+    "SUPPLIER_API_KEY_SECRET_ARN": "arn:secret",
+    "GATE_TABLE_NAME": "gate",
+    "CARD_TABLE_NAME": "cards",
+    "DIFFERENCE_TABLE_NAME": "differences",
+    "ORDER_BUS_NAME": "bus",
+}
 FUNCTIONS: dict[str, tuple[type[Settings], dict[str, str]]] = {
     "CheckStatusFunction": (CheckStatusSettings, CHECK_STATUS),
     "DeliverCardsFunction": (DeliverCardsSettings, DELIVER_CARDS),
     "RevealCardsFunction": (RevealCardsSettings, REVEAL_CARDS),
+    "ReconcileOrdersFunction": (ReconcileOrdersSettings, RECONCILE_ORDERS),
 }
 EVERY_VARIABLE = [(function, name) for function, (_, environment) in FUNCTIONS.items() for name in environment]
 

@@ -64,6 +64,7 @@ def test_order_ends_as_it_was_asked_to(http, order, end):
         ({"quantity": 2, "orderId": "taken"}, "exists already"),
         ({"quantity": 2, "fulfilAfter": {"distribution": "normal"}}, "fulfilAfter"),
         ({"quantity": 2, "fulfilAfter": -1}, "fulfilAfter"),
+        ({"quantity": 2, "placedSecondsAgo": -1}, "placedSecondsAgo"),
         ({"quantity": 2, "colour": "red"}, "colour"),
         ({"quantity": 2, "fulfil_after": 0}, "fulfil_after"),
     ],
@@ -76,6 +77,15 @@ def test_bad_order_is_refused_with_one_message(http, order, said):
     assert response.status_code == 400
     assert set(response.json()) == {"message"}
     assert said in response.json()["message"]
+
+
+@pytest.mark.parametrize(("fulfil_after", "status"), [(3599, "FULFILLED"), (3601, "HANDLING")])
+def test_order_can_have_been_placed_some_time_ago(http, fulfil_after, status):
+    order_id = add(http, placedSecondsAgo=3600, fulfilAfter=fulfil_after)
+
+    order = http.get(f"{CHECK}/{order_id}").json()["data"]
+
+    assert (order["time"], order["status"]) == ("2025-10-29T00:00:00.000Z", status)
 
 
 def test_body_that_is_not_json_is_refused_with_one_message(http):

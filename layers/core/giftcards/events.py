@@ -21,7 +21,10 @@ def _json_number(amount: Decimal) -> int | float:
     return int(amount) if amount == amount.to_integral_value() else float(amount)
 
 
-Money = Annotated[Decimal, Field(ge=0, allow_inf_nan=False), PlainSerializer(_json_number, when_used="json")]
+Number = Annotated[Decimal, PlainSerializer(_json_number, when_used="json")]
+"""A number that JSON writes as a whole one where it is one."""
+
+Money = Annotated[Number, Field(ge=0, allow_inf_nan=False)]
 """An amount in the supplier's currency (DZD). Can be 0 in the sandbox and can have decimals."""
 
 
@@ -124,6 +127,42 @@ class OrderHeld(Announcement):
     message: str = Field(description="One sentence for a person")
 
 
+class OrderUnclaimed(Announcement):
+    """Out: the supplier has an order that nobody has announced. Whose it is, only the shop knows."""
+
+    detail_type: ClassVar[str] = "OrderUnclaimed"
+
+    order_id: Identifier = Field(description="The supplier's order id")
+    placed_at: AwareDatetime = Field(description="When it was placed, as the supplier says")
+    quantity: int = Field(ge=1, description="Cards ordered")
+    status: Literal["HANDLING", "FULFILLED", "PARTIALLY_FILLED", "REFUNDED"] = Field(
+        description="How far the order is at the supplier"
+    )
+
+
+class OrderOverdue(OrderAnnouncement):
+    """Out: the order is final at the supplier and still open here."""
+
+    detail_type: ClassVar[str] = "OrderOverdue"
+
+    status: Literal["HANDLING", "HELD"] = Field(description="How far the order is here")
+    supplier_status: Literal["FULFILLED", "PARTIALLY_FILLED", "REFUNDED"] = Field(
+        description="What the supplier settled it to"
+    )
+    pending_seconds: int = Field(ge=0, description="Seconds since the claim")
+
+
+class OrderMismatch(Announcement):
+    """Out: what the supplier's list says of an order and what is stored here contradict one another."""
+
+    detail_type: ClassVar[str] = "OrderMismatch"
+
+    order_id: Identifier | None = Field(default=None, description="Left out where the supplier's list has none")
+    user_id: Identifier | None = Field(default=None, description="Left out where it is not known")
+    fields: tuple[str, ...] = Field(description="Which fields differ or cannot be read")
+    message: str = Field(description="One sentence for a person")
+
+
 ANNOUNCEMENTS: tuple[type[Announcement], ...] = (
     CardsDelivered,
     CardsPartiallyDelivered,
@@ -131,5 +170,8 @@ ANNOUNCEMENTS: tuple[type[Announcement], ...] = (
     OrderDelayed,
     OrderDisputed,
     OrderHeld,
+    OrderUnclaimed,
+    OrderOverdue,
+    OrderMismatch,
 )
 """Every event that goes out."""

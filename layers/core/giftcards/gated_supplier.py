@@ -10,6 +10,7 @@ from pydantic import SecretStr
 from giftcards.adapters.supplier import Supplier, View
 from giftcards.rules.gate import Closing, Gate, Place, accepts_key, admit, closing_after
 from giftcards.rules.trouble import Trouble, TroubleKind
+from giftcards.supplier_contract import OrderPage
 
 if TYPE_CHECKING:
     from giftcards.adapters.api_key import ApiKey, ApiKeySource
@@ -45,6 +46,10 @@ class GatedSupplier:
     def ask(self, order_id: str, view: type[View]) -> View | Trouble:
         """Ask for an order, unless the gate is closed; close it for all orders where the answer says so."""
         return self._call(lambda key: self.supplier.check_order(order_id, key, view))
+
+    def list_orders(self, page: int, placed_from: datetime, placed_to: datetime) -> OrderPage | Trouble:
+        """Ask for a page of the supplier's list, under the same rules; each page takes a place of its own."""
+        return self._call(lambda key: self.supplier.list_orders(page, placed_from, placed_to, key))
 
     def _call(self, call: Callable[[SecretStr], Answer | Trouble]) -> Answer | Trouble:
         for _ in range(TRIES_FOR_A_PLACE):

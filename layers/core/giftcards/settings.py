@@ -29,12 +29,17 @@ class Settings(BaseModel):
         return cls.model_validate(dict(os.environ if environment is None else environment))
 
 
-class CheckStatusSettings(Settings):
-    """What CheckStatus reads."""
+class SupplierSettings(Settings):
+    """What every function reads that asks the supplier."""
 
     supplier_base_url: Annotated[str, Field(pattern=r"^https?://")]
     supplier_api_key_secret_arn: NonEmpty
     gate_table_name: NonEmpty
+
+
+class CheckStatusSettings(SupplierSettings):
+    """What CheckStatus reads."""
+
     poll_schedule: Annotated[PollSchedule, BeforeValidator(PollSchedule.parse)]
     delayed_after_seconds: Annotated[int, Field(ge=1)]
 
@@ -62,6 +67,14 @@ class SweepOrdersSettings(Settings):
     """What SweepOrders reads."""
 
     card_table_name: NonEmpty
+    order_bus_name: NonEmpty
+
+
+class ReconcileOrdersSettings(SupplierSettings):
+    """What ReconcileOrders reads."""
+
+    card_table_name: NonEmpty
+    difference_table_name: NonEmpty
     order_bus_name: NonEmpty
 
 

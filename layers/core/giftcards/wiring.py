@@ -6,6 +6,7 @@ module that a handler imports: together they take longer to import than all the 
 
 import logging
 import random
+import time
 import warnings
 from datetime import UTC, datetime
 from functools import cache
@@ -17,12 +18,20 @@ from aws_lambda_powertools import Logger
 from giftcards.adapters.supplier import Supplier, new_client
 from giftcards.check_status import StatusCheck
 from giftcards.gated_supplier import GatedSupplier
-from giftcards.settings import CheckStatusSettings, DeliverCardsSettings, RevealCardsSettings, SweepOrdersSettings
+from giftcards.settings import (
+    CheckStatusSettings,
+    DeliverCardsSettings,
+    ReconcileOrdersSettings,
+    RevealCardsSettings,
+    SupplierSettings,
+    SweepOrdersSettings,
+)
 
 if TYPE_CHECKING:
     from aws_lambda_powertools import Metrics
 
     from giftcards.deliver_cards import CardDelivery
+    from giftcards.reconcile_orders import Reconciliation
     from giftcards.reveal_cards import CardReveal
     from giftcards.sweep_orders import OrderSweep
 
@@ -125,7 +134,28 @@ def order_sweep() -> "OrderSweep":
     )
 
 
-def _gated_supplier(settings: CheckStatusSettings) -> GatedSupplier:
+@cache
+def reconciliation() -> "Reconciliation":
+    """Build what ReconcileOrders needs."""
+    from giftcards.adapters import aws
+    from giftcards.adapters.difference_table import DifferenceTable
+    from giftcards.adapters.event_bus import EventBus
+    from giftcards.adapters.order_table import OrderTable
+    from giftcards.reconcile_orders import Reconciliation
+
+    settings = ReconcileOrdersSettings.from_environment()
+    return Reconciliation(
+        supplier=_gated_supplier(settings),
+        orders=OrderTable(settings.card_table_name, aws.dynamodb()),
+        differences=DifferenceTable(settings.difference_table_name, aws.dynamodb()),
+        bus=EventBus(settings.order_bus_name, aws.event_bridge()),
+        clock=now,
+        pause=time.sleep,
+        jitter=jitter,
+    )
+
+
+def _gated_supplier(settings: SupplierSettings) -> GatedSupplier:
     from giftcards.adapters import aws
     from giftcards.adapters.api_key import ApiKeySource
     from giftcards.adapters.gate_table import GateTable

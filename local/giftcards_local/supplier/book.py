@@ -3,7 +3,7 @@
 import json
 import secrets
 from collections.abc import Callable, Iterable, Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from pydantic import Field, JsonValue, TypeAdapter, ValidationError
@@ -12,7 +12,7 @@ from giftcards_local.supplier.faults import FaultBoard
 from giftcards_local.supplier.keys import BlockRule, KeyRing, key_id
 from giftcards_local.supplier.orders import FinalStatus, FulfilAfter, Order, OrderId, Quantity, outcome
 from giftcards_local.supplier.orders import seconds_to_fulfil as draw
-from giftcards_local.supplier.wire import WireModel
+from giftcards_local.supplier.wire import Seconds, WireModel
 
 SANDBOX_API_KEY = "sandbox-key-0000000000000000"
 DEFAULT_PRODUCT_ID = "507f1f77bcf86cd799439011"
@@ -37,10 +37,11 @@ class OrderChange(WireModel):
 
 
 class NewOrder(OrderChange):
-    """An order to make; unlike `placeOrder`, with a chosen id and a chosen end."""
+    """An order to make; unlike `placeOrder`, with a chosen id, a chosen end and a chosen age."""
 
     order_id: OrderId | None = None
     quantity: Quantity
+    placed_seconds_ago: Seconds = 0
     product_id: str = Field(default=DEFAULT_PRODUCT_ID, min_length=1)
 
 
@@ -120,7 +121,7 @@ class SupplierBook:
         return sorted(self._orders.values(), key=lambda order: order.placed_at)[::-1]
 
     def add(self, new: NewOrder) -> Order:
-        """Make an order now.
+        """Make an order, now or some time ago.
 
         Raises
         ------
@@ -141,7 +142,7 @@ class SupplierBook:
                 quantity=new.quantity,
                 fulfilledQuantity=outcome(new.quantity, type_id, new.status, new.fulfilled_quantity),
                 pricePerCard=490 if new.price_per_card is None else new.price_per_card,
-                placedAt=self.clock(),
+                placedAt=self.clock() - timedelta(seconds=new.placed_seconds_ago),
                 fulfilAfter=draw(wait, order_id),
             )
         )

@@ -43,6 +43,7 @@ class NewOrderFields(OrderFields, total=False):
 
     order_id: str
     product_id: str
+    placed_seconds_ago: float
 
 
 class ChangeFields(OrderFields, total=False):

@@ -6,13 +6,14 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Generic, Literal, TypeVar
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 import httpx
 from pydantic import BaseModel, ConfigDict, SecretStr, ValidationError
 
+from giftcards.adapters.timestamps import timestamp
 from giftcards.rules.trouble import Trouble, TroubleKind
-from giftcards.supplier_contract import OrderProgress
+from giftcards.supplier_contract import OrderPage, OrderProgress
 
 USER_AGENT = "giftcards/1 (+gift-card fulfilment)"
 CONNECT_SECONDS = 3.0
@@ -22,15 +23,18 @@ LARGEST_ANSWER_BYTES = 8 * 1024 * 1024
 """An order of 5,000 cards is about 0.5 MB; anything much larger is not an answer."""
 LONGEST_RETRY_AFTER_SECONDS = 30 * 86_400.0
 """More is no time to wait but a mistake, such as a date given in seconds, and is not believed."""
+PAGE_SIZE = 100
+"""The most that the supplier gives on one page (supplier's documents)."""
 
 View = TypeVar("View", bound=OrderProgress)
+Data = TypeVar("Data", bound=BaseModel)
 
 
-class _Answered(BaseModel, Generic[View]):
+class _Answered(BaseModel, Generic[Data]):
     model_config = ConfigDict(hide_input_in_errors=True)
 
     success: Literal[True]
-    data: View
+    data: Data
 
 
 class _ErrorDetails(BaseModel):
@@ -105,7 +109,38 @@ class Supplier:
         answer = self._get(f"/v3/gift-cards/checkOrder/{quote(order_id, safe='')}", api_key)
         if isinstance(answer, Trouble):
             return answer
-        return interpret(answer.status, answer.headers, answer.body, order_id, view)
+        order = interpret(answer.status, answer.headers, answer.body, view)
+        if not isinstance(order, Trouble) and order.order_id != order_id:
+            return Trouble(TroubleKind.CONTRACT_BROKEN, "The supplier answered with another order (_id).")
+        return order
+
+    def list_orders(
+        self, page: int, placed_from: datetime, placed_to: datetime, api_key: SecretStr
+    ) -> OrderPage | Trouble:
+        """Ask for a page of the orders placed in a span of time, newest first.
+
+        Parameters
+        ----------
+        page
+            From 1.
+        placed_from, placed_to
+            The span. Whether its ends belong to it, the supplier's documents do not say.
+        api_key
+            Presented in ``X-Access-Token``.
+
+        Returns
+        -------
+        The page without the cards that it lists, or the trouble that stood in the way, as for ``check_order``.
+        """
+        span = {"from": timestamp(placed_from), "to": timestamp(placed_to)}
+        query = urlencode({"page": page, "pageSize": PAGE_SIZE} | span)
+        answer = self._get(f"/v3/gift-cards/list?{query}", api_key)
+        if isinstance(answer, Trouble):
+            return answer
+        listed = interpret(answer.status, answer.headers, answer.body, OrderPage)
+        if not isinstance(listed, Trouble) and listed.pagination.page != page:
+            return Trouble(TroubleKind.CONTRACT_BROKEN, "The supplier answered with another page (pagination.page).")
+        return listed
 
     def _get(self, path: str, api_key: SecretStr) -> _HttpAnswer | Trouble:
         """Make one call within the limits of size and time.
@@ -145,20 +180,17 @@ async def _read(response: httpx.Response, body: bytearray) -> None:
             raise _AnswerTooLargeError
 
 
-def interpret(status: int, headers: httpx.Headers, body: bytes, order_id: str, view: type[View]) -> View | Trouble:
-    """Say what an HTTP answer to a status check means (supplier's documents, error table)."""
-    if status == httpx.codes.OK:
-        try:
-            answer = _answered(view).model_validate_json(body).data
-        except ValidationError as error:
-            return _not_an_answer(error, headers, body)
-        if answer.order_id != order_id:
-            return Trouble(TroubleKind.CONTRACT_BROKEN, "The supplier answered with another order (_id).")
-        return answer
-    return _refusal(status, headers, body)
+def interpret(status: int, headers: httpx.Headers, body: bytes, view: type[Data]) -> Data | Trouble:
+    """Say what an HTTP answer means (supplier's documents, error table)."""
+    if status != httpx.codes.OK:
+        return _refusal(status, headers, body)
+    try:
+        return _answered(view).model_validate_json(body).data
+    except ValidationError as error:
+        return _not_an_answer(error, headers, body)
 
 
-def _answered(view: type[View]) -> type[_Answered[View]]:
+def _answered(view: type[Data]) -> type[_Answered[Data]]:
     return _Answered[view]  # type: ignore[valid-type]
 
 

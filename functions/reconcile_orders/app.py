@@ -1,0 +1,35 @@
+"""ReconcileOrders: compare the supplier's list with our orders, and announce what differs."""
+
+from datetime import timedelta
+from typing import Any
+
+from aws_lambda_powertools.utilities.typing import LambdaContext
+
+from giftcards import wiring
+from giftcards.reconcile_orders import ReconcileRequest
+
+logger = wiring.logger()
+metrics = wiring.metrics()
+
+
+@metrics.log_metrics
+@logger.inject_lambda_context(clear_state=True)
+def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
+    """Reconcile the orders of a window once. A run that does not come to the end of the list says so, loudly."""
+    now = wiring.now()
+    window = ReconcileRequest.model_validate(event).window(now)
+    time_out = now + timedelta(milliseconds=context.get_remaining_time_in_millis())
+    report = wiring.reconciliation().reconcile(window, time_out=time_out)
+    log = logger.info if report.is_complete else logger.warning
+    log(
+        "orders reconciled",
+        outcome=report.outcome,
+        note=report.message,
+        pages=report.pages,
+        orders=report.orders,
+        differences=report.differences_found,
+        newDifferences=report.new_differences,
+    )
+    for name, value in report.metrics.items():
+        metrics.add_metric(name=name, unit="Count", value=value)
+    return report.model_dump(mode="json", by_alias=True)

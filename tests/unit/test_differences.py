@@ -1,0 +1,280 @@
+"""What counts as a difference between the supplier's list and our orders, and what is told of it."""
+
+from datetime import datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+from giftcards.adapters.timestamps import timestamp
+from giftcards.events import OrderMismatch, OrderOverdue, OrderUnclaimed
+from giftcards.rules.differences import GRACE, Difference, DifferenceKind, announcement_of, compare, unreadable_row
+from giftcards.rules.orders import Order, OrderStatus
+from giftcards.rules.schedule import LONGEST_BACKOFF_SECONDS
+from giftcards.supplier_contract import BrokenOrder, ListedOrder
+from unit.fakes import NOW, ORDER_ID, USER_ID, leaks, order_data
+
+LONG_AGO = NOW - timedelta(hours=5)
+SECOND = timedelta(seconds=1)
+NUMBERS = {
+    "quantity": 2,
+    "fulfilled_quantity": 2,
+    "fulfilled_amount": Decimal(981),
+    "price_per_card": Decimal("490.5"),
+}
+
+
+def listed(status: str = "FULFILLED", quantity: int = 2, placed_at: datetime = LONG_AGO, **changes: Any) -> ListedOrder:
+    return ListedOrder.model_validate(order_data(status, quantity, **{"time": timestamp(placed_at)} | changes))
+
+
+def ours(status: OrderStatus = OrderStatus.FULFILLED, **changes: Any) -> Order:
+    """Give an order claimed and, if it is closed, closed long ago."""
+    closed = {**NUMBERS, "delivered_at": LONG_AGO} if status.is_closed else {}
+    known = {"order_id": ORDER_ID, "user_id": USER_ID, "claimed_at": LONG_AGO, "execution_arn": "arn"}
+    return Order.model_validate({**known, "status": status, **closed, **changes})
+
+
+def refunded(**changes: Any) -> Order:
+    nothing = {"fulfilled_quantity": 0, "fulfilled_amount": None, "price_per_card": None, "delivered_at": None}
+    return ours(OrderStatus.REFUNDED, **nothing | {"refunded_at": LONG_AGO} | changes)
+
+
+def found(supplier_says: ListedOrder | BrokenOrder, order: Order | None) -> Difference:
+    difference = compare(supplier_says, order, NOW)
+    assert difference is not None
+    assert not leaks(repr(difference), difference.model_dump(), difference.model_dump_json())
+    return difference
+
+
+def test_grace_is_the_longest_time_for_which_the_workflow_leaves_an_order_alone():
+    assert GRACE.total_seconds() == LONGEST_BACKOFF_SECONDS == 900
+
+
+# ----------------------------------------------------------------- unclaimed
+
+
+@pytest.mark.parametrize("status", ["HANDLING", "FULFILLED", "PARTIALLY_FILLED", "REFUNDED"])
+def test_order_that_nobody_has_announced_is_unclaimed_whatever_its_status(status: str):
+    difference = found(listed(status, 4), None)
+
+    assert (difference.kind, difference.order_id, difference.user_id) == (DifferenceKind.UNCLAIMED, ORDER_ID, None)
+    assert (difference.ours, difference.theirs) == ({}, {"status": status, "quantity": 4})
+    assert difference.since == LONG_AGO
+
+
+@pytest.mark.parametrize(
+    ("age", "is_unclaimed"), [(GRACE + SECOND, True), (GRACE, False), (timedelta(0), False), (-GRACE, False)]
+)
+def test_order_that_was_just_placed_may_still_be_announced(age: timedelta, *, is_unclaimed: bool):
+    assert (compare(listed(placed_at=NOW - age), None, NOW) is not None) is is_unclaimed
+
+
+# ------------------------------------------------------------------- overdue
+
+
+@pytest.mark.parametrize("status", [OrderStatus.HANDLING, OrderStatus.HELD])
+@pytest.mark.parametrize("final", ["FULFILLED", "PARTIALLY_FILLED", "REFUNDED"])
+def test_order_that_is_final_there_and_open_here_is_overdue(status: OrderStatus, final: str):
+    difference = found(listed(final), ours(status))
+
+    assert (difference.kind, difference.user_id, difference.since) == (DifferenceKind.OVERDUE, USER_ID, LONG_AGO)
+    assert (difference.ours, difference.theirs) == ({"status": status}, {"status": final})
+
+
+@pytest.mark.parametrize(("age", "is_overdue"), [(GRACE + SECOND, True), (GRACE, False), (timedelta(0), False)])
+def test_order_that_was_just_claimed_may_still_be_delivered(age: timedelta, *, is_overdue: bool):
+    order = ours(OrderStatus.HANDLING, claimed_at=NOW - age)
+
+    assert (compare(listed(), order, NOW) is not None) is is_overdue
+
+
+@pytest.mark.parametrize("status", [OrderStatus.HANDLING, OrderStatus.HELD])
+def test_order_that_is_pending_there_and_open_here_is_no_difference(status: OrderStatus):
+    assert compare(listed("HANDLING"), ours(status), NOW) is None
+
+
+# ------------------------------------------------------------------ mismatch
+
+
+@pytest.mark.parametrize(
+    ("supplier_says", "order"),
+    [
+        (listed(), ours()),
+        (listed(fulfilled_amount=981.0, price_per_card=490.50), ours()),
+        (
+            listed("PARTIALLY_FILLED", 4),
+            ours(OrderStatus.PARTIALLY_FILLED, quantity=4),
+        ),
+        (listed("REFUNDED"), refunded()),
+        (listed("REFUNDED", fulfilled_quantity=None, fulfilled_amount=None, price_per_card=None), refunded()),
+        (listed("REFUNDED"), refunded(fulfilled_amount=Decimal(0), price_per_card=Decimal(500))),
+        (listed(fulfilled_amount=0, price_per_card=0), ours(fulfilled_amount=Decimal(0), price_per_card=Decimal(0))),
+    ],
+)
+def test_order_that_is_closed_as_the_supplier_says_is_no_difference(supplier_says: ListedOrder, order: Order):
+    assert compare(supplier_says, order, NOW) is None
+
+
+@pytest.mark.parametrize(
+    ("changes", "fields", "here", "there"),
+    [
+        (
+            {"fulfilled_amount": 5, "price_per_card": 2.5},
+            ["fulfilledAmount", "pricePerCard"],
+            [981, Decimal("490.5")],
+            [5, 2.5],
+        ),
+        ({"fulfilled_amount": 990}, ["fulfilledAmount"], [981], [990]),
+        ({"price_per_card": 0.5}, ["pricePerCard"], [Decimal("490.5")], [Decimal("0.5")]),
+        ({"price_per_card": 490.51}, ["pricePerCard"], [Decimal("490.5")], [Decimal("490.51")]),
+    ],
+)
+def test_numbers_that_differ_are_named_with_both_values(
+    changes: dict[str, Any], fields: list[str], here: list[Any], there: list[Any]
+):
+    difference = found(listed(**changes), ours())
+
+    assert (difference.kind, difference.user_id) == (DifferenceKind.MISMATCH, USER_ID)
+    assert list(difference.fields) == fields
+    assert difference.ours == dict(zip(fields, here, strict=True))
+    assert difference.theirs == dict(zip(fields, there, strict=True))
+    assert all(f"{field} is " in difference.message for field in fields)
+
+
+@pytest.mark.parametrize(
+    ("supplier_says", "order", "said"),
+    [
+        (listed("REFUNDED"), ours(), "status is FULFILLED here and REFUNDED at the supplier"),
+        (listed(), refunded(), "status is REFUNDED here and FULFILLED at the supplier"),
+        (listed("PARTIALLY_FILLED", 4), ours(), "status is FULFILLED here and PARTIALLY_FILLED at the supplier"),
+        (listed("HANDLING"), ours(), "status is FULFILLED here and HANDLING at the supplier"),
+    ],
+)
+def test_status_that_differs_is_named_with_both_values(supplier_says: ListedOrder, order: Order, said: str):
+    difference = found(supplier_says, order)
+
+    assert difference.kind is DifferenceKind.MISMATCH
+    assert "status" in difference.fields
+    assert said in difference.message
+
+
+def test_counts_that_differ_are_named_with_both_values():
+    difference = found(listed(quantity=3, fulfilled_amount=981), ours())
+
+    assert difference.ours == {"quantity": 2, "fulfilledQuantity": 2}
+    assert difference.theirs == {"quantity": 3, "fulfilledQuantity": 3}
+
+
+def test_of_an_order_that_is_pending_again_there_only_the_status_is_compared():
+    assert found(listed("HANDLING", 5), ours()).fields == ("status",)
+
+
+@pytest.mark.parametrize("closed", [{"delivered_at": NOW - GRACE}, {"delivered_at": None, "refunded_at": NOW - SECOND}])
+def test_order_that_was_closed_after_its_page_was_made_is_no_difference(closed: dict[str, Any]):
+    assert compare(listed("HANDLING"), ours(**closed), NOW) is None
+
+
+@pytest.mark.parametrize("missing", NUMBERS)
+def test_closed_row_that_lacks_a_number_is_a_mismatch(missing: str):
+    assert found(listed(), ours(**{missing: None})).kind is DifferenceKind.MISMATCH
+
+
+def test_row_with_an_impossible_number_is_a_mismatch_and_no_error():
+    assert found(listed(), ours(fulfilled_amount=Decimal(-5), quantity=-1)).fields == ("quantity", "fulfilledAmount")
+
+
+@pytest.mark.parametrize("order", [None, ours(), ours(OrderStatus.HANDLING)])
+def test_order_that_breaks_the_suppliers_documents_is_a_mismatch_by_its_fields(order: Order | None):
+    difference = found(BrokenOrder(ORDER_ID, ("quantity", "status")), order)
+
+    assert (difference.kind, difference.order_id) == (DifferenceKind.MISMATCH, ORDER_ID)
+    assert difference.user_id == (order and USER_ID)
+    assert difference.fields == ("quantity", "status")
+    assert difference.message.endswith("in the supplier's list: quantity, status.")
+
+
+@pytest.mark.parametrize(("fields", "said"), [(("_id",), "_id"), ((), "it is no object")])
+def test_order_without_a_readable_id_is_a_mismatch_too(fields: tuple[str, ...], said: str):
+    difference = found(BrokenOrder(None, fields), None)
+
+    assert (difference.order_id, difference.fields) == (None, fields)
+    assert difference.message == (
+        f"An order without a readable id breaks the supplier's documents in the supplier's list: {said}."
+    )
+
+
+def test_row_that_cannot_be_read_is_a_mismatch_by_its_fields():
+    difference = unreadable_row(ORDER_ID, ("claimedAt", "status"))
+
+    assert (difference.kind, difference.fields) == (DifferenceKind.MISMATCH, ("claimedAt", "status"))
+    assert difference.message == "Our row of this order cannot be read: claimedAt, status."
+
+
+# --------------------------------------------------------------- announcement
+
+
+def test_unclaimed_order_is_announced_with_what_the_supplier_says():
+    event = announcement_of(found(listed("PARTIALLY_FILLED", 4), None), NOW)
+
+    assert event == OrderUnclaimed(
+        order_id=ORDER_ID, placed_at=LONG_AGO, quantity=4, status="PARTIALLY_FILLED", occurred_at=NOW
+    )
+
+
+def test_overdue_order_is_announced_with_both_statuses_and_its_age():
+    event = announcement_of(found(listed("REFUNDED"), ours(OrderStatus.HELD)), NOW)
+
+    assert event == OrderOverdue(
+        order_id=ORDER_ID,
+        user_id=USER_ID,
+        status="HELD",
+        supplier_status="REFUNDED",
+        pending_seconds=5 * 3600,
+        occurred_at=NOW,
+    )
+
+
+def test_mismatch_is_announced_with_its_fields_in_words():
+    difference = found(listed(fulfilled_amount=990.5), ours())
+
+    event = announcement_of(difference, NOW)
+
+    assert event == OrderMismatch(
+        order_id=ORDER_ID,
+        user_id=USER_ID,
+        fields=("fulfilledAmount",),
+        message="This order is closed: fulfilledAmount is 981 here and 990.5 at the supplier.",
+        occurred_at=NOW,
+    )
+
+
+def test_what_is_not_known_is_left_out_of_the_announcement():
+    sent = announcement_of(found(BrokenOrder(None, ()), None), NOW).model_dump(by_alias=True, exclude_none=True)
+
+    assert set(sent) == {"schemaVersion", "occurredAt", "fields", "message"}
+
+
+# ------------------------------------------------------------- the same again
+
+
+def test_overdue_order_stays_the_same_difference_while_it_gets_older():
+    order = ours(OrderStatus.HELD)
+    later = compare(listed(), order, NOW + timedelta(hours=1))
+
+    assert later is not None
+    assert later.details == found(listed(), order).details
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (found(listed("HANDLING"), None), found(listed(), None)),
+        (found(listed(), ours(OrderStatus.HANDLING)), found(listed(), ours(OrderStatus.HELD))),
+        (found(listed(fulfilled_amount=990), ours()), found(listed(fulfilled_amount=991), ours())),
+        (found(BrokenOrder(ORDER_ID, ("status",)), None), found(BrokenOrder(ORDER_ID, ("time",)), None)),
+        (unreadable_row(ORDER_ID, ("status",)), found(BrokenOrder(ORDER_ID, ("status",)), None)),
+    ],
+)
+def test_order_that_differs_otherwise_than_before_is_another_difference(one: Difference, other: Difference):
+    assert one.details != other.details

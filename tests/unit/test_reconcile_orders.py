@@ -1,0 +1,606 @@
+"""ReconcileOrders: all of the supplier's list is compared, or said not to be, and each difference is told once."""
+
+import re
+from collections.abc import Sequence
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+import httpx
+import pytest
+from botocore.exceptions import ClientError
+from pydantic import ValidationError
+
+from giftcards import reconcile_orders
+from giftcards.adapters import aws
+from giftcards.adapters.difference_table import DifferenceTable
+from giftcards.adapters.event_bus import EventBus
+from giftcards.adapters.gate_table import GateTable
+from giftcards.adapters.order_table import OrderTable
+from giftcards.adapters.timestamps import timestamp
+from giftcards.reconcile_orders import (
+    LISTED_AT_MOST,
+    MAX_PAGES,
+    EmptyWindowError,
+    ReconcileRequest,
+    Reconciliation,
+    ReconciliationOutcome,
+    ReconciliationReport,
+    Window,
+)
+from giftcards.rules.differences import DifferenceKind
+from giftcards.rules.gate import Place
+from unit.fakes import (
+    MARK,
+    NOW,
+    Clock,
+    Cloud,
+    SupplierDouble,
+    answered,
+    card_data,
+    client_error,
+    leaks,
+    order_data,
+    page_data,
+    refused,
+    supplier_on,
+)
+
+LONG_AGO = NOW - timedelta(hours=5)
+WINDOW = Window(datetime(2026, 3, 13, tzinfo=UTC), NOW)
+COMPLETE, INCOMPLETE = ReconciliationOutcome.COMPLETE, ReconciliationOutcome.INCOMPLETE
+UNAVAILABLE = ReconciliationOutcome.SUPPLIER_UNAVAILABLE
+NOT_TAKEN = {"FailedEntryCount": 1, "Entries": [{"ErrorCode": "InternalFailure", "ErrorMessage": MARK}]}
+
+
+def order(order_id: str, status: str = "FULFILLED", quantity: int = 2, **changes: Any) -> dict[str, Any]:
+    """Make an order as the supplier lists it, placed long ago, with its cards in clear."""
+    return order_data(status, quantity, **{"_id": order_id, "time": timestamp(LONG_AGO)} | changes)
+
+
+def listing(orders: Sequence[Any], page: int = 1, page_size: int = 100) -> httpx.Response:
+    """Answer with a page of these orders, newest first."""
+    found = orders[(page - 1) * page_size : page * page_size]
+    pages = -(-len(orders) // page_size)
+    return answered(page_data(*found, page=page, page_size=page_size, pages=pages, results=len(orders)))
+
+
+class Bench:
+    """A reconciliation on the cloud, with supplier and clock in the test's hands."""
+
+    def __init__(self, cloud: Cloud, supplier: SupplierDouble) -> None:
+        self.clock = Clock()
+        self.pauses: list[float] = []
+        self.reconciliation = Reconciliation(
+            supplier=supplier_on(cloud, supplier, self.clock),
+            orders=OrderTable(cloud.card_table, aws.dynamodb(), pause=self.pause),
+            differences=DifferenceTable(cloud.difference_table, aws.dynamodb()),
+            bus=EventBus(cloud.bus, aws.event_bridge()),
+            clock=self.clock,
+            pause=self.pause,
+            jitter=lambda: 0.5,
+        )
+        self._supplier = supplier
+
+    def pause(self, seconds: float) -> None:
+        self.pauses.append(seconds)
+        self.clock.advance(seconds)
+
+    def run(self, *answers: httpx.Response | Exception, seconds: float = 300) -> ReconciliationReport:
+        """Reconcile once, with these answers of the supplier and so much time."""
+        self._supplier.will(*answers)
+        report = self.reconciliation.reconcile(WINDOW, time_out=self.clock.at + timedelta(seconds=seconds))
+        assert not leaks(repr(report), report.model_dump_json())
+        return report
+
+
+@pytest.fixture
+def bench(cloud: Cloud, supplier: SupplierDouble) -> Bench:
+    cloud.set_api_key()
+    return Bench(cloud, supplier)
+
+
+def deliver(cloud: Cloud, order_id: str, **changes: Any) -> None:
+    """Write the row of an order that was delivered as the supplier lists it."""
+    numbers = {"quantity": 2, "fulfilledQuantity": 2, "fulfilledAmount": 981, "pricePerCard": Decimal("490.5")}
+    closed = {"status": "FULFILLED", **numbers, "deliveryId": "d", "deliveredAt": timestamp(LONG_AGO)}
+    cloud.claim(order_id, claimed_at=LONG_AGO, **closed | changes)
+
+
+def kinds(report: ReconciliationReport) -> dict[str | None, tuple[DifferenceKind, bool]]:
+    return {found.order_id: (found.kind, found.is_new) for found in report.differences}
+
+
+# ------------------------------------------------------------- what is found
+
+
+def test_orders_that_both_sides_know_alike_are_no_difference(cloud: Cloud, bench: Bench):
+    deliver(cloud, "done")
+    cloud.claim("pending", claimed_at=LONG_AGO)
+
+    report = bench.run(listing([order("pending", "HANDLING"), order("done")]))
+
+    assert (report.outcome, report.pages, report.orders, report.differences) == (COMPLETE, 1, 2, ())
+    assert (cloud.announced(), cloud.rows(cloud.difference_table)) == ([], [])
+
+
+def test_each_kind_of_difference_is_found_and_announced(cloud: Cloud, bench: Bench):
+    cloud.claim("overdue", claimed_at=LONG_AGO)
+    cloud.claim("held", claimed_at=LONG_AGO)
+    cloud.hold("held")
+    deliver(cloud, "mismatch", fulfilledAmount=980)
+
+    report = bench.run(listing([order(name) for name in ("nobody's", "overdue", "held", "mismatch")]))
+
+    assert (report.outcome, report.orders, report.differences_found) == (COMPLETE, 4, 4)
+    assert kinds(report) == {
+        "nobody's": (DifferenceKind.UNCLAIMED, True),
+        "overdue": (DifferenceKind.OVERDUE, True),
+        "held": (DifferenceKind.OVERDUE, True),
+        "mismatch": (DifferenceKind.MISMATCH, True),
+    }
+    told = {detail["orderId"]: (kind, detail) for kind, detail in cloud.announced()}
+    assert {order_id: kind for order_id, (kind, _) in told.items()} == {
+        "nobody's": "OrderUnclaimed",
+        "overdue": "OrderOverdue",
+        "held": "OrderOverdue",
+        "mismatch": "OrderMismatch",
+    }
+    assert told["held"][1]["status"] == "HELD"
+    assert told["mismatch"][1]["fields"] == ["fulfilledAmount"]
+
+
+def test_what_is_measured_counts_new_differences_and_zeros_too(cloud: Cloud, bench: Bench):
+    cloud.claim("overdue", claimed_at=LONG_AGO)
+    orders = [order("overdue"), order("one"), order("two")]
+
+    assert bench.run(listing(orders)).metrics == {
+        "OrderUnclaimed": 2,
+        "OrderOverdue": 1,
+        "OrderMismatch": 0,
+        "ReconciliationDifference": 3,
+        "OrdersReconciled": 3,
+        "ReconciliationIncomplete": 0,
+        "KeyRefused": 0,
+    }
+    again = bench.run(listing(orders)).metrics
+    assert again == dict.fromkeys(again, 0) | {"OrdersReconciled": 3}
+
+
+@pytest.mark.parametrize("changes", [{"status": "LOST"}, {"quantity": 0}, {"fulfilled_quantity": 1}])
+def test_order_that_breaks_the_contract_is_announced_and_hides_no_other(
+    cloud: Cloud, bench: Bench, changes: dict[str, Any]
+):
+    broken = order("broken") | changes
+
+    report = bench.run(listing([order("one"), broken, order("two")]))
+
+    assert report.outcome is COMPLETE
+    assert {order_id: kind for order_id, (kind, _) in kinds(report).items()} == {
+        "one": DifferenceKind.UNCLAIMED,
+        "broken": DifferenceKind.MISMATCH,
+        "two": DifferenceKind.UNCLAIMED,
+    }
+
+
+def test_orders_without_a_readable_id_are_told_of_once(cloud: Cloud, bench: Bench):
+    orders = [order(card_data(1)[0]["value"]), order("one"), MARK]
+
+    for expected in ([True, True], [False, False]):
+        report = bench.run(listing(orders))
+        assert report.outcome is COMPLETE
+        assert [(found.order_id, found.is_new) for found in report.differences] == [
+            (None, expected[0]),
+            ("one", expected[1]),
+        ]
+    assert [detail.get("orderId") for _, detail in cloud.announced()] == [None, "one"]
+
+
+def test_row_that_cannot_be_read_is_announced_and_hides_no_other(cloud: Cloud, bench: Bench):
+    cloud.claim("wrong", claimedAt=f"{MARK}", userId=f"{MARK} {MARK}")
+    cloud.claim("overdue", claimed_at=LONG_AGO)
+
+    report = bench.run(listing([order("wrong"), order("overdue")]))
+
+    assert kinds(report)["wrong"] == (DifferenceKind.MISMATCH, True)
+    assert kinds(report)["overdue"] == (DifferenceKind.OVERDUE, True)
+    (detail,) = (detail for kind, detail in cloud.announced() if kind == "OrderMismatch")
+    assert detail["message"] == "Our row of this order cannot be read: claimedAt, userId."
+
+
+def test_no_card_of_the_list_is_announced_stored_or_answered(cloud: Cloud, bench: Bench):
+    cloud.claim("overdue", claimed_at=LONG_AGO)
+    deliver(cloud, "mismatch")
+    cards = card_data(1)[0]
+    orders = [
+        order("overdue", note=cards),
+        order("mismatch", price_per_card=1, type=cards["value"]),
+        order("nobody's", product=cards["serial"]),
+        order("broken", status=cards["value"]),
+        order("broken-too", time=cards["serial"]) | {"quantity": cards},
+        order("broken-as-well", cards=MARK, fulfilled_amount=MARK),
+        cards,
+        [cards],
+    ]
+
+    report = bench.run(listing(orders))
+
+    assert report.differences_found == 7
+    stored = [cloud.rows(table) for table in (cloud.difference_table, cloud.card_table, cloud.gate_table)]
+    assert not leaks(cloud.announced(), stored, cloud.sent("PutItem"), report.model_dump())
+
+
+def test_answer_lists_so_many_differences_and_counts_all(cloud: Cloud, bench: Bench, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(reconcile_orders, "LISTED_AT_MOST", 2)
+
+    report = bench.run(listing([order(f"order-{number}") for number in range(5)]))
+
+    assert [found.order_id for found in report.differences] == ["order-0", "order-1"]
+    assert (report.differences_found, report.metrics["OrderUnclaimed"]) == (5, 5)
+    assert len(cloud.announced()) == 5
+
+
+def test_largest_answer_fits_into_what_lambda_returns(bench: Bench):
+    report = bench.run(listing([order("x" * 128, status="LOST")]))
+    (found,) = report.differences
+
+    largest = report.model_copy(update={"differences": (found,) * LISTED_AT_MOST})
+
+    assert len(largest.model_dump_json(by_alias=True)) < 3_000_000
+
+
+# --------------------------------------------------------------- told once
+
+
+def test_difference_is_announced_once_over_many_runs(cloud: Cloud, bench: Bench):
+    cloud.claim("overdue", claimed_at=LONG_AGO)
+    deliver(cloud, "mismatch", pricePerCard=1)
+    orders = [order("overdue"), order("mismatch"), order("nobody's"), order("broken", status="LOST")]
+
+    reports = []
+    for _ in range(3):
+        reports.append(bench.run(listing(orders)))
+        bench.clock.advance(3600)
+
+    assert [report.differences_found for report in reports] == [4, 4, 4]
+    assert [report.metrics["ReconciliationDifference"] for report in reports] == [4, 0, 0]
+    assert len(cloud.announced()) == 4
+
+
+def test_the_same_kind_with_other_details_is_announced_again(cloud: Cloud, bench: Bench):
+    for status in ("HANDLING", "HANDLING", "FULFILLED", "FULFILLED"):
+        bench.run(listing([order("nobody's", status)]))
+
+    assert [detail["status"] for _, detail in cloud.announced()] == ["HANDLING", "FULFILLED"]
+
+
+def test_another_kind_of_the_same_order_is_announced_too(cloud: Cloud, bench: Bench):
+    bench.run(listing([order("late")]))
+    cloud.claim("late", claimed_at=LONG_AGO)
+    bench.run(listing([order("late")]))
+
+    assert [kind for kind, _ in cloud.announced()] == ["OrderUnclaimed", "OrderOverdue"]
+
+
+def test_record_says_what_was_announced_and_is_kept_for_90_days(cloud: Cloud, bench: Bench):
+    bench.run(listing([order("nobody's")]))
+
+    assert cloud.rows(cloud.difference_table) == [
+        {
+            "pk": "ORDER#nobody's",
+            "sk": "UNCLAIMED",
+            "details": {"ours": {}, "theirs": {"status": "FULFILLED", "quantity": 2}, "fields": []},
+            "message": "The supplier has this order, and nobody has announced it.",
+            "announcedAt": "2026-03-14T09:26:53.000Z",
+            "expiresAt": int((NOW + timedelta(days=90)).timestamp()),
+        }
+    ]
+
+
+def test_difference_whose_event_went_out_before_a_crash_is_announced_again(cloud: Cloud, bench: Bench):
+    cloud.at_next("PutItem", client_error("PutItem"))
+    with pytest.raises(ClientError):
+        bench.run(listing([order("nobody's")]))
+
+    assert kinds(bench.run(listing([order("nobody's")]))) == {"nobody's": (DifferenceKind.UNCLAIMED, True)}
+
+    assert len(cloud.announced()) == 2
+
+
+def test_difference_whose_event_did_not_go_out_is_not_taken_for_announced(cloud: Cloud, bench: Bench):
+    cloud.at_next("PutEvents", client_error("PutEvents"))
+    with pytest.raises(ClientError):
+        bench.run(listing([order("nobody's")]))
+    assert cloud.rows(cloud.difference_table) == []
+
+    assert bench.run(listing([order("nobody's")])).metrics["OrderUnclaimed"] == 1
+
+
+def test_event_that_the_bus_does_not_take_ends_the_run_as_incomplete(cloud: Cloud, bench: Bench):
+    cloud.at_next("PutEvents", NOT_TAKEN)
+
+    report = bench.run(listing([order("one"), order("two")]))
+
+    assert report.outcome is INCOMPLETE
+    assert report.message == "EventBridge did not take OrderUnclaimed: InternalFailure"
+    assert report.metrics["ReconciliationIncomplete"] == 1
+    assert cloud.rows(cloud.difference_table) == []
+    assert bench.run(listing([order("one"), order("two")])).metrics["OrderUnclaimed"] == 2
+
+
+# --------------------------------------------------------------------- pages
+
+
+def test_250_orders_on_three_pages_are_all_compared(cloud: Cloud, supplier: SupplierDouble, bench: Bench):
+    orders = [order(f"order-{number}") for number in range(250)]
+    deliver(cloud, "order-7")
+    cloud.forget()
+
+    report = bench.run(*(listing(orders, page) for page in (1, 2, 3)))
+
+    assert (report.outcome, report.pages, report.orders, report.differences_found) == (COMPLETE, 3, 250, 249)
+    assert [dict(request.url.params) for request in supplier.requests] == [
+        {"page": page, "pageSize": "100", "from": "2026-03-13T00:00:00.000Z", "to": "2026-03-14T09:26:53.000Z"}
+        for page in "123"
+    ]
+    assert [len(params["RequestItems"]["CardTable"]["Keys"]) for params in cloud.sent("BatchGetItem")] == [100, 100, 50]
+    assert {detail["orderId"] for _, detail in cloud.announced()} == {
+        f"order-{number}" for number in range(250) if number != 7
+    }
+
+
+def test_nothing_is_missed_or_told_twice_while_pages_shift(cloud: Cloud, bench: Bench):
+    # Given a supplier that does not keep to the end of the window, where orders are placed between two pages
+    orders = [order(f"order-{number}") for number in range(150)]
+    later = [order("later-1"), order("later-2"), *orders]
+
+    report = bench.run(listing(orders, 1), listing(later, 2))
+
+    # Then what has shifted onto the second page is met again, and no order is left out
+    told = [detail["orderId"] for _, detail in cloud.announced()]
+    assert sorted(told) == sorted(f"order-{number}" for number in range(150))
+    assert (report.outcome, report.orders) == (COMPLETE, 150)
+
+
+def test_list_that_grows_by_a_page_is_read_to_its_new_end(bench: Bench):
+    orders = [order(f"order-{number}", "HANDLING") for number in range(200)]
+    grown = [order("later"), *orders]
+
+    report = bench.run(listing(orders, 1), listing(grown, 2), listing(grown, 3))
+
+    assert (report.outcome, report.pages, report.orders) == (COMPLETE, 3, 200)
+
+
+def test_empty_list_is_complete(bench: Bench):
+    report = bench.run(listing([]))
+
+    assert (report.outcome, report.pages, report.orders) == (COMPLETE, 1, 0)
+
+
+def test_more_pages_than_a_run_may_read_are_said(
+    supplier: SupplierDouble, bench: Bench, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(reconcile_orders, "MAX_PAGES", 2)
+    orders = [order(f"order-{number}", "HANDLING") for number in range(250)]
+
+    report = bench.run(listing(orders, 1), listing(orders, 2))
+
+    assert (report.outcome, report.pages, report.orders) == (INCOMPLETE, 2, 200)
+    assert report.message == "The supplier's list has more than 2 pages."
+
+
+def test_200_pages_are_read_at_most():
+    assert MAX_PAGES == 200
+
+
+# ----------------------------------------------------------- not to the end
+
+
+@pytest.mark.parametrize(
+    ("answer", "outcome", "said"),
+    [
+        (refused(500, "INTERNAL_ERROR"), UNAVAILABLE, "500 INTERNAL_ERROR"),
+        (refused(429, "RATE_LIMIT_EXCEEDED"), UNAVAILABLE, "429 RATE_LIMIT_EXCEEDED"),
+        (refused(401, "INVALID_ACCESS_TOKEN"), ReconciliationOutcome.KEY_REFUSED, "401 INVALID_ACCESS_TOKEN"),
+        (refused(403, "IP_BLOCKED"), UNAVAILABLE, "403 IP_BLOCKED"),
+        (refused(400, "ERR_VALIDATION"), UNAVAILABLE, "400 ERR_VALIDATION"),
+        (httpx.Response(404, json={"statusCode": 404}), UNAVAILABLE, "without its envelope"),
+        (httpx.ReadTimeout(MARK), UNAVAILABLE, "ReadTimeout"),
+        (answered({"items": [order("one")]}), ReconciliationOutcome.SUPPLIER_CONTRACT_BROKEN, "data.pagination"),
+        (
+            answered(page_data(order("one"), page=2, pages=9, results=150)),
+            ReconciliationOutcome.SUPPLIER_CONTRACT_BROKEN,
+            "totalPages",
+        ),
+    ],
+)
+def test_trouble_on_a_page_ends_the_run_with_its_reason_and_keeps_what_was_found(
+    cloud: Cloud, bench: Bench, answer: httpx.Response | Exception, outcome: ReconciliationOutcome, said: str
+):
+    orders = [order(f"order-{number}") for number in range(150)]
+
+    report = bench.run(listing(orders, 1), answer)
+
+    assert (report.outcome, report.pages, report.orders) == (outcome, 1, 100)
+    assert said in report.message
+    assert (report.differences_found, report.metrics["ReconciliationIncomplete"]) == (100, 1)
+    assert len(cloud.announced()) == 100
+
+
+def test_supplier_is_not_asked_while_the_gate_is_closed(cloud: Cloud, supplier: SupplierDouble, bench: Bench):
+    bench.run(refused(429, "RATE_LIMIT_EXCEEDED", Retry_After="600"))
+
+    report = bench.run()
+
+    assert (report.outcome, report.pages, report.orders) == (UNAVAILABLE, 0, 0)
+    assert "Nobody may call the supplier now" in report.message
+    assert len(supplier.requests) == 1
+
+
+def test_run_without_a_key_is_not_complete(cloud: Cloud, supplier: SupplierDouble):
+    report = Bench(cloud, supplier).run()
+
+    assert report.outcome is UNAVAILABLE
+    assert "API key is not set" in report.message
+    assert supplier.requests == []
+
+
+def occupy(cloud: Cloud, until: datetime) -> None:
+    """Take the place at the gate for an unproven key."""
+    gate = GateTable(cloud.gate_table, aws.dynamodb())
+    assert gate.take(Place(1, None, until), gate.read())
+
+
+def test_run_queues_while_others_call_the_supplier(cloud: Cloud, bench: Bench):
+    occupy(cloud, NOW + timedelta(seconds=4))
+
+    report = bench.run(listing([order("one", "HANDLING")]))
+
+    assert report.outcome is COMPLETE
+    assert sum(bench.pauses) >= 4
+
+
+def test_run_that_queues_to_the_end_of_its_time_is_not_complete(cloud: Cloud, bench: Bench):
+    occupy(cloud, NOW + timedelta(hours=1))
+
+    report = bench.run(seconds=98)
+
+    assert report.outcome is UNAVAILABLE
+    assert bench.clock.at == NOW + timedelta(seconds=68)
+
+
+def test_run_stops_30_seconds_before_it_would_be_ended(
+    supplier: SupplierDouble, bench: Bench, monkeypatch: pytest.MonkeyPatch
+):
+    orders = [order(f"order-{number}", "HANDLING", time=timestamp(NOW)) for number in range(500)]
+    handle = supplier._handle
+
+    def slowly(request: httpx.Request) -> httpx.Response:
+        bench.clock.advance(15)
+        return handle(request)
+
+    monkeypatch.setattr(supplier, "_handle", slowly)
+    bench.reconciliation.supplier.supplier._client = supplier.client()
+
+    report = bench.run(listing(orders, 1), listing(orders, 2), seconds=60)
+
+    assert (report.outcome, report.pages) == (INCOMPLETE, 2)
+    assert report.message == "The time was over before the end of the supplier's list."
+
+
+def test_run_stops_between_two_announcements_too(cloud: Cloud, bench: Bench):
+    cloud.at_next("PutEvents", lambda: bench.clock.advance(11), times=99)
+
+    report = bench.run(listing([order(f"order-{number}") for number in range(9)]), seconds=60)
+
+    assert (report.outcome, report.differences_found, report.pages) == (INCOMPLETE, 3, 0)
+    assert len(cloud.announced()) == len(cloud.rows(cloud.difference_table)) == 3
+
+
+def test_run_that_cannot_read_all_rows_is_not_complete(cloud: Cloud, bench: Bench):
+    left = {"CardTable": {"Keys": [{"pk": "ORDER#one", "sk": "ORDER"}]}}
+    cloud.at_next("BatchGetItem", {"Responses": {}, "UnprocessedKeys": left}, times=99)
+
+    report = bench.run(listing([order("one")]))
+
+    assert report.outcome is INCOMPLETE
+    assert report.message == "DynamoDB did not give 1 of 1 orders, asked 5 times."
+    assert cloud.announced() == []
+
+
+# -------------------------------------------------------------------- window
+
+
+@pytest.mark.parametrize(
+    ("asked", "placed_from", "placed_to"),
+    [
+        ({}, "2026-03-13T00:00:00.000Z", "2026-03-14T09:26:53.000Z"),
+        ({"from": "2026-03-10"}, "2026-03-10T00:00:00.000Z", "2026-03-14T09:26:53.000Z"),
+        ({"from": "2026-03-14"}, "2026-03-14T00:00:00.000Z", "2026-03-14T09:26:53.000Z"),
+        ({"to": "2026-03-10"}, "2026-03-09T00:00:00.000Z", "2026-03-11T00:00:00.000Z"),
+        ({"to": "9999-12-31"}, "2026-03-13T00:00:00.000Z", "2026-03-14T09:26:53.000Z"),
+        ({"from": "2026-03-01", "to": "2026-03-01"}, "2026-03-01T00:00:00.000Z", "2026-03-02T00:00:00.000Z"),
+        ({"source": "aws.scheduler"}, "2026-03-13T00:00:00.000Z", "2026-03-14T09:26:53.000Z"),
+    ],
+)
+def test_window_is_whole_days_in_utc_up_to_now(asked: dict[str, Any], placed_from: str, placed_to: str):
+    window = ReconcileRequest.model_validate(asked).window(NOW)
+
+    assert (timestamp(window.placed_from), timestamp(window.placed_to)) == (placed_from, placed_to)
+
+
+def test_days_are_days_in_utc_wherever_the_clock_is():
+    elsewhere = datetime.fromisoformat("2026-03-15T01:00:00+03:00")
+
+    assert ReconcileRequest().window(elsewhere).placed_from == datetime(2026, 3, 13, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        ({"first_day": date(2026, 3, 15)}, "in the future"),
+        ({"first_day": date(2026, 3, 12), "last_day": date(2026, 3, 11)}, "after the last day"),
+    ],
+)
+def test_window_in_which_nothing_can_have_been_placed_is_refused(asked: dict[str, Any], said: str):
+    with pytest.raises(EmptyWindowError, match=said):
+        ReconcileRequest(**asked).window(NOW)
+
+
+@pytest.mark.parametrize("asked", [{"from": MARK}, {"to": "2026-13-01"}, {"from": "1999-12-31"}, {"to": "0001-01-01"}])
+def test_day_that_is_none_is_refused_by_its_field(asked: dict[str, Any]):
+    with pytest.raises(ValidationError, match=next(iter(asked))) as refusal:
+        ReconcileRequest.model_validate(asked)
+
+    assert not leaks(refusal.value)
+
+
+# ----------------------------------------------------------------------- gate
+
+
+def test_trouble_with_the_list_closes_the_gate_for_all_orders(cloud: Cloud, supplier: SupplierDouble, bench: Bench):
+    presented = bench.run(refused(401, "INVALID_ACCESS_TOKEN"))
+    again = bench.run()
+
+    # Who presents a refused key says so; for all others, the gate is closed
+    assert [report.metrics["KeyRefused"] for report in (presented, again)] == [1, 0]
+    assert again.outcome is UNAVAILABLE
+    (record,) = cloud.rows(cloud.gate_table)
+    assert record["refusedReason"] == "KEY_REFUSED"
+    assert not leaks(record)
+
+
+def test_each_page_takes_one_place_and_gives_it_back(cloud: Cloud, bench: Bench):
+    orders = [order(f"order-{number}", "HANDLING") for number in range(250)]
+
+    bench.run(*(listing(orders, page) for page in (1, 2, 3)))
+
+    taken = [params for params in cloud.sent("UpdateItem") if re.match(r"SET lease\d", params["UpdateExpression"])]
+    assert len(taken) == 3
+    (record,) = cloud.rows(cloud.gate_table)
+    assert not [name for name in record if name.startswith("lease")]
+
+
+# -------------------------------------------------------------------- writing
+
+
+def test_nothing_but_differences_and_the_gate_is_written(cloud: Cloud, bench: Bench):
+    cloud.claim("overdue", claimed_at=LONG_AGO)
+    before = cloud.rows(cloud.card_table)
+
+    bench.run(listing([order("overdue"), order("nobody's")]))
+
+    written = {params["TableName"] for name in ("PutItem", "UpdateItem") for params in cloud.sent(name)}
+    assert written == {cloud.difference_table, cloud.gate_table}
+    assert cloud.rows(cloud.card_table) == before
+
+
+def test_rows_are_read_in_batches_and_by_the_attributes_of_an_order(cloud: Cloud, bench: Bench):
+    bench.run(listing([order("one")]))
+
+    reads = {name for name, params in cloud.calls if "CardTable" in str(params)}
+    assert reads == {"BatchGetItem"}
+    (params,) = cloud.sent("BatchGetItem")
+    asked = params["RequestItems"]["CardTable"]
+    assert "ciphertext" not in str(asked)
+    assert set(asked["ProjectionExpression"].split(", ")) == set(asked["ExpressionAttributeNames"])
