@@ -2,9 +2,18 @@
 
 from contextlib import ExitStack
 
-from hypothesis import HealthCheck, settings
+import pytest
+from hypothesis import HealthCheck, Phase, seed, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initialize, invariant, rule
+from hypothesis.stateful import (
+    Bundle,
+    RuleBasedStateMachine,
+    consumes,
+    initialize,
+    invariant,
+    rule,
+    run_state_machine_as_test,
+)
 
 from simulation import world as simulated
 from simulation.model import (
@@ -103,11 +112,20 @@ class Promise(RuleBasedStateMachine):
                 self.model.end()
 
 
-TestPromise = Promise.TestCase
-TestPromise.settings = settings(
-    max_examples=200,
-    stateful_step_count=12,
-    deadline=None,
-    derandomize=True,
-    suppress_health_check=list(HealthCheck),
-)
+PARTS, EXAMPLES = 4, 50
+"""Together 200 examples, in parts that can run side by side."""
+
+
+@pytest.mark.parametrize("part", range(PARTS))
+def test_promise_holds_whatever_happens(part: int) -> None:
+    run_state_machine_as_test(
+        seed(part)(Promise),
+        settings=settings(
+            max_examples=EXAMPLES,
+            stateful_step_count=12,
+            deadline=None,
+            database=None,
+            phases=(Phase.generate, Phase.shrink),
+            suppress_health_check=list(HealthCheck),
+        ),
+    )

@@ -121,7 +121,7 @@ class World:
         self._running: list[Invocation] = []
         self._containers: dict[str, dict[str, Any]] = {}
         self._dynamodb: Any = aws.dynamodb()
-        self._shared_supplier = Supplier(server.url, _client(), total_seconds=REAL_PATIENCE_SECONDS)
+        self._shared_supplier = _supplier_of_all(server.url)
         self._heard: list[dict[str, Any]] = []
         self._create()
 
@@ -463,6 +463,12 @@ def _supplier() -> tuple[SupplierServer, SupplierBook]:
     """Start a supplier that all worlds of this process ask, one after the other: to stop one takes a while."""
     book = SupplierBook()
     return SupplierServer(book).__enter__(), book
+
+
+@cache
+def _supplier_of_all(url: str) -> Supplier:
+    """Build the one HTTP client, with its event loop, that all containers use: it takes longer than most tests."""
+    return Supplier(url, _client(), total_seconds=REAL_PATIENCE_SECONDS)
 
 
 @cache
