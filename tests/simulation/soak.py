@@ -69,6 +69,7 @@ HAPPENINGS: dict[str, tuple[int, Callable[[random.Random, list[str]], Arguments]
             chance.choice((1, 3, 12)),
         ),
     ),
+    "bus_refuses": (3, lambda chance, _: (chance.choice((1, 3, 12)),)),
     "kill": (10, lambda chance, _: (chance.randint(1, 11), chance.choice(PHASES))),
     "abort": (4, lambda chance, orders: (chance.choice(orders),)),
     "revoke_key": (3, lambda _, __: ()),

@@ -47,9 +47,11 @@ class Promise(RuleBasedStateMachine):
         ends=st.sampled_from(ENDS),
         settles_after=st.sampled_from(SECONDS_TO_SETTLE),
         user=st.sampled_from(USERS),
+        then_seconds=st.sampled_from([6, 0]),
     )
-    def place(self, quantity: int, ends: str, settles_after: float, user: str) -> str:
+    def place(self, quantity: int, ends: str, settles_after: float, user: str, then_seconds: float) -> str:
         self.model.place(quantity, ends, settles_after, user)
+        self.model.pass_time(then_seconds)
         return list(self.model.placed)[-1]
 
     @rule(order=orders, user=st.sampled_from(USERS))
@@ -76,6 +78,10 @@ class Promise(RuleBasedStateMachine):
     )
     def trouble_in_cloud(self, call: str, code: str, phase: str, times: int) -> None:
         self.model.trouble_in_cloud(call, code, phase, times)
+
+    @rule(times=st.sampled_from([1, 3, 12]))
+    def bus_refuses(self, times: int) -> None:
+        self.model.bus_refuses(times)
 
     @rule(number=st.integers(1, 11), phase=st.sampled_from(PHASES))
     def kill(self, number: int, phase: str) -> None:
