@@ -2,7 +2,7 @@
 
 import base64
 import json
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -67,8 +67,7 @@ def search(
     secrets
         What must not be found.
     pieces
-        Whether to search for every ``PIECE`` characters of a secret too, which takes long where there is much to
-        search.
+        Whether to search for every ``PIECE`` characters of a secret too.
 
     Returns
     -------
@@ -78,14 +77,17 @@ def search(
     needles = list(dict.fromkeys(form for secret in wanted for form in _forms(secret)))
     if pieces:
         needles += [("a piece", piece.encode()) for piece in _pieces(wanted)]
+    likely_in = _by_beginning(needles) if len(needles) > FEW else lambda _: needles
     searched, leaks = 0, []
     for place, content in evidence:
         searched += len(content)
-        leaks += [Leak(place, form) for form, written in needles if written in content]
+        leaks += [Leak(place, form) for form, written in likely_in(content) if written in content]
     return searched, leaks
 
 
 PIECE = 8
+FEW = 500
+"""So many needles are looked for one by one in the time that it takes to look at each place of a haystack once."""
 _FORMS: tuple[tuple[str, Callable[[str], str]], ...] = (
     ("plain", str),
     ("URL-encoded", lambda secret: quote(secret, safe="")),
@@ -94,6 +96,21 @@ _FORMS: tuple[tuple[str, Callable[[str], str]], ...] = (
 )
 JSON_IN_JSON = 3
 """How deep a text can lie in JSON that is itself text in JSON, as in a workflow's history."""
+
+
+def _by_beginning(needles: Iterable[tuple[str, bytes]]) -> Callable[[bytes], list[tuple[str, bytes]]]:
+    """Return what finds the needles whose first ``PIECE`` bytes lie in a haystack, however many needles there are."""
+    short: list[tuple[str, bytes]] = []
+    long: dict[bytes, list[tuple[str, bytes]]] = defaultdict(list)
+    for form, written in needles:
+        (short if len(written) < PIECE else long[written[:PIECE]]).append((form, written))
+    beginnings = frozenset(long)
+
+    def likely_in(content: bytes) -> list[tuple[str, bytes]]:
+        there = beginnings.intersection(content[at : at + PIECE] for at in range(len(content) - PIECE + 1))
+        return [*short, *(needle for beginning in there for needle in long[beginning])]
+
+    return likely_in
 
 
 def _forms(secret: str) -> Iterator[tuple[str, bytes]]:

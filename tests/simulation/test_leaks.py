@@ -171,3 +171,15 @@ def test_a_card_that_is_planted_is_found(place: str, form: str) -> None:
         assert ("plain" if form == "JSON-escaped" else form) in {leak.form for leak in leaks}
         assert all(leak.place.startswith(place) for leak in leaks)
         assert secret not in repr(leaks)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_a_card_is_found_among_the_cards_of_a_large_order_too(form: str) -> None:
+    secrets = [secret for card in cards_of("0123456789abcdef01234567", 200) for secret in card.values()]
+    haystack = b"x" * 1_000 + FORMS[form](secrets[333]).encode() + b"y" * 1_000
+
+    _, leaks = evidence.search([("here", haystack), ("there", b"z" * 1_000)], secrets, pieces=True)
+
+    assert ("plain" if form == "JSON-escaped" else form) in {leak.form for leak in leaks}
+    assert {leak.place for leak in leaks} == {"here"}
+    assert evidence.search([("here", b"a short")], ["short", *secrets])[1], "shorter than a piece"

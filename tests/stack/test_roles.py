@@ -1,0 +1,273 @@
+"""What the local cloud lets each function's role do, call by call: what is not in its row is refused.
+
+The other tests over permissions read the template. This one presents the credentials of a role to a cloud that
+enforces its policy, so a permission that comes from somewhere else, or does not mean what it seems to, is found.
+"""
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import boto3
+import pytest
+from botocore.exceptions import ClientError
+
+from giftcards_local.cloud import REGION, STACK
+from stack.conftest import Service
+
+CONTEXT = {"orderId": "probe", "userId": "probe"}
+"""Decrypting asks for the context that the ciphertext was made with."""
+
+
+@dataclass
+class Caller:
+    """Somebody who calls the cloud, and what it is called about: rows, events and messages of no order."""
+
+    session: boto3.Session
+    url: str
+    resources: dict[str, str]
+    wrapped: bytes = b""
+
+    def __getattr__(self, service: str) -> Any:
+        client = self.session.client(service, endpoint_url=self.url)  # type: ignore[call-overload]
+        setattr(self, service, client)  # asked for once: making a client takes longer than calling it
+        return client
+
+    def name(self, logical_id: str) -> str:
+        return self.resources[logical_id]
+
+    def row(self, table: str) -> dict[str, Any]:
+        return {"TableName": self.name(table), "Key": {"pk": {"S": "PROBE"}, "sk": {"S": "PROBE"}}}
+
+    def item(self, table: str) -> dict[str, Any]:
+        return {"TableName": self.name(table), "Item": self.row(table)["Key"]}
+
+    def of_partition(self, table: str) -> dict[str, Any]:
+        values = {":pk": {"S": "PROBE"}}
+        return {"TableName": self.name(table), "KeyConditionExpression": "pk = :pk"} | {
+            "ExpressionAttributeValues": values
+        }
+
+    def of_index(self, index: str, key: str) -> dict[str, Any]:
+        query = {"TableName": self.name("CardTable"), "IndexName": index, "KeyConditionExpression": f"{key} = :key"}
+        return query | {"ExpressionAttributeValues": {":key": {"S": "PROBE"}}}
+
+    def change(self, table: str) -> dict[str, Any]:
+        return (
+            self.row(table)
+            | {"UpdateExpression": "SET probed = :it"}
+            | {"ExpressionAttributeValues": {":it": {"S": "PROBE"}}}
+        )
+
+    def in_transaction(self, action: str, table: str) -> Any:
+        terms = {
+            "Put": self.item(table),
+            "Update": self.change(table),
+            "Delete": self.row(table),
+            "ConditionCheck": self.row(table) | {"ConditionExpression": "attribute_not_exists(nobody)"},
+        }
+        return self.dynamodb.transact_write_items(TransactItems=[{action: terms[action]}])
+
+    def execution(self) -> str:
+        return self.name("FulfilOrderStateMachine").replace(":stateMachine:", ":execution:") + ":probe"
+
+    def invoke(self, function: str) -> Any:
+        # Without effect even where it is let through: no function knows what to do with this.
+        return getattr(self, "lambda").invoke(
+            FunctionName=self.name(f"{function}Function"), Qualifier="live", Payload=b"[]"
+        )
+
+    @property
+    def event(self) -> dict[str, str]:
+        return {"EventBusName": self.name("OrderBus"), "Source": "probe", "DetailType": "Probe", "Detail": "{}"}
+
+
+FUNCTIONS = ["CheckStatus", "DeliverCards", "RevealCards", "SweepOrders"]
+CALLS: dict[str, Callable[[Caller], Any]] = {
+    # orders and cards
+    "read a card": lambda a: a.dynamodb.get_item(**a.row("CardTable")),
+    "list cards": lambda a: a.dynamodb.query(**a.of_partition("CardTable")),
+    "scan cards": lambda a: a.dynamodb.scan(TableName=a.name("CardTable")),
+    "read cards in a batch": lambda a: a.dynamodb.batch_get_item(
+        RequestItems={a.name("CardTable"): {"Keys": [a.row("CardTable")["Key"]]}}
+    ),
+    "read cards in a transaction": lambda a: a.dynamodb.transact_get_items(TransactItems=[{"Get": a.row("CardTable")}]),
+    "select cards": lambda a: a.dynamodb.execute_statement(Statement=f'SELECT * FROM "{a.name("CardTable")}"'),
+    "list open orders": lambda a: a.dynamodb.query(**a.of_index("open-orders", "openStatus")),
+    "list a user's orders": lambda a: a.dynamodb.query(**a.of_index("orders-by-user", "userId")),
+    "put a card": lambda a: a.dynamodb.put_item(**a.item("CardTable")),
+    "change an order": lambda a: a.dynamodb.update_item(**a.change("CardTable")),
+    "delete a card": lambda a: a.dynamodb.delete_item(**a.row("CardTable")),
+    "put cards in a batch": lambda a: a.dynamodb.batch_write_item(
+        RequestItems={a.name("CardTable"): [{"PutRequest": {"Item": a.item("CardTable")["Item"]}}]}
+    ),
+    "put a card in a transaction": lambda a: a.in_transaction("Put", "CardTable"),
+    "change an order in a transaction": lambda a: a.in_transaction("Update", "CardTable"),
+    "check an order in a transaction": lambda a: a.in_transaction("ConditionCheck", "CardTable"),
+    "delete a card in a transaction": lambda a: a.in_transaction("Delete", "CardTable"),
+    "delete the card table": lambda a: a.dynamodb.delete_table(TableName=a.name("CardTable")),
+    # keys
+    "make a data key of the cards": lambda a: a.kms.generate_data_key(
+        KeyId=a.name("CardKey"), KeySpec="AES_256", EncryptionContext=CONTEXT
+    ),
+    "open a data key of the cards": lambda a: a.kms.decrypt(
+        KeyId=a.name("CardKey"), CiphertextBlob=a.wrapped, EncryptionContext=CONTEXT
+    ),
+    "encrypt with the key of the cards": lambda a: a.kms.encrypt(KeyId=a.name("CardKey"), Plaintext=b"probe"),
+    "hand a data key of the cards over to another key": lambda a: a.kms.re_encrypt(
+        CiphertextBlob=a.wrapped, SourceEncryptionContext=CONTEXT, DestinationKeyId=a.name("StorageKey")
+    ),
+    "let somebody else use the key of the cards": lambda a: a.kms.create_grant(
+        KeyId=a.name("CardKey"), GranteePrincipal="arn:aws:iam::000000000000:root", Operations=["Decrypt"]
+    ),
+    "delete the key of the cards": lambda a: a.kms.schedule_key_deletion(KeyId=a.name("CardKey")),
+    "use the storage key": lambda a: a.kms.encrypt(KeyId=a.name("StorageKey"), Plaintext=b"probe"),
+    # audit
+    "write an audit record": lambda a: a.dynamodb.put_item(**a.item("AuditTable")),
+    "read an audit record": lambda a: a.dynamodb.get_item(**a.row("AuditTable")),
+    "list audit records": lambda a: a.dynamodb.query(**a.of_partition("AuditTable")),
+    "scan audit records": lambda a: a.dynamodb.scan(TableName=a.name("AuditTable")),
+    "change an audit record": lambda a: a.dynamodb.update_item(**a.change("AuditTable")),
+    "delete an audit record": lambda a: a.dynamodb.delete_item(**a.row("AuditTable")),
+    # the supplier's gate and key
+    "read the gate": lambda a: a.dynamodb.get_item(**a.row("GateTable")),
+    "change the gate": lambda a: a.dynamodb.update_item(**a.change("GateTable")),
+    "open the gate by deleting it": lambda a: a.dynamodb.delete_item(**a.row("GateTable")),
+    "put another gate": lambda a: a.dynamodb.put_item(**a.item("GateTable")),
+    "read the supplier's key": lambda a: a.secretsmanager.get_secret_value(SecretId=a.name("SupplierApiKeySecret")),
+    "replace the supplier's key": lambda a: a.secretsmanager.put_secret_value(
+        SecretId=a.name("SupplierApiKeySecret"), SecretString="probe"
+    ),
+    # events, queues, the workflow, other functions
+    "announce": lambda a: a.events.put_events(Entries=[a.event]),
+    "announce on another bus": lambda a: a.events.put_events(Entries=[a.event | {"EventBusName": "default"}]),
+    "keep a failed run": lambda a: a.sqs.send_message(QueueUrl=a.name("FunctionsDeadLetterQueue"), MessageBody="probe"),
+    "take a failed run away": lambda a: a.sqs.receive_message(QueueUrl=a.name("FunctionsDeadLetterQueue")),
+    "keep an announcement": lambda a: a.sqs.send_message(
+        QueueUrl=a.name("OrderPlacedDeadLetterQueue"), MessageBody="probe"
+    ),
+    "take an announcement away": lambda a: a.sqs.receive_message(QueueUrl=a.name("OrderPlacedDeadLetterQueue")),
+    "ask how an execution is": lambda a: a.stepfunctions.describe_execution(executionArn=a.execution()),
+    "read an execution's history": lambda a: a.stepfunctions.get_execution_history(executionArn=a.execution()),
+    "start an execution": lambda a: a.stepfunctions.start_execution(
+        stateMachineArn=a.name("FulfilOrderStateMachine"), input="{}"
+    ),
+    "stop an execution": lambda a: a.stepfunctions.stop_execution(executionArn=a.execution()),
+    **{f"call {function}": lambda a, function=function: a.invoke(function) for function in FUNCTIONS},
+    "read a log": lambda a: a.logs.filter_log_events(logGroupName=a.name("RevealCardsLogGroup")),
+    "give itself more rights": lambda a: a.iam.put_role_policy(
+        RoleName=a.name("CheckStatusRole"), PolicyName="more", PolicyDocument=json.dumps({"Statement": []})
+    ),
+    "take the role of RevealCards": lambda a: a.sts.assume_role(
+        RoleArn=f"arn:aws:iam::000000000000:role/{a.name('RevealCardsRole')}", RoleSessionName="probe"
+    ),
+}
+
+MAY = {
+    "CheckStatus": {"read the supplier's key", "read the gate", "change the gate"},
+    "DeliverCards": {
+        "read the supplier's key",
+        "read the gate",
+        "change the gate",
+        "read a card",
+        "read cards in a transaction",
+        "put a card",
+        "change an order",
+        "put a card in a transaction",
+        "change an order in a transaction",
+        "check an order in a transaction",
+        "make a data key of the cards",
+        "announce",
+    },
+    "RevealCards": {
+        "list cards",
+        "open a data key of the cards",
+        "write an audit record",
+    },
+    "SweepOrders": {
+        "list open orders",
+        "change an order",
+        "change an order in a transaction",
+        "ask how an execution is",
+        "announce",
+        "keep a failed run",
+    },
+}
+
+
+HARMLESS = [
+    "scan cards",
+    "select cards",
+    "list a user's orders",
+    "encrypt with the key of the cards",
+    "use the storage key",
+    "read an audit record",
+    "list audit records",
+    "scan audit records",
+    "take a failed run away",
+    "read an execution's history",
+    "read a log",
+]
+"""Calls that no role may make and that change nothing: an administrator makes them, so they are well formed."""
+
+
+@pytest.fixture(scope="module")
+def resources(service: Service) -> dict[str, str]:
+    """Give the name of everything in the stack."""
+    described = service.cloud.client("cloudformation").describe_stack_resources(StackName=STACK)
+    return {found["LogicalResourceId"]: found["PhysicalResourceId"] for found in described["StackResources"]}
+
+
+@pytest.fixture(scope="module")
+def callers(service: Service, resources: dict[str, str]) -> Iterator[dict[str, Caller]]:
+    """Give somebody with the credentials of each role. On AWS nobody but Lambda could take these roles."""
+    wrapped = service.cloud.client("kms").generate_data_key(
+        KeyId=resources["CardKey"], KeySpec="AES_256", EncryptionContext=CONTEXT
+    )["CiphertextBlob"]
+    found = {}
+    for function in MAY:
+        role_arn = f"arn:aws:iam::000000000000:role/{resources[f'{function}Role']}"
+        taken = service.cloud.client("sts").assume_role(RoleArn=role_arn, RoleSessionName="probe")["Credentials"]
+        session = boto3.Session(
+            taken["AccessKeyId"], taken["SecretAccessKey"], taken["SessionToken"], region_name=REGION
+        )
+        found[function] = Caller(session, service.cloud.url, resources, wrapped)
+    yield found
+    service.cloud.client("sqs").purge_queue(QueueUrl=resources["FunctionsDeadLetterQueue"])
+
+
+def is_refused(call: Callable[[Caller], Any], caller: Caller) -> bool:
+    try:
+        call(caller)
+    except ClientError as error:
+        code = str(error.response["Error"]["Code"])
+        if code == "ExecutionDoesNotExist":  # it has been looked for, so the role may ask
+            return False
+        if not code.startswith("AccessDenied"):
+            raise
+        return True
+    return False
+
+
+@pytest.mark.parametrize("call", CALLS)
+@pytest.mark.parametrize("function", MAY)
+def test_a_role_may_do_what_its_function_does_and_nothing_else(
+    callers: dict[str, Caller], function: str, call: str
+) -> None:
+    may = not is_refused(CALLS[call], callers[function])
+    assert may == (call in MAY[function]), f"{function} {'may' if may else 'may not'} {call}"
+
+
+def test_every_function_has_its_row(resources: dict[str, str]) -> None:
+    functions = {name.removesuffix("Function") for name in resources if name.endswith("Function")}
+    assert functions == set(MAY) == set(FUNCTIONS)
+    assert set().union(*MAY.values()) <= set(CALLS)
+
+
+@pytest.mark.parametrize("call", HARMLESS)
+def test_a_call_that_every_role_is_refused_is_one_that_the_cloud_answers(
+    service: Service, callers: dict[str, Caller], resources: dict[str, str], call: str
+) -> None:
+    wrapped = callers["RevealCards"].wrapped
+    assert not is_refused(CALLS[call], Caller(service.cloud.session, service.cloud.url, resources, wrapped))
