@@ -93,7 +93,7 @@ def test_no_trouble_with_the_supplier_leaves_a_trace_of_a_card(
         world.fault(**fault, afterCalls=1)
 
     world.announce(order_id)
-    world.run(60)
+    world.run(13)
 
     assert_no_leak(world, logged)
 
@@ -110,7 +110,7 @@ def test_no_fault_of_the_cloud_leaves_a_trace_of_a_card(
     world.hooks.append(kill if dies else failing(operation, "InternalServerError", times=50, function="deliver_cards"))
     world.order(2)
 
-    world.run(900)
+    world.run(200)
 
     assert_no_leak(world, logged)
 

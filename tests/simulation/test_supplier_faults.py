@@ -76,7 +76,7 @@ def test_trouble_at_the_check_comes_to_what_is_decided(world: World, trouble: Su
     befall(world, trouble, once=trouble.at_check == DELIVERED)  # the delivery then gets a right answer
 
     world.announce(order_id)
-    world.run(60)
+    world.run(20)
 
     assert_came_to(world, order_id, trouble.at_check)
     assert_goes_well_once_it_is_over(world, order_id, trouble.at_check)
@@ -88,7 +88,7 @@ def test_trouble_at_the_delivery_comes_to_what_is_decided(world: World, trouble:
     befall(world, trouble, after_calls=1)
 
     world.announce(order_id)
-    world.run(60)
+    world.run(20)
 
     assert_came_to(world, order_id, trouble.expected_at_delivery)
     assert_goes_well_once_it_is_over(world, order_id, trouble.expected_at_delivery)

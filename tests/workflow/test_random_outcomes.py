@@ -16,7 +16,7 @@ from workflow.engine import Fault
 from workflow.harness import Workflow, load_definition
 
 TASKS = [name for name, state in load_definition()["States"].items() if state["Type"] == "Task"]
-LONGEST = 4
+LONGEST = 3
 HISTORY_LIMIT = 25_000
 orders = count()
 
@@ -31,7 +31,7 @@ surprises = st.sampled_from([Raised("KeyError"), Raised("Sandbox.Timedout"), Mal
 closings = st.sampled_from([Closed(status) for status in SupplierStatus if status.is_final])
 codes = st.sampled_from(["ThrottlingException", "InternalServerError", "AccessDeniedException", "Timeout"])
 faults = st.dictionaries(
-    st.sampled_from(TASKS), st.lists(st.builds(Fault, codes, st.booleans()), min_size=1, max_size=3), max_size=3
+    st.sampled_from(TASKS), st.lists(st.builds(Fault, codes, st.booleans()), min_size=1, max_size=2), max_size=2
 )
 
 
