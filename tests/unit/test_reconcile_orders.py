@@ -183,6 +183,21 @@ def test_order_that_breaks_the_contract_is_announced_and_hides_no_other(
     }
 
 
+@pytest.mark.parametrize("field", ["quantity", "fulfilled_quantity", "fulfilled_amount", "price_per_card"])
+@pytest.mark.parametrize("number", [10**60, 1e200, 1e-200, f"0.{'1' * 50}"])
+def test_number_that_no_table_holds_is_announced_once_and_hides_no_other(
+    cloud: Cloud, bench: Bench, field: str, number: float | str
+):
+    deliver(cloud, "huge")
+    orders = [order("huge") | {field: number}, order("two")]
+
+    for is_new in (True, False):
+        assert kinds(bench.run(listing(orders))) == {
+            "huge": (DifferenceKind.MISMATCH, is_new),
+            "two": (DifferenceKind.UNCLAIMED, is_new),
+        }
+
+
 def test_orders_without_a_readable_id_are_told_of_once(cloud: Cloud, bench: Bench):
     orders = [order(card_data(1)[0]["value"]), order("one"), MARK]
 
