@@ -287,7 +287,7 @@ def test_row_that_cannot_be_read_is_counted_by_its_fields_and_fails_the_sweep_af
     assert (result.checked, result.taken_up, result.unreadable) == (3, 2, 1)
     assert result.unreadable_fields == fields
     assert again(cloud) == ["first", "third"]
-    with pytest.raises(SweepIncompleteError, match="1 orders were not swept: {'UnreadableOrder': 1}") as caught:
+    with pytest.raises(SweepIncompleteError, match=r"1 orders were not swept: {'UnreadableOrder': 1}") as caught:
         result.raise_for_failures()
     assert not leaks(result, caught.value)
 
