@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from giftcards.adapters.event_bus import EventBus, EventNotPublishedError
 from giftcards.adapters.order_table import UnreadableOrder
 from giftcards.events import HeldReason, OrderPlaced
-from giftcards.rules.orders import Order, OrderStatus, placed_again
+from giftcards.rules.orders import LenientTime, Order, OrderStatus, placed_again
 from giftcards_cli import output
 from giftcards_cli.arguments import ORDER_ID, StackName
 from giftcards_cli.dead_letters import DeadLetter, DeadLetterQueue
@@ -85,13 +85,17 @@ def _resume_held(deployed: Stack, reason: HeldReason | None) -> None:
         raise CommandError(f"held orders whose rows cannot be read: {unreadable} ({', '.join(sorted(fields))})")
 
 
+class _DeadOrder(OrderPlaced):
+    placed_at: LenientTime = None  # the workflow takes an order whatever the shop says here
+
+
 class _DeadEvent(BaseModel):
     """What EventBridge puts into the queue: the event as it was."""
 
     model_config = ConfigDict(hide_input_in_errors=True)
 
     detail_type: Literal["OrderPlaced"] = Field(alias="detail-type")
-    detail: OrderPlaced
+    detail: _DeadOrder
 
 
 class UnreadableLetterError(Exception):

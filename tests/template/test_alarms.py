@@ -29,6 +29,13 @@ ALARMS = {  # what each looks at: namespace, metric, dimensions, statistic
         {"QueueName": get_att("FunctionsDeadLetterQueue", "QueueName")},
         "Maximum",
     ),
+    # By a way that does not need EventBridge: an order can be held and the event that says so not go out.
+    "ExecutionsFailedAlarm": (
+        "AWS/States",
+        "ExecutionsFailed",
+        {"StateMachineArn": ref("FulfilOrderStateMachine")},
+        "Sum",
+    ),
     "KeyRefusedAlarm": ("giftcards", "KeyRefused", {"service": "giftcards"}, "Sum"),
     "CardsUnreadableAlarm": ("giftcards", "CardsUnreadable", {"service": "giftcards"}, "Sum"),
     "OrdersSweptAlarm": ("giftcards", "OrderSwept", {"service": "giftcards"}, "Sum"),

@@ -103,6 +103,27 @@ def test_order_is_read_as_it_is_now(cloud: Cloud, orders: OrderTable):
     assert [params["ConsistentRead"] for params in cloud.sent("GetItem") + cloud.sent("Query")] == [True, True]
 
 
+def test_order_that_is_read_as_delivered_has_all_its_cards_whatever_happens_between_two_pages(
+    cloud: Cloud, orders: OrderTable
+):
+    cloud.claim()
+    for index in range(1, 5):  # of an attempt that came to nothing
+        row = {"pk": f"ORDER#{ORDER_ID}", "sk": f"CARD#{index:04d}", "ciphertext": b"x" * 350_000}
+        cloud.put(cloud.card_table, row)
+    sealed = ciphertexts(4, size=350_000)
+
+    def deliver_before_the_second_page() -> None:
+        if len(cloud.sent("Query")) == 2:
+            close_with(orders, 4, sealed=sealed)
+
+    cloud.at_next("Query", deliver_before_the_second_page, times=2)
+
+    order, cards = orders.get_with_cards(ORDER_ID, now=NOW)
+
+    assert order is not None
+    assert order.status is OrderStatus.HANDLING or cards == dict(enumerate(sealed, start=1))
+
+
 def test_order_and_its_cards_are_read_together_however_many_pages_they_fill(cloud: Cloud, orders: OrderTable):
     cloud.claim()
     cloud.claim("another")

@@ -183,12 +183,31 @@ def test_order_that_breaks_the_contract_is_announced_and_hides_no_other(
     }
 
 
-def test_orders_without_a_readable_id_are_told_of_once(cloud: Cloud, bench: Bench):
+@pytest.mark.parametrize("field", ["quantity", "fulfilled_quantity", "fulfilled_amount", "price_per_card"])
+@pytest.mark.parametrize("number", [10**60, 1e200, 1e-200, f"0.{'1' * 50}"])
+def test_number_that_no_table_holds_is_announced_once_and_hides_no_other(
+    cloud: Cloud, bench: Bench, field: str, number: float | str
+):
+    deliver(cloud, "huge")
+    orders = [order("huge") | {field: number}, order("two")]
+
+    for is_new in (True, False):
+        assert kinds(bench.run(listing(orders))) == {
+            "huge": (DifferenceKind.MISMATCH, is_new),
+            "two": (DifferenceKind.UNCLAIMED, is_new),
+        }
+
+
+def test_orders_without_a_readable_id_are_told_of_once_and_every_run_says_that_they_were_not_compared(
+    cloud: Cloud, bench: Bench
+):
     orders = [order(card_data(1)[0]["value"]), order("one"), MARK]
 
     for expected in ([True, True], [False, False]):
         report = bench.run(listing(orders))
-        assert report.outcome is COMPLETE
+        assert report.outcome is ReconciliationOutcome.SUPPLIER_CONTRACT_BROKEN
+        assert report.message == "2 orders of the supplier's list have no readable id and could not be compared."
+        assert report.metrics["ReconciliationIncomplete"] == 1
         assert [(found.order_id, found.is_new) for found in report.differences] == [
             (None, expected[0]),
             ("one", expected[1]),

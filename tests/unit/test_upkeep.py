@@ -258,6 +258,18 @@ def test_event_is_put_back_on_the_bus_and_deleted(cloud: Cloud, giftcards: Giftc
     assert all(params["VisibilityTimeout"] >= 60 for params in cloud.sent("ReceiveMessage"))
 
 
+@pytest.mark.parametrize("placed_at", ["2026-03-14T09:00:00", "yesterday", "2026-02-30T00:00:00Z", None, {}, ""])
+def test_event_whose_time_cannot_be_read_is_put_back_without_it(
+    cloud: Cloud, giftcards: Giftcards, queue: Queue, placed_at: object
+):
+    queue.send(event(detail={"orderId": ORDER_ID, "userId": USER_ID, "placedAt": placed_at}))
+
+    assert giftcards("replay-dlq") == Said(0, "put back on the bus: 1\n", "")
+
+    assert cloud.placed_again("giftcards.replay") == [{"orderId": ORDER_ID, "userId": USER_ID}]
+    assert queue.bodies == []
+
+
 def test_empty_queue_is_no_failure(cloud: Cloud, giftcards: Giftcards, queue: Queue):
     assert giftcards("replay-dlq") == Said(0, "put back on the bus: 0\n", "")
 

@@ -93,7 +93,8 @@ class ReconciliationOutcome(StrEnum):
     KEY_REFUSED = "KEY_REFUSED"
     """The supplier refuses the key, and this run was the one that presented it."""
     SUPPLIER_CONTRACT_BROKEN = "SUPPLIER_CONTRACT_BROKEN"
-    """A page of the list contradicts the supplier's documents: orders could be missed without a word."""
+    """A page of the list contradicts the supplier's documents, or orders on it have no readable id: orders could be
+    missed without a word."""
     INCOMPLETE = "INCOMPLETE"
     """Too many pages or too little time, or DynamoDB or EventBridge did not take part."""
 
@@ -147,6 +148,7 @@ class _Run:
     pages: int = 0
     seen: set[str | None] = field(default_factory=set)
     orders: int = 0
+    unidentified: int = 0
     found: int = 0
     new: Counter[DifferenceKind] = field(default_factory=Counter)
     listed: list[FoundDifference] = field(default_factory=list)
@@ -163,6 +165,14 @@ class _Run:
         self.new[difference.kind] += is_new
         if len(self.listed) < LISTED_AT_MOST:
             self.listed.append(FoundDifference(**dict(difference), is_new=is_new))
+
+
+def _at_the_end(run: _Run) -> tuple[ReconciliationOutcome, str]:
+    """Say what a run came to that has seen the whole list. Nobody knows whose an order without an id is."""
+    if run.unidentified:
+        message = f"{run.unidentified} orders of the supplier's list have no readable id and could not be compared."
+        return ReconciliationOutcome.SUPPLIER_CONTRACT_BROKEN, message
+    return ReconciliationOutcome.COMPLETE, "All of the supplier's list was compared."
 
 
 @dataclass(frozen=True)
@@ -233,7 +243,7 @@ class Reconciliation:
                 return ReconciliationOutcome.INCOMPLETE, str(error)
             run.pages = number
             if number >= page.pagination.total_pages:
-                return ReconciliationOutcome.COMPLETE, "All of the supplier's list was compared."
+                return _at_the_end(run)
             if self.clock() >= deadline:
                 return ReconciliationOutcome.INCOMPLETE, _OUT_OF_TIME
         return ReconciliationOutcome.INCOMPLETE, f"The supplier's list has more than {MAX_PAGES} pages."
@@ -250,6 +260,7 @@ class Reconciliation:
             self.pause(min(left, queue_wait_seconds(tries, self.jitter())))
 
     def _differences_on(self, page: OrderPage, run: _Run) -> Iterator[Difference]:
+        run.unidentified += sum(listed.order_id is None for listed in page.items)
         fresh = [listed for listed in page.items if run.is_first(listed.order_id)]
         run.orders += len(fresh)
         rows = self.orders.get_many([listed.order_id for listed in fresh if listed.order_id is not None])

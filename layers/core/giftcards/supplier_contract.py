@@ -27,7 +27,12 @@ from giftcards.events import Identifier
 LONGEST_CARD_SECRET = 2_048
 """Characters. Real codes have some dozen; 99 cards of this size still fit into one transaction (4 MB)."""
 CardSecret = Annotated[SecretStr, Field(min_length=1, max_length=LONGEST_CARD_SECRET)]
-Amount = Annotated[Decimal, Field(ge=0, allow_inf_nan=False)]
+LARGEST_COUNT = 1_000_000_000
+"""Counts, and amounts, are such that DynamoDB holds them (38 digits): others could not be stored, nor a difference
+in them remembered."""
+Count = Annotated[int, Field(ge=0, le=LARGEST_COUNT, strict=True)]
+CardsOrdered = Annotated[int, Field(ge=1, le=LARGEST_COUNT, strict=True)]
+Amount = Annotated[Decimal, Field(ge=0, max_digits=38, decimal_places=20, allow_inf_nan=False)]
 
 
 class SupplierStatus(StrEnum):
@@ -67,7 +72,7 @@ class OrderProgress(_Answer):
 
     order_id: Annotated[str, StringConstraints(min_length=1)] = Field(alias="_id")
     status: SupplierStatus
-    quantity: int = Field(ge=1, strict=True)
+    quantity: CardsOrdered
 
 
 class Card(_Answer):
@@ -80,7 +85,7 @@ class Card(_Answer):
 class CountedOrder(OrderProgress):
     """An order with what it came to in numbers. Pending orders have no counts or amounts yet."""
 
-    fulfilled_quantity: int | None = Field(default=None, ge=0, strict=True)
+    fulfilled_quantity: Count | None = None
     fulfilled_amount: Amount | None = None
     price_per_card: Amount | None = None
 

@@ -21,7 +21,7 @@ ONCE_IN = timedelta(hours=1)
 
 
 class SweepIncompleteError(Exception):
-    """Some orders could not be looked at or announced. The next sweeps try again."""
+    """Some orders could not be read, looked at or announced. The next sweeps try again."""
 
 
 @dataclass(frozen=True)
@@ -56,8 +56,10 @@ class Swept:
         SweepIncompleteError
             If so. The message holds types of errors only.
         """
-        if self.failures:
-            raise SweepIncompleteError(f"{sum(self.failures.values())} orders were not swept: {self.failures}")
+        # An order whose row cannot be read may have lost its execution, and nobody else looks for it.
+        failures = self.failures | ({"UnreadableOrder": self.unreadable} if self.unreadable else {})
+        if failures:
+            raise SweepIncompleteError(f"{sum(failures.values())} orders were not swept: {failures}")
 
 
 @dataclass(frozen=True)

@@ -109,6 +109,8 @@ class OrderTable:
             "KeyConditionExpression": "pk = :pk",
             "ExpressionAttributeValues": {":pk": _order_key(order_id)["pk"]},
             "ConsistentRead": True,
+            # The order row first: what it says is delivered has been stored before, whatever is stored meanwhile.
+            "ScanIndexForward": False,
         }
         for item in self._pages("query", condition):
             if item["sk"].startswith(_CARD) and item.get("expiresAt", math.inf) > now.timestamp():
