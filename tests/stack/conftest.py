@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from giftcards_local import evidence
 from giftcards_local.bus_listener import BusListener
 from giftcards_local.cloud import PROJECT, STACK, LocalCloud
 from giftcards_local.processes import wait_for
-from giftcards_local.supplier import SANDBOX_API_KEY, SupplierServer, cards_of
+from giftcards_local.supplier import SANDBOX_API_KEY, SupplierBook, SupplierServer, cards_of
 
 # Short enough for a test, long enough that no order of another test gets near the deadline.
 PARAMETERS = {"PollSchedule": "45:1", "DelayedAfterSeconds": "6", "LogRetentionDays": "1"}
@@ -125,6 +126,19 @@ class Service:
         )["Items"]
         return items
 
+    def dead_letters(self) -> list[str]:
+        """Return the bodies in both dead-letter queues, and leave them there for everybody to see."""
+        sqs, found = self.cloud.client("sqs"), dict[str, str]()
+        for name in ("OrderPlacedDeadLetterQueue", "FunctionsDeadLetterQueue"):
+            unseen = True
+            while unseen:
+                messages = sqs.receive_message(
+                    QueueUrl=self.physical_id(name), MaxNumberOfMessages=10, VisibilityTimeout=0
+                ).get("Messages", [])
+                unseen = {message["MessageId"]: message["Body"] for message in messages}.items() - found.items()
+                found.update(unseen)
+        return list(found.values())
+
     def giftcards(self, *arguments: str, environment: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
         """Run the command line against this cloud."""
         finished = subprocess.run(
@@ -157,22 +171,29 @@ class Service:
         yield from (("bus", json.dumps(event).encode()) for event in self.bus.heard())
         for name in self.cloud.client("dynamodb").list_tables()["TableNames"]:
             yield from evidence.table(self.cloud.client("dynamodb"), name)
+        yield from (("dead letters", body.encode()) for body in self.dead_letters())
         yield from (("command line", said.encode()) for said in self.said)
+
+
+@contextmanager
+def deployed(folder: Path, parameters: dict[str, str], book: SupplierBook | None = None) -> Iterator[Service]:
+    """Build and deploy to a cloud of its own, beside a supplier of its own. No API key is set yet."""
+    cloud = LocalCloud(folder)
+    with SupplierServer(book) as supplier:
+        cloud.start()
+        try:
+            cloud.deploy(parameters | {"SupplierBaseUrl": supplier.url})
+            stack = Stack(STACK, cloud.session, cloud.url)
+            yield Service(cloud, supplier, stack, BusListener(cloud.session, cloud.url, stack.outputs["OrderBusName"]))
+        finally:
+            cloud.stop()
 
 
 @pytest.fixture(scope="session")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     """Build and deploy once. No API key is set yet: the first test sees orders wait for it."""
-    folder: Path = tmp_path_factory.mktemp("stack")
-    cloud = LocalCloud(folder)
-    with SupplierServer() as supplier:
-        cloud.start()
-        try:
-            cloud.deploy(PARAMETERS | {"SupplierBaseUrl": supplier.url})
-            stack = Stack(STACK, cloud.session, cloud.url)
-            yield Service(cloud, supplier, stack, BusListener(cloud.session, cloud.url, stack.outputs["OrderBusName"]))
-        finally:
-            cloud.stop()
+    with deployed(tmp_path_factory.mktemp("stack"), PARAMETERS) as running:
+        yield running
 
 
 @pytest.fixture(scope="session")
