@@ -352,22 +352,15 @@ def storm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Storm]:
 
 
 def rage(storm: Storm) -> None:
-    t0 = time.monotonic()
-
-    def log(what: str) -> None:
-        print(f"{time.monotonic() - t0:6.1f} {what} closed={storm.closed()} calls={len(storm.book.calls)}", flush=True)
-
+    """Let everything happen that can, in one minute and some."""
     storm.place()
     storm.announce(storm.orders)
     storm.announce(storm.orders[::4] * 2)
-    log("announced")
 
     assert wait_for(lambda: storm.is_half_stored(storm.large), within_seconds=PATIENCE_SECONDS)
-    log("half")
     storm.kill_functions()
     assert wait_for(lambda: storm.closed() >= 10 and storm.is_delivering(), within_seconds=PATIENCE_SECONDS)
     storm.kill_functions(of="DeliverCards")
-    log("2nd kill")
 
     storm.supplier_goes()
     gone_at = time.monotonic()
@@ -375,18 +368,15 @@ def rage(storm: Storm) -> None:
     storm.announce(storm.orders[::7])
     storm.announce(storm.orders[:2], user_id=STRANGER)
     wait_for(lambda: time.monotonic() - gone_at > OUTAGE_SECONDS, within_seconds=2 * OUTAGE_SECONDS)
-    log("back")
     storm.book.keys.replace([NEXT_API_KEY])
     storm.supplier_comes_back()
 
     assert wait_for(lambda: 401 in {call.status for call in storm.book.calls}, within_seconds=PATIENCE_SECONDS)
-    log("401")
     storm.service.cloud.set_api_key(NEXT_API_KEY)
     storm.kill_functions()  # and with them the key that they remember for a minute
     assert storm.blow_over(), [
         order for order in map(storm.now, storm.orders) if order is None or not order.announced_at
     ]
-    log("over")
 
 
 def test_no_order_is_lost_and_every_user_sees_exactly_the_cards_due(storm: Storm) -> None:
