@@ -104,15 +104,16 @@ def test_an_order_announced_three_times_at_once_is_delivered_once(service: Servi
     assert len(service.items(order_id)) == 2
 
 
-def test_a_delivered_order_announced_for_another_user_changes_nothing(service: Service) -> None:
+def test_a_delivered_order_announced_for_another_user_is_disputed_and_changes_nothing(service: Service) -> None:
     order_id = service.order(1)
     service.announce({"orderId": order_id, "userId": "grace"})
     service.until_announced(order_id)
     before = service.items(order_id)
 
     service.announce({"orderId": order_id, "userId": "mallory"})
-    assert wait_for(lambda: service.executions_of(order_id) == ["SUCCEEDED"] * 2, within_seconds=30)
+    assert wait_for(lambda: sorted(service.executions_of(order_id)) == ["FAILED", "SUCCEEDED"], within_seconds=30)
     assert service.items(order_id) == before
+    assert service.until_heard(order_id, "OrderDisputed")["userId"] == "mallory"
     assert service.giftcards("reveal", order_id, "--user", "mallory").returncode == 1
 
 
