@@ -83,7 +83,7 @@ class Caller:
         return {"EventBusName": self.name("OrderBus"), "Source": "probe", "DetailType": "Probe", "Detail": "{}"}
 
 
-FUNCTIONS = ["CheckStatus", "DeliverCards", "RevealCards", "SweepOrders"]
+FUNCTIONS = ["CheckStatus", "DeliverCards", "RevealCards", "SweepOrders", "ReconcileOrders"]
 CALLS: dict[str, Callable[[Caller], Any]] = {
     # orders and cards
     "read a card": lambda a: a.dynamodb.get_item(**a.row("CardTable")),
@@ -190,6 +190,14 @@ MAY = {
         "change an order",
         "change an order in a transaction",
         "ask how an execution is",
+        "announce",
+        "keep a failed run",
+    },
+    "ReconcileOrders": {
+        "read the supplier's key",
+        "read the gate",
+        "change the gate",
+        "read cards in a batch",
         "announce",
         "keep a failed run",
     },

@@ -284,8 +284,7 @@ def test_no_card_and_no_key_is_found_in_anything_that_all_this_left_behind(servi
 
 
 def test_the_search_finds_a_card_that_is_planted(service: Service) -> None:
-    order_id = service.order(1)
-    planted = cards_of(order_id, 1)[0]["value"]
+    planted = cards_of("no order of this service", 1)[0]["value"]  # which no other test may search for
     service.announce({"orderId": "planted", "userId": "oscar", "note": planted})
 
     def leaks() -> list[evidence.Leak]:

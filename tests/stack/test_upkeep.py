@@ -141,7 +141,7 @@ def test_the_sweep_is_scheduled(service: Service) -> None:
 @pytest.fixture(scope="module")
 def held(service: Service) -> str:
     """Give an order that the supplier did not know when it was announced."""
-    order_id = "0123456789abcdef01234567"
+    order_id = "89abcdef0123456789abcdef"
     service.announce({"orderId": order_id, "userId": "erin"})
     service.until_status(order_id, OrderStatus.HELD)
     return order_id
