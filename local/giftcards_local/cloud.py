@@ -126,7 +126,7 @@ class LocalCloud:
         """
         template = str(self.build() / "template.yaml")
         options = ["--template-file", template, "--stack-name", STACK, "--no-confirm-changeset"]
-        overrides = _overrides({**parameters, **_this_machine(), "DeployTarget": "local"})
+        overrides = _overrides({**parameters, **_this_machine(), "DeployTarget": "local", "Stage": "local"})
         self._sam("deploy", *options, *overrides, environment=self.environment)
         self._publish_functions()
 

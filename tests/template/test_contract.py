@@ -8,6 +8,7 @@ from giftcards.rules.schedule import PollSchedule
 from template.reading import Template
 
 PARAMETERS = {
+    "Stage": "prod",
     "SupplierBaseUrl": "https://api.oneclickdz.com",
     "PollSchedule": "120:5,300:15,3600:60,86400:120",
     "DelayedAfterSeconds": 600,
