@@ -177,7 +177,8 @@ def request(order_id: str) -> dict[str, Any]:
     """Make what the workflow calls a function with."""
     now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
     return {
-        "orderId": order_id, "userId": "bench", "claimedAt": now, "checks": 0, "failures": 0, "delayAnnounced": False,
+        "orderId": order_id, "userId": "bench", "execution": "bench", "claimedAt": now, "checks": 0, "failures": 0,
+        "unansweredSince": now, "delayAnnounced": False,
     }  # fmt: skip
 
 

@@ -5,7 +5,7 @@ from typing import Any
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
 from giftcards import wiring
-from giftcards.workflow import Outcome, StepRequest
+from giftcards.workflow import StepRequest
 
 logger = wiring.logger()
 metrics = wiring.metrics()
@@ -16,9 +16,8 @@ metrics = wiring.metrics()
 def handler(event: dict[str, Any], _context: LambdaContext) -> dict[str, Any]:
     """Deliver one settled order and tell the workflow what it came to."""
     request = StepRequest.model_validate(event)
-    logger.append_keys(orderId=request.order_id)
+    logger.append_keys(orderId=request.order_id, execution=request.execution)
     result = wiring.card_delivery().deliver(request, now=wiring.now(), jitter=wiring.jitter())
-    logger.info("delivery done", outcome=result.outcome, note=result.message, ageSeconds=result.age_seconds)
-    if result.outcome is Outcome.KEY_REFUSED:
-        metrics.add_metric(name="KeyRefused", unit="Count", value=1)
+    told = {"outcome": result.outcome, "note": result.message, "ageSeconds": result.age_seconds}
+    wiring.log(result.outcome.level, "delivery done", **told)
     return result.model_dump(mode="json", by_alias=True)

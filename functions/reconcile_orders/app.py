@@ -20,16 +20,15 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     window = ReconcileRequest.model_validate(event).window(now)
     time_out = now + timedelta(milliseconds=context.get_remaining_time_in_millis())
     report = wiring.reconciliation().reconcile(window, time_out=time_out)
-    log = logger.info if report.is_complete else logger.warning
-    log(
-        "orders reconciled",
-        outcome=report.outcome,
-        note=report.message,
-        pages=report.pages,
-        orders=report.orders,
-        differences=report.differences_found,
-        newDifferences=report.new_differences,
-    )
-    for name, value in report.metrics.items():
-        metrics.add_metric(name=name, unit="Count", value=value)
+    told = {
+        "outcome": report.outcome,
+        "note": report.message,
+        "pages": report.pages,
+        "orders": report.orders,
+        "differences": report.differences_found,
+        "newDifferences": report.new_differences,
+    }
+    wiring.log(report.level, "orders reconciled", **told)
+    for metric, value in report.metrics.items():
+        wiring.measure(metric, value)
     return report.model_dump(mode="json", by_alias=True)

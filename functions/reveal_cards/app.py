@@ -6,7 +6,8 @@ from aws_lambda_powertools.utilities.typing import LambdaContext
 from pydantic import ValidationError
 
 from giftcards import wiring
-from giftcards.reveal_cards import MESSAGES, RevealOutcome, RevealRequest
+from giftcards.metrics import Metric
+from giftcards.reveal_cards import MESSAGES, RevealRequest
 
 logger = wiring.logger()
 metrics = wiring.metrics()
@@ -20,16 +21,14 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
         request = RevealRequest.model_validate(event)
     except ValidationError as error:
         fields = sorted({str(problem["loc"][0]) for problem in error.errors(include_input=False) if problem["loc"]})
-        return {
-            "outcome": "INVALID_REQUEST",
-            "message": f"Missing or invalid: {', '.join(fields) or 'the request'}.",
-            "cards": [],
-        }
+        message = f"Missing or invalid: {', '.join(fields) or 'the request'}."
+        wiring.measure(Metric.REVEAL_REFUSED, 1)
+        wiring.log("WARNING", "reveal asked for", outcome="INVALID_REQUEST", cards=0, note=message)
+        return {"outcome": "INVALID_REQUEST", "message": message, "cards": []}
     logger.append_keys(orderId=request.order_id)
     revealed = wiring.card_reveal().reveal(request, request_id=context.aws_request_id, now=wiring.now())
-    logger.info("reveal asked for", outcome=revealed.outcome, cards=len(revealed.cards), note=revealed.detail)
-    if revealed.outcome is RevealOutcome.CARDS_UNREADABLE:
-        metrics.add_metric(name="CardsUnreadable", unit="Count", value=1)
+    told = {"outcome": revealed.outcome, "cards": len(revealed.cards), "note": revealed.detail}
+    wiring.log(revealed.outcome.level, "reveal asked for", **told)
     return {
         "outcome": revealed.outcome,
         "message": MESSAGES[revealed.outcome],

@@ -21,6 +21,7 @@ from botocore.exceptions import ClientError
 from giftcards.events import HeldReason
 from giftcards.rules.gate import CALLS_AT_ONCE
 from giftcards.rules.orders import Order, OrderStatus
+from giftcards.rules.schedule import LONGEST_BACKOFF_SECONDS
 from giftcards_local import evidence
 from giftcards_local.cloud import STACK
 from giftcards_local.processes import wait_for
@@ -37,6 +38,8 @@ OUTAGE_SECONDS = 60.0
 SWEEP_EVERY_SECONDS = 10.0
 PATIENCE_SECONDS = 240.0
 """For each of the moments that the storm waits for; on a free machine of two cores none takes longer than a minute."""
+END_SECONDS = float(LONGEST_BACKOFF_SECONDS)
+"""For the end of it: an order that met one trouble after the other waits so long before it asks again."""
 
 ORDERS = 50
 LARGE = 5_000
@@ -183,7 +186,7 @@ class Storm:
                 self.resume_held()
             return all(order is not None and order.announced_at for order in map(self.now, self.orders))
 
-        return wait_for(is_over, within_seconds=PATIENCE_SECONDS)
+        return wait_for(is_over, within_seconds=END_SECONDS)
 
     def _place(self, number: int, quantity: int, status: OrderStatus, **terms: Any) -> None:
         order_id = self.service.order(quantity, **terms)

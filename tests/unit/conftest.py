@@ -16,7 +16,10 @@ from pytest_socket import disable_socket, enable_socket, socket_allow_hosts
 from giftcards.adapters import aws
 from giftcards.adapters.vault import Vault
 from unit import fakes
+from unit.container import container
 from unit.fakes import Cloud, GatedDouble, SupplierDouble, leaks
+
+__all__ = ["container"]
 
 settings.register_profile("unit", derandomize=True, deadline=None)
 settings.load_profile("unit")

@@ -30,6 +30,7 @@ from giftcards.adapters.supplier import Supplier, new_client
 from giftcards.adapters.timestamps import timestamp
 from giftcards.adapters.vault import Vault
 from giftcards.gated_supplier import GatedSupplier
+from giftcards.metrics import Metric
 from giftcards.rules.gate import Closing
 from giftcards.rules.next_step import Patience
 from giftcards.rules.schedule import PollSchedule
@@ -208,6 +209,16 @@ class Clock:
         self.at += timedelta(seconds=seconds)
 
 
+class Measures:
+    """Notes what is measured."""
+
+    def __init__(self) -> None:
+        self.taken: list[tuple[Metric, float]] = []
+
+    def __call__(self, metric: Metric, value: float) -> None:
+        self.taken.append((metric, value))
+
+
 class GatedDouble:
     """The supplier behind the gate of the cloud, with supplier, key and clock in the test's hands."""
 
@@ -217,12 +228,17 @@ class GatedDouble:
         self.clock = Clock()
         self.record = GateTable(cloud.gate_table, aws.dynamodb())
         self.journal: list[tuple[str, Any]] = []
+        self.measures = Measures()
         self.gated = self.container(Supplier(BASE_URL, self.supplier.client()))
 
     def container(self, supplier: Any) -> GatedSupplier:
         """Put a supplier behind the same gate, as one more container does."""
         return GatedSupplier(
-            Journaled(supplier, self.journal), self.keys, Journaled(self.record, self.journal), self.clock
+            Journaled(supplier, self.journal),
+            self.keys,
+            Journaled(self.record, self.journal),
+            self.clock,
+            self.measures,
         )
 
     def ask(self, order_id: str = ORDER_ID) -> Any:
@@ -252,13 +268,16 @@ class Meanwhile:
         return next(self._calls)()
 
 
-def supplier_on(cloud: "Cloud", supplier: SupplierDouble, clock: Clock) -> GatedSupplier:
+def supplier_on(
+    cloud: "Cloud", supplier: SupplierDouble, clock: Clock, measures: Measures | None = None
+) -> GatedSupplier:
     """Put a supplier behind the cloud's gate, with the key in the cloud's secret."""
     return GatedSupplier(
         supplier=Supplier(BASE_URL, supplier.client()),
         api_key=ApiKeySource(cloud.secret_arn, aws.secrets_manager()),
         gate=GateTable(cloud.gate_table, aws.dynamodb()),
         clock=clock,
+        measure=measures or Measures(),
     )
 
 
@@ -270,9 +289,11 @@ def step_request(**changes: Any) -> StepRequest:
     known: dict[str, Any] = {
         "order_id": ORDER_ID,
         "user_id": USER_ID,
+        "execution": "event-1",
         "claimed_at": NOW - timedelta(seconds=60),
         "checks": 12,
         "failures": 0,
+        "unanswered_since": NOW - timedelta(seconds=60),
         "delay_announced": False,
     }
     return StepRequest(**known | changes)

@@ -75,7 +75,7 @@ def test_unit_tests_reach_no_network():
 
 def test_there_is_something_to_look_at():
     assert len(RULES) >= 5
-    assert len(FUNCTIONS) == 5
+    assert len(FUNCTIONS) == 7
     assert all(path.is_file() for path in CONTRACTS)
 
 

@@ -13,6 +13,7 @@ from unit.fakes import (
     PATIENCE,
     Clock,
     Cloud,
+    Measures,
     SupplierDouble,
     answered,
     client_error,
@@ -27,7 +28,7 @@ from unit.fakes import (
 @pytest.fixture
 def status_check(cloud: Cloud, supplier: SupplierDouble) -> StatusCheck:
     cloud.set_api_key()
-    return StatusCheck(supplier_on(cloud, supplier, Clock()), PATIENCE)
+    return StatusCheck(supplier_on(cloud, supplier, Clock()), PATIENCE, Measures())
 
 
 def check(status_check: StatusCheck, **known: Any) -> StepResult:
@@ -85,7 +86,7 @@ def test_answer_about_all_orders_closes_the_gate_and_the_others_wait_unasked(
 
 def test_orders_wait_while_no_key_is_set(cloud: Cloud, supplier: SupplierDouble):
     # Given a secret that has no value yet
-    status_check = StatusCheck(supplier_on(cloud, supplier, Clock()), PATIENCE)
+    status_check = StatusCheck(supplier_on(cloud, supplier, Clock()), PATIENCE, Measures())
 
     # When orders are checked, days after their deadline even
     outcomes = {check(status_check, claimed_at=NOW - timedelta(days=days)).outcome for days in range(3)}

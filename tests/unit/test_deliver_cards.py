@@ -24,6 +24,7 @@ from unit.fakes import (
     USER_ID,
     Clock,
     Cloud,
+    Measures,
     SupplierDouble,
     answered,
     card_data,
@@ -57,6 +58,7 @@ def delivery(cloud: Cloud, vault: Vault, orders: OrderTable, supplier: SupplierD
         PATIENCE,
         card_retention=None,
         new_attempt=lambda: ATTEMPT,
+        measure=Measures(),
     )
 
 

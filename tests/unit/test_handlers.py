@@ -1,27 +1,23 @@
 """The functions as Lambda calls them: what goes in, what comes out, and what is logged on the way."""
 
-import importlib.util
-import io
 import json
-import logging
 import os
 import subprocess
 import sys
 import warnings
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
 import httpx
 import pytest
-from aws_lambda_powertools.utilities.typing import LambdaContext
 from pydantic import ValidationError
 
 from giftcards import wiring
 from giftcards.reveal_cards import RevealOutcome
 from giftcards.rules.orders import delivery_id_of
 from giftcards.workflow import Outcome, StepResult
+from unit.container import ASKED, FUNCTIONS, STEP, Container
 from unit.fakes import (
     API_KEY,
     BASE_URL,
@@ -39,111 +35,10 @@ from unit.fakes import (
     order_data,
     page_data,
     refused,
-    step_request,
-    template,
-    vault,
 )
 
-FUNCTIONS = ["check_status", "deliver_cards", "reveal_cards", "sweep_orders", "reconcile_orders"]
-STEP = step_request().model_dump(mode="json", by_alias=True)
-ASKED = {"orderId": ORDER_ID, "userId": USER_ID, "requestedBy": "shop", "reason": "first look"}
 each_function = pytest.mark.parametrize("name", FUNCTIONS)
 each_step = pytest.mark.parametrize("name", ["check_status", "deliver_cards"])
-
-
-@dataclass(frozen=True)
-class Context(LambdaContext):
-    """What Lambda tells a function of its invocation."""
-
-    function_name: str = "function"
-    memory_limit_in_mb: int = 512
-    invoked_function_arn: str = "arn:aws:lambda:eu-west-1:123456789012:function:function:live"
-    aws_request_id: str = "request-1"
-
-    @staticmethod
-    def get_remaining_time_in_millis() -> int:
-        """Lambda counts down; here there is always enough."""
-        return 300_000
-
-
-class Container:
-    """One container with the functions of the stack, and everything that leaves it but their answers."""
-
-    def __init__(self, caplog: pytest.LogCaptureFixture) -> None:
-        self._modules: dict[str, Any] = {}
-        self._stdout = io.StringIO()
-        self._caplog = caplog
-
-    def module(self, name: str) -> Any:
-        """Import a function's app.py, once, as Lambda does."""
-        if name not in self._modules:
-            spec = importlib.util.spec_from_file_location(f"{name}_app", ROOT / "functions" / name / "app.py")
-            assert spec is not None
-            assert spec.loader is not None
-            self._modules[name] = module = importlib.util.module_from_spec(spec)
-            spec.loader.exec_module(module)
-            for handler in module.logger.handlers:
-                handler.setStream(self._stdout)
-        return self._modules[name]
-
-    def call(self, name: str, event: Any, **context: str) -> dict[str, Any]:
-        """Invoke a function; what it answers is what JSON makes of it."""
-        answer = self.module(name).handler(event, Context(**context))
-        parsed: dict[str, Any] = json.loads(json.dumps(answer))
-        return parsed
-
-    @property
-    def log(self) -> list[dict[str, Any]]:
-        """The functions' own log, line by line."""
-        return [json.loads(line) for line in self._stdout.getvalue().splitlines()]
-
-    @property
-    def everything_logged(self) -> str:
-        """The functions' log, and what the libraries log below it, with tracebacks."""
-        formatter = logging.Formatter()
-        return self._stdout.getvalue() + "\n".join(map(formatter.format, self._caplog.records))
-
-
-@pytest.fixture
-def container(
-    cloud: Cloud, supplier: SupplierDouble, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> Iterator[Container]:
-    """A container of the stack at 60 s after the claim, with a key in the secret and the supplier's double."""
-    built = (
-        wiring.logger,
-        wiring.metrics,
-        wiring.status_check,
-        wiring.card_delivery,
-        wiring.card_reveal,
-        wiring.order_sweep,
-        wiring.reconciliation,
-    )
-    for thing in built:
-        thing.cache_clear()
-    values = {
-        "SUPPLIER_BASE_URL": BASE_URL,
-        "SUPPLIER_API_KEY_SECRET_ARN": cloud.secret_arn,
-        "GATE_TABLE_NAME": cloud.gate_table,
-        "CARD_TABLE_NAME": cloud.card_table,
-        "AUDIT_TABLE_NAME": cloud.audit_table,
-        "DIFFERENCE_TABLE_NAME": cloud.difference_table,
-        "CARD_KEY_ARN": cloud.key_arn,
-        "ORDER_BUS_NAME": cloud.bus,
-        "CARD_RETENTION_DAYS": "0",
-        "POLL_SCHEDULE": template()["Parameters"]["PollSchedule"]["Default"],
-        "DELAYED_AFTER_SECONDS": "600",
-    }
-    for name, value in values.items():
-        monkeypatch.setenv(name, value)
-    monkeypatch.setattr("giftcards.adapters.vault.Vault", vault)
-    monkeypatch.setattr(wiring, "new_client", supplier.client)
-    monkeypatch.setattr(wiring, "now", lambda: NOW)
-    monkeypatch.setattr(wiring, "jitter", lambda: 0.0)
-    cloud.set_api_key()
-    caplog.set_level(logging.DEBUG)
-    yield Container(caplog)
-    for thing in built:
-        thing.cache_clear()
 
 
 # ------------------------------------------------------------------ answers
@@ -158,6 +53,7 @@ def test_check_status_tells_the_workflow_to_wait(container: Container, supplier:
         "ageSeconds": 60,
         "waitSeconds": 5,
         "failures": 0,
+        "unansweredSince": "2026-03-14T09:26:53Z",
         "announceDelay": False,
     }
 
@@ -172,27 +68,6 @@ def test_check_status_answers_with_every_field_that_the_workflow_reads(
 
     assert set(result) == {field.alias for field in StepResult.model_fields.values()}
     assert result["outcome"] in {Outcome.SETTLED, Outcome.ORDER_UNKNOWN, Outcome.KEY_REFUSED}
-
-
-@each_step
-def test_a_refused_key_is_counted_and_nothing_else_is(
-    container: Container,
-    cloud: Cloud,
-    supplier: SupplierDouble,
-    capsys: pytest.CaptureFixture[str],
-    name: str,
-):
-    cloud.claim()
-    supplier.will(refused(503, "SERVICE_UNAVAILABLE"), refused(401, "ERR_AUTH"))
-
-    container.call(name, STEP)
-    assert measured(capsys) == []
-    container.call(name, STEP)
-    [line] = measured(capsys)
-
-    assert (line["service"], line["KeyRefused"]) == ("giftcards", [1])
-    container.call(name, STEP)  # the gate is closed: nobody presents it
-    assert measured(capsys) == []
 
 
 def test_deliver_cards_closes_the_order(container: Container, cloud: Cloud, supplier: SupplierDouble):
@@ -359,160 +234,6 @@ def test_request_to_reveal_that_is_no_object_is_answered_too(container: Containe
 
 # -------------------------------------------------------------------- logging
 
-LOGGED_BY_POWERTOOLS = {
-    "level",
-    "location",
-    "message",
-    "timestamp",
-    "service",
-    "cold_start",
-    "function_name",
-    "function_memory_size",
-    "function_arn",
-    "function_request_id",
-}
-
-
-@pytest.mark.parametrize(
-    ("name", "outcome"), [("check_status", "SETTLED"), ("deliver_cards", "CLOSED"), ("reveal_cards", "NOT_DELIVERED")]
-)
-def test_invocation_is_one_line_of_json_with_its_order_and_outcome(
-    container: Container, cloud: Cloud, supplier: SupplierDouble, name: str, outcome: str
-):
-    cloud.claim()
-    supplier.will(answered())
-
-    container.call(name, ASKED if name == "reveal_cards" else STEP)
-
-    (line,) = container.log
-    assert (line["level"], line["service"], line["function_request_id"]) == ("INFO", "giftcards", "request-1")
-    assert (line["orderId"], line["outcome"]) == (ORDER_ID, outcome)
-    own = "cards" if name == "reveal_cards" else "ageSeconds"
-    assert set(line) - LOGGED_BY_POWERTOOLS == {"orderId", "outcome", "note", own}
-
-
-def test_sweep_is_one_line_of_json_with_what_it_came_to(container: Container, cloud: Cloud):
-    container.module("sweep_orders")  # from here on, the libraries keep quiet of what the test writes
-    cloud.claim("gone")
-    cloud.claim("wrong", claimedAt=f"{MARK}", userId=f"{MARK} {MARK}")
-
-    with pytest.raises(Exception, match="1 orders were not swept"):  # a person has to see to what cannot be read
-        container.call("sweep_orders", {})
-
-    (line,) = container.log
-    assert (line["level"], line["message"], line["checked"], line["takenUp"]) == ("INFO", "orders swept", 2, 1)
-    assert (line["unreadable"], line["unreadableFields"], line["failures"]) == (1, ["claimedAt", "userId"], {})
-    own = {"checked", "takenUp", "unreadable", "unreadableFields", "failures"}
-    assert set(line) - LOGGED_BY_POWERTOOLS == own
-    assert not leaks(container.everything_logged)
-
-
-def measured(capsys: pytest.CaptureFixture[str]) -> list[dict[str, Any]]:
-    """Give the lines in embedded metric format."""
-    return [json.loads(line) for line in capsys.readouterr().out.splitlines() if '"_aws"' in line]
-
-
-@pytest.mark.parametrize("gone", [0, 2])
-def test_sweep_measures_how_many_orders_it_took_up_also_none(
-    container: Container, cloud: Cloud, capsys: pytest.CaptureFixture[str], gone: int
-):
-    for number in range(gone):
-        cloud.claim(f"gone-{number}")
-
-    container.call("sweep_orders", {})
-
-    (line,) = measured(capsys)
-    assert line["_aws"]["CloudWatchMetrics"] == [
-        {"Namespace": "giftcards", "Dimensions": [["service"]], "Metrics": [{"Name": "OrderSwept", "Unit": "Count"}]}
-    ]
-    assert (line["service"], line["OrderSwept"]) == ("giftcards", [gone])
-    assert set(line) == {"_aws", "service", "OrderSwept"}
-
-
-def test_sweep_that_cannot_announce_an_order_is_logged_and_measured_and_fails(
-    container: Container, cloud: Cloud, capsys: pytest.CaptureFixture[str]
-):
-    cloud.claim("first", claimed_at=NOW - timedelta(hours=2))
-    cloud.claim("second")
-    cloud.at_next("PutEvents", {"FailedEntryCount": 1, "Entries": [{"ErrorCode": "InternalFailure"}]})
-
-    with pytest.raises(Exception, match="1 orders were not swept"):
-        container.call("sweep_orders", {})
-
-    (line,) = container.log
-    assert (line["takenUp"], line["failures"]) == (1, {"EventNotPublishedError": 1})
-    assert [metric["OrderSwept"] for metric in measured(capsys)] == [[1]]
-
-
-RECONCILED = [
-    "OrderUnclaimed",
-    "OrderOverdue",
-    "OrderMismatch",
-    "ReconciliationDifference",
-    "OrdersReconciled",
-    "ReconciliationIncomplete",
-    "KeyRefused",
-]
-
-
-def test_reconciliation_is_one_line_of_json_and_measures_new_differences_and_none(
-    container: Container, cloud: Cloud, supplier: SupplierDouble, capsys: pytest.CaptureFixture[str]
-):
-    page = page_data(listed("unclaimed"), listed("broken", status=card_data(1)[0]["value"]))
-    supplier.will(*(answered(page) for _ in range(2)))
-
-    container.call("reconcile_orders", {})
-    container.call("reconcile_orders", {})
-
-    first, second = measured(capsys)
-    assert first["_aws"]["CloudWatchMetrics"] == [
-        {
-            "Namespace": "giftcards",
-            "Dimensions": [["service"]],
-            "Metrics": [{"Name": name, "Unit": "Count"} for name in RECONCILED],
-        }
-    ]
-    assert set(first) == {"_aws", "service", *RECONCILED}
-    assert [first[name] for name in RECONCILED] == [[1], [0], [1], [2], [2], [0], [0]]
-    assert [second[name] for name in RECONCILED] == [[0], [0], [0], [0], [2], [0], [0]]
-    line = container.log[0]
-    assert (line["level"], line["message"], line["outcome"]) == ("INFO", "orders reconciled", "COMPLETE")
-    assert (line["orders"], line["differences"]) == (2, 2)
-    own = {"outcome", "note", "pages", "orders", "differences", "newDifferences"}
-    assert set(line) - LOGGED_BY_POWERTOOLS == own
-
-
-@pytest.mark.parametrize(
-    "answer", [refused(500, "INTERNAL_ERROR"), refused(401, "ERR_AUTH"), answered({"items": card_data(2)})]
-)
-def test_reconciliation_that_does_not_come_to_the_end_warns_and_is_measured(
-    container: Container, supplier: SupplierDouble, capsys: pytest.CaptureFixture[str], answer: httpx.Response
-):
-    supplier.will(answer)
-
-    outcome = container.call("reconcile_orders", {})["outcome"]
-
-    assert outcome in {"SUPPLIER_UNAVAILABLE", "KEY_REFUSED", "SUPPLIER_CONTRACT_BROKEN"}
-    (line,) = container.log
-    assert (line["level"], line["outcome"]) == ("WARNING", outcome)
-    (metrics,) = measured(capsys)
-    assert [metrics[name] for name in RECONCILED] == [[0], [0], [0], [0], [0], [1], [int(outcome == "KEY_REFUSED")]]
-
-
-@each_step
-def test_nothing_of_one_order_is_logged_with_the_next(
-    container: Container, cloud: Cloud, supplier: SupplierDouble, name: str
-):
-    for order_id in ("order-1", "order-2"):
-        cloud.claim(order_id)
-        supplier.will(answered(order_data(_id=order_id)))
-        container.call(name, STEP | {"orderId": order_id})
-    with pytest.raises(ValidationError):
-        container.call(name, {})
-
-    assert [line["orderId"] for line in container.log] == ["order-1", "order-2"]
-    assert "orderId" not in container.module(name).logger.get_current_keys()
-
 
 def test_python_warnings_are_silenced_because_they_can_quote_what_they_warn_of():
     wiring.logger.cache_clear()
@@ -641,23 +362,6 @@ def test_no_card_is_logged_or_written_down_when_cards_are_revealed(
     assert [line["cards"] for line in container.log if "cards" in line] == [2]
 
 
-def test_stored_cards_that_were_changed_are_counted_and_none_is_logged(
-    container: Container, cloud: Cloud, supplier: SupplierDouble, capsys: pytest.CaptureFixture[str]
-):
-    cloud.claim()
-    supplier.will(answered())
-    container.call("deliver_cards", STEP)
-    row = cloud.card_rows()[0]
-    cloud.put(cloud.card_table, row | {"ciphertext": row["ciphertext"].value[:-1]})
-
-    capsys.readouterr()
-    answer = container.call("reveal_cards", ASKED)
-
-    assert (answer["outcome"], answer["cards"]) == ("CARDS_UNREADABLE", [])
-    assert [line["CardsUnreadable"] for line in measured(capsys)] == [[1]]
-    assert not leaks(answer, container.everything_logged)
-
-
 # ------------------------------------------------------------------ container
 
 
@@ -680,7 +384,7 @@ def test_clients_are_built_once_for_a_container(
     assert built == 1
 
 
-@each_function
+@pytest.mark.parametrize("name", sorted({*FUNCTIONS} - {"count_events"}))  # which has none
 def test_function_that_is_deployed_without_its_settings_fails_by_their_names(
     container: Container, name: str, monkeypatch: pytest.MonkeyPatch
 ):
@@ -690,6 +394,7 @@ def test_function_that_is_deployed_without_its_settings_fails_by_their_names(
         "reveal_cards": "AUDIT_TABLE_NAME",
         "sweep_orders": "ORDER_BUS_NAME",
         "reconcile_orders": "DIFFERENCE_TABLE_NAME",
+        "measure_orders": "GATE_TABLE_NAME",
     }[name]
     monkeypatch.delenv(variable)
     monkeypatch.setenv("ABOVE_ALL", MARK)
@@ -729,6 +434,7 @@ print(json.dumps(imported))
 def test_check_status_is_imported_without_boto3_and_used_without_the_encryption_sdk():
     # Given a new process that imports the function, and then builds what it calls
     settings = {
+        "STAGE": "test",
         "SUPPLIER_BASE_URL": BASE_URL,
         "SUPPLIER_API_KEY_SECRET_ARN": "arn",
         "GATE_TABLE_NAME": "gate",

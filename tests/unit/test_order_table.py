@@ -195,7 +195,7 @@ def test_row_that_cannot_be_read_is_among_the_many_by_its_fields(cloud: Cloud, o
 
     found = orders.get_many(["wrong", "right"])
 
-    assert found["wrong"] == UnreadableOrder(("claimedAt", "orderId"))
+    assert found["wrong"] == UnreadableOrder("wrong", ("claimedAt", "orderId"))
     assert isinstance(found["right"], Order)
 
 

@@ -18,6 +18,7 @@ from giftcards.adapters.event_bus import EventBus
 from giftcards.adapters.gate_table import GateTable
 from giftcards.adapters.order_table import OrderTable
 from giftcards.adapters.timestamps import timestamp
+from giftcards.metrics import Metric
 from giftcards.reconcile_orders import (
     LISTED_AT_MOST,
     MAX_PAGES,
@@ -35,6 +36,7 @@ from unit.fakes import (
     NOW,
     Clock,
     Cloud,
+    Measures,
     SupplierDouble,
     answered,
     card_data,
@@ -71,8 +73,9 @@ class Bench:
     def __init__(self, cloud: Cloud, supplier: SupplierDouble) -> None:
         self.clock = Clock()
         self.pauses: list[float] = []
+        self.measures = Measures()
         self.reconciliation = Reconciliation(
-            supplier=supplier_on(cloud, supplier, self.clock),
+            supplier=supplier_on(cloud, supplier, self.clock, self.measures),
             orders=OrderTable(cloud.card_table, aws.dynamodb(), pause=self.pause),
             differences=DifferenceTable(cloud.difference_table, aws.dynamodb()),
             bus=EventBus(cloud.bus, aws.event_bridge()),
@@ -155,16 +158,15 @@ def test_what_is_measured_counts_new_differences_and_zeros_too(cloud: Cloud, ben
     orders = [order("overdue"), order("one"), order("two")]
 
     assert bench.run(listing(orders)).metrics == {
-        "OrderUnclaimed": 2,
-        "OrderOverdue": 1,
-        "OrderMismatch": 0,
-        "ReconciliationDifference": 3,
-        "OrdersReconciled": 3,
-        "ReconciliationIncomplete": 0,
-        "KeyRefused": 0,
+        Metric.ORDER_UNCLAIMED: 2,
+        Metric.ORDER_OVERDUE: 1,
+        Metric.ORDER_MISMATCH: 0,
+        Metric.RECONCILIATION_DIFFERENCE: 3,
+        Metric.ORDERS_RECONCILED: 3,
+        Metric.RECONCILIATION_INCOMPLETE: 0,
     }
     again = bench.run(listing(orders)).metrics
-    assert again == dict.fromkeys(again, 0) | {"OrdersReconciled": 3}
+    assert again == dict.fromkeys(again, 0) | {Metric.ORDERS_RECONCILED: 3}
 
 
 @pytest.mark.parametrize("changes", [{"status": "LOST"}, {"quantity": 0}, {"fulfilled_quantity": 1}])
@@ -207,7 +209,7 @@ def test_orders_without_a_readable_id_are_told_of_once_and_every_run_says_that_t
         report = bench.run(listing(orders))
         assert report.outcome is ReconciliationOutcome.SUPPLIER_CONTRACT_BROKEN
         assert report.message == "2 orders of the supplier's list have no readable id and could not be compared."
-        assert report.metrics["ReconciliationIncomplete"] == 1
+        assert report.metrics[Metric.RECONCILIATION_INCOMPLETE] == 1
         assert [(found.order_id, found.is_new) for found in report.differences] == [
             (None, expected[0]),
             ("one", expected[1]),
@@ -255,7 +257,7 @@ def test_answer_lists_so_many_differences_and_counts_all(cloud: Cloud, bench: Be
     report = bench.run(listing([order(f"order-{number}") for number in range(5)]))
 
     assert [found.order_id for found in report.differences] == ["order-0", "order-1"]
-    assert (report.differences_found, report.metrics["OrderUnclaimed"]) == (5, 5)
+    assert (report.differences_found, report.metrics[Metric.ORDER_UNCLAIMED]) == (5, 5)
     assert len(cloud.announced()) == 5
 
 
@@ -282,7 +284,7 @@ def test_difference_is_announced_once_over_many_runs(cloud: Cloud, bench: Bench)
         bench.clock.advance(3600)
 
     assert [report.differences_found for report in reports] == [4, 4, 4]
-    assert [report.metrics["ReconciliationDifference"] for report in reports] == [4, 0, 0]
+    assert [report.metrics[Metric.RECONCILIATION_DIFFERENCE] for report in reports] == [4, 0, 0]
     assert len(cloud.announced()) == 4
 
 
@@ -332,7 +334,7 @@ def test_difference_whose_event_did_not_go_out_is_not_taken_for_announced(cloud:
         bench.run(listing([order("nobody's")]))
     assert cloud.rows(cloud.difference_table) == []
 
-    assert bench.run(listing([order("nobody's")])).metrics["OrderUnclaimed"] == 1
+    assert bench.run(listing([order("nobody's")])).metrics[Metric.ORDER_UNCLAIMED] == 1
 
 
 def test_event_that_the_bus_does_not_take_ends_the_run_as_incomplete(cloud: Cloud, bench: Bench):
@@ -342,9 +344,9 @@ def test_event_that_the_bus_does_not_take_ends_the_run_as_incomplete(cloud: Clou
 
     assert report.outcome is INCOMPLETE
     assert report.message == "EventBridge did not take OrderUnclaimed: InternalFailure"
-    assert report.metrics["ReconciliationIncomplete"] == 1
+    assert report.metrics[Metric.RECONCILIATION_INCOMPLETE] == 1
     assert cloud.rows(cloud.difference_table) == []
-    assert bench.run(listing([order("one"), order("two")])).metrics["OrderUnclaimed"] == 2
+    assert bench.run(listing([order("one"), order("two")])).metrics[Metric.ORDER_UNCLAIMED] == 2
 
 
 # --------------------------------------------------------------------- pages
@@ -442,7 +444,7 @@ def test_trouble_on_a_page_ends_the_run_with_its_reason_and_keeps_what_was_found
 
     assert (report.outcome, report.pages, report.orders) == (outcome, 1, 100)
     assert said in report.message
-    assert (report.differences_found, report.metrics["ReconciliationIncomplete"]) == (100, 1)
+    assert (report.differences_found, report.metrics[Metric.RECONCILIATION_INCOMPLETE]) == (100, 1)
     assert len(cloud.announced()) == 100
 
 
@@ -578,11 +580,11 @@ def test_day_that_is_none_is_refused_by_its_field(asked: dict[str, Any]):
 
 
 def test_trouble_with_the_list_closes_the_gate_for_all_orders(cloud: Cloud, supplier: SupplierDouble, bench: Bench):
-    presented = bench.run(refused(401, "INVALID_ACCESS_TOKEN"))
+    bench.run(refused(401, "INVALID_ACCESS_TOKEN"))
     again = bench.run()
 
     # Who presents a refused key says so; for all others, the gate is closed
-    assert [report.metrics["KeyRefused"] for report in (presented, again)] == [1, 0]
+    assert [metric for metric, _ in bench.measures.taken].count(Metric.SUPPLIER_KEY_REFUSED) == 1
     assert again.outcome is UNAVAILABLE
     (record,) = cloud.rows(cloud.gate_table)
     assert record["refusedReason"] == "KEY_REFUSED"

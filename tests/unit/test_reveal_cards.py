@@ -21,6 +21,7 @@ from unit.fakes import (
     ORDER_ID,
     USER_ID,
     Cloud,
+    Measures,
     card_data,
     cards,
     client_error,
@@ -40,7 +41,7 @@ def orders(cloud: Cloud) -> OrderTable:
 @pytest.fixture
 def reveal(cloud: Cloud, vault: Vault, orders: OrderTable) -> Reveal:
     """Ask for the cards of an order, as its user where nothing else is said."""
-    card_reveal = CardReveal(orders, vault, AuditTable(cloud.audit_table, aws.dynamodb()))
+    card_reveal = CardReveal(orders, vault, AuditTable(cloud.audit_table, aws.dynamodb()), Measures())
 
     def reveal(**asked: Any) -> Revealed:
         known = {"orderId": ORDER_ID, "userId": USER_ID, "requestedBy": "shop", "reason": "first look"}
@@ -122,7 +123,7 @@ def test_cards_can_be_seen_again_and_each_time_is_written_down(
     cloud: Cloud, delivered: Callable[..., None], vault: Vault, orders: OrderTable
 ):
     delivered()
-    card_reveal = CardReveal(orders, vault, AuditTable(cloud.audit_table, aws.dynamodb()))
+    card_reveal = CardReveal(orders, vault, AuditTable(cloud.audit_table, aws.dynamodb()), Measures())
     request = RevealRequest(order_id=ORDER_ID, user_id=USER_ID)
 
     for number in range(3):

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 from giftcards.supplier_contract import SupplierStatus
@@ -63,6 +64,7 @@ def result(
         age_seconds=age_seconds,
         wait_seconds=wait_seconds,
         failures=failures,
+        unanswered_since=datetime(2026, 1, 1, tzinfo=UTC),
         announce_delay=announce_delay,
     )
 

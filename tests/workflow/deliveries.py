@@ -59,6 +59,7 @@ def close_order(request: StepRequest, closed: Closed, table_name: str, bus_name:
         patience=Patience(PollSchedule.parse("60:5"), delayed_after_seconds=30),
         card_retention=None,
         new_attempt=lambda: "attempt-1",
+        measure=lambda _metric, _value: None,
     )
     try:
         answer = delivery.deliver(request, now=datetime.now(UTC), jitter=0.5)

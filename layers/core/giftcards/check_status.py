@@ -4,9 +4,10 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from giftcards.gated_supplier import GatedSupplier
+from giftcards.metrics import Meter, Metric
 from giftcards.rules.next_step import Patience, next_step
 from giftcards.supplier_contract import OrderProgress
-from giftcards.workflow import StepRequest, StepResult
+from giftcards.workflow import Outcome, StepRequest, StepResult
 
 
 @dataclass(frozen=True)
@@ -19,12 +20,20 @@ class StatusCheck:
         Whom to ask.
     patience
         How long to wait for an order.
+    measure
+        What is told of each claim and of each lag.
     """
 
     supplier: GatedSupplier
     patience: Patience
+    measure: Meter
 
     def check(self, request: StepRequest, *, now: datetime, jitter: float) -> StepResult:
         """Check an order once. Its cards, if the answer has any, are not parsed."""
         answer = self.supplier.ask(request.order_id, OrderProgress)
-        return next_step(answer, request, now=now, patience=self.patience, jitter=jitter)
+        result = next_step(answer, request, now=now, patience=self.patience, jitter=jitter)
+        if request.checks == 0:
+            self.measure(Metric.ORDER_CLAIMED, 1)
+        if result.outcome is Outcome.SETTLED:
+            self.measure(Metric.DETECTION_LAG, (now - result.unanswered_since).total_seconds())
+        return result

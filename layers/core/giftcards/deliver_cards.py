@@ -12,11 +12,18 @@ from giftcards.adapters.event_bus import EventBus
 from giftcards.adapters.order_table import OrderNotOpenError, OrderTable
 from giftcards.adapters.vault import Vault
 from giftcards.gated_supplier import GatedSupplier
+from giftcards.metrics import Meter, Metric
 from giftcards.rules.next_step import Patience, next_step
 from giftcards.rules.orders import Order, OrderStatus, announcement_of, close
 from giftcards.rules.trouble import Trouble, TroubleKind
 from giftcards.supplier_contract import SettledOrder
 from giftcards.workflow import Outcome, StepRequest, StepResult
+
+_MEASURED = {
+    OrderStatus.FULFILLED: Metric.ORDER_DELIVERED,
+    OrderStatus.PARTIALLY_FILLED: Metric.ORDER_PARTIALLY_DELIVERED,
+    OrderStatus.REFUNDED: Metric.ORDER_REFUNDED,
+}
 
 
 class OrderNotClaimedError(Exception):
@@ -43,6 +50,8 @@ class CardDelivery:
         After which cards are deleted; None keeps them.
     new_attempt
         Returns a name for an attempt that no other has.
+    measure
+        What is told of each order that is closed and announced.
     """
 
     supplier: GatedSupplier
@@ -52,6 +61,7 @@ class CardDelivery:
     patience: Patience
     card_retention: timedelta | None
     new_attempt: Callable[[], str]
+    measure: Meter
 
     def deliver(self, request: StepRequest, *, now: datetime, jitter: float) -> StepResult:
         """Deliver an order once, however often this is called.
@@ -73,14 +83,23 @@ class CardDelivery:
         if order.announced_at is None:
             self.bus.publish(announcement_of(order))
             self.orders.mark_announced(order.order_id, now)
+            self._measure(order, now)
         return StepResult(
             outcome=Outcome.CLOSED,
             message=f"The order is closed: {order.status}.",
             age_seconds=max(0, int((now - request.claimed_at).total_seconds())),
             wait_seconds=1,
             failures=0,
+            unanswered_since=now,
             announce_delay=False,
         )
+
+    def _measure(self, order: Order, now: datetime) -> None:
+        self.measure(_MEASURED[order.status], 1)
+        if order.status.is_delivered:
+            self.measure(Metric.CARDS_DELIVERED, order.fulfilled_quantity or 0)
+            waited = now - (order.placed_at or order.claimed_at)
+            self.measure(Metric.TIME_TO_DELIVERY, max(0.0, waited.total_seconds()))
 
     def _close(self, order: Order, settled: SettledOrder, request: StepRequest, now: datetime) -> Order:
         attempt = self.new_attempt()

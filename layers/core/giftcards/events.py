@@ -116,6 +116,12 @@ class OrderDisputed(OrderAnnouncement):
     message: str = Field(description="One sentence for a person")
 
 
+class OrderRepeated(OrderAnnouncement):
+    """Out: the order was announced again while it is in hand or done. Nothing has changed."""
+
+    detail_type: ClassVar[str] = "OrderRepeated"
+
+
 class OrderHeld(Announcement):
     """Out: the order needs a person. Nothing is lost. Invalid ids are left out."""
 
@@ -169,6 +175,7 @@ ANNOUNCEMENTS: tuple[type[Announcement], ...] = (
     OrderRefunded,
     OrderDelayed,
     OrderDisputed,
+    OrderRepeated,
     OrderHeld,
     OrderUnclaimed,
     OrderOverdue,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, TypeVar
 from pydantic import SecretStr
 
 from giftcards.adapters.supplier import Supplier, View
+from giftcards.metrics import Meter, Metric
 from giftcards.rules.gate import Closing, Gate, Place, accepts_key, admit, closing_after
 from giftcards.rules.trouble import Trouble, TroubleKind
 from giftcards.supplier_contract import OrderPage
@@ -35,12 +36,15 @@ class GatedSupplier:
         The record that all callers read before they call.
     clock
         Returns the time, with a time zone.
+    measure
+        What is told of each call: how long it took, and what it came to.
     """
 
     supplier: Supplier
     api_key: "ApiKeySource"
     gate: "GateTable"
     clock: Callable[[], datetime]
+    measure: Meter
     _compared: Closing | None = field(default=None, init=False)
 
     def ask(self, order_id: str, view: type[View]) -> View | Trouble:
@@ -75,7 +79,10 @@ class GatedSupplier:
         Not if anything is raised: the place is then free when its lease ends, and nobody presents a key meanwhile
         that may just have been refused.
         """
+        started = self.clock()
         answer = call(value)
+        self.measure(Metric.SUPPLIER_LATENCY, (self.clock() - started).total_seconds() * 1000)
+        self.measure(Metric.of_call(answer.kind if isinstance(answer, Trouble) else None), 1)
         if isinstance(answer, Trouble):
             self._close_if_due(answer, key)
         if accepts_key(answer) and gate.accepted_version != key.version:

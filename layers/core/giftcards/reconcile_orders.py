@@ -18,10 +18,12 @@ from giftcards.adapters.event_bus import EventBus, EventNotPublishedError
 from giftcards.adapters.order_table import OrdersNotReadError, OrderTable, UnreadableOrder
 from giftcards.events import Contract
 from giftcards.gated_supplier import GatedSupplier
+from giftcards.metrics import Metric
 from giftcards.rules.differences import Difference, DifferenceKind, announcement_of, compare, unreadable_row
 from giftcards.rules.schedule import queue_wait_seconds
 from giftcards.rules.trouble import Trouble, TroubleKind
 from giftcards.supplier_contract import OrderPage
+from giftcards.workflow import Level
 
 MAX_PAGES = 200
 """20,000 orders, which is more than the function's time-out leaves time for."""
@@ -31,9 +33,9 @@ LISTED_AT_MOST = 1_000
 """Differences in an answer, which must not grow beyond what Lambda returns (6 MB). All are counted and announced."""
 
 _METRICS = {
-    DifferenceKind.UNCLAIMED: "OrderUnclaimed",
-    DifferenceKind.OVERDUE: "OrderOverdue",
-    DifferenceKind.MISMATCH: "OrderMismatch",
+    DifferenceKind.UNCLAIMED: Metric.ORDER_UNCLAIMED,
+    DifferenceKind.OVERDUE: Metric.ORDER_OVERDUE,
+    DifferenceKind.MISMATCH: Metric.ORDER_MISMATCH,
 }
 _OUT_OF_TIME = "The time was over before the end of the supplier's list."
 
@@ -130,14 +132,18 @@ class ReconciliationReport(Contract):
         return self.outcome is ReconciliationOutcome.COMPLETE
 
     @property
-    def metrics(self) -> dict[str, int]:
+    def level(self) -> Level:
+        """How loud its line in the log is."""
+        return "INFO" if self.is_complete else "WARNING"
+
+    @property
+    def metrics(self) -> dict[Metric, int]:
         """What is measured of a run, also where it is 0."""
-        counts = {name: self.new_differences[kind] for kind, name in _METRICS.items()}
+        counts = {metric: self.new_differences[kind] for kind, metric in _METRICS.items()}
         return counts | {
-            "ReconciliationDifference": sum(counts.values()),
-            "OrdersReconciled": self.orders,
-            "ReconciliationIncomplete": int(not self.is_complete),
-            "KeyRefused": int(self.outcome is ReconciliationOutcome.KEY_REFUSED),
+            Metric.RECONCILIATION_DIFFERENCE: sum(counts.values()),
+            Metric.ORDERS_RECONCILED: self.orders,
+            Metric.RECONCILIATION_INCOMPLETE: int(not self.is_complete),
         }
 
 

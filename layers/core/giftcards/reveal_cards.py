@@ -11,8 +11,10 @@ from giftcards.adapters.audit_table import AuditRecord, AuditTable
 from giftcards.adapters.order_table import OrderTable
 from giftcards.adapters.vault import CardUnreadableError, KeyUnavailableError, Vault
 from giftcards.events import Contract, Identifier
+from giftcards.metrics import Meter, Metric
 from giftcards.rules.orders import Order
 from giftcards.supplier_contract import Card
+from giftcards.workflow import Level
 
 
 class RevealRequest(Contract):
@@ -36,6 +38,17 @@ class RevealOutcome(StrEnum):
     """A stored card is not what was stored: somebody has changed the table."""
     KEY_UNAVAILABLE = "KEY_UNAVAILABLE"
     """KMS does not decrypt now; nothing is said of the cards."""
+
+    @property
+    def level(self) -> Level:
+        """How loud its line in the log is: WARNING for a refusal, ERROR where a person has to act."""
+        match self:
+            case RevealOutcome.REVEALED:
+                return "INFO"
+            case RevealOutcome.CARDS_UNREADABLE | RevealOutcome.KEY_UNAVAILABLE:
+                return "ERROR"
+            case _:
+                return "WARNING"
 
 
 MESSAGES = {
@@ -69,11 +82,14 @@ class CardReveal:
         What decrypts.
     audit
         Where it is written down who asked.
+    measure
+        What is told of each answer.
     """
 
     orders: OrderTable
     vault: Vault
     audit: AuditTable
+    measure: Meter
 
     def reveal(self, request: RevealRequest, *, request_id: str, now: datetime) -> Revealed:
         """Decrypt an order's cards for its user. The audit record is written before anything is answered."""
@@ -89,6 +105,10 @@ class CardReveal:
                 at=now,
             )
         )
+        shown = revealed.outcome is RevealOutcome.REVEALED
+        self.measure(Metric.CARDS_REVEALED if shown else Metric.REVEAL_REFUSED, 1)
+        if revealed.outcome is RevealOutcome.CARDS_UNREADABLE:
+            self.measure(Metric.CARDS_UNREADABLE, 1)
         return revealed
 
     def _reveal(self, request: RevealRequest, now: datetime) -> Revealed:

@@ -63,6 +63,14 @@ class DeliverCardsSettings(CheckStatusSettings):
         return timedelta(days=self.card_retention_days) if self.card_retention_days else None
 
 
+class MeasureOrdersSettings(Settings):
+    """What MeasureOrders reads."""
+
+    supplier_api_key_secret_arn: NonEmpty
+    gate_table_name: NonEmpty
+    card_table_name: NonEmpty
+
+
 class SweepOrdersSettings(Settings):
     """What SweepOrders reads."""
 

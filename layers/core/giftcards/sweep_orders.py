@@ -13,6 +13,7 @@ from giftcards.adapters.event_bus import EventBus
 from giftcards.adapters.executions import Executions
 from giftcards.adapters.order_table import OrderTable, UnreadableOrder
 from giftcards.rules.orders import Order, OrderStatus, placed_again
+from giftcards.workflow import Level
 
 SOURCE = "giftcards.sweeper"
 """The ``source`` of the events by which a sweep has orders taken up again."""
@@ -35,18 +36,22 @@ class Swept:
     taken_up
         Those that were announced again.
     unreadable
-        Order rows that could not be read.
-    unreadable_fields
-        Which of their fields are wrong.
+        By the id of each order whose row could not be read, which of its fields are wrong.
     failures
         By error, how many orders it kept from being looked at or announced.
     """
 
     checked: int
     taken_up: int
-    unreadable: int
-    unreadable_fields: tuple[str, ...]
+    unreadable: dict[str, tuple[str, ...]]
     failures: dict[str, int]
+
+    @property
+    def level(self) -> Level:
+        """How loud its line in the log is: WARNING where orders had lost their way, ERROR where some were not swept."""
+        if self.unreadable or self.failures:
+            return "ERROR"
+        return "WARNING" if self.taken_up else "INFO"
 
     def raise_for_failures(self) -> None:
         """Fail if the sweep could not do all that it had to.
@@ -57,7 +62,7 @@ class Swept:
             If so. The message holds types of errors only.
         """
         # An order whose row cannot be read may have lost its execution, and nobody else looks for it.
-        failures = self.failures | ({"UnreadableOrder": self.unreadable} if self.unreadable else {})
+        failures = self.failures | ({"UnreadableOrder": len(self.unreadable)} if self.unreadable else {})
         if failures:
             raise SweepIncompleteError(f"{sum(failures.values())} orders were not swept: {failures}")
 
@@ -85,20 +90,19 @@ class OrderSweep:
 
     def sweep(self, *, now: datetime) -> Swept:
         """Look at every open order once. Trouble with one order does not keep the others from being looked at."""
-        checked = taken_up = unreadable = 0
-        fields: set[str] = set()
+        checked = taken_up = 0
+        unreadable: dict[str, tuple[str, ...]] = {}
         failures: Counter[str] = Counter()
         for order in self.orders.list_open(OrderStatus.HANDLING):
             checked += 1
             if isinstance(order, UnreadableOrder):
-                unreadable += 1
-                fields.update(order.fields)
+                unreadable[order.order_id] = order.fields
                 continue
             try:
                 taken_up += self._take_up(order, now)
             except Exception as error:  # noqa: BLE001 - whatever it is, the next order may be without it
                 failures[type(error).__name__] += 1
-        return Swept(checked, taken_up, unreadable, tuple(sorted(fields)), dict(failures))
+        return Swept(checked, taken_up, unreadable, dict(failures))
 
     def _take_up(self, order: Order, now: datetime) -> bool:
         unless_since = now - self.once_in

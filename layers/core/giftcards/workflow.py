@@ -1,10 +1,14 @@
 """What the state machine passes to its functions and gets back: ids, counts and enums, never a card."""
 
 from enum import StrEnum
+from typing import Literal
 
 from pydantic import AwareDatetime, Field
 
 from giftcards.events import Contract, Identifier
+
+Level = Literal["INFO", "WARNING", "ERROR"]
+"""How loud a line of the log is: a step that was done, trouble that ends by itself, something for a person."""
 
 
 class Outcome(StrEnum):
@@ -27,15 +31,28 @@ class Outcome(StrEnum):
     INVALID_ORDER = "INVALID_ORDER"
     """The four above: hold for a person; each is the held reason of the same name."""
 
+    @property
+    def level(self) -> Level:
+        """How loud its line in the log is: INFO for a step that was done, ERROR where a person has to act."""
+        match self:
+            case Outcome.SETTLED | Outcome.CLOSED | Outcome.PENDING | Outcome.GATE_CLOSED:
+                return "INFO"
+            case Outcome.SUPPLIER_BUSY:
+                return "WARNING"
+            case _:
+                return "ERROR"
+
 
 class StepRequest(Contract):
     """What CheckStatus and DeliverCards are called with."""
 
     order_id: Identifier
     user_id: Identifier
+    execution: Identifier = Field(description="Name of the execution that asks")
     claimed_at: AwareDatetime = Field(description="Age counts from here; taking an order up again sets it anew")
     checks: int = Field(ge=0, description="Checks made by this execution so far")
     failures: int = Field(ge=0, description="Checks in a row that got no answer about the order")
+    unanswered_since: AwareDatetime = Field(description="When the first of these was; says nothing without failures")
     delay_announced: bool = Field(description="Whether OrderDelayed has gone out")
 
 
@@ -47,4 +64,5 @@ class StepResult(Contract):
     age_seconds: int = Field(ge=0)
     wait_seconds: int = Field(ge=1, le=99_999_999, description="Before the next check, where the outcome is to wait")
     failures: int = Field(ge=0)
+    unanswered_since: AwareDatetime
     announce_delay: bool = Field(description="Whether OrderDelayed is due now")

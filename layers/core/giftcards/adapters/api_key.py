@@ -41,6 +41,7 @@ class ApiKeySource:
 
     def __init__(self, secret_arn: str, client: Any) -> None:
         self._secret_arn = secret_arn
+        self._client = client
         self._provider = _VersionedSecretsProvider(boto3_client=client)
 
     def read(self, *, fresh: bool = False) -> ApiKey:
@@ -62,3 +63,8 @@ class ApiKeySource:
         value = secret["value"]
         is_usable = value.isascii() and value.isprintable() and value != ""
         return ApiKey(SecretStr(value) if is_usable else None, secret["version"])
+
+    def current_version(self) -> str | None:
+        """Return the version id of the current key, without its value; None where the secret has never had one."""
+        versions = self._client.describe_secret(SecretId=self._secret_arn).get("VersionIdsToStages", {})
+        return next((version for version, stages in versions.items() if "AWSCURRENT" in stages), None)

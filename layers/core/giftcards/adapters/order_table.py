@@ -41,11 +41,23 @@ class UnreadableOrder:
 
     Attributes
     ----------
+    order_id
+        Which, by the key of its row.
     fields
         Which fields, never what is in them.
     """
 
+    order_id: str
     fields: tuple[str, ...]
+
+
+def _in_index(index: str, attribute: str, value: str) -> dict[str, Any]:
+    return {
+        "IndexName": index,
+        "KeyConditionExpression": "#key = :key",
+        "ExpressionAttributeNames": {"#key": attribute},
+        "ExpressionAttributeValues": {":key": value},
+    }
 
 
 def _order_key(order_id: str) -> dict[str, str]:
@@ -57,7 +69,8 @@ def _read(row: Mapping[str, Any]) -> Order | UnreadableOrder:
         return Order.model_validate(row)
     except ValidationError as error:
         problems = error.errors(include_url=False, include_context=False, include_input=False)
-        return UnreadableOrder(tuple(sorted({".".join(map(str, problem["loc"])) for problem in problems})))
+        fields = tuple(sorted({".".join(map(str, problem["loc"])) for problem in problems}))
+        return UnreadableOrder(row["pk"].removeprefix("ORDER#"), fields)
 
 
 class OrderTable:
@@ -141,6 +154,18 @@ class OrderTable:
         """
         for item in self._by_index("open-orders", "openStatus", open_status, newest_first=False):
             yield _read(item)
+
+    def count_open(self, open_status: OrderStatus) -> int:
+        """Count what ``list_open`` lists."""
+        condition = _in_index("open-orders", "openStatus", open_status) | {"Select": "COUNT"}
+        pages = self._dynamodb.get_paginator("query").paginate(TableName=self._table_name, **condition)
+        return sum(page["Count"] for page in pages)
+
+    def oldest_claim(self, open_status: OrderStatus) -> datetime | None:
+        """Say when the oldest of them was claimed; None where there is none, or its row cannot be read."""
+        condition = _in_index("open-orders", "openStatus", open_status) | {"Limit": 1}
+        oldest = [_read(item) for item in self._dynamodb.query(TableName=self._table_name, **condition)["Items"]]
+        return oldest[0].claimed_at if oldest and isinstance(oldest[0], Order) else None
 
     def release(self, order: Order, *, at: datetime, unless_since: datetime) -> bool:
         """Take an open order from an execution that is gone, so that the workflow can take it up again.
@@ -328,14 +353,7 @@ class OrderTable:
     def _by_index(
         self, index: str, attribute: str, value: str, *, newest_first: bool = True
     ) -> Iterator[dict[str, Any]]:
-        condition = {
-            "IndexName": index,
-            "KeyConditionExpression": "#key = :key",
-            "ExpressionAttributeNames": {"#key": attribute},
-            "ExpressionAttributeValues": {":key": value},
-            "ScanIndexForward": not newest_first,
-        }
-        return self._pages("query", condition)
+        return self._pages("query", _in_index(index, attribute, value) | {"ScanIndexForward": not newest_first})
 
     def _pages(self, operation: str, condition: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
         for page in self._dynamodb.get_paginator(operation).paginate(TableName=self._table_name, **condition):

@@ -82,6 +82,7 @@ def next_step(
             age_seconds=int(age),
             wait_seconds=min(wait, LONGEST_WAIT_SECONDS),
             failures=failures,
+            unanswered_since=request.unanswered_since if request.failures else now,
             announce_delay=waits and age >= patience.delayed_after_seconds and not request.delay_announced,
         )
 

@@ -1,0 +1,22 @@
+"""CountEvents: measure what the workflow announces."""
+
+from typing import Any
+
+from aws_lambda_powertools.utilities.typing import LambdaContext
+
+from giftcards import wiring
+from giftcards.count_events import CountedEvent, count
+
+logger = wiring.logger()
+metrics = wiring.metrics()
+
+
+@metrics.log_metrics
+@logger.inject_lambda_context(clear_state=True)
+def handler(event: dict[str, Any], _context: LambdaContext) -> None:
+    """Measure one event of the order bus."""
+    counted = CountedEvent.model_validate(event)
+    logger.append_keys(orderId=counted.detail.order_id, execution=counted.execution)
+    count(counted, wiring.measure)
+    known = {"event": counted.detail_type, "reason": counted.detail.reason}
+    wiring.log(counted.level, "event counted", **{name: value for name, value in known.items() if value})

@@ -1,0 +1,25 @@
+"""MeasureOrders: say how many orders wait or are held, and whether the supplier may be called."""
+
+from typing import Any
+
+from aws_lambda_powertools.utilities.typing import LambdaContext
+
+from giftcards import wiring
+
+logger = wiring.logger()
+metrics = wiring.metrics()
+
+
+@metrics.log_metrics
+@logger.inject_lambda_context(clear_state=True)
+def handler(_event: Any, _context: LambdaContext) -> dict[str, Any]:
+    """Measure once."""
+    measured = wiring.order_measurement().take(now=wiring.now())
+    told = {
+        "waiting": measured.waiting,
+        "held": measured.held,
+        "oldestSeconds": measured.oldest_seconds,
+        "gate": measured.gate or "OPEN",
+    }
+    wiring.log("INFO", "orders measured", **told)
+    return told

@@ -1,0 +1,60 @@
+"""CountEvents: measure what the workflow itself announces, which no other function sees."""
+
+from collections.abc import Sequence
+
+from pydantic import Field
+
+from giftcards.events import (
+    Announcement,
+    Contract,
+    HeldReason,
+    Identifier,
+    OrderDelayed,
+    OrderDisputed,
+    OrderHeld,
+    OrderRepeated,
+)
+from giftcards.metrics import Meter, Metric
+from giftcards.workflow import Level
+
+_COUNTED: dict[type[Announcement], Metric] = {
+    OrderHeld: Metric.ORDER_HELD,
+    OrderDelayed: Metric.ORDER_DELAYED,
+    OrderDisputed: Metric.ORDER_DISPUTED,
+    OrderRepeated: Metric.ORDER_REPEATED,
+}
+_BY_TYPE = {event.detail_type: metric for event, metric in _COUNTED.items()}
+_LEVELS: dict[str, Level] = {OrderRepeated.detail_type: "INFO", OrderDelayed.detail_type: "WARNING"}
+"""Of those that need no person."""
+COUNTED = tuple(_BY_TYPE)
+"""The detail-types that are counted."""
+
+
+class _Detail(Contract):
+    order_id: Identifier | None = None
+    reason: HeldReason | None = None
+
+
+class CountedEvent(Contract):
+    """An event as the bus hands it over; of its detail, what is measured and logged."""
+
+    detail_type: str = Field(alias="detail-type", pattern=f"^({'|'.join(COUNTED)})$")
+    resources: Sequence[str] = ()
+    detail: _Detail
+
+    @property
+    def level(self) -> Level:
+        """How loud its line in the log is."""
+        return _LEVELS.get(self.detail_type, "ERROR")
+
+    @property
+    def execution(self) -> str | None:
+        """Name of the execution that announced it, where it says so."""
+        return next((arn.rpartition(":")[2] for arn in self.resources if ":execution:" in arn), None)
+
+
+def count(event: CountedEvent, measure: Meter) -> None:
+    """Measure one event. An event that comes twice counts twice."""
+    measure(_BY_TYPE[event.detail_type], 1)
+    if event.detail.reason is not None:
+        measure(Metric.of_hold(event.detail.reason), 1)

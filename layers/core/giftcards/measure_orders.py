@@ -1,0 +1,72 @@
+"""MeasureOrders: how many orders wait or are held, for how long, and whether the supplier may be called."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from giftcards.adapters.api_key import ApiKeySource
+from giftcards.adapters.gate_table import GateTable
+from giftcards.adapters.order_table import OrderTable
+from giftcards.metrics import Meter, Metric
+from giftcards.rules.orders import OrderStatus
+from giftcards.rules.trouble import TroubleKind
+
+EVERY_SECONDS = 60
+"""How often the schedule has it measured."""
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What a measurement came to.
+
+    Attributes
+    ----------
+    waiting, held
+        Open and held orders.
+    oldest_seconds
+        Age of the oldest open one; 0 where there is none.
+    gate
+        Why nobody may call the supplier; None where the gate is open.
+    """
+
+    waiting: int
+    held: int
+    oldest_seconds: int
+    gate: TroubleKind | None
+
+
+@dataclass(frozen=True)
+class OrderMeasurement:
+    """Measures the orders.
+
+    Attributes
+    ----------
+    orders
+        Where they are.
+    gate
+        The record of the supplier gate.
+    api_key
+        Who knows which version of the key is current. Its value is not read.
+    measure
+        What is told of it.
+    """
+
+    orders: OrderTable
+    gate: GateTable
+    api_key: ApiKeySource
+    measure: Meter
+
+    def take(self, *, now: datetime) -> Measured:
+        """Measure once."""
+        closing = self.gate.read().closing(now, self.api_key.current_version())
+        oldest = self.orders.oldest_claim(OrderStatus.HANDLING)
+        measured = Measured(
+            waiting=self.orders.count_open(OrderStatus.HANDLING),
+            held=self.orders.count_open(OrderStatus.HELD),
+            oldest_seconds=0 if oldest is None else max(0, int((now - oldest).total_seconds())),
+            gate=None if closing is None else closing.reason,
+        )
+        self.measure(Metric.ORDERS_WAITING, measured.waiting)
+        self.measure(Metric.ORDERS_HELD, measured.held)
+        self.measure(Metric.OLDEST_ORDER_WAITING, measured.oldest_seconds)
+        self.measure(Metric.GATE_CLOSED, 0 if measured.gate is None else EVERY_SECONDS)
+        return measured

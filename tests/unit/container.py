@@ -1,0 +1,129 @@
+"""The functions of the stack as Lambda calls them, in one container, with all that they log and measure."""
+
+import importlib.util
+import io
+import json
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+from aws_lambda_powertools.utilities.typing import LambdaContext
+
+from giftcards import wiring
+from unit.fakes import BASE_URL, NOW, ORDER_ID, ROOT, USER_ID, Cloud, SupplierDouble, step_request, template, vault
+
+SERVICE = "giftcards-test"
+FUNCTIONS = sorted(path.parent.name for path in (ROOT / "functions").glob("*/app.py"))
+STEP = step_request().model_dump(mode="json", by_alias=True)
+ASKED = {"orderId": ORDER_ID, "userId": USER_ID, "requestedBy": "shop", "reason": "first look"}
+HELD = {
+    "detail-type": "OrderHeld",
+    "source": "giftcards",
+    "resources": ["arn:aws:states:eu-west-1:123456789012:execution:fulfil-order:event-1"],
+    "detail": {"orderId": ORDER_ID, "userId": USER_ID, "reason": "DEADLINE_PASSED", "message": "It took too long."},
+}
+
+
+@dataclass(frozen=True)
+class Context(LambdaContext):
+    """What Lambda tells a function of its invocation."""
+
+    function_name: str = "function"
+    memory_limit_in_mb: int = 512
+    invoked_function_arn: str = "arn:aws:lambda:eu-west-1:123456789012:function:function:live"
+    aws_request_id: str = "request-1"
+
+    @staticmethod
+    def get_remaining_time_in_millis() -> int:
+        """Lambda counts down; here there is always enough."""
+        return 300_000
+
+
+class Container:
+    """One container with the functions of the stack, and everything that leaves it but their answers."""
+
+    def __init__(self, caplog: pytest.LogCaptureFixture) -> None:
+        self._modules: dict[str, Any] = {}
+        self._stdout = io.StringIO()
+        self._caplog = caplog
+
+    def module(self, name: str) -> Any:
+        """Import a function's app.py, once, as Lambda does."""
+        if name not in self._modules:
+            spec = importlib.util.spec_from_file_location(f"{name}_app", ROOT / "functions" / name / "app.py")
+            assert spec is not None
+            assert spec.loader is not None
+            self._modules[name] = module = importlib.util.module_from_spec(spec)
+            spec.loader.exec_module(module)
+            for handler in module.logger.handlers:
+                handler.setStream(self._stdout)
+        return self._modules[name]
+
+    def call(self, name: str, event: Any, **context: str) -> dict[str, Any]:
+        """Invoke a function; what it answers is what JSON makes of it."""
+        answer = self.module(name).handler(event, Context(**context))
+        parsed: dict[str, Any] = json.loads(json.dumps(answer))
+        return parsed
+
+    @property
+    def log(self) -> list[dict[str, Any]]:
+        """The functions' own log, line by line."""
+        return [json.loads(line) for line in self._stdout.getvalue().splitlines()]
+
+    @property
+    def everything_logged(self) -> str:
+        """The functions' log, and what the libraries log below it, with tracebacks."""
+        formatter = logging.Formatter()
+        return self._stdout.getvalue() + "\n".join(map(formatter.format, self._caplog.records))
+
+
+@pytest.fixture
+def container(
+    cloud: Cloud, supplier: SupplierDouble, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> Iterator[Container]:
+    """A container of the stack at 60 s after the claim, with a key in the secret and the supplier's double."""
+    built = (
+        wiring.logger,
+        wiring.metrics,
+        wiring.status_check,
+        wiring.card_delivery,
+        wiring.card_reveal,
+        wiring.order_sweep,
+        wiring.order_measurement,
+        wiring.reconciliation,
+    )
+    for thing in built:
+        thing.cache_clear()
+    values = {
+        "POWERTOOLS_SERVICE_NAME": SERVICE,
+        "STAGE": "test",
+        "SUPPLIER_BASE_URL": BASE_URL,
+        "SUPPLIER_API_KEY_SECRET_ARN": cloud.secret_arn,
+        "GATE_TABLE_NAME": cloud.gate_table,
+        "CARD_TABLE_NAME": cloud.card_table,
+        "AUDIT_TABLE_NAME": cloud.audit_table,
+        "DIFFERENCE_TABLE_NAME": cloud.difference_table,
+        "CARD_KEY_ARN": cloud.key_arn,
+        "ORDER_BUS_NAME": cloud.bus,
+        "CARD_RETENTION_DAYS": "0",
+        "POLL_SCHEDULE": template()["Parameters"]["PollSchedule"]["Default"],
+        "DELAYED_AFTER_SECONDS": "600",
+    }
+    for name, value in values.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr("giftcards.adapters.vault.Vault", vault)
+    monkeypatch.setattr(wiring, "new_client", supplier.client)
+    monkeypatch.setattr(wiring, "now", lambda: NOW)
+    monkeypatch.setattr(wiring, "jitter", lambda: 0.0)
+    cloud.set_api_key()
+    caplog.set_level(logging.DEBUG)
+    yield Container(caplog)
+    for thing in built:
+        thing.cache_clear()
+
+
+def measured(capsys: pytest.CaptureFixture[str]) -> list[dict[str, Any]]:
+    """Give the lines in embedded metric format."""
+    return [json.loads(line) for line in capsys.readouterr().out.splitlines() if '"_aws"' in line]

@@ -1,0 +1,424 @@
+"""What the functions measure and log: one set of metrics and one line for each invocation, whatever it comes to."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from giftcards.events import HeldReason
+from giftcards.metrics import NAMESPACE, Metric
+from giftcards.rules.trouble import TroubleKind
+from unit.container import ASKED, FUNCTIONS, HELD, SERVICE, STEP, Container, measured
+from unit.fakes import (
+    MARK,
+    NOW,
+    ORDER_ID,
+    USER_ID,
+    Cloud,
+    SupplierDouble,
+    answered,
+    card_data,
+    leaks,
+    order_data,
+    page_data,
+    refused,
+)
+
+LOGGED_BY_POWERTOOLS = {
+    "level",
+    "location",
+    "message",
+    "timestamp",
+    "service",
+    "cold_start",
+    "function_name",
+    "function_memory_size",
+    "function_arn",
+    "function_request_id",
+}
+STEP_KEYS = {"orderId", "execution", "outcome", "note", "ageSeconds"}
+REVEAL_KEYS = {"orderId", "outcome", "cards", "note"}
+SWEEP_KEYS = {"checked", "takenUp", "unreadable", "failures"}
+RECONCILED_KEYS = {"outcome", "note", "pages", "orders", "differences", "newDifferences"}
+MEASURED_KEYS = {"waiting", "held", "oldestSeconds", "gate"}
+EVENT_KEYS = {"orderId", "execution", "event"}
+NOTHING_NEW = {
+    "OrderUnclaimed": [0],
+    "OrderOverdue": [0],
+    "OrderMismatch": [0],
+    "ReconciliationDifference": [0],
+    "ReconciliationIncomplete": [0],
+}
+ONE_CALL = {"SupplierLatency": [0]}
+
+Prepare = Callable[[Container, Cloud, SupplierDouble], None]
+
+
+@dataclass(frozen=True)
+class Case:
+    """An invocation, what it measures and how it is logged."""
+
+    function: str
+    measures: dict[str, list[float]]
+    level: str
+    keys: set[str]
+    event: Any = field(default_factory=lambda: STEP)
+    prepare: Prepare = lambda _container, _cloud, _supplier: None
+
+
+def will(*answers: Any, claim: bool = True, **row: Any) -> Prepare:
+    """Have an order claimed, and the supplier answer."""
+
+    def prepare(_container: Container, cloud: Cloud, supplier: SupplierDouble) -> None:
+        if claim:
+            cloud.claim(**row)
+        supplier.will(*answers)
+
+    return prepare
+
+
+def delivered(container: Container, cloud: Cloud, supplier: SupplierDouble) -> None:
+    will(answered())(container, cloud, supplier)
+    container.call("deliver_cards", STEP)
+
+
+def tampered(container: Container, cloud: Cloud, supplier: SupplierDouble) -> None:
+    delivered(container, cloud, supplier)
+    row = cloud.card_rows()[0]
+    cloud.put(cloud.card_table, row | {"ciphertext": row["ciphertext"].value[:-1]})
+
+
+def behind_a_closed_gate(container: Container, cloud: Cloud, supplier: SupplierDouble) -> None:
+    supplier.will(refused(401, "ERR_AUTH"))
+    container.call("check_status", STEP)
+    cloud.claim("old", claimed_at=NOW - timedelta(hours=2))
+    cloud.claim("new", claimed_at=NOW - timedelta(hours=1))
+    cloud.claim("held")
+    cloud.hold("held")
+
+
+def about(detail_type: str, **detail: Any) -> dict[str, Any]:
+    return HELD | {"detail-type": detail_type, "detail": {"orderId": ORDER_ID, "userId": USER_ID} | detail}
+
+
+CASES = {
+    "first check, pending": Case(
+        "check_status",
+        {"OrderClaimed": [1], "SupplierAnswered": [1]} | ONE_CALL,
+        "INFO",
+        STEP_KEYS,
+        STEP | {"checks": 0},
+        will(answered(order_data("HANDLING"))),
+    ),
+    "settled at once": Case(
+        "check_status",
+        {"SupplierAnswered": [1], "DetectionLag": [0]} | ONE_CALL,
+        "INFO",
+        STEP_KEYS,
+        prepare=will(answered()),
+    ),
+    "settled after checks that failed for 40 s": Case(
+        "check_status",
+        {"SupplierAnswered": [1], "DetectionLag": [40]} | ONE_CALL,
+        "INFO",
+        STEP_KEYS,
+        STEP | {"failures": 3, "unansweredSince": (NOW - timedelta(seconds=40)).isoformat()},
+        will(answered()),
+    ),
+    "busy": Case(
+        "check_status",
+        {"SupplierBusy": [1]} | ONE_CALL,
+        "WARNING",
+        STEP_KEYS,
+        prepare=will(refused(503, "SERVICE_UNAVAILABLE")),
+    ),
+    "rate limit": Case(
+        "check_status", {"SupplierRateLimited": [1]} | ONE_CALL, "WARNING", STEP_KEYS, prepare=will(refused(429, "X"))
+    ),
+    "key refused": Case(
+        "check_status", {"SupplierKeyRefused": [1]} | ONE_CALL, "ERROR", STEP_KEYS, prepare=will(refused(401, "X"))
+    ),
+    "blocked": Case(
+        "check_status",
+        {"SupplierAddressBlocked": [1]} | ONE_CALL,
+        "WARNING",
+        STEP_KEYS,
+        prepare=will(refused(403, "IP_BLOCKED")),
+    ),
+    "denied": Case(
+        "check_status", {"SupplierAccessDenied": [1]} | ONE_CALL, "WARNING", STEP_KEYS, prepare=will(refused(403, "X"))
+    ),
+    "unknown": Case(
+        "check_status", {"SupplierOrderUnknown": [1]} | ONE_CALL, "ERROR", STEP_KEYS, prepare=will(refused(404, "X"))
+    ),
+    "rejected": Case(
+        "check_status", {"SupplierOrderRejected": [1]} | ONE_CALL, "ERROR", STEP_KEYS, prepare=will(refused(400, "X"))
+    ),
+    "contract broken": Case(
+        "check_status",
+        {"SupplierContractBroken": [1]} | ONE_CALL,
+        "ERROR",
+        STEP_KEYS,
+        prepare=will(answered(order_data("LOST"))),
+    ),
+    "gate closed": Case("check_status", {}, "INFO", STEP_KEYS, prepare=behind_a_closed_gate),
+    "delivered": Case(
+        "deliver_cards",
+        {"SupplierAnswered": [1], "OrderDelivered": [1], "CardsDelivered": [2], "TimeToDelivery": [60]} | ONE_CALL,
+        "INFO",
+        STEP_KEYS,
+        prepare=will(answered()),
+    ),
+    "partially delivered, ordered long before the claim": Case(
+        "deliver_cards",
+        {"SupplierAnswered": [1], "OrderPartiallyDelivered": [1], "CardsDelivered": [2], "TimeToDelivery": [3600]}
+        | ONE_CALL,
+        "INFO",
+        STEP_KEYS,
+        prepare=will(answered(order_data("PARTIALLY_FILLED", 4)), placedAt=(NOW - timedelta(hours=1)).isoformat()),
+    ),
+    "refunded": Case(
+        "deliver_cards",
+        {"SupplierAnswered": [1], "OrderRefunded": [1]} | ONE_CALL,
+        "INFO",
+        STEP_KEYS,
+        prepare=will(answered(order_data("REFUNDED"))),
+    ),
+    "delivered before": Case("deliver_cards", {}, "INFO", STEP_KEYS, prepare=delivered),
+    "revealed": Case("reveal_cards", {"CardsRevealed": [1]}, "INFO", REVEAL_KEYS, ASKED, delivered),
+    "refused to another user": Case(
+        "reveal_cards", {"RevealRefused": [1]}, "WARNING", REVEAL_KEYS, ASKED | {"userId": "mallory"}, delivered
+    ),
+    "invalid request": Case(
+        "reveal_cards", {"RevealRefused": [1]}, "WARNING", REVEAL_KEYS - {"orderId"}, {"orderId": f"{MARK} {MARK}"}
+    ),
+    "tampered": Case(
+        "reveal_cards", {"RevealRefused": [1], "CardsUnreadable": [1]}, "ERROR", REVEAL_KEYS, ASKED, tampered
+    ),
+    "nothing to sweep": Case("sweep_orders", {"OrderSwept": [0]}, "INFO", SWEEP_KEYS, {}),
+    "an order swept": Case("sweep_orders", {"OrderSwept": [1]}, "WARNING", SWEEP_KEYS, {}, will()),
+    "nothing to reconcile": Case(
+        "reconcile_orders",
+        {"SupplierAnswered": [1], "OrdersReconciled": [0]} | NOTHING_NEW | ONE_CALL,
+        "INFO",
+        RECONCILED_KEYS,
+        {},
+        will(answered(page_data()), claim=False),
+    ),
+    "an order that nobody announced": Case(
+        "reconcile_orders",
+        {"SupplierAnswered": [1], "OrdersReconciled": [1]}
+        | NOTHING_NEW
+        | {"OrderUnclaimed": [1], "ReconciliationDifference": [1]}
+        | ONE_CALL,
+        "INFO",
+        RECONCILED_KEYS,
+        {},
+        will(answered(page_data(order_data(time="2026-03-14T01:00:00.000Z"))), claim=False),
+    ),
+    "an order that is a mismatch": Case(
+        "reconcile_orders",
+        {"SupplierAnswered": [1], "OrdersReconciled": [1]}
+        | NOTHING_NEW
+        | {"OrderMismatch": [1], "ReconciliationDifference": [1]}
+        | ONE_CALL,
+        "INFO",
+        RECONCILED_KEYS,
+        {},
+        will(answered(page_data(order_data(status=card_data(1)[0]["value"]))), claim=False),
+    ),
+    "an order that is overdue": Case(
+        "reconcile_orders",
+        {"SupplierAnswered": [1], "OrdersReconciled": [1]}
+        | NOTHING_NEW
+        | {"OrderOverdue": [1], "ReconciliationDifference": [1]}
+        | ONE_CALL,
+        "INFO",
+        RECONCILED_KEYS,
+        {},
+        will(answered(page_data(order_data(time="2026-03-14T01:00:00.000Z"))), claimed_at=NOW - timedelta(hours=1)),
+    ),
+    "an incomplete reconciliation": Case(
+        "reconcile_orders",
+        {"SupplierBusy": [1], "OrdersReconciled": [0]} | NOTHING_NEW | {"ReconciliationIncomplete": [1]} | ONE_CALL,
+        "WARNING",
+        RECONCILED_KEYS,
+        {},
+        will(refused(500, "INTERNAL_ERROR"), claim=False),
+    ),
+    "nothing waits": Case(
+        "measure_orders",
+        {"OrdersWaiting": [0], "OrdersHeld": [0], "OldestOrderWaiting": [0], "GateClosedSeconds": [0]},
+        "INFO",
+        MEASURED_KEYS,
+        {},
+    ),
+    "orders wait at a closed gate": Case(
+        "measure_orders",
+        {"OrdersWaiting": [2], "OrdersHeld": [1], "OldestOrderWaiting": [7200], "GateClosedSeconds": [60]},
+        "INFO",
+        MEASURED_KEYS,
+        {},
+        behind_a_closed_gate,
+    ),
+    "delayed": Case(
+        "count_events", {"OrderDelayed": [1]}, "WARNING", EVENT_KEYS, about("OrderDelayed", pendingSeconds=600)
+    ),
+    "disputed": Case("count_events", {"OrderDisputed": [1]}, "ERROR", EVENT_KEYS, about("OrderDisputed", message="x")),
+    "repeated": Case("count_events", {"OrderRepeated": [1]}, "INFO", EVENT_KEYS, about("OrderRepeated")),
+    "held without ids": Case(
+        "count_events",
+        {"OrderHeld": [1], "OrderHeldInvalidOrder": [1]},
+        "ERROR",
+        {"event", "reason"},
+        {"detail-type": "OrderHeld", "detail": {"reason": "INVALID_ORDER", "message": "x"}},
+    ),
+} | {
+    f"held as {reason}": Case(
+        "count_events",
+        {"OrderHeld": [1], f"OrderHeld{''.join(map(str.capitalize, reason.split('_')))}": [1]},
+        "ERROR",
+        EVENT_KEYS | {"reason"},
+        about("OrderHeld", reason=reason, message="x"),
+    )
+    for reason in HeldReason
+}
+by_label = {metric.label: metric for metric in Metric}
+
+
+def invoke(container: Container, cloud: Cloud, supplier: SupplierDouble, case: Case) -> dict[str, Any]:
+    """Invoke the function; returns its one line."""
+    case.prepare(container, cloud, supplier)
+    before = len(container.log)
+    container.call(case.function, case.event)
+    (line,) = container.log[before:]
+    return line
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_invocation_measures_exactly_what_happened(
+    container: Container, cloud: Cloud, supplier: SupplierDouble, capsys: pytest.CaptureFixture[str], name: str
+):
+    case = CASES[name]
+    case.prepare(container, cloud, supplier)
+    capsys.readouterr()
+
+    container.call(case.function, case.event)
+
+    emitted = measured(capsys)
+    assert [{label: line[label] for label in by_label if label in line} for line in emitted] == (
+        [case.measures] if case.measures else []
+    )
+    for line in emitted:
+        assert set(line) == {"_aws", "service", "stage", *case.measures}
+        assert (line["service"], line["stage"]) == (SERVICE, "test")
+        (directive,) = line["_aws"]["CloudWatchMetrics"]
+        assert (directive["Namespace"], [set(names) for names in directive["Dimensions"]]) == (
+            NAMESPACE,
+            [{"service", "stage"}],
+        )
+        assert {metric["Name"]: metric["Unit"] for metric in directive["Metrics"]} == {
+            label: by_label[label].unit for label in case.measures
+        }
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_invocation_is_one_line_of_the_schema_and_as_loud_as_it_matters(
+    container: Container, cloud: Cloud, supplier: SupplierDouble, name: str
+):
+    case = CASES[name]
+
+    line = invoke(container, cloud, supplier, case)
+
+    assert (line["level"], line["service"], line["function_request_id"]) == (case.level, SERVICE, "request-1")
+    assert set(line) - LOGGED_BY_POWERTOOLS == case.keys
+    assert line.get("orderId", ORDER_ID) == ORDER_ID
+    assert line.get("execution", "event-1") == "event-1"
+    assert line["location"].startswith("handler:")
+    assert not leaks(container.everything_logged)
+
+
+def test_every_metric_is_emitted_by_a_case_and_by_the_functions_that_it_names():
+    emitters: dict[str, set[str]] = {}
+    for case in CASES.values():
+        for label in case.measures:
+            emitters.setdefault(label, set()).add(case.function)
+
+    assert set(emitters) == set(by_label)
+    for label, functions in emitters.items():
+        named = {function for function in FUNCTIONS if _spoken(function) in by_label[label].emitted_by}
+        assert functions <= named
+
+
+def _spoken(function: str) -> str:
+    return "".join(map(str.capitalize, function.split("_")))
+
+
+def test_metrics_have_names_of_their_own_that_say_what_has_happened():
+    assert len(by_label) == len(Metric)
+    assert all(label.isalnum() and label[0].isupper() for label in by_label)
+
+
+@pytest.mark.parametrize("reason", HeldReason)
+def test_every_held_reason_has_a_metric(reason: HeldReason):
+    assert Metric.of_hold(reason).emitted_by == "CountEvents"
+
+
+@pytest.mark.parametrize(
+    "kind", sorted({*TroubleKind} - {TroubleKind.KEY_MISSING, TroubleKind.GATE_CLOSED, TroubleKind.QUEUED})
+)
+def test_everything_that_a_call_can_come_to_has_a_metric(kind: TroubleKind):
+    assert Metric.of_call(kind).label.startswith("Supplier")
+
+
+def test_lag_of_an_order_is_counted_from_the_first_check_of_the_row_that_failed(
+    container: Container, cloud: Cloud, supplier: SupplierDouble
+):
+    first = (NOW - timedelta(seconds=50)).isoformat()
+    supplier.will(refused(503, "X"), answered(order_data("HANDLING")))
+
+    failed = container.call("check_status", STEP | {"failures": 2, "unansweredSince": first})
+    pending = container.call("check_status", STEP | {"failures": 3, "unansweredSince": first})
+
+    assert (failed["failures"], failed["unansweredSince"]) == (3, "2026-03-14T09:26:03Z")
+    assert pending["failures"] == 0
+
+
+def test_sweep_names_the_orders_that_it_could_not_read_and_what_kept_it_from_others(container: Container, cloud: Cloud):
+    container.module("sweep_orders")  # from here on, the libraries keep quiet of what the test writes
+    cloud.claim("gone", claimed_at=NOW - timedelta(hours=2))
+    cloud.claim("wrong", claimedAt=f"{MARK}", userId=f"{MARK} {MARK}")
+    cloud.claim("stuck")
+    cloud.at_next("PutEvents", {"FailedEntryCount": 1, "Entries": [{"ErrorCode": "InternalFailure"}]})
+
+    with pytest.raises(Exception, match="2 orders were not swept"):  # a person has to see to what cannot be read
+        container.call("sweep_orders", {})
+
+    (line,) = container.log
+    assert (line["level"], line["checked"], line["takenUp"]) == ("ERROR", 3, 1)
+    assert line["unreadable"] == {"wrong": ["claimedAt", "userId"]}
+    assert line["failures"] == {"EventNotPublishedError": 1}
+    assert not leaks(container.everything_logged)
+
+
+@pytest.mark.parametrize("name", ["check_status", "deliver_cards"])
+def test_nothing_of_one_order_is_logged_with_the_next(
+    container: Container, cloud: Cloud, supplier: SupplierDouble, name: str
+):
+    for order_id in ("order-1", "order-2"):
+        cloud.claim(order_id)
+        supplier.will(answered(order_data(_id=order_id)))
+        container.call(name, STEP | {"orderId": order_id})
+    with pytest.raises(ValueError, match="orderId"):
+        container.call(name, {})
+
+    assert [line["orderId"] for line in container.log] == ["order-1", "order-2"]
+    assert "orderId" not in container.module(name).logger.get_current_keys()
+
+
+@pytest.mark.parametrize("event", [{}, {"detail-type": "OrderPlaced", "detail": {}}, {"detail-type": "OrderHeld"}])
+def test_event_that_is_not_counted_is_refused(container: Container, event: Any):
+    with pytest.raises(ValueError, match="detail"):
+        container.call("count_events", event)
