@@ -64,6 +64,7 @@ docs: setup ## Draw the workflow and write the event schemas again
 	@$(UV) pip install --quiet --require-hashes --python $(BIN)/python --requirements requirements/docs.txt
 	$(BIN)/python docs/draw_workflow.py
 	$(BIN)/python events/write_schemas.py
+	$(BIN)/python docs/write_metrics.py
 
 bench: setup ## Measure what the README claims
 	$(BIN)/python bench/handlers.py

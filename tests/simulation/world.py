@@ -414,6 +414,8 @@ class World:
     def environment(self) -> dict[str, str]:
         """The variables that the template gives to the functions."""
         return {
+            "POWERTOOLS_SERVICE_NAME": "giftcards",
+            "STAGE_NAME": "simulation",
             "SUPPLIER_BASE_URL": self.supplier.url,
             "SUPPLIER_API_KEY_SECRET_ARN": self.secret_arn,
             "GATE_TABLE_NAME": "gate",

@@ -43,6 +43,8 @@ EVERY_RESOURCE = {
             "RevealCardsRole",
             "SweepOrdersRole",
             "ReconcileOrdersRole",
+            "CountEventsRole",
+            "MeasureOrdersRole",
         )
     },
     "CardKey.TheAccountManagesTheKeyThroughItsPolicies": OF_THIS_KEY,

@@ -14,8 +14,13 @@ from template.permissions import statements
 from template.reading import Template, deploy, get_att, load, properties, ref, resources
 from template.test_functions import FUNCTIONS
 
-SCHEDULED = {"SweepOrdersFunction": "rate(15 minutes)", "ReconcileOrdersFunction": "rate(1 hour)"}
-MINUTES = {"minutes": 1, "hour": 60}
+SCHEDULED = {
+    "SweepOrdersFunction": "rate(15 minutes)",
+    "ReconcileOrdersFunction": "rate(1 hour)",
+    "MeasureOrdersFunction": "rate(1 minute)",
+}
+MINUTES = {"minute": 1, "minutes": 1, "hour": 60}
+OF_THIS_STACK = {"service": ref("AWS::StackName"), "stage": ref("Stage")}
 ALARMS = {  # what each looks at: namespace, metric, dimensions, statistic
     "DeadLettersAlarm": (
         "AWS/SQS",
@@ -36,12 +41,12 @@ ALARMS = {  # what each looks at: namespace, metric, dimensions, statistic
         {"StateMachineArn": ref("FulfilOrderStateMachine")},
         "Sum",
     ),
-    "KeyRefusedAlarm": ("giftcards", "KeyRefused", {"service": "giftcards"}, "Sum"),
-    "CardsUnreadableAlarm": ("giftcards", "CardsUnreadable", {"service": "giftcards"}, "Sum"),
-    "OrdersSweptAlarm": ("giftcards", "OrderSwept", {"service": "giftcards"}, "Sum"),
-    "ReconciliationAlarm": ("giftcards", "ReconciliationDifference", {"service": "giftcards"}, "Sum"),
+    "KeyRefusedAlarm": ("giftcards", "SupplierKeyRefused", OF_THIS_STACK, "Sum"),
+    "CardsUnreadableAlarm": ("giftcards", "CardsUnreadable", OF_THIS_STACK, "Sum"),
+    "OrdersSweptAlarm": ("giftcards", "OrderSwept", OF_THIS_STACK, "Sum"),
+    "ReconciliationAlarm": ("giftcards", "ReconciliationDifference", OF_THIS_STACK, "Sum"),
     # By hand, a run can be made to fail, or to succeed where the scheduled one could not: the best of an hour counts.
-    "ReconciliationIncompleteAlarm": ("giftcards", "ReconciliationIncomplete", {"service": "giftcards"}, "Minimum"),
+    "ReconciliationIncompleteAlarm": ("giftcards", "ReconciliationIncomplete", OF_THIS_STACK, "Minimum"),
 }
 PATIENT = {"ReconciliationIncompleteAlarm": 3}
 """Alarms that ring only after so many periods in a row."""
@@ -90,7 +95,7 @@ def test_every_dead_letter_queue_has_an_alarm(on_aws: Template):
 
 def test_every_event_that_needs_a_person_is_sent_to_one(on_aws: Template):
     rule = properties(on_aws, "NeedsAPersonRule")
-    fine = {"CardsDelivered", "CardsPartiallyDelivered", "OrderRefunded", "OrderDelayed"}
+    fine = {"CardsDelivered", "CardsPartiallyDelivered", "OrderRefunded", "OrderDelayed", "OrderRepeated"}
     told = {event.detail_type for event in ANNOUNCEMENTS} - fine
     assert rule["EventBusName"] == ref("OrderBus")
     assert rule["EventPattern"]["source"] == ["giftcards"]

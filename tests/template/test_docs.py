@@ -2,12 +2,14 @@
 
 import copy
 import importlib.util
+import runpy
 from types import ModuleType
 from typing import Any
 from xml.etree import ElementTree
 
 import pytest
 
+from giftcards.metrics import Metric
 from template.reading import ROOT, load_workflow
 
 PICTURE = ROOT / "docs/workflow.svg"
@@ -112,3 +114,10 @@ def test_a_new_state_changes_the_picture(drawing: ModuleType):
     description = drawing.describe(changed("Rest", Type="Wait", Seconds=1, Next="OrderClosed"))
     assert "Rest -> OrderClosed" in description
     assert drawing.stamp(description) not in PICTURE.read_text()
+
+
+def test_metrics_are_described_as_the_functions_know_them():
+    written = runpy.run_path(str(ROOT / "docs/write_metrics.py"))
+    text = written["PAGE"].read_text(encoding="utf-8")
+    assert text == written["page"](text), "the metrics have changed: run `make docs`"
+    assert text.count("| `") > len(Metric)

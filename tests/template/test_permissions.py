@@ -79,8 +79,24 @@ PERMISSIONS = {
         "logs:PutLogEvents on ReconcileOrdersLogGroup",
         *WATCHED,
     },
+    "CountEventsFunction": {
+        "sqs:SendMessage on FunctionsDeadLetterQueue",
+        "logs:CreateLogStream on CountEventsLogGroup",
+        "logs:PutLogEvents on CountEventsLogGroup",
+        *WATCHED,
+    },
+    "MeasureOrdersFunction": {
+        "dynamodb:Query on CardTable/index/open-orders",
+        "dynamodb:GetItem on GateTable",
+        "secretsmanager:DescribeSecret on SupplierApiKeySecret",
+        "sqs:SendMessage on FunctionsDeadLetterQueue",
+        "logs:CreateLogStream on MeasureOrdersLogGroup",
+        "logs:PutLogEvents on MeasureOrdersLogGroup",
+        *WATCHED,
+    },
 }
 SCHEDULES = {
+    "lambda:InvokeFunction on MeasureOrdersFunctionAliaslive",
     "lambda:InvokeFunction on SweepOrdersFunctionAliaslive",
     "lambda:InvokeFunction on ReconcileOrdersFunctionAliaslive",
     "sqs:SendMessage on FunctionsDeadLetterQueue",

@@ -216,17 +216,17 @@ def test_queue_is_encrypted_and_keeps_events_for_two_weeks(template: Template):
         assert held["MessageRetentionPeriod"] == 14 * 86_400, f"{name}: two weeks is the longest that SQS keeps them"
 
 
-SENDERS = {  # by queue, the one rule that keeps there what it cannot deliver
-    "OrderPlacedDeadLetterQueue": "OrderPlacedRule",
-    "FunctionsDeadLetterQueue": "NeedsAPersonRule",
+SENDERS = {  # by queue, the rules that keep there what they cannot deliver
+    "OrderPlacedDeadLetterQueue": get_att("OrderPlacedRule"),
+    "FunctionsDeadLetterQueue": [get_att("NeedsAPersonRule"), get_att("CountedEventsRule")],
 }
 
 
 def strangers_at_the_queue(template: Template) -> list[str]:
-    """Say which statements let anybody but its rule send to a queue."""
+    """Say which statements let anybody but its rules send to a queue."""
     allowed = [
-        ({"Service": "events.amazonaws.com"}, ["sqs:SendMessage"], [get_att(queue)], get_att(rule))
-        for queue, rule in SENDERS.items()
+        ({"Service": "events.amazonaws.com"}, ["sqs:SendMessage"], [get_att(queue)], rules)
+        for queue, rules in SENDERS.items()
     ]
     found = []
     for statement in statements(template):
@@ -234,11 +234,11 @@ def strangers_at_the_queue(template: Template) -> list[str]:
             continue
         source = statement.body.get("Condition", {}).get("ArnEquals", {}).get("aws:SourceArn")
         if (statement.body["Principal"], statement.actions, statement.resources, source) not in allowed:
-            found.append(f"{statement.name}: only the rule of a queue may send to it")
+            found.append(f"{statement.name}: only the rules of a queue may send to it")
     return found
 
 
-def test_only_the_rule_may_send_to_its_queue(on_aws: Template):
+def test_only_its_rules_may_send_to_its_queue(on_aws: Template):
     assert resources(on_aws, "AWS::SQS::QueuePolicy"), "without a policy the rule cannot send to its queue"
     assert not strangers_at_the_queue(on_aws)
 

@@ -98,7 +98,7 @@ def container(
         thing.cache_clear()
     values = {
         "POWERTOOLS_SERVICE_NAME": SERVICE,
-        "STAGE": "test",
+        "STAGE_NAME": "test",
         "SUPPLIER_BASE_URL": BASE_URL,
         "SUPPLIER_API_KEY_SECRET_ARN": cloud.secret_arn,
         "GATE_TABLE_NAME": cloud.gate_table,

@@ -434,7 +434,7 @@ print(json.dumps(imported))
 def test_check_status_is_imported_without_boto3_and_used_without_the_encryption_sdk():
     # Given a new process that imports the function, and then builds what it calls
     settings = {
-        "STAGE": "test",
+        "STAGE_NAME": "test",
         "SUPPLIER_BASE_URL": BASE_URL,
         "SUPPLIER_API_KEY_SECRET_ARN": "arn",
         "GATE_TABLE_NAME": "gate",

@@ -21,7 +21,8 @@ def assert_nothing_happened(again: Run, workflow: Workflow, before: list[dict[st
     assert again.status == "SUCCEEDED"
     assert again.states[-1] == "AlreadyClaimed"
     assert workflow.rows() == before
-    assert again.announcements == []
+    assert again.announced == ["OrderRepeated"]
+    assert again.only("OrderRepeated")["userId"] == ORDER["userId"]
     assert again.check_requests + again.deliver_requests == []
     assert again.pauses == []
 
@@ -84,6 +85,14 @@ def test_closed_order_announced_for_another_user_is_announced_as_disputed(
     before = workflow.rows()
 
     assert_disputed(workflow.run(ANOTHER_USER), workflow, before)
+
+
+def test_repeat_that_cannot_be_announced_changes_nothing_all_the_same(workflow: Workflow) -> None:
+    workflow.put_row(OPEN_ROW)
+
+    run = workflow.run(ORDER, faults={"AnnounceRepeat": repeat(Fault("InternalFailure"))})
+
+    assert (run.status, run.states[-1], run.announced) == ("SUCCEEDED", "AlreadyClaimed", [])
 
 
 def test_dispute_that_cannot_be_announced_fails_all_the_same(workflow: Workflow) -> None:

@@ -198,6 +198,7 @@ def test_tasks_call_what_the_workflow_is_for_and_nothing_else() -> None:
         "HoldOrder": "arn:aws:states:::dynamodb:updateItem",
         "AnnounceHold": "arn:aws:states:::events:putEvents",
         "AnnounceDispute": "arn:aws:states:::events:putEvents",
+        "AnnounceRepeat": "arn:aws:states:::events:putEvents",
         "ParkOrder": "arn:aws:states:::sqs:sendMessage",
     }
 

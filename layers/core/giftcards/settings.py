@@ -14,7 +14,7 @@ NonEmpty = Annotated[str, Field(min_length=1)]
 
 
 class Settings(BaseModel):
-    """Base: a variable is the field's name in capitals."""
+    """What every function reads. A variable is the field's name in capitals."""
 
     model_config = ConfigDict(
         alias_generator=str.upper,
@@ -22,6 +22,8 @@ class Settings(BaseModel):
         arbitrary_types_allowed=True,
         hide_input_in_errors=True,  # the input is the whole environment, credentials and all
     )
+
+    stage_name: NonEmpty
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] | None = None) -> Self:
@@ -47,6 +49,10 @@ class CheckStatusSettings(SupplierSettings):
     def patience(self) -> Patience:
         """How long to wait for an order."""
         return Patience(self.poll_schedule, self.delayed_after_seconds)
+
+
+class CountEventsSettings(Settings):
+    """What CountEvents reads: nothing of its own."""
 
 
 class DeliverCardsSettings(CheckStatusSettings):

@@ -5,7 +5,6 @@ module that a handler imports: together they take longer to import than all the 
 """
 
 import logging
-import os
 import random
 import time
 import warnings
@@ -22,6 +21,7 @@ from giftcards.gated_supplier import GatedSupplier
 from giftcards.metrics import NAMESPACE, Metric
 from giftcards.settings import (
     CheckStatusSettings,
+    CountEventsSettings,
     DeliverCardsSettings,
     MeasureOrdersSettings,
     ReconcileOrdersSettings,
@@ -77,7 +77,7 @@ def log(level: Level, message: str, **keys: object) -> None:
 def metrics() -> Metrics:
     """Build what writes metrics into the log, whence CloudWatch takes them (embedded metric format)."""
     built = Metrics(namespace=NAMESPACE)
-    built.set_default_dimensions(stage=os.environ["STAGE"])
+    built.set_default_dimensions(stage=CountEventsSettings.from_environment().stage_name)
     return built
 
 

@@ -1,0 +1,24 @@
+"""Write the table of metrics into docs/observability.md, from the one that the functions use."""
+
+import re
+from pathlib import Path
+
+from giftcards.metrics import Metric
+
+PAGE = Path(__file__).parent / "observability.md"
+BEGIN, END = "<!-- metrics: written by `make docs` -->", "<!-- end of metrics -->"
+
+
+def table() -> str:
+    """Return the table of metrics in Markdown."""
+    rows = [f"| `{metric.label}` | {metric.unit} | {metric.emitted_by} | {metric.tells} |" for metric in Metric]
+    return "\n".join(["| metric | unit | emitted by | what it tells |", "|---|---|---|---|", *rows])
+
+
+def page(text: str) -> str:
+    """Return a page with the table in its place."""
+    return re.sub(f"{re.escape(BEGIN)}.*{re.escape(END)}", f"{BEGIN}\n{table()}\n{END}", text, flags=re.S)
+
+
+if __name__ == "__main__":
+    PAGE.write_text(page(PAGE.read_text(encoding="utf-8")), encoding="utf-8")
