@@ -33,8 +33,8 @@ ACCEPTED = {
         "No function listens, so a VPC would protect it from nobody; it would need a NAT gateway to reach the supplier."
     ),
     ("CKV_AWS_173", FUNCTIONS): (
-        "Variables hold names, ARNs, addresses and numbers, no secret, and are encrypted with a key of AWS. For a key of "
-        "the stack every role would need permission to decrypt with it."
+        "Variables hold names, ARNs, addresses and numbers, no secret, and are encrypted with a key of AWS. For a key "
+        "of the stack every role would need permission to decrypt with it."
     ),
 }
 
@@ -43,9 +43,8 @@ def findings(template: Template, folder: Path) -> set[tuple[str, str]]:
     """Return what checkov finds, as check and resource, without a configuration, an account or the internet."""
     assert CHECKOV.exists(), "run `make .venv-checks/.installed`, as `make test` does"
     (folder / "template.json").write_text(json.dumps(template))
-    command = [CHECKOV, "--file", "template.json", "--framework", "cloudformation", "--skip-download", "--output", "json"]
     result = subprocess.run(
-        command,
+        [CHECKOV, "--file", "template.json", "--framework", "cloudformation", "--skip-download", "--output=json"],
         cwd=folder,
         env={"PATH": os.environ["PATH"], "HOME": str(folder)},
         capture_output=True,
@@ -64,10 +63,8 @@ def findings(template: Template, folder: Path) -> set[tuple[str, str]]:
 
 
 def test_checkov_finds_nothing_but_what_is_accepted_for_a_reason(on_aws: Template, tmp_path: Path):
-    accepted_by = {
-        found: [key for key in ACCEPTED if key[0] == found[0] and fnmatchcase(found[1], key[1])]
-        for found in findings(on_aws, tmp_path)
-    }
-    assert sorted(found for found, keys in accepted_by.items() if not keys) == [], "mend it, or say why it may stay"
-    assert set(ACCEPTED) - {key for keys in accepted_by.values() for key in keys} == set(), "not found any more: remove it"
+    found = findings(on_aws, tmp_path)
+    accepted_by = {one: [key for key in ACCEPTED if key[0] == one[0] and fnmatchcase(one[1], key[1])] for one in found}
+    assert sorted(one for one, keys in accepted_by.items() if not keys) == [], "mend it, or say why it may stay"
+    assert set(ACCEPTED) - {key for keys in accepted_by.values() for key in keys} == set(), "not found any more"
     assert [key for key, reason in ACCEPTED.items() if not reason.strip()] == [], "give the reason"
