@@ -4,6 +4,7 @@
 PYTHON ?= python3
 VENV   := .venv
 CLOUD  := .venv-cloud
+CHECKS := .venv-checks
 BIN    := $(VENV)/bin
 UV     := $(BIN)/uv
 UV_VERSION := 0.13.9
@@ -11,7 +12,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 export SAM_CLI_TELEMETRY := 0
 export __SAM_CLI_APP_DIR := $(CURDIR)/.aws-sam/app
 
-.PHONY: help setup demo test test-fast soak storm lint build docs bench cost lock clean
+.PHONY: help setup demo test test-fast soak storm lint build docs bench cost lock outdated clean
 
 help: ## Say what each target does
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "%-18s %s\n", $$1, $$2}'
@@ -35,14 +36,21 @@ $(CLOUD)/.installed: requirements/cloud.txt | $(BIN)/uv
 	@$(UV) pip sync --quiet --require-hashes --python $(CLOUD)/bin/python requirements/cloud.txt
 	@touch $@
 
+# For the tests alone: nobody who only wants to see the service run waits for it.
+$(CHECKS)/.installed: requirements/checks.txt | $(BIN)/uv
+	@echo "Installing into $(CHECKS) (first test run only)"
+	@$(UV) venv --quiet --clear --python $(BIN)/python $(CHECKS)
+	@$(UV) pip sync --quiet --require-hashes --python $(CHECKS)/bin/python requirements/checks.txt
+	@touch $@
+
 demo: setup ## Run six orders through the whole service on a local cloud of its own
 	@$(BIN)/giftcards demo
 
-test: lint ## Lint, types and every kind of test
+test: lint $(CHECKS)/.installed ## Lint, types and every kind of test
 	$(BIN)/pytest -n 2 tests/unit tests/workflow tests/template tests/simulation
 	$(BIN)/pytest -n 2 --dist loadfile tests/stack --ignore tests/stack/test_storm.py
 
-test-fast: lint ## The same without the stack tests
+test-fast: lint $(CHECKS)/.installed ## The same without the stack tests
 	$(BIN)/pytest -n 2 tests/unit tests/workflow tests/template tests/simulation
 
 storm: setup ## Fifty orders at once on the local cloud, with faults, an outage of a minute and killed functions
@@ -80,11 +88,15 @@ RUNTIME_HAS := boto3 botocore s3transfer urllib3 python-dateutil six
 lock: setup ## Resolve the requirement files again (add UPGRADE=--upgrade for newer versions)
 	$(COMPILE) $(UPGRADE) requirements/dev.in -o requirements/dev.txt
 	$(COMPILE) $(UPGRADE) requirements/cloud.in -o requirements/cloud.txt
+	$(COMPILE) $(UPGRADE) requirements/checks.in -o requirements/checks.txt
 	$(COMPILE) $(UPGRADE) requirements/docs.in -o requirements/docs.txt
 	$(COMPILE) $(UPGRADE) -c requirements/dev.txt $(RUNTIME_HAS:%=--no-emit-package %) \
 	  layers/core/requirements.in -o layers/core/requirements.txt
 	$(COMPILE) $(UPGRADE) -c requirements/dev.txt $(RUNTIME_HAS:%=--no-emit-package %) --no-emit-package jmespath \
 	  layers/encryption/requirements.in -o layers/encryption/requirements.txt
+
+outdated: setup ## List what has newer versions
+	@$(BIN)/python requirements/outdated.py
 
 clean: ## Remove what was built (not the environments)
 	rm -rf .aws-sam .pytest_cache .mypy_cache .ruff_cache .hypothesis
