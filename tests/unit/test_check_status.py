@@ -7,7 +7,7 @@ import httpx
 import pytest
 
 from giftcards.check_status import StatusCheck
-from giftcards.workflow import Outcome, StepResult
+from giftcards.workflow import Outcome, StepRequest, StepResult
 from unit.fakes import (
     NOW,
     PATIENCE,
@@ -130,3 +130,13 @@ def test_nothing_is_sent_when_the_key_or_the_gate_cannot_be_read_or_no_place_be_
     with pytest.raises(Exception, match="made by the test"):
         check(status_check)
     assert supplier.requests == []
+
+
+def test_execution_that_began_before_an_update_goes_on(status_check: StatusCheck, supplier: SupplierDouble):
+    # Given a request of the workflow as it was before it sent its name and since when nothing was answered
+    known = step_request(failures=2).model_dump(mode="json", by_alias=True, exclude={"execution", "unanswered_since"})
+    supplier.will(answered(order_data("FULFILLED")))
+
+    result = status_check.check(StepRequest.model_validate(known), now=NOW, jitter=0)
+
+    assert (result.outcome, result.unanswered_since) == (Outcome.SETTLED, NOW)

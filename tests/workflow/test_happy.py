@@ -6,7 +6,7 @@ import pytest
 
 from giftcards.supplier_contract import SupplierStatus
 from giftcards.workflow import Outcome, StepRequest
-from workflow.answers import PENDING, SETTLED, Answer, Closed, result
+from workflow.answers import PENDING, SETTLED, Answer, Closed, Malformed, result
 from workflow.engine import Engine
 from workflow.harness import CLAIMED, ORDER, Workflow
 
@@ -146,3 +146,13 @@ def test_workflow_itself_announces_nothing_of_an_order_that_goes_well(workflow: 
     run = workflow.run(ORDER, check=[PENDING, SETTLED], deliver=[Closed()])
 
     assert not {"AnnounceDelay", "AnnounceHold"} & set(run.states)
+
+
+def test_order_goes_on_while_functions_of_the_version_before_still_answer(workflow: Workflow) -> None:
+    # Given a gradual deployment: the workflow is new at once, some calls still reach functions that answer as before
+    before = PENDING.model_dump(mode="json", by_alias=True, exclude={"unanswered_since"})
+
+    run = workflow.run(ORDER, check=[Malformed(before), SETTLED], deliver=[Closed()])
+
+    assert run.status == "SUCCEEDED"
+    assert {request.unanswered_since for request in run.check_requests} == {run.check_requests[0].claimed_at}

@@ -44,15 +44,19 @@ class Outcome(StrEnum):
 
 
 class StepRequest(Contract):
-    """What CheckStatus and DeliverCards are called with."""
+    """What CheckStatus and DeliverCards are called with.
+
+    Executions that are under way when a new version is deployed go on with the workflow as it was: what they do not
+    send yet has a default.
+    """
 
     order_id: Identifier
     user_id: Identifier
-    execution: Identifier = Field(description="Name of the execution that asks")
+    execution: Identifier | None = Field(default=None, description="Name of the execution that asks")
     claimed_at: AwareDatetime = Field(description="Age counts from here; taking an order up again sets it anew")
     checks: int = Field(ge=0, description="Checks made by this execution so far")
     failures: int = Field(ge=0, description="Checks in a row that got no answer about the order")
-    unanswered_since: AwareDatetime = Field(description="When the first of these was; says nothing without failures")
+    unanswered_since: AwareDatetime | None = Field(default=None, description="When the first of these was")
     delay_announced: bool = Field(description="Whether OrderDelayed has gone out")
 
 
@@ -64,5 +68,5 @@ class StepResult(Contract):
     age_seconds: int = Field(ge=0)
     wait_seconds: int = Field(ge=1, le=99_999_999, description="Before the next check, where the outcome is to wait")
     failures: int = Field(ge=0)
-    unanswered_since: AwareDatetime
+    unanswered_since: AwareDatetime = Field(description="When the first of these was; now, where there are none")
     announce_delay: bool = Field(description="Whether OrderDelayed is due now")

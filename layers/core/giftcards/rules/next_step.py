@@ -82,7 +82,7 @@ def next_step(
             age_seconds=int(age),
             wait_seconds=min(wait, LONGEST_WAIT_SECONDS),
             failures=failures,
-            unanswered_since=request.unanswered_since if request.failures else now,
+            unanswered_since=(request.failures and request.unanswered_since) or now,
             announce_delay=waits and age >= patience.delayed_after_seconds and not request.delay_announced,
         )
 
