@@ -126,18 +126,9 @@ class LocalCloud:
         """
         template = str(self.build() / "template.yaml")
         options = ["--template-file", template, "--stack-name", STACK, "--no-confirm-changeset"]
-        overrides = _overrides({**parameters, **_this_machine(), "DeployTarget": "local", "Stage": "local"})
+        here = {"Stage": "local", "DeployTarget": "local", "GradualDeployment": "false"}
+        overrides = _overrides({**parameters, **_this_machine(), **here})
         self._sam("deploy", *options, *overrides, environment=self.environment)
-        self._publish_functions()
-
-    def _publish_functions(self) -> None:
-        """Move the aliases to versions with these parameters: SAM publishes for new code, not for new values."""
-        functions, cloudformation = self.client("lambda"), self.client("cloudformation")
-        for resource in cloudformation.describe_stack_resources(StackName=STACK)["StackResources"]:
-            if resource["ResourceType"] == "AWS::Lambda::Function":
-                name = resource["PhysicalResourceId"]
-                version = functions.publish_version(FunctionName=name)["Version"]
-                functions.update_alias(FunctionName=name, Name="live", FunctionVersion=version)
 
     def set_api_key(self, api_key: str) -> None:
         """Put the supplier's API key into the stack's secret, where it is not there already."""
