@@ -12,7 +12,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 export SAM_CLI_TELEMETRY := 0
 export __SAM_CLI_APP_DIR := $(CURDIR)/.aws-sam/app
 
-.PHONY: help setup demo test test-fast soak storm lint build docs bench cost lock outdated clean
+.PHONY: help setup demo test test-fast soak storm lint build deploy docs bench cost lock outdated clean
 
 help: ## Say what each target does
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "%-18s %s\n", $$1, $$2}'
@@ -67,6 +67,10 @@ lint: setup ## ruff and mypy
 
 build: setup ## Build what is deployed (python3.13, arm64)
 	$(BIN)/sam build
+
+STAGE ?= dev
+deploy: build ## Deploy STAGE=dev (staging, prod) to AWS, as samconfig.toml has it
+	$(BIN)/sam deploy --config-env $(STAGE)
 
 docs: setup ## Draw the workflow and write the event schemas again
 	@$(UV) pip install --quiet --require-hashes --python $(BIN)/python --requirements requirements/docs.txt

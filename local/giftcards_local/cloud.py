@@ -21,6 +21,7 @@ PROJECT = Path(__file__).resolve().parents[2]
 CLOUD_PYTHON = PROJECT / ".venv-cloud" / "bin" / "python"
 REGION = "us-east-1"
 STACK = "giftcards"
+TEMPLATE = PROJECT / "template.yaml"
 SAM_SECONDS = 300
 
 
@@ -103,31 +104,31 @@ class LocalCloud:
         """Make a DynamoDB client of this cloud that speaks Python types."""
         return self.session.resource("dynamodb", endpoint_url=self.url).meta.client
 
-    def build(self) -> Path:
-        """Build the template for this machine; the cloud need not run. Return the folder of the artifacts."""
+    def build(self, template: Path = TEMPLATE) -> Path:
+        """Build a template for this machine; the cloud need not run. Return the folder of the artifacts."""
         folder = self.folder / "build"
-        template = str(PROJECT / "template.yaml")
         overrides = _overrides(_this_machine())
-        self._sam("build", "--template-file", template, "--build-dir", str(folder), *overrides, environment={})
+        self._sam("build", "--template-file", str(template), "--build-dir", str(folder), *overrides, environment={})
         return folder
 
-    def deploy(self, parameters: Mapping[str, str]) -> None:
-        """Build the template for this machine and deploy it as the stack ``giftcards``.
+    def deploy(self, parameters: Mapping[str, str], template: Path = TEMPLATE) -> None:
+        """Build a template for this machine and deploy it as the stack ``giftcards``.
 
         Parameters
         ----------
         parameters
             Stack parameters besides those that say where it runs.
+        template
+            What is deployed.
 
         Raises
         ------
         LocalError
             If ``sam`` fails; the message names the log with what it said.
         """
-        template = str(self.build() / "template.yaml")
-        options = ["--template-file", template, "--stack-name", STACK, "--no-confirm-changeset"]
-        here = {"Stage": "local", "DeployTarget": "local", "GradualDeployment": "false"}
-        overrides = _overrides({**parameters, **_this_machine(), **here})
+        built = str(self.build(template) / "template.yaml")
+        options = ["--template-file", built, "--stack-name", STACK, "--no-confirm-changeset"]
+        overrides = _overrides({**parameters, **_this_machine(), "DeployTarget": "local", "Stage": "local"})
         self._sam("deploy", *options, *overrides, environment=self.environment)
 
     def set_api_key(self, api_key: str) -> None:

@@ -48,13 +48,15 @@ def transform(template: Template, parameters: dict[str, str] | None = None) -> T
     return Translator({}, Parser(), boto_session=session, metrics=silent).translate(packaged, parameters or {})
 
 
-LOCALLY = {"DeployTarget": "local", "Stage": "local", "GradualDeployment": "false"}
+IN_PRODUCTION = {"GradualDeployment": "true"}
+"""What samconfig.toml gives besides the defaults."""
+LOCALLY = {"DeployTarget": "local", "Stage": "local"}
 """What giftcards_local.cloud gives, besides how to build."""
 
 
 def deploy(template: Template, *, on_aws: bool, **parameters: str) -> Template:
     """Return a template as it is deployed to AWS or the local cloud: transformed, conditions decided."""
-    given = parameters if on_aws else LOCALLY | parameters
+    given = (IN_PRODUCTION if on_aws else LOCALLY) | parameters
     transformed = transform(template, given)
     values = {name: str(entry.get("Default", "")) for name, entry in template["Parameters"].items()} | given
     met = {name: _holds(condition, values) for name, condition in transformed["Conditions"].items()}

@@ -17,7 +17,7 @@ PARAMETERS = {
     "DeployTarget": "aws",
     "LogRetentionDays": 90,
     "CardRetentionDays": 0,
-    "GradualDeployment": "true",
+    "GradualDeployment": "false",
     "VpcSubnetIds": "none",
     "VpcSecurityGroupIds": "none",
     "PermissionsBoundaryArn": "none",
