@@ -1,4 +1,4 @@
-"""An update while orders wait: new code, a new layer and a new workflow, deployed over executions that are under way."""
+"""An update while orders wait: a new layer, function and workflow, deployed over executions that are under way."""
 
 import json
 import shutil
@@ -15,8 +15,10 @@ from giftcards_local.processes import wait_for
 from giftcards_local.supplier import SANDBOX_API_KEY, cards_of
 from stack.conftest import Service, deployed
 
-PARAMETERS = {"PollSchedule": "600:3", "DelayedAfterSeconds": "540", "LogRetentionDays": "1"}
+PARAMETERS = {"PollSchedule": "600:10", "DelayedAfterSeconds": "540", "LogRetentionDays": "1"}
 """Nothing reaches its deadline."""
+FUNCTIONS_AT_ONCE = "5"
+"""Each one more costs the local cloud a second to unpack its layers."""
 ORDERS = 20
 USERS = ("alice", "bob", "carol")
 PATIENCE_SECONDS = 120.0
@@ -52,20 +54,22 @@ def next_release(folder: Path) -> Path:
 @pytest.fixture(scope="module")
 def updated(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Service, dict[str, str]]]:
     """Deploy release 2 while orders wait, then let the supplier settle them."""
-    with deployed(tmp_path_factory.mktemp("update"), PARAMETERS) as service:
-        service.cloud.set_api_key(SANDBOX_API_KEY)
-        waiting = {service.order(2, fulfil_after=3600): USERS[number % 3] for number in range(ORDERS)}
-        for order_id, user_id in waiting.items():
-            service.announce({"orderId": order_id, "userId": user_id})
-        for order_id in waiting:
-            service.until_status(order_id, OrderStatus.HANDLING)
-        template = next_release(tmp_path_factory.mktemp("release2"))
-        service.cloud.deploy(PARAMETERS | {"SupplierBaseUrl": service.supplier.url}, template)
-        for order_id in waiting:
-            service.supplier.control.change_order(order_id, fulfil_after=0)
-        for order_id in waiting:
-            service.until_announced(order_id, within=PATIENCE_SECONDS)
-        yield service, waiting
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setenv("LAMBDA_ACCOUNT_CONCURRENCY", FUNCTIONS_AT_ONCE)
+        with deployed(tmp_path_factory.mktemp("update"), PARAMETERS) as service:
+            service.cloud.set_api_key(SANDBOX_API_KEY)
+            waiting = {service.order(2, fulfil_after=3600): USERS[number % 3] for number in range(ORDERS)}
+            for order_id, user_id in waiting.items():
+                service.announce({"orderId": order_id, "userId": user_id})
+            for order_id in waiting:
+                service.until_status(order_id, OrderStatus.HANDLING)
+            template = next_release(tmp_path_factory.mktemp("release2"))
+            service.cloud.deploy(PARAMETERS | {"SupplierBaseUrl": service.supplier.url}, template)
+            for order_id in waiting:
+                service.supplier.control.change_order(order_id, fulfil_after=0)
+            for order_id in waiting:
+                service.until_announced(order_id, within=PATIENCE_SECONDS)
+            yield service, waiting
 
 
 def announced(service: Service, order_id: str) -> list[dict[str, Any]]:
