@@ -34,6 +34,7 @@ CREATED_BY = {
     "AWS::Lambda::EventInvokeConfig": "lambda:PutFunctionEventInvokeConfig",
     "AWS::Lambda::Function": "lambda:CreateFunction",
     "AWS::Lambda::LayerVersion": "lambda:PublishLayerVersion",
+    "AWS::Lambda::Permission": "lambda:AddPermission",
     "AWS::Lambda::Version": "lambda:PublishVersion",
     "AWS::Logs::LogGroup": "logs:CreateLogGroup",
     "AWS::Logs::QueryDefinition": "logs:PutQueryDefinition",
@@ -159,6 +160,12 @@ def test_roles_are_made_within_the_boundary_only(deploy_role: Template):
             as_list(statement["Action"])
         ):
             assert statement["Condition"] == {"StringEquals": {"iam:PermissionsBoundary": {"Ref": "Boundary"}}}
+
+
+def test_nobody_but_a_rule_can_be_allowed_to_call_a_function(deploy_role: Template):
+    (policy,) = deploy_role["Resources"]["ExecutionRole"]["Properties"]["Policies"]
+    statements = [s for s in policy["PolicyDocument"]["Statement"] if "lambda:AddPermission" in as_list(s["Action"])]
+    assert [s["Condition"] for s in statements] == [{"StringEquals": {"lambda:Principal": "events.amazonaws.com"}}]
 
 
 def test_only_its_own_environment_of_its_own_repository_may_deploy(deploy_role: Template):
