@@ -145,7 +145,7 @@ def test_cloudformation_may_create_every_kind_of_resource(deploy_role: Template,
 @pytest.mark.parametrize(
     "action",
     ["dynamodb:GetItem", "dynamodb:Query", "dynamodb:UpdateItem", "secretsmanager:GetSecretValue", "kms:Decrypt",
-     "kms:GenerateDataKey", "kms:ScheduleKeyDeletion", "lambda:InvokeFunction", "lambda:AddPermission",
+     "kms:GenerateDataKey", "kms:ScheduleKeyDeletion", "lambda:InvokeFunction",
      "iam:DeleteRolePermissionsBoundary", "iam:CreateUser", "iam:AttachRolePolicy"],
 )  # fmt: skip
 def test_who_deploys_reaches_no_card_no_secret_and_no_wider_role(deploy_role: Template, action: str):
