@@ -12,7 +12,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 export SAM_CLI_TELEMETRY := 0
 export __SAM_CLI_APP_DIR := $(CURDIR)/.aws-sam/app
 
-.PHONY: help setup demo test test-fast soak storm lint build docs bench cost lock outdated clean
+.PHONY: help setup demo test test-fast soak storm update lint build deploy docs bench cost lock outdated clean
 
 help: ## Say what each target does
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "%-18s %s\n", $$1, $$2}'
@@ -48,13 +48,16 @@ demo: setup ## Run six orders through the whole service on a local cloud of its 
 
 test: lint $(CHECKS)/.installed ## Lint, types and every kind of test
 	$(BIN)/pytest -n 2 tests/unit tests/workflow tests/template tests/simulation
-	$(BIN)/pytest -n 2 --dist loadfile tests/stack --ignore tests/stack/test_storm.py
+	$(BIN)/pytest -n 2 --dist loadfile tests/stack --ignore tests/stack/test_storm.py --ignore tests/stack/test_update.py
 
 test-fast: lint $(CHECKS)/.installed ## The same without the stack tests
 	$(BIN)/pytest -n 2 tests/unit tests/workflow tests/template tests/simulation
 
 storm: setup ## Fifty orders at once on the local cloud, with faults, an outage of a minute and killed functions
 	$(BIN)/pytest -s tests/stack/test_storm.py
+
+update: setup ## Deploy a changed release over twenty waiting orders on the local cloud
+	$(BIN)/pytest tests/stack/test_update.py
 
 MINUTES ?= 10
 soak: setup ## Everything that can go wrong, at random, for MINUTES=10 (SEED=n runs one again)
@@ -67,6 +70,10 @@ lint: setup ## ruff and mypy
 
 build: setup ## Build what is deployed (python3.13, arm64)
 	$(BIN)/sam build
+
+STAGE ?= dev
+deploy: build ## Deploy STAGE=dev (staging, prod) to AWS, as samconfig.toml has it
+	$(BIN)/sam deploy --config-env $(STAGE)
 
 docs: setup ## Draw the workflow and write the event schemas again
 	@$(UV) pip install --quiet --require-hashes --python $(BIN)/python --requirements requirements/docs.txt

@@ -89,7 +89,7 @@ class Stack:
     @cached_property
     def orders(self) -> OrderTable:
         """Orders and their cards, encrypted."""
-        return OrderTable(self.outputs["CardTableName"], self._dynamodb)
+        return OrderTable(self.outputs["CardTableName"], self.dynamodb)
 
     @cached_property
     def bus(self) -> EventBus:
@@ -104,7 +104,7 @@ class Stack:
     @cached_property
     def gate(self) -> GateTable:
         """The supplier gate."""
-        return GateTable(self._physical_id("GateTable"), self._dynamodb)
+        return GateTable(self._physical_id("GateTable"), self.dynamodb)
 
     @cached_property
     def api_key_version(self) -> str | None:
@@ -147,7 +147,8 @@ class Stack:
         return answer
 
     @cached_property
-    def _dynamodb(self) -> Any:
+    def dynamodb(self) -> Any:
+        """A client that speaks Python types."""
         resource = self._session.resource("dynamodb", config=_CONFIG, endpoint_url=self._endpoint_url)
         return resource.meta.client
 

@@ -21,6 +21,7 @@ PROJECT = Path(__file__).resolve().parents[2]
 CLOUD_PYTHON = PROJECT / ".venv-cloud" / "bin" / "python"
 REGION = "us-east-1"
 STACK = "giftcards"
+TEMPLATE = PROJECT / "template.yaml"
 SAM_SECONDS = 300
 
 
@@ -103,41 +104,32 @@ class LocalCloud:
         """Make a DynamoDB client of this cloud that speaks Python types."""
         return self.session.resource("dynamodb", endpoint_url=self.url).meta.client
 
-    def build(self) -> Path:
-        """Build the template for this machine; the cloud need not run. Return the folder of the artifacts."""
+    def build(self, template: Path = TEMPLATE) -> Path:
+        """Build a template for this machine; the cloud need not run. Return the folder of the artifacts."""
         folder = self.folder / "build"
-        template = str(PROJECT / "template.yaml")
         overrides = _overrides(_this_machine())
-        self._sam("build", "--template-file", template, "--build-dir", str(folder), *overrides, environment={})
+        self._sam("build", "--template-file", str(template), "--build-dir", str(folder), *overrides, environment={})
         return folder
 
-    def deploy(self, parameters: Mapping[str, str]) -> None:
-        """Build the template for this machine and deploy it as the stack ``giftcards``.
+    def deploy(self, parameters: Mapping[str, str], template: Path = TEMPLATE) -> None:
+        """Build a template for this machine and deploy it as the stack ``giftcards``.
 
         Parameters
         ----------
         parameters
             Stack parameters besides those that say where it runs.
+        template
+            What is deployed.
 
         Raises
         ------
         LocalError
             If ``sam`` fails; the message names the log with what it said.
         """
-        template = str(self.build() / "template.yaml")
-        options = ["--template-file", template, "--stack-name", STACK, "--no-confirm-changeset"]
+        built = str(self.build(template) / "template.yaml")
+        options = ["--template-file", built, "--stack-name", STACK, "--no-confirm-changeset"]
         overrides = _overrides({**parameters, **_this_machine(), "DeployTarget": "local", "Stage": "local"})
         self._sam("deploy", *options, *overrides, environment=self.environment)
-        self._publish_functions()
-
-    def _publish_functions(self) -> None:
-        """Move the aliases to versions with these parameters: SAM publishes for new code, not for new values."""
-        functions, cloudformation = self.client("lambda"), self.client("cloudformation")
-        for resource in cloudformation.describe_stack_resources(StackName=STACK)["StackResources"]:
-            if resource["ResourceType"] == "AWS::Lambda::Function":
-                name = resource["PhysicalResourceId"]
-                version = functions.publish_version(FunctionName=name)["Version"]
-                functions.update_alias(FunctionName=name, Name="live", FunctionVersion=version)
 
     def set_api_key(self, api_key: str) -> None:
         """Put the supplier's API key into the stack's secret, where it is not there already."""

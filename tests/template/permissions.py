@@ -15,6 +15,7 @@ ARN_FORMS = {
     "AWS::Events::Rule": get_att,
     "AWS::KMS::Key": get_att,
     "AWS::Lambda::Alias": ref,
+    "AWS::Lambda::Function": get_att,
     "AWS::Logs::LogGroup": get_att,
     "AWS::SNS::Topic": ref,
     "AWS::SQS::Queue": get_att,
@@ -46,6 +47,12 @@ EVERY_RESOURCE = {
             "CountEventsRole",
             "MeasureOrdersRole",
         )
+    },
+    "DeploymentRole.WatchTheAlarms": "DescribeAlarms lists; it knows no single alarm.",
+    **{
+        f"{role}.{sid}": "EC2 names a network interface only when it is there; the code itself is denied all of it."
+        for role in ("CheckStatusRole", "DeliverCardsRole", "ReconcileOrdersRole")
+        for sid in ("LambdaConnectsItToTheSubnets", "ItsCodeDoesNot")
     },
     "CardKey.TheAccountManagesTheKeyThroughItsPolicies": OF_THIS_KEY,
     "StorageKey.TheAccountManagesTheKeyThroughItsPolicies": OF_THIS_KEY,
@@ -109,7 +116,8 @@ def target(template: Template, resource: Any) -> str | None:
     if not isinstance(resource, dict):
         return None
     if "Fn::Sub" in resource:
-        return _index(template, resource["Fn::Sub"]) or _prefix(resource["Fn::Sub"])
+        written = resource["Fn::Sub"]
+        return _index(template, written) or _alias(template, written) or _prefix(written)
     named = resource.get("Ref") or resource.get("Fn::GetAtt", [None])[0]
     arn = ARN_FORMS.get(template["Resources"].get(named, {}).get("Type"))
     return named if arn and arn(named) == resource else None
@@ -122,6 +130,12 @@ def _index(template: Template, written: str) -> str | None:
         return None
     indexes = {index["IndexName"] for index in table["Properties"].get("GlobalSecondaryIndexes", [])}
     return f"{found[1]}{found[2]}" if found[3] in indexes else None
+
+
+def _alias(template: Template, written: str) -> str | None:
+    found = re.fullmatch(r"\$\{(\w+)\.Arn\}:live", written)
+    alias = f"{found[1]}Aliaslive" if found else ""
+    return alias if alias in template["Resources"] else None
 
 
 def _prefix(written: str) -> str | None:

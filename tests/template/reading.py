@@ -35,7 +35,7 @@ def load_workflow() -> dict[str, Any]:
     return json.loads((ROOT / "statemachine/fulfil_order.asl.json").read_text())
 
 
-def transform(template: Template) -> Template:
+def transform(template: Template, parameters: dict[str, str] | None = None) -> Template:
     """Return what CloudFormation makes of a template: the SAM transform, run offline."""
     packaged = copy.deepcopy(template)
     for resource in packaged["Resources"].values():
@@ -45,28 +45,47 @@ def transform(template: Template) -> Template:
                 resource["Properties"][key] = f"s3://bucket/{resource['Properties'][key]}"
     session = boto3.Session(region_name="eu-central-1")
     silent = Metrics("SamTranslator", DummyMetricsPublisher())
-    return Translator({}, Parser(), boto_session=session, metrics=silent).translate(packaged, {})
+    return Translator({}, Parser(), boto_session=session, metrics=silent).translate(packaged, parameters or {})
 
 
-def deploy(template: Template, *, on_aws: bool) -> Template:
-    """Return a template as it is deployed with ``DeployTarget`` aws or local: transformed, conditions decided."""
-    transformed = transform(template)
+IN_PRODUCTION = {"GradualDeployment": "true"}
+"""What samconfig.toml gives besides the defaults."""
+LOCALLY = {"DeployTarget": "local", "Stage": "local"}
+"""What giftcards_local.cloud gives, besides how to build."""
+
+
+def deploy(template: Template, *, on_aws: bool, **parameters: str) -> Template:
+    """Return a template as it is deployed to AWS or the local cloud: transformed, conditions decided."""
+    given = (IN_PRODUCTION if on_aws else LOCALLY) | parameters
+    transformed = transform(template, given)
+    values = {name: str(entry.get("Default", "")) for name, entry in template["Parameters"].items()} | given
+    met = {name: _holds(condition, values) for name, condition in transformed["Conditions"].items()}
     transformed["Resources"] = {
-        name: resource for name, resource in transformed["Resources"].items() if on_aws or "Condition" not in resource
+        name: resource
+        for name, resource in transformed["Resources"].items()
+        if "Condition" not in resource or met[resource["Condition"]]
     }
-    return _decide(transformed, on_aws)
+    return _decide(transformed, met)
 
 
-def _decide(node: Any, on_aws: bool) -> Any:
+def _holds(condition: dict[str, Any], values: dict[str, str]) -> bool:
+    ((function, arguments),) = condition.items()
+    if function == "Fn::Not":
+        return not _holds(arguments[0], values)
+    assert function == "Fn::Equals", f"teach this {function}"
+    one, other = (values[side["Ref"]] if isinstance(side, dict) else side for side in arguments)
+    return one == other
+
+
+def _decide(node: Any, met: dict[str, bool]) -> Any:
     if isinstance(node, dict):
         if set(node) == {"Fn::If"}:
             condition, then, otherwise = node["Fn::If"]
-            assert condition == "OnAws", f"Fn::If {condition}: one condition, OnAws, tells AWS from the local cloud"
-            return _decide(then if on_aws else otherwise, on_aws)
-        decided = {key: _decide(value, on_aws) for key, value in node.items()}
+            return _decide(then if met[condition] else otherwise, met)
+        decided = {key: _decide(value, met) for key, value in node.items()}
         return {key: value for key, value in decided.items() if value != NO_VALUE}
     if isinstance(node, list):
-        return [value for value in (_decide(item, on_aws) for item in node) if value != NO_VALUE]
+        return [value for value in (_decide(item, met) for item in node) if value != NO_VALUE]
     return node
 
 

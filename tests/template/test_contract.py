@@ -17,6 +17,10 @@ PARAMETERS = {
     "DeployTarget": "aws",
     "LogRetentionDays": 90,
     "CardRetentionDays": 0,
+    "GradualDeployment": "false",
+    "VpcSubnetIds": "none",
+    "VpcSecurityGroupIds": "none",
+    "PermissionsBoundaryArn": "none",
 }
 OUTPUTS = {
     "OrderBusName",
@@ -44,7 +48,7 @@ def test_every_parameter_and_output_says_what_it_is(template: Template, kind: st
 
 
 def test_one_condition_tells_aws_from_the_local_cloud(template: Template):
-    assert template["Conditions"] == {"OnAws": {"Fn::Equals": [{"Ref": "DeployTarget"}, "aws"]}}
+    assert template["Conditions"]["OnAws"] == {"Fn::Equals": [{"Ref": "DeployTarget"}, "aws"]}
     assert template["Parameters"]["DeployTarget"]["AllowedValues"] == ["aws", "local"]
 
 

@@ -101,7 +101,18 @@ SCHEDULES = {
     "lambda:InvokeFunction on ReconcileOrdersFunctionAliaslive",
     "sqs:SendMessage on FunctionsDeadLetterQueue",
 }
+CALLING_THE_SUPPLIER = {"CheckStatusFunction", "DeliverCardsFunction", "ReconcileOrdersFunction"}
+CONNECTED = {
+    "ec2:CreateNetworkInterface on *",
+    "ec2:DescribeNetworkInterfaces on *",
+    "ec2:DescribeSubnets on *",
+    "ec2:DeleteNetworkInterface on *",
+    "ec2:AssignPrivateIpAddresses on *",
+    "ec2:UnassignPrivateIpAddresses on *",
+}
+MOVING_AN_ALIAS = {"lambda:GetAlias", "lambda:UpdateAlias", "lambda:GetProvisionedConcurrencyConfig"}
 TRUSTED_SERVICES = {
+    "DeploymentRole": "codedeploy.amazonaws.com",
     "FulfilOrderRole": "states.amazonaws.com",
     "OrderPlacedRuleRole": "events.amazonaws.com",
     "SchedulerRole": "scheduler.amazonaws.com",
@@ -125,6 +136,34 @@ def test_the_schedules_may_start_their_functions_and_keep_what_fails(on_aws: Tem
     assert grants(on_aws, "SchedulerRole") == SCHEDULES
 
 
+@pytest.mark.parametrize("function", sorted(PERMISSIONS))
+def test_lambda_may_connect_those_who_call_the_supplier_to_a_vpc(in_vpc: Template, function: str):
+    connected = CONNECTED if function in CALLING_THE_SUPPLIER else set()
+    assert grants(in_vpc, role_of(in_vpc, function)) == PERMISSIONS[function] | connected
+
+
+@pytest.mark.parametrize("function", sorted(CALLING_THE_SUPPLIER))
+def test_code_in_a_vpc_may_not_do_what_lambda_may(in_vpc: Template, function: str):
+    (body,) = (s.body for s in statements(in_vpc) if s.holder == role_of(in_vpc, function) and not s.allows)
+    assert {f"{action} on {body['Resource']}" for action in body["Action"]} == CONNECTED
+    functions_of_this_stack = (
+        "arn:${AWS::Partition}:lambda:${AWS::Region}:${AWS::AccountId}:function:${AWS::StackName}-*"
+    )
+    assert body["Condition"] == {"ArnLike": {"lambda:SourceFunctionArn": {"Fn::Sub": functions_of_this_stack}}}
+
+
+def test_a_deployment_may_move_the_aliases_of_this_stack_and_look_at_alarms(on_aws: Template):
+    of_functions = {of for name in functions(on_aws) for of in (name, f"{name}Aliaslive")}
+    moving = {f"{action} on {of}" for action in MOVING_AN_ALIAS for of in of_functions}
+    assert grants(on_aws, "DeploymentRole") == {*moving, "cloudwatch:DescribeAlarms on *"}
+
+
+def test_every_role_takes_the_permissions_boundary(in_vpc: Template, on_aws: Template):
+    for role in resources(in_vpc, "AWS::IAM::Role"):
+        assert properties(in_vpc, role).get("PermissionsBoundary") == ref("PermissionsBoundaryArn"), role
+        assert "PermissionsBoundary" not in properties(on_aws, role)
+
+
 def test_every_function_has_a_role_of_its_own(on_aws: Template):
     roles = [role_of(on_aws, function) for function in sorted(functions(on_aws))]
     assert len(set(roles)) == len(roles) == len(PERMISSIONS)
@@ -136,8 +175,9 @@ def test_there_are_no_other_roles(on_aws: Template):
     assert not resources(on_aws, "AWS::IAM::Policy", "AWS::IAM::ManagedPolicy", "AWS::IAM::User", "AWS::IAM::Group")
 
 
-def test_every_statement_names_its_purpose_its_actions_and_its_resources(on_aws: Template):
+def test_every_statement_names_its_purpose_its_actions_and_its_resources(on_aws: Template, in_vpc: Template):
     assert not loose_statements(on_aws)
+    assert not loose_statements(in_vpc)
 
 
 def test_every_statement_of_a_policy_has_a_sid_of_its_own(on_aws: Template):
@@ -146,8 +186,8 @@ def test_every_statement_of_a_policy_has_a_sid_of_its_own(on_aws: Template):
 
 
 @pytest.mark.parametrize("exceptions", [EVERY_RESOURCE, EVERY_ACTION], ids=["every resource", "every action"])
-def test_every_exception_is_still_needed(on_aws: Template, exceptions: dict[str, str]):
-    gone = set(exceptions) - {statement.name for statement in statements(on_aws)}
+def test_every_exception_is_still_needed(in_vpc: Template, exceptions: dict[str, str]):
+    gone = set(exceptions) - {statement.name for statement in statements(in_vpc)}
     assert not gone, f"there is no such statement any more, delete its exception: {sorted(gone)}"
 
 
@@ -231,8 +271,7 @@ def test_reveal_cards_only_adds_to_the_audit(on_aws: Template):
 
 def test_only_those_who_ask_the_supplier_have_its_key(on_aws: Template):
     readers = holders(on_aws, "secretsmanager:GetSecretValue", "SupplierApiKeySecret")
-    asking = ("CheckStatusFunction", "DeliverCardsFunction", "ReconcileOrdersFunction")
-    assert readers == {role_of(on_aws, function) for function in asking}
+    assert readers == {role_of(on_aws, function) for function in CALLING_THE_SUPPLIER}
 
 
 @pytest.mark.parametrize("function", sorted(PERMISSIONS))

@@ -60,7 +60,8 @@ def _in_index(index: str, attribute: str, value: str) -> dict[str, Any]:
     }
 
 
-def _order_key(order_id: str) -> dict[str, str]:
+def order_key(order_id: str) -> dict[str, str]:
+    """Return the key of an order's row. Its cards have the same ``pk``."""
     return {"pk": f"ORDER#{order_id}", "sk": "ORDER"}
 
 
@@ -95,7 +96,7 @@ class OrderTable:
 
     def get(self, order_id: str) -> Order | None:
         """Read an order, as it is now."""
-        key = _order_key(order_id)
+        key = order_key(order_id)
         item = self._dynamodb.get_item(TableName=self._table_name, Key=key, ConsistentRead=True).get("Item")
         return None if item is None else Order.model_validate(item)
 
@@ -107,7 +108,7 @@ class OrderTable:
         OrdersNotReadError
             If DynamoDB does not give all of them within ``BATCH_TRIES`` calls.
         """
-        keys = [_order_key(order_id) for order_id in dict.fromkeys(order_ids)]
+        keys = [order_key(order_id) for order_id in dict.fromkeys(order_ids)]
         batches = [keys[start : start + BATCH_ITEMS] for start in range(0, len(keys), BATCH_ITEMS)]
         rows = (row for batch in batches for row in self._batch(batch))
         return {row["pk"].removeprefix("ORDER#"): _read(row) for row in rows}
@@ -120,7 +121,7 @@ class OrderTable:
         order, cards = None, {}
         condition = {
             "KeyConditionExpression": "pk = :pk",
-            "ExpressionAttributeValues": {":pk": _order_key(order_id)["pk"]},
+            "ExpressionAttributeValues": {":pk": order_key(order_id)["pk"]},
             "ConsistentRead": True,
             # The order row first: what it says is delivered has been stored before, whatever is stored meanwhile.
             "ScanIndexForward": False,
@@ -239,7 +240,7 @@ class OrderTable:
         """Write down that the shop has been told; with that the order leaves the open ones."""
         self._dynamodb.update_item(
             TableName=self._table_name,
-            Key=_order_key(order_id),
+            Key=order_key(order_id),
             UpdateExpression="SET announcedAt = if_not_exists(announcedAt, :at) REMOVE openStatus",
             ConditionExpression="attribute_exists(pk)",
             ExpressionAttributeValues={":at": timestamp(at)},
@@ -279,7 +280,7 @@ class OrderTable:
         try:
             self._dynamodb.update_item(
                 TableName=self._table_name,
-                Key=_order_key(order.order_id),
+                Key=order_key(order.order_id),
                 UpdateExpression=update,
                 ConditionExpression=f"#status = :status AND {execution} AND attribute_not_exists(announcedAt) "
                 "AND (attribute_not_exists(sweptAt) OR sweptAt <= :since)",
@@ -293,7 +294,7 @@ class OrderTable:
     def _card_item(self, order: Order, index: int, ciphertext: bytes, retention: timedelta | None) -> dict[str, Any]:
         delivered_at = order.delivered_at or datetime.now(UTC)
         item = {
-            "pk": _order_key(order.order_id)["pk"],
+            "pk": order_key(order.order_id)["pk"],
             "sk": f"{_CARD}{index:04d}",
             "ciphertext": ciphertext,
             "userId": order.user_id,
@@ -304,7 +305,7 @@ class OrderTable:
     def _while_open(self, order: Order) -> dict[str, Any]:
         return {
             "TableName": self._table_name,
-            "Key": _order_key(order.order_id),
+            "Key": order_key(order.order_id),
             "ConditionExpression": "#status = :handling AND userId = :userId",
             "ExpressionAttributeNames": {"#status": "status"},
             "ExpressionAttributeValues": {":handling": OrderStatus.HANDLING, ":userId": order.user_id},

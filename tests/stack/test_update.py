@@ -1,0 +1,124 @@
+"""An update while orders wait: a new layer, function and workflow, deployed over executions that are under way."""
+
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from giftcards.rules.orders import OrderStatus
+from giftcards_local import evidence
+from giftcards_local.cloud import PROJECT
+from giftcards_local.processes import wait_for
+from giftcards_local.supplier import SANDBOX_API_KEY, cards_of
+from stack.conftest import Service, deployed
+
+PARAMETERS = {"PollSchedule": "600:10", "DelayedAfterSeconds": "540", "LogRetentionDays": "1"}
+"""Nothing reaches its deadline."""
+FUNCTIONS_AT_ONCE = "5"
+"""Each one more costs the local cloud a second to unpack its layers."""
+ORDERS = 20
+USERS = ("alice", "bob", "carol")
+PATIENCE_SECONDS = 120.0
+
+
+def replace(path: Path, old: str, new: str) -> None:
+    text = path.read_text(encoding="utf-8")
+    assert text.count(old) == 1, f"{path.name} is not as it was: {old}"
+    path.write_text(text.replace(old, new), encoding="utf-8")
+
+
+def next_release(folder: Path) -> Path:
+    """Give the template of a release that differs in the layer, in a function and in the workflow."""
+    for name in ("functions", "layers", "statemachine"):
+        shutil.copytree(PROJECT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("template.yaml", "LICENSE", "README.md"):
+        shutil.copy(PROJECT / name, folder / name)
+    events = folder / "layers/core/giftcards/events.py"
+    replace(
+        events,
+        '    schema_version: Literal["1"] = "1"\n',
+        '    schema_version: Literal["1"] = "1"\n    release: int = 2\n',
+    )
+    replace(folder / "functions/check_status/app.py", '"""CheckStatus: ', '"""CheckStatus of release 2: ')
+    definition = folder / "statemachine/fulfil_order.asl.json"
+    workflow = json.loads(definition.read_text(encoding="utf-8"))
+    workflow["States"]["CheckStatus"]["Next"] = "Release2"
+    workflow["States"]["Release2"] = {"Type": "Pass", "Next": "RouteOrder"}
+    definition.write_text(json.dumps(workflow), encoding="utf-8")
+    return folder / "template.yaml"
+
+
+@pytest.fixture(scope="module")
+def updated(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Service, dict[str, str]]]:
+    """Deploy release 2 while orders wait, then let the supplier settle them."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setenv("LAMBDA_ACCOUNT_CONCURRENCY", FUNCTIONS_AT_ONCE)
+        with deployed(tmp_path_factory.mktemp("update"), PARAMETERS) as service:
+            service.cloud.set_api_key(SANDBOX_API_KEY)
+            waiting = {service.order(2, fulfil_after=3600): USERS[number % 3] for number in range(ORDERS)}
+            for order_id, user_id in waiting.items():
+                service.announce({"orderId": order_id, "userId": user_id})
+            for order_id in waiting:
+                service.until_status(order_id, OrderStatus.HANDLING)
+            template = next_release(tmp_path_factory.mktemp("release2"))
+            service.cloud.deploy(PARAMETERS | {"SupplierBaseUrl": service.supplier.url}, template)
+            for order_id in waiting:
+                service.supplier.control.change_order(order_id, fulfil_after=0)
+            for order_id in waiting:
+                service.until_announced(order_id, within=PATIENCE_SECONDS)
+            yield service, waiting
+
+
+def announced(service: Service, order_id: str) -> list[dict[str, Any]]:
+    return [event for event in service.bus.heard_of(order_id) if event["detail-type"] != "OrderDelayed"]
+
+
+def states_of(service: Service, order_id: str) -> set[str]:
+    order = service.stack.orders.get(order_id)
+    assert order is not None
+    arn = order.execution_arn
+    pages = service.cloud.client("stepfunctions").get_paginator("get_execution_history").paginate(executionArn=arn)
+    events = [event for page in pages for event in page["events"]]
+    return {event["stateEnteredEventDetails"]["name"] for event in events if "stateEnteredEventDetails" in event}
+
+
+def test_orders_that_waited_during_an_update_all_end_right_and_none_twice(
+    updated: tuple[Service, dict[str, str]],
+) -> None:
+    service, waiting = updated
+    assert wait_for(lambda: all(announced(service, order_id) for order_id in waiting), within_seconds=30)
+    for order_id in waiting:
+        (event,) = announced(service, order_id)
+        assert (event["detail-type"], event["detail"]["fulfilledQuantity"]) == ("CardsDelivered", 2)
+        assert service.executions_of(order_id) == ["SUCCEEDED"]
+    assert {call.order_id for call in service.supplier.control.calls() if call.status == 200} >= set(waiting)
+
+
+def test_they_are_delivered_by_the_new_release(updated: tuple[Service, dict[str, str]]) -> None:
+    service, waiting = updated
+    assert {announced(service, order_id)[0]["detail"].get("release") for order_id in waiting} == {2}
+
+
+def test_their_cards_are_readable_by_their_users(updated: tuple[Service, dict[str, str]]) -> None:
+    service, waiting = updated
+    for order_id, user_id in waiting.items():
+        cards = service.stack.invoke("RevealCards", {"orderId": order_id, "userId": user_id})["cards"]
+        assert [card["value"] for card in cards] == [card["value"] for card in cards_of(order_id, 2)]
+
+
+def test_an_order_after_the_update_takes_the_new_workflow(updated: tuple[Service, dict[str, str]]) -> None:
+    service, _ = updated
+    order_id = service.order()
+    service.announce({"orderId": order_id, "userId": "dave"})
+    service.until_announced(order_id)
+    assert "Release2" in states_of(service, order_id)
+
+
+def test_nothing_is_left_in_a_queue_and_no_card_anywhere(updated: tuple[Service, dict[str, str]]) -> None:
+    service, _ = updated
+    assert service.dead_letters() == []
+    _, leaks = evidence.search(service.evidence(), service.secrets())
+    assert leaks == []

@@ -1,0 +1,172 @@
+"""How a new version goes out: what publishes it, how traffic moves to it, where its calls leave from."""
+
+import re
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from template.reading import Template, deploy, load, properties, ref, resources
+from template.test_functions import FUNCTIONS
+from template.test_permissions import CALLING_THE_SUPPLIER
+
+VERSION_DESCRIPTION_CHARACTERS = 256
+ROLLS_BACK = ["ExecutionsFailedAlarm", "CardsUnreadableAlarm"]
+
+
+# Versions. A version is published when its description changes, so that has to carry the value of every parameter
+# that changes the function, and of no other: Lambda publishes nothing when the function is as it was.
+
+
+def references(node: Any) -> Iterator[str]:
+    """Yield what a part of a template refers to."""
+    if isinstance(node, dict):
+        if "Ref" in node:
+            yield node["Ref"]
+        if "Fn::Sub" in node:
+            text = node["Fn::Sub"] if isinstance(node["Fn::Sub"], str) else node["Fn::Sub"][0]
+            yield from re.findall(r"\$\{(\w+)\}", text)
+        for value in node.values():
+            yield from references(value)
+    elif isinstance(node, list):
+        for value in node:
+            yield from references(value)
+
+
+def parameters_in(template: Template, node: Any) -> set[str]:
+    return set(references(node)) & set(template["Parameters"])
+
+
+def version_of(template: Template, function: str) -> dict[str, Any]:
+    (version,) = (
+        version["Properties"]
+        for version in resources(template, "AWS::Lambda::Version").values()
+        if version["Properties"]["FunctionName"] == ref(function)
+    )
+    return version
+
+
+def unpublished(template: Template) -> list[str]:
+    """Say which parameters would change a function and not move its alias, or the other way round."""
+    found = []
+    for function in FUNCTIONS:
+        uses = parameters_in(template, properties(template, function))
+        carries = parameters_in(template, version_of(template, function).get("Description"))
+        if uses != carries:
+            found.append(f"{function}: VersionDescription has to carry {sorted(uses)}, not {sorted(carries)}")
+    return found
+
+
+def longest(parameter: dict[str, Any]) -> int:
+    """Return the length of the longest value that a parameter takes."""
+    if "AllowedValues" in parameter:
+        return max(len(str(value)) for value in parameter["AllowedValues"])
+    if "MaxLength" in parameter:
+        return int(parameter["MaxLength"])
+    if "MaxValue" in parameter:
+        return len(str(parameter["MaxValue"]))
+    raise AssertionError(f"bound {parameter}, else a description can become too long")
+
+
+def test_a_change_of_a_parameter_publishes_the_functions_that_it_changes_and_no_others(in_vpc: Template):
+    assert not unpublished(in_vpc)
+
+
+@pytest.mark.parametrize("function", FUNCTIONS)
+def test_the_description_of_a_version_is_never_too_long(in_vpc: Template, function: str):
+    description = version_of(in_vpc, function)["Description"]["Fn::Sub"]
+    text = description if isinstance(description, str) else description[0]
+    lengths = {name: longest(entry) for name, entry in in_vpc["Parameters"].items() if f"${{{name}}}" in text}
+    lengths |= {"Subnets": len(",".join(["0" * 17] * 3)), "SecurityGroups": len(",".join(["0" * 17] * 2))}
+    whole = re.sub(r"\$\{(\w+)\}", lambda name: "x" * lengths[name[1]], text)
+    assert len(whole) <= VERSION_DESCRIPTION_CHARACTERS
+
+
+@pytest.mark.parametrize(
+    ("parameter", "most"),
+    [("VpcSubnetIds", "subnet-0123456789abcdef0,subnet-0123456789abcdef1,subnet-0123456789abcdef2"),
+     ("VpcSecurityGroupIds", "sg-0123456789abcdef0,sg-0123456789abcdef1")],
+)  # fmt: skip
+def test_as_many_subnets_and_groups_deploy_as_a_description_holds(template: Template, parameter: str, most: str):
+    pattern = template["Parameters"][parameter]["AllowedPattern"]
+    for accepted in ("none", most.split(",", maxsplit=1)[0], most):
+        assert re.fullmatch(pattern, accepted)
+    for refused in ("", f"{most},{most.split(',', maxsplit=1)[0]}", "vpc-0123456789abcdef0", most.upper()):
+        assert not re.fullmatch(pattern, refused)
+
+
+# Traffic.
+
+
+def alias_of(template: Template, function: str) -> dict[str, Any]:
+    alias: dict[str, Any] = template["Resources"][f"{function}Aliaslive"]
+    return alias
+
+
+@pytest.mark.parametrize("function", FUNCTIONS)
+def test_traffic_moves_to_a_new_version_by_and_by_and_back_when_an_alarm_rings(on_aws: Template, function: str):
+    shift = alias_of(on_aws, function)["UpdatePolicy"]["CodeDeployLambdaAliasUpdate"]
+    group = properties(on_aws, shift["DeploymentGroupName"]["Ref"])
+    assert group["DeploymentConfigName"]["Fn::Sub"][1] == {"ConfigName": "Canary10Percent5Minutes"}
+    assert group["AlarmConfiguration"] == {"Enabled": True, "Alarms": [{"Name": ref(name)} for name in ROLLS_BACK]}
+    assert "DEPLOYMENT_STOP_ON_ALARM" in group["AutoRollbackConfiguration"]["Events"]
+    assert group["ServiceRoleArn"] == {"Fn::GetAtt": ["DeploymentRole", "Arn"]}
+
+
+def test_alarms_that_roll_back_are_there_and_notice_within_the_shift(on_aws: Template):
+    for name in ROLLS_BACK:
+        assert properties(on_aws, name)["Period"] * properties(on_aws, name)["EvaluationPeriods"] <= 300
+
+
+def test_nothing_of_codedeploy_is_on_the_local_cloud_or_where_all_goes_at_once(
+    template: Template, on_local_cloud: Template
+):
+    for deployed in (on_local_cloud, deploy(template, on_aws=True, GradualDeployment="false")):
+        assert not [r for r in deployed["Resources"].values() if r["Type"].startswith("AWS::CodeDeploy")]
+        assert not [name for name in FUNCTIONS if "UpdatePolicy" in alias_of(deployed, name)]
+
+
+def test_the_workflow_changes_after_all_its_functions(on_aws: Template):
+    # So a new workflow never calls an old function, and new functions have to understand the old workflow's requests.
+    substitutions = properties(on_aws, "FulfilOrderStateMachine")["DefinitionSubstitutions"]
+    assert {value["Ref"] for value in substitutions.values() if "Alias" in value.get("Ref", "")} == {
+        "CheckStatusFunctionAliaslive",
+        "DeliverCardsFunctionAliaslive",
+    }
+
+
+# The way out.
+
+
+@pytest.mark.parametrize("function", FUNCTIONS)
+def test_only_functions_that_call_the_supplier_are_in_the_vpc(in_vpc: Template, on_aws: Template, function: str):
+    connected = {
+        "SubnetIds": {"Fn::Split": [",", ref("VpcSubnetIds")]},
+        "SecurityGroupIds": {"Fn::Split": [",", ref("VpcSecurityGroupIds")]},
+    }
+    expected = connected if function in CALLING_THE_SUPPLIER else None
+    assert properties(in_vpc, function).get("VpcConfig") == expected
+    assert "VpcConfig" not in properties(on_aws, function)
+
+
+def test_all_that_have_the_address_of_the_supplier_are_known_to_call_it(on_aws: Template):
+    told = {name for name in FUNCTIONS if "SUPPLIER_BASE_URL" in properties(on_aws, name)["Environment"]["Variables"]}
+    assert told == CALLING_THE_SUPPLIER
+
+
+# Breaking the template: each check above has to notice.
+
+
+def forgotten(template: Template) -> None:
+    properties(template, "SweepOrdersFunction")["Environment"]["Variables"]["DAYS"] = ref("CardRetentionDays")
+
+
+def superfluous(template: Template) -> None:
+    properties(template, "SweepOrdersFunction")["VersionDescription"] = {"Fn::Sub": "${LogRetentionDays}"}
+
+
+@pytest.mark.parametrize("break_it", [forgotten, superfluous])
+def test_a_parameter_that_does_not_publish_is_found(break_it: Callable[[Template], None]):
+    template = load()
+    break_it(template)
+    assert unpublished(deploy(template, on_aws=True))

@@ -1,0 +1,252 @@
+"""What stands around the template: the stages, the role that deploys, the network, the workflow on GitHub."""
+
+import json
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import cfnlint.decode
+import pytest
+import yaml
+from samcli.cli.types import CfnParameterOverridesType, CfnTags
+from samcli.commands.deploy.command import cli as sam_deploy
+
+from template.permissions import as_list, grants
+from template.reading import ROOT, Template, resources
+
+STACKS = {"dev": "giftcards-dev", "staging": "giftcards-staging", "prod": "giftcards"}
+ON_GITHUB = ROOT / ".github/workflows"
+CREATED_BY = {
+    "AWS::CloudWatch::Alarm": "cloudwatch:PutMetricAlarm",
+    "AWS::CloudWatch::Dashboard": "cloudwatch:PutDashboard",
+    "AWS::CodeDeploy::Application": "codedeploy:CreateApplication",
+    "AWS::CodeDeploy::DeploymentGroup": "codedeploy:CreateDeploymentGroup",
+    "AWS::DynamoDB::Table": "dynamodb:CreateTable",
+    "AWS::Events::EventBus": "events:CreateEventBus",
+    "AWS::Events::Rule": "events:PutRule",
+    "AWS::IAM::Role": "iam:CreateRole",
+    "AWS::KMS::Alias": "kms:CreateAlias",
+    "AWS::KMS::Key": "kms:CreateKey",
+    "AWS::Lambda::Alias": "lambda:CreateAlias",
+    "AWS::Lambda::EventInvokeConfig": "lambda:PutFunctionEventInvokeConfig",
+    "AWS::Lambda::Function": "lambda:CreateFunction",
+    "AWS::Lambda::LayerVersion": "lambda:PublishLayerVersion",
+    "AWS::Lambda::Permission": "lambda:AddPermission",
+    "AWS::Lambda::Version": "lambda:PublishVersion",
+    "AWS::Logs::LogGroup": "logs:CreateLogGroup",
+    "AWS::Logs::QueryDefinition": "logs:PutQueryDefinition",
+    "AWS::SNS::Topic": "sns:CreateTopic",
+    "AWS::SNS::TopicPolicy": "sns:SetTopicAttributes",
+    "AWS::SQS::Queue": "sqs:CreateQueue",
+    "AWS::SQS::QueuePolicy": "sqs:SetQueueAttributes",
+    "AWS::Scheduler::Schedule": "scheduler:CreateSchedule",
+    "AWS::SecretsManager::Secret": "secretsmanager:CreateSecret",
+    "AWS::StepFunctions::StateMachine": "states:CreateStateMachine",
+}
+
+
+def read(path: str) -> Template:
+    template, problems = cfnlint.decode.decode(str(ROOT / path))
+    assert not problems, problems
+    return json.loads(json.dumps(template))
+
+
+@pytest.fixture(scope="module")
+def deploy_role() -> Template:
+    return read("docs/deploy-role.yaml")
+
+
+@pytest.mark.parametrize("path", ["template.yaml", "docs/deploy-role.yaml", "docs/network.yaml"])
+def test_cfn_lint_is_clean(path: str):
+    linter = Path(sys.executable).with_name("cfn-lint")
+    linted = subprocess.run(
+        [linter, ROOT / path], cwd=ROOT, capture_output=True, text=True, timeout=120, check=False
+    )  # fmt: skip
+    assert (linted.returncode, linted.stdout) == (0, "")
+
+
+# samconfig.toml
+
+
+def stage(name: str) -> dict[str, Any]:
+    settings: dict[str, Any] = tomllib.loads((ROOT / "samconfig.toml").read_text())[name]["deploy"]["parameters"]
+    return settings
+
+
+def fits(parameter: dict[str, Any], value: str) -> bool:
+    """Say whether CloudFormation accepts a value."""
+    if "AllowedValues" in parameter:
+        return value in {str(allowed) for allowed in parameter["AllowedValues"]}
+    if parameter["Type"] == "Number":
+        return int(parameter["MinValue"]) <= int(value) <= int(parameter["MaxValue"])
+    return re.fullmatch(parameter["AllowedPattern"], value) is not None and len(value) <= parameter.get("MaxLength", 99)
+
+
+@pytest.mark.parametrize("name", STACKS)
+def test_a_stage_names_every_parameter_so_that_no_former_value_stays(template: Template, name: str):
+    given = CfnParameterOverridesType().convert(stage(name)["parameter_overrides"], None, None)
+    assert set(given) == set(template["Parameters"])
+    assert {
+        parameter for parameter, value in given.items() if not fits(template["Parameters"][parameter], value)
+    } == set()
+    assert (given["Stage"], given["DeployTarget"]) == (name, "aws")
+
+
+@pytest.mark.parametrize("name", STACKS)
+def test_a_stage_has_its_stack_and_its_tags(name: str):
+    assert stage(name)["stack_name"] == stage(name)["s3_prefix"] == STACKS[name]
+    assert CfnTags().convert(stage(name)["tags"], None, None) == {"service": "giftcards", "stage": name}
+
+
+@pytest.mark.parametrize("name", ["default", *STACKS])
+def test_sam_knows_every_setting_of_a_stage(name: str):
+    assert set(stage(name)) <= {option.name for option in sam_deploy.params}
+
+
+def test_staging_and_prod_shift_traffic_and_ask_first():
+    for name in ("staging", "prod"):
+        assert "GradualDeployment=true" in stage(name)["parameter_overrides"]
+        assert stage(name)["confirm_changeset"] is True
+
+
+# The role that deploys.
+
+
+def allowed(template: Template, role: str) -> set[str]:
+    return {grant.split(" on ")[0] for grant in grants(template, role)}
+
+
+def covers(actions: set[str], action: str) -> bool:
+    return any(re.fullmatch(pattern.replace("*", ".*"), action) for pattern in actions)
+
+
+def within(boundary: Template, role: str, template: Template) -> set[str]:
+    """Return what a role may do beyond the boundary."""
+    statements = boundary["Resources"]["Boundary"]["Properties"]["PolicyDocument"]["Statement"]
+    actions = {action for statement in statements for action in as_list(statement["Action"])}
+    return {action for action in allowed(template, role) if not covers(actions, action)}
+
+
+def test_the_boundary_leaves_every_role_what_it_needs(deploy_role: Template, in_vpc: Template):
+    lacking = {role: within(deploy_role, role, in_vpc) for role in resources(in_vpc, "AWS::IAM::Role")}
+    assert {role: actions for role, actions in lacking.items() if actions} == {}
+
+
+def test_cloudformation_may_create_every_kind_of_resource(deploy_role: Template, in_vpc: Template):
+    kinds = {resource["Type"] for resource in in_vpc["Resources"].values()}
+    assert kinds <= set(CREATED_BY), "write down in CREATED_BY which action creates it"
+    actions = allowed(deploy_role, "ExecutionRole")
+    assert {kind for kind in kinds if not covers(actions, CREATED_BY[kind])} == set()
+
+
+@pytest.mark.parametrize(
+    "action",
+    ["dynamodb:GetItem", "dynamodb:Query", "dynamodb:UpdateItem", "secretsmanager:GetSecretValue", "kms:Decrypt",
+     "kms:GenerateDataKey", "kms:ScheduleKeyDeletion", "lambda:InvokeFunction",
+     "iam:DeleteRolePermissionsBoundary", "iam:CreateUser", "iam:AttachRolePolicy"],
+)  # fmt: skip
+def test_who_deploys_reaches_no_card_no_secret_and_no_wider_role(deploy_role: Template, action: str):
+    for role in ("DeployRole", "ExecutionRole"):
+        assert not covers(allowed(deploy_role, role), action)
+
+
+def test_roles_are_made_within_the_boundary_only(deploy_role: Template):
+    (policy,) = deploy_role["Resources"]["ExecutionRole"]["Properties"]["Policies"]
+    for statement in policy["PolicyDocument"]["Statement"]:
+        if {"iam:CreateRole", "iam:PutRolePolicy", "iam:PutRolePermissionsBoundary"} & set(
+            as_list(statement["Action"])
+        ):
+            assert statement["Condition"] == {"StringEquals": {"iam:PermissionsBoundary": {"Ref": "Boundary"}}}
+
+
+def test_nobody_but_a_rule_can_be_allowed_to_call_a_function(deploy_role: Template):
+    (policy,) = deploy_role["Resources"]["ExecutionRole"]["Properties"]["Policies"]
+    statements = [s for s in policy["PolicyDocument"]["Statement"] if "lambda:AddPermission" in as_list(s["Action"])]
+    assert [s["Condition"] for s in statements] == [{"StringEquals": {"lambda:Principal": "events.amazonaws.com"}}]
+
+
+def test_only_its_own_environment_of_its_own_repository_may_deploy(deploy_role: Template):
+    (trust,) = deploy_role["Resources"]["DeployRole"]["Properties"]["AssumeRolePolicyDocument"]["Statement"]
+    assert trust["Condition"] == {
+        "StringEquals": {
+            "token.actions.githubusercontent.com:aud": "sts.amazonaws.com",
+            "token.actions.githubusercontent.com:sub": {"Fn::Sub": "repo:${GitHubRepository}:environment:${Stage}"},
+        }
+    }
+
+
+# The network.
+
+
+def test_the_network_gives_what_the_template_takes(template: Template):
+    network = read("docs/network.yaml")
+    assert {"VpcSubnetIds", "VpcSecurityGroupIds"} <= set(network["Outputs"]) & set(template["Parameters"])
+
+
+def test_the_fixed_address_outlives_its_stack():
+    address = read("docs/network.yaml")["Resources"]["OutgoingAddress"]
+    assert (address["DeletionPolicy"], address["UpdateReplacePolicy"]) == ("Retain", "Retain")
+
+
+# GitHub.
+
+
+def workflow(name: str) -> dict[str, Any]:
+    loaded: dict[str, Any] = yaml.safe_load((ON_GITHUB / name).read_text())
+    return loaded
+
+
+def test_stages_are_deployed_one_after_the_other_after_the_tests_and_only_from_main():
+    jobs = workflow("deploy.yml")["jobs"]
+    assert {name: job.get("needs") for name, job in jobs.items()} == {
+        "test": None,
+        "build": "test",
+        "dev": "build",
+        "staging": "dev",
+        "prod": "staging",
+    }
+    assert jobs["build"]["if"] == "github.ref == 'refs/heads/main'"
+    assert {name: jobs[name]["with"]["stage"] for name in STACKS} == {name: name for name in STACKS}
+
+
+def test_github_keeps_no_key_and_only_a_deployment_gets_a_token():
+    texts = {path.name: path.read_text() for path in ON_GITHUB.glob("*.yml")}
+    assert not [name for name, text in texts.items() if "secrets." in text]
+    jobs = workflow("deploy.yml")["jobs"]
+    assert {name for name, job in jobs.items() if "id-token" in job.get("permissions", {})} == set(STACKS)
+    assert workflow("deploy.yml")["permissions"] == {"contents": "read"}
+
+
+def test_github_runs_commands_that_exist():
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.M))
+    options = {opt for option in sam_deploy.params for opt in (*option.opts, *option.secondary_opts)}
+    lines = [
+        step["run"]
+        for path in ON_GITHUB.glob("*.yml")
+        for job in workflow(path.name)["jobs"].values()
+        for step in job.get("steps", [])
+        if "run" in step
+    ]
+    for line in lines:
+        words = line.split()
+        if words[0] == "make":
+            assert set(words[1:]) <= targets
+        else:
+            assert words[:2] == [".venv/bin/sam", "deploy"]
+            assert {word for word in words if word.startswith("-")} <= options
+    assert len(lines) == 4
+
+
+# The application repository.
+
+
+def test_what_the_application_repository_shows_is_there(template: Template):
+    application = template["Metadata"]["AWS::ServerlessRepo::Application"]
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert (ROOT / application["LicenseUrl"]).is_file()
+    assert (ROOT / application["ReadmeUrl"]).is_file()
+    assert (application["Name"], application["SemanticVersion"]) == (project["name"], project["version"])
+    assert application["SpdxLicenseId"] == project["license"]
