@@ -24,7 +24,7 @@ from giftcards.supplier_contract import OrderProgress
 from unit.fakes import NOW, Cloud, order_data, template
 
 CLOSES = {
-    TroubleKind.BUSY: False,
+    TroubleKind.BUSY: True,
     TroubleKind.RATE_LIMITED: True,
     TroubleKind.KEY_MISSING: True,
     TroubleKind.KEY_REFUSED: True,
@@ -38,7 +38,7 @@ CLOSES = {
 }
 KEY_TROUBLE = [TroubleKind.KEY_MISSING, TroubleKind.KEY_REFUSED]
 ADDRESS_TROUBLE = [TroubleKind.ADDRESS_BLOCKED, TroubleKind.ACCESS_DENIED]
-TIMED = [TroubleKind.RATE_LIMITED, *ADDRESS_TROUBLE]
+TIMED = [TroubleKind.BUSY, TroubleKind.RATE_LIMITED, *ADDRESS_TROUBLE]
 VERSION, ANOTHER = "version-1", "version-2"
 
 
@@ -88,6 +88,15 @@ def test_closing_says_why_and_when_and_with_which_key():
 @pytest.mark.parametrize("retry_after", [1, 42.5, 86_400, 99_999_999])
 def test_rate_limit_closes_the_gate_for_as_long_as_the_supplier_says(retry_after: float):
     assert seconds_closed(closed_by(TroubleKind.RATE_LIMITED, retry_after)) == retry_after
+
+
+def test_supplier_that_says_how_long_it_is_unavailable_is_left_alone_by_all_orders():
+    assert seconds_closed(closed_by(TroubleKind.BUSY, 86_400)) == 86_400
+
+
+@pytest.mark.parametrize("retry_after", [None, 0])
+def test_supplier_that_is_busy_and_does_not_say_how_long_does_not_close_the_gate(retry_after: float | None):
+    assert closing_after(Trouble(TroubleKind.BUSY, "What happened.", retry_after), NOW, VERSION) is None
 
 
 def test_rate_limit_without_a_time_closes_the_gate_for_a_time_of_our_own():

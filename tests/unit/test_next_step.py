@@ -42,6 +42,7 @@ LASTING = sorted(set(TroubleKind) - set(PASSING))
 SERIOUS = sorted(set(PASSING) - {TroubleKind.QUEUED})
 """Trouble that is more than a queue."""
 CLOSE_THE_GATE = [
+    TroubleKind.BUSY,
     TroubleKind.RATE_LIMITED,
     TroubleKind.GATE_CLOSED,
     TroubleKind.ADDRESS_BLOCKED,
@@ -174,11 +175,6 @@ def test_order_that_goes_on_queueing_comes_back_later_and_later():
 # -------------------------------------------------------------- retry-after
 
 
-@pytest.mark.parametrize("seconds", [61, 900, 86_400, 10_000_000])
-def test_retry_after_is_honoured_however_large(seconds: int):
-    assert step(trouble(TroubleKind.BUSY, seconds), jitter=0).wait_seconds == seconds
-
-
 @pytest.mark.parametrize(("seconds", "wait"), [(61, 61), (900, 900), (901, 900), (86_400, 900)])
 @pytest.mark.parametrize("kind", CLOSE_THE_GATE)
 def test_order_looks_at_a_closed_gate_again_while_the_gate_keeps_the_retry_after(
@@ -192,11 +188,11 @@ def test_retry_after_of_part_of_a_second_is_rounded_up():
 
 
 def test_orders_told_the_same_retry_after_come_back_spread_and_never_early():
-    waits = [step(trouble(retry_after=1_000), jitter=tenth / 10).wait_seconds for tenth in range(10)]
+    waits = [step(trouble(retry_after=800), jitter=tenth / 10).wait_seconds for tenth in range(10)]
 
     assert waits == sorted(set(waits))
-    assert waits[0] == 1_000
-    assert waits[-1] <= 1_000 * (1 + RETRY_AFTER_SPREAD)
+    assert waits[0] == 800
+    assert waits[-1] <= 800 * (1 + RETRY_AFTER_SPREAD)
 
 
 @pytest.mark.parametrize("kind", CLOSE_THE_GATE)
@@ -217,8 +213,9 @@ def test_50_orders_at_a_gate_that_opens_later_than_they_look_again_are_spread_to
     assert len(set(waits)) == 50
 
 
-def test_wait_is_never_longer_than_a_wait_state_takes():
-    assert step(trouble(retry_after=LONGEST_WAIT), jitter=0.99).wait_seconds == LONGEST_WAIT
+@given(kind=st.sampled_from(PASSING), retry_after=st.floats(0, LONGEST_WAIT), jitter=jitters)
+def test_no_order_sleeps_through_a_retry_after_of_days(kind: TroubleKind, retry_after: float, jitter: float):
+    assert step(trouble(kind, retry_after), jitter=jitter).wait_seconds <= LONGEST_BACKOFF_SECONDS * 1.2
 
 
 # ------------------------------------------------------------------ failures

@@ -147,6 +147,8 @@ def closing_after(trouble: Trouble, now: datetime, key_version: str | None) -> C
             seconds = RATE_LIMIT_SECONDS if trouble.retry_after_seconds is None else trouble.retry_after_seconds
         case TroubleKind.ADDRESS_BLOCKED | TroubleKind.ACCESS_DENIED:
             seconds = max(BLOCK_SECONDS, trouble.retry_after_seconds or 0)
+        case TroubleKind.BUSY if trouble.retry_after_seconds:
+            seconds = trouble.retry_after_seconds
         case kind if kind in _UNTIL_NEW_KEY:
             return Closing(trouble.kind, trouble.message, now, key_version, until=None)
         case _:

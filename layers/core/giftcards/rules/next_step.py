@@ -27,15 +27,6 @@ _WAITS = {
     TroubleKind.GATE_CLOSED: Outcome.GATE_CLOSED,
     TroubleKind.QUEUED: Outcome.GATE_CLOSED,
 }
-_CLOSE_THE_GATE = {
-    TroubleKind.GATE_CLOSED,
-    TroubleKind.RATE_LIMITED,
-    TroubleKind.ADDRESS_BLOCKED,
-    TroubleKind.ACCESS_DENIED,
-}
-"""Trouble whose Retry-After the gate keeps for all orders: an order need not sleep through it to honour it."""
-LONGEST_WAIT_SECONDS = 99_999_999
-"""What a Wait state takes (Amazon States Language)."""
 RETRY_AFTER_SPREAD = 0.2
 SHORTEST_SPREAD_SECONDS = 10
 """Orders that wait for the same moment come back spread over this share of their wait, or over so many seconds, and
@@ -80,7 +71,7 @@ def next_step(
             outcome=outcome,
             message=message,
             age_seconds=int(age),
-            wait_seconds=min(wait, LONGEST_WAIT_SECONDS),
+            wait_seconds=wait,
             failures=failures,
             unanswered_since=(request.failures and request.unanswered_since) or now,
             announce_delay=waits and age >= patience.delayed_after_seconds and not request.delay_announced,
@@ -101,9 +92,8 @@ def next_step(
         failures = request.failures + 1
         outcome = _WAITS.get(answer.kind, Outcome.SUPPLIER_BUSY)
         backoff = (gate_wait_seconds if outcome is Outcome.GATE_CLOSED else backoff_seconds)(failures, jitter)
-        asked = answer.retry_after_seconds or 0
-        if answer.kind in _CLOSE_THE_GATE:
-            asked = min(asked, LONGEST_BACKOFF_SECONDS)
+        # The gate keeps a longer Retry-After for all orders: an order need not sleep through it to honour it.
+        asked = min(answer.retry_after_seconds or 0, LONGEST_BACKOFF_SECONDS)
         if asked:
             asked += max(RETRY_AFTER_SPREAD * asked, SHORTEST_SPREAD_SECONDS) * jitter
         wait = max(scheduled or 1, backoff, math.ceil(asked))
