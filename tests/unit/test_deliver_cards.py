@@ -130,6 +130,18 @@ def test_partially_filled_order_is_delivered_as_far_as_it_came(
     assert (kind, detail["fulfilledQuantity"], detail["refundedQuantity"]) == ("CardsPartiallyDelivered", 2, 3)
 
 
+@pytest.mark.parametrize("status", ["FULFILLED", "REFUNDED"])
+def test_closed_order_knows_how_often_it_was_checked_by_all_its_executions(
+    cloud: Cloud, supplier: SupplierDouble, deliver: Deliver, status: str
+):
+    cloud.claim(checks=40)  # as a hold has left it
+    supplier.will(answered(order_data(status)))
+
+    deliver(checks=3)
+
+    assert cloud.order_row()["checks"] == 43
+
+
 def test_refunded_order_is_closed_and_announced_without_a_data_key(
     cloud: Cloud, supplier: SupplierDouble, deliver: Deliver
 ):
@@ -323,7 +335,7 @@ def test_delivery_that_is_overtaken_announces_what_the_other_has_stored(
         order = orders.get(ORDER_ID)
         assert order is not None
         sealed = vault.encrypt(ORDER_ID, USER_ID, ATTEMPT, winner.cards)
-        orders.close(close(order, winner, ATTEMPT, NOW - timedelta(seconds=1)), sealed, card_retention=None)
+        orders.close(close(order, winner, ATTEMPT, NOW - timedelta(seconds=1), checks=12), sealed, card_retention=None)
 
     cloud.at_next("TransactWriteItems", overtake)
 

@@ -15,6 +15,7 @@ from giftcards.adapters.order_table import (
     OrdersNotReadError,
     OrderTable,
     UnreadableOrder,
+    UnreadableOrderError,
 )
 from giftcards.adapters.timestamps import timestamp
 from giftcards.rules.orders import Order, OrderStatus, close, delivery_id_of
@@ -22,7 +23,7 @@ from giftcards.supplier_contract import SettledOrder
 from unit.fakes import ATTEMPT, NOW, ORDER_ID, USER_ID, Cloud, client_error, order_data
 
 CLAIMED = {"pk", "sk", "orderId", "userId", "status", "openStatus", "claimedAt", "executionArn"}
-COUNTED = CLAIMED | {"quantity", "fulfilledQuantity", "fulfilledAmount", "pricePerCard"}
+COUNTED = CLAIMED | {"quantity", "fulfilledQuantity", "fulfilledAmount", "pricePerCard", "checks"}
 DELIVERED = COUNTED | {"deliveryId", "deliveryAttempt", "deliveredAt"}
 
 
@@ -61,7 +62,7 @@ def close_with(
 ) -> None:
     order = orders.get(order_id)
     assert order is not None
-    closed = close(order, settled(count), ATTEMPT, NOW).model_copy(update=changes)
+    closed = close(order, settled(count), ATTEMPT, NOW, checks=12).model_copy(update=changes)
     orders.close(closed, ciphertexts(count) if sealed is None else sealed, card_retention=retention)
 
 
@@ -94,6 +95,18 @@ def test_order_can_be_read_whatever_the_shop_says_of_when_it_was_placed(
 def test_order_that_is_not_there_is_none(orders: OrderTable):
     assert orders.get(ORDER_ID) is None
     assert orders.get_with_cards(ORDER_ID, now=NOW) == (None, {})
+
+
+def test_row_that_cannot_be_read_is_told_by_its_order_and_fields_and_not_by_what_is_in_them(
+    cloud: Cloud, orders: OrderTable
+):
+    cloud.claim(claimedAt="yesterday", status="WONDERFUL")
+
+    with pytest.raises(UnreadableOrderError) as caught:
+        orders.get(ORDER_ID)
+
+    assert str(caught.value) == f"order {ORDER_ID} cannot be read: claimedAt, status"
+    assert caught.value.__context__ is None
 
 
 def test_order_is_read_as_it_is_now(cloud: Cloud, orders: OrderTable):
@@ -336,7 +349,7 @@ def test_closed_order_is_read_as_it_was_closed(cloud: Cloud, orders: OrderTable)
     cloud.claim()
     order = orders.get(ORDER_ID)
     assert order is not None
-    closed = close(order, settled(2), ATTEMPT, NOW)
+    closed = close(order, settled(2), ATTEMPT, NOW, checks=12)
 
     orders.close(closed, ciphertexts(2), card_retention=None)
 
@@ -373,7 +386,7 @@ def test_held_order_is_not_closed(cloud: Cloud, orders: OrderTable, count: int):
     assert order is not None
     cloud.hold()
 
-    assert_not_open(cloud, orders, close(order, settled(count), ATTEMPT, NOW), count)
+    assert_not_open(cloud, orders, close(order, settled(count), ATTEMPT, NOW, checks=12), count)
 
 
 @pytest.mark.usefixtures("small_transactions")
@@ -382,7 +395,7 @@ def test_order_of_another_user_is_not_closed(cloud: Cloud, orders: OrderTable, c
     cloud.claim(user_id="another")
     order = orders.get(ORDER_ID)
     assert order is not None
-    mine = close(order.model_copy(update={"user_id": USER_ID}), settled(count), ATTEMPT, NOW)
+    mine = close(order.model_copy(update={"user_id": USER_ID}), settled(count), ATTEMPT, NOW, checks=12)
 
     assert_not_open(cloud, orders, mine, count)
 
@@ -392,7 +405,7 @@ def test_order_that_was_never_claimed_is_not_closed(cloud: Cloud, orders: OrderT
     order = orders.get("another")
     assert order is not None
 
-    assert_not_open(cloud, orders, close(order.model_copy(update={"order_id": ORDER_ID}), settled(1), ATTEMPT, NOW), 1)
+    assert_not_open(cloud, orders, close(order.model_copy(update={"order_id": ORDER_ID}), settled(1), ATTEMPT, NOW, checks=12), 1)
 
 
 @pytest.mark.usefixtures("small_transactions")
@@ -586,6 +599,33 @@ def test_orders_are_listed_by_user_and_status_together(orders: OrderTable):
 @pytest.mark.usefixtures("several")
 def test_all_orders_are_listed_and_no_cards(orders: OrderTable):
     assert sorted(listed(orders)) == ["done", "held", "open", "untold"]
+
+
+@pytest.mark.parametrize("wanted", [{}, {"user_id": "u1"}, {"status": OrderStatus.HELD}])
+@pytest.mark.usefixtures("several")
+def test_row_that_cannot_be_read_is_listed_with_the_others(cloud: Cloud, orders: OrderTable, wanted: dict[str, Any]):
+    cloud.put(cloud.card_table, cloud.order_row("held") | {"heldReason": "WHIM", "quantity": "two"})
+
+    found = list(orders.list(**wanted))
+
+    assert UnreadableOrder("held", ("heldReason", "quantity")) in found
+    assert len(found) == len(set(listed(orders, **wanted)))
+
+
+@pytest.mark.usefixtures("several")
+def test_what_was_closed_since_and_what_is_open_is_listed_without_a_ciphertext(cloud: Cloud, orders: OrderTable):
+    def since(moment: datetime) -> list[str]:
+        return sorted(row.order_id for row in orders.list_since(moment))
+
+    cloud.claim("refunded")
+    close_with(orders, 0, order_id="refunded")
+    cloud.forget()
+
+    assert since(NOW) == ["done", "held", "open", "refunded", "untold"]
+    assert since(NOW + timedelta(milliseconds=1)) == ["held", "open"]
+    (asked, _) = cloud.sent("Scan")
+    assert set(asked["ExpressionAttributeNames"].values()) == {"pk", *ORDER_ATTRIBUTES}
+    assert asked["ProjectionExpression"].count("#") == len(asked["ExpressionAttributeNames"])
 
 
 @pytest.mark.parametrize("wanted", [{}, {"user_id": USER_ID}, {"status": OrderStatus.HANDLING}])

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from giftcards.events import CardsDelivered, CardsPartiallyDelivered, OrderAnnouncement, OrderRefunded
-from giftcards.rules.orders import Order, OrderStatus, announcement_of, close, delivery_id_of
+from giftcards.rules.orders import Order, OrderStatus, announcement_of, close, delivery_id_of, time_to_delivery
 from giftcards.supplier_contract import SettledOrder, SupplierStatus
 from unit.fakes import ATTEMPT, EXECUTION, NOW, ORDER_ID, USER_ID, leaks, order_data
 
@@ -23,7 +23,7 @@ def claimed(**changes: Any) -> Order:
 
 def closed(status: str = "FULFILLED", quantity: int = 2, at: datetime = NOW, **changes: Any) -> Order:
     settled = SettledOrder.model_validate(order_data(status, quantity, **changes))
-    return close(claimed(), settled, ATTEMPT, at)
+    return close(claimed(), settled, ATTEMPT, at, checks=12)
 
 
 def told(order: Order) -> dict[str, Any]:
@@ -55,6 +55,29 @@ def test_fulfilled_order_is_closed_with_counts_amounts_and_delivery():
     assert (order.status, order.quantity, order.fulfilled_quantity) == (OrderStatus.FULFILLED, 2, 2)
     assert (order.fulfilled_amount, order.price_per_card) == (Decimal(981), Decimal("490.5"))
     assert (order.delivery_id, order.delivered_at, order.refunded_at) == (delivery_id_of(ORDER_ID), NOW, None)
+
+
+@pytest.mark.parametrize(("before", "in_all"), [(None, 3), (0, 3), (40, 43)])
+def test_checks_of_an_order_that_was_held_before_add_up(before: int | None, in_all: int):
+    settled = SettledOrder.model_validate(order_data("FULFILLED", 1))
+
+    assert close(claimed(checks=before), settled, ATTEMPT, NOW, checks=3).checks == in_all
+
+
+@pytest.mark.parametrize(
+    ("placed_at", "seconds"),
+    [(NOW - timedelta(seconds=90), 90), (None, 60), (NOW + timedelta(hours=1), 0)],
+    ids=["placed", "claimed, where the shop does not say", "a shop whose clock is ahead"],
+)
+def test_time_to_delivery_counts_from_when_the_order_was_placed(placed_at: datetime | None, seconds: int):
+    order = closed().model_copy(update={"placed_at": placed_at})
+
+    assert time_to_delivery(order) == timedelta(seconds=seconds)
+
+
+def test_order_without_cards_has_no_time_to_delivery():
+    assert time_to_delivery(claimed()) is None
+    assert time_to_delivery(closed("REFUNDED")) is None
 
 
 def test_partially_filled_order_is_closed_with_the_cards_that_came():

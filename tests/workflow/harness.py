@@ -46,6 +46,7 @@ DELIVERED = frozenset(
         "fulfilledQuantity",
         "fulfilledAmount",
         "pricePerCard",
+        "checks",
         "deliveredAt",
         "deliveryId",
         "deliveryAttempt",

@@ -152,7 +152,7 @@ def test_held_order_is_taken_up_again_with_a_fresh_deadline(workflow: Workflow) 
 
     [row] = seen
     assert row is not None
-    assert row.keys() == CLAIMED | {"placedAt"}
+    assert row.keys() == CLAIMED | {"placedAt", "checks"}
     assert row["claimedAt"] > held["claimedAt"]
     changed = {"status": "HANDLING", "openStatus": "HANDLING", "executionArn": again.execution_arn}
     unchanged = {key: value for key, value in held.items() if key not in HELD}

@@ -29,13 +29,36 @@ def test_held_order_keeps_everything_and_says_why(workflow: Workflow, outcome: O
 
     row = run.order_row
     assert row is not None
-    assert row.keys() == CLAIMED | HELD
+    assert row.keys() == CLAIMED | HELD | {"checks"}
     assert (row["status"], row["openStatus"]) == ("HELD", "HELD")
     assert (row["heldReason"], row["heldMessage"]) == (outcome, 'Said "so", with a \\ in it.')
     assert row["heldAt"] >= row["claimedAt"]
     assert (row["orderId"], row["userId"], row["executionArn"]) == ("order-1", "user-1", run.execution_arn)
     assert workflow.orders_in("open-orders", "openStatus", "HELD") == ["order-1"]
     assert workflow.orders_in("open-orders", "openStatus", "HANDLING") == []
+
+
+def test_held_order_knows_how_often_it_was_checked(workflow: Workflow) -> None:
+    assert workflow.run(ORDER, check=[PENDING, PENDING, DEADLINE_PASSED]).order_row["checks"] == 3
+
+
+def test_checks_of_an_order_that_is_held_and_taken_up_again_add_up(workflow: Workflow) -> None:
+    workflow.run(ORDER, check=[PENDING, PENDING, DEADLINE_PASSED])
+
+    again = workflow.run(ORDER, check=[PENDING, DEADLINE_PASSED])
+    closed = workflow.run(ORDER, check=[PENDING, SETTLED], deliver=[Closed()])
+
+    assert again.order_row["checks"] == 5
+    assert [request.checks for request in closed.check_requests] == [0, 1]  # the history that it may use up is its own
+    assert closed.order_row["checks"] == 7
+
+
+def test_checks_are_counted_once_when_the_answer_to_the_hold_was_lost(workflow: Workflow) -> None:
+    workflow.run(ORDER, check=[DEADLINE_PASSED])
+
+    again = workflow.run(ORDER, check=[PENDING, DEADLINE_PASSED], faults={"HoldOrder": [ANSWER_LOST] * 2})
+
+    assert again.order_row["checks"] == 3
 
 
 @pytest.mark.parametrize("outcome", HOLDS)

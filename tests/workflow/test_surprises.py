@@ -98,7 +98,7 @@ def test_function_that_keeps_failing_holds_the_order(
     assert (run.status, run.error, run.cause) == ("FAILED", "UNEXPECTED_ERROR", f"{step} failed: {error}.")
     row = run.order_row
     assert row is not None
-    assert row.keys() == CLAIMED | HELD
+    assert row.keys() == CLAIMED | HELD | {"checks"}
     assert (row["heldReason"], row["heldMessage"]) == ("UNEXPECTED_ERROR", run.cause)
     held = run.only("OrderHeld")
     assert (held["reason"], held["message"]) == ("UNEXPECTED_ERROR", run.cause)
@@ -111,7 +111,7 @@ def test_error_text_comes_into_no_row_event_or_result(workflow: Workflow, step: 
     run = run_with(workflow, step, repeat(Raised("ValidationError", f"cards.0.value {CARD} is not valid")), [])
 
     seen = json.dumps(
-        [workflow.rows(), [event.detail for event in run.announcements], run.error, run.cause, run.output]
+        [workflow.rows(), [event.detail for event in run.announcements], run.error, run.cause, run.output], default=str
     )
     for trace in (CARD, json.dumps(CARD)[1:-1], base64.b64encode(CARD.encode()).decode(), "cards.0.value"):
         assert trace not in seen

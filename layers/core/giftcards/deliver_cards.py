@@ -103,7 +103,7 @@ class CardDelivery:
 
     def _close(self, order: Order, settled: SettledOrder, request: StepRequest, now: datetime) -> Order:
         attempt = self.new_attempt()
-        closed = close(order, settled, attempt, now)
+        closed = close(order, settled, attempt, now, checks=request.checks)
         ciphertexts = self.vault.encrypt(order.order_id, order.user_id, attempt, settled.cards)
         try:
             self.orders.close(closed, ciphertexts, card_retention=self.card_retention)

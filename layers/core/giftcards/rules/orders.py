@@ -1,6 +1,6 @@
 """The life of an order: open, held, or closed for good."""
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import Decimal
 from enum import StrEnum
 from typing import Annotated, Any, cast
@@ -59,6 +59,9 @@ class Order(Contract):
 
     The workflow writes it on claim, hold and delay, DeliverCards when it closes the order, and SweepOrders when the
     execution that had it is gone: ``execution_arn`` is None from then until the workflow takes the order up again.
+
+    ``checks`` is written on hold and closing: how often CheckStatus has answered about the order, in all executions
+    that came to one of the two. One that was lost on the way took its count along.
     """
 
     order_id: Identifier
@@ -75,6 +78,7 @@ class Order(Contract):
     fulfilled_quantity: int | None = None
     fulfilled_amount: Decimal | None = None
     price_per_card: Decimal | None = None
+    checks: int | None = None
     delivery_id: str | None = None
     delivery_attempt: str | None = None
     delivered_at: AwareDatetime | None = None
@@ -88,7 +92,7 @@ def delivery_id_of(order_id: str) -> str:
     return str(uuid5(_DELIVERIES, order_id))
 
 
-def close(order: Order, settled: SettledOrder, attempt: str, now: datetime) -> Order:
+def close(order: Order, settled: SettledOrder, attempt: str, now: datetime, *, checks: int) -> Order:
     """Close an open order with what the supplier settled it to, at the millisecond that its row will hold.
 
     Parameters
@@ -99,6 +103,8 @@ def close(order: Order, settled: SettledOrder, attempt: str, now: datetime) -> O
         Names this attempt to deliver it, so that what an earlier one left behind is never taken for its own.
     now
         The time.
+    checks
+        Made by the execution that closes it; those of earlier ones are in the row already.
     """
     is_refund = not settled.cards
     now = now.replace(microsecond=now.microsecond // 1000 * 1000)
@@ -109,12 +115,23 @@ def close(order: Order, settled: SettledOrder, attempt: str, now: datetime) -> O
             "fulfilled_quantity": len(settled.cards),
             "fulfilled_amount": settled.fulfilled_amount,
             "price_per_card": settled.price_per_card,
+            "checks": (order.checks or 0) + checks,
             "delivery_id": None if is_refund else delivery_id_of(order.order_id),
             "delivery_attempt": attempt,
             "delivered_at": None if is_refund else now,
             "refunded_at": now if is_refund else None,
         }
     )
+
+
+def time_to_delivery(order: Order) -> timedelta | None:
+    """Tell how long a user waited for the cards: from the order (as the shop says, or else from the claim) on.
+
+    None where nothing is delivered. Never less than nothing, whatever the shop's clock says.
+    """
+    if order.delivered_at is None:
+        return None
+    return max(timedelta(0), order.delivered_at - (order.placed_at or order.claimed_at))
 
 
 def placed_again(order: Order) -> OrderPlaced:
