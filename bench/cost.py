@@ -1,55 +1,48 @@
-"""Compute what an order costs on AWS, from an order that ran on a local cloud and the list prices in prices.json.
+"""Compute what an order costs on AWS, from an order that ran on a local cloud.
 
-Run with `make cost`. Counted from the run: state transitions and function calls. Derived from what the code writes:
-DynamoDB units, in which a transaction and each index count extra. Logs, traces and data transfer are left out.
+Run with `make cost`. What AWS bills, and at which prices, is known to giftcards_cli/costs.py alone; here the order
+runs, and the state transitions that it is billed are compared with those that the workflow made.
 """
 
-import json
 import tempfile
-from collections import Counter
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
 from giftcards.events import OrderPlaced
+from giftcards.rules.orders import Order
+from giftcards_cli import costs
 from giftcards_cli.stack import Stack
 from giftcards_local.cloud import STACK, LocalCloud
 from giftcards_local.processes import wait_for
 from giftcards_local.supplier import SANDBOX_API_KEY, SupplierServer
 
 CARDS, PENDING_CHECKS = 2, 3
-FUNCTION_GB, FUNCTION_SECONDS = {"CheckStatus": 0.5, "DeliverCards": 1.0}, 0.5  # with the supplier's time, generously
 
 
 def main() -> None:
     """Run one order and print its bill."""
-    prices: dict[str, Any] = json.loads(Path(__file__).with_name("prices.json").read_text(encoding="utf-8"))
-    ran = run_one_order()
-    units = usage(ran)
-    table = Table(box=None, header_style="bold", title=f"{CARDS} cards, settled at the {PENDING_CHECKS + 1}th check")
+    order, transitions = run_one_order()
+    prices, usage = costs.prices(), costs.usage(order)
+    if usage["stepFunctionsStateTransitions"] != transitions:
+        raise SystemExit(f"the workflow made {transitions} state transitions; billed are {usage}")
+    table = Table(box=None, header_style="bold", title=f"{CARDS} cards, settled at the {order.checks}th check")
     for column in ("WHAT", "UNITS", "USD FOR A MILLION ORDERS"):
         table.add_column(column, justify="left" if column == "WHAT" else "right")
-    total = 0.0
-    for what, count in units.items():
-        million = count * prices["perMillion"][what]
-        total += million
-        table.add_row(what, f"{count:g}", f"{million:.2f}")
-    seconds = sum(ran[name] * gb * FUNCTION_SECONDS for name, gb in FUNCTION_GB.items())
-    compute = seconds * prices["lambdaArmGbSecond"] * 1e6
-    table.add_row("lambda GB-seconds (at most)", f"{seconds:g}", f"{compute:.2f}")
-    table.add_row("[bold]one order[/]", "", f"[bold]{total + compute:.2f}[/]")
-    monthly = 2 * prices["perMonth"]["kmsKey"] + prices["perMonth"]["secret"]
+    for what, count in usage.items():
+        table.add_row(what, f"{count:g}", f"{count * prices.per_million[what]:.2f}")
+    table.add_row("[bold]one order[/]", "", f"[bold]{prices.usd(usage) * 1e6:.2f}[/]")
+    monthly = 2 * prices.per_month["kmsKey"] + prices.per_month["secret"]
     console = Console(width=100)
     console.print(table)
     console.print(
-        f"List prices of {prices['region']}, {prices['asOf']}. Two keys and one secret: {monthly:.2f} USD a month."
+        f"List prices of {prices.region}, {prices.as_of}. Two keys and one secret: {monthly:.2f} USD a month."
     )
 
 
-def run_one_order() -> Counter[str]:
-    """Run one order to its end and count how often the workflow entered each state."""
+def run_one_order() -> tuple[Order, int]:
+    """Run one order to its end and count how often the workflow went from one state to the next."""
     with tempfile.TemporaryDirectory() as folder, SupplierServer() as supplier:
         cloud = LocalCloud(Path(folder))
         cloud.start()
@@ -68,30 +61,14 @@ def run_one_order() -> Counter[str]:
             if not wait_for(is_announced, within_seconds=60):
                 raise SystemExit("the order did not end")
             order = stack.orders.get(order_id)
+            if order is None:
+                raise SystemExit("the order is gone")
             history = cloud.client("stepfunctions").get_execution_history(
-                executionArn=order.execution_arn if order else "", maxResults=1000
+                executionArn=order.execution_arn, maxResults=1000
             )
-            entered = (event.get("stateEnteredEventDetails") for event in history["events"])
-            return Counter(details["name"] for details in entered if details)
+            return order, 1 + sum("stateEnteredEventDetails" in event for event in history["events"])  # 1 is the start
         finally:
             cloud.stop()
-
-
-def usage(entered: Counter[str]) -> dict[str, float]:
-    """Turn states into what AWS bills. Items are below 1 KB, so one write is one unit, twice that in a transaction."""
-    checks, deliveries, indexes = entered["CheckStatus"], entered["DeliverCards"], 2
-    claim = 1 + indexes
-    close = 2 * (CARDS + 1) + indexes
-    announced = 1 + indexes
-    calls = checks + deliveries
-    return {
-        "stepFunctionsStateTransitions": sum(entered.values()) + 1,  # and the start
-        "lambdaRequests": calls,
-        "dynamodbWriteRequestUnits": claim + close + announced + 2 * calls,  # a place at the gate, taken and given back
-        "dynamodbReadRequestUnits": calls + 1,  # the gate and the order row, consistently
-        "kmsRequests": 1,
-        "eventBridgeCustomEvents": 2,  # OrderPlaced and CardsDelivered
-    }
 
 
 if __name__ == "__main__":

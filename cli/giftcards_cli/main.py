@@ -2,19 +2,19 @@
 
 import sys
 from datetime import UTC, datetime
-from itertools import islice
 from typing import Annotated, Any
 
 import typer
 from pydantic import BaseModel, ValidationError
 from typer.exceptions import TyperException
 
+from giftcards.adapters.order_table import UnreadableOrder
 from giftcards.events import OrderPlaced
 from giftcards.reveal_cards import RevealRequest
 from giftcards.rules.orders import Order, OrderStatus
-from giftcards_cli import local, output, reconciliation, restoration, upkeep
+from giftcards_cli import local, output, reconciliation, restoration, stats, upkeep, watch
 from giftcards_cli.arguments import AsJson, OrderId, StackName
-from giftcards_cli.stack import CommandError, Stack, aws_errors
+from giftcards_cli.stack import CommandError, Stack, aws_errors, not_read
 from giftcards_local.processes import LocalError
 
 app = typer.Typer(
@@ -28,6 +28,8 @@ app.command()(upkeep.resume)
 app.command()(upkeep.replay_dlq)
 app.command()(reconciliation.reconcile)
 app.command()(restoration.restore)
+app.command()(watch.watch)
+app.command()(stats.stats)
 
 _INTERRUPTED = 130  # Typer's answer to Ctrl-C
 
@@ -61,20 +63,20 @@ def orders(
 ) -> None:
     """List orders, newest first."""
     with aws_errors(stack):
-        found = sorted(
-            Stack.connect(stack).orders.list(status=status, user_id=user),
-            key=lambda order: order.claimed_at,
-            reverse=True,
-        )
-    shown = list(islice(found, limit))
+        rows = list(Stack.connect(stack).orders.list(status=status, user_id=user))
+    found = sorted((row for row in rows if isinstance(row, Order)), key=lambda order: order.claimed_at, reverse=True)
+    unreadable = [row for row in rows if isinstance(row, UnreadableOrder)]
+    shown = found[:limit]
     if as_json:
         output.print_json([output.order_document(order) for order in shown])
     elif shown:
         output.console.print(output.orders_table(shown))
         if len(found) > limit:
             output.console.print(f"[dim]{len(found) - limit} more; see --limit[/]")
-    else:
+    elif not unreadable:
         output.console.print("no orders")
+    if unreadable:
+        raise not_read(unreadable)
 
 
 @app.command()
@@ -85,7 +87,8 @@ def show(order_id: OrderId, stack: StackName = "giftcards", as_json: AsJson = Fa
         order = deployed.orders.get(order_id)
         if order is None:
             raise CommandError(f"no order {order_id!r} has been announced")
-        waiting_for = _waiting_for(deployed, order)
+        closing = deployed.closing(datetime.now(UTC)) if order.status is OrderStatus.HANDLING else None
+    waiting_for = None if closing is None else output.gate_text(closing)
     if as_json:
         document = output.order_document(order)
         output.print_json(document | {"waitingFor": waiting_for, "timeline": output.timeline(order)})
@@ -115,17 +118,6 @@ def reveal(
     output.print_cards(answer["cards"])
 
 
-def _waiting_for(deployed: Stack, order: Order) -> str | None:
-    """Say what keeps an open order waiting, where it is more than the supplier taking its time."""
-    if order.status is not OrderStatus.HANDLING:
-        return None
-    closing = deployed.gate.read().closing(datetime.now(UTC), deployed.api_key_version)
-    if closing is None:
-        return None
-    until = "" if closing.until is None else f" (until {closing.until:%Y-%m-%d %H:%M:%S} UTC)"
-    return f"{closing.reason}: {closing.message}{until}"
-
-
 def _valid(model: type[BaseModel], **fields: Any) -> Any:
     try:
         return model(**fields)
@@ -141,20 +133,20 @@ def main() -> None:
     try:
         code = app(args=sys.argv[1:] or ["--help"], standalone_mode=False)
         if code == _INTERRUPTED:
-            code = _complain("stopped", 1)
+            code = _ended("stopped", 1)
     except (CommandError, LocalError) as error:
-        code = _complain(str(error), getattr(error, "exit_code", 1))
+        code = _ended(str(error), getattr(error, "exit_code", 1))
     except TyperException as error:  # 2 for bad usage
-        code = _complain(f"{error.format_message()} Try `giftcards --help`.", error.exit_code)
+        code = _ended(f"{error.format_message()} Try `giftcards --help`.", error.exit_code)
     except (typer.Abort, KeyboardInterrupt):
-        code = _complain("stopped", 1)
+        code = _ended("stopped", 1)
     except BrokenPipeError:
         code = 1
     except Exception as error:  # noqa: BLE001 - its text could hold anything
-        code = _complain(f"unexpected {type(error).__name__}; please report it with the command you ran", 1)
+        code = _ended(f"unexpected {type(error).__name__}; please report it with the command you ran", 1)
     sys.exit(code or 0)
 
 
-def _complain(message: str, code: int) -> int:
-    sys.stderr.write(f"giftcards: {' '.join(message.split())}\n")
+def _ended(message: str, code: int) -> int:
+    output.complain(message)
     return code

@@ -2,13 +2,14 @@
 
 import json
 import sys
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from giftcards.rules.gate import Closing
 from giftcards.rules.orders import Order, OrderStatus
 
 _PIPE_WIDTH = 200
@@ -38,6 +39,11 @@ def print_json(document: object) -> None:
     sys.stdout.write(json.dumps(document, indent=2, ensure_ascii=False) + "\n")
 
 
+def complain(message: str) -> None:
+    """Write one line to stderr."""
+    sys.stderr.write(f"giftcards: {' '.join(message.split())}\n")
+
+
 def order_document(order: Order) -> dict[str, Any]:
     """Return an order as JSON shows it: every field, null where it has none yet."""
     document: dict[str, Any] = order.model_dump(mode="json", by_alias=True)
@@ -49,7 +55,22 @@ def order_document(order: Order) -> dict[str, Any]:
 def timeline(order: Order) -> list[dict[str, str]]:
     """Return what happened to an order, oldest first."""
     moments = [(getattr(order, name), what) for name, what in _TIMELINE if getattr(order, name) is not None]
-    return [{"at": _iso(at), "what": what} for at, what in sorted(moments, key=lambda moment: moment[0])]
+    return [{"at": iso(at), "what": what} for at, what in sorted(moments, key=lambda moment: moment[0])]
+
+
+def gate_text(closing: Closing) -> str:
+    """Say why nobody may call the supplier, and until when."""
+    until = "" if closing.until is None else f" (until {closing.until:%Y-%m-%d %H:%M:%S} UTC)"
+    return f"{closing.reason}: {closing.message}{until}"
+
+
+def duration_text(span: timedelta) -> str:
+    """Write a span of time with its two largest units: 12s, 4m12s, 3h05m, 2d04h."""
+    seconds = max(0, int(span.total_seconds()))
+    for size, unit, smaller, smaller_unit in ((86_400, "d", 3600, "h"), (3600, "h", 60, "m"), (60, "m", 1, "s")):
+        if seconds >= size:
+            return f"{seconds // size}{unit}{seconds % size // smaller:02d}{smaller_unit}"
+    return f"{seconds}s"
 
 
 def status_text(status: OrderStatus) -> str:
@@ -70,7 +91,7 @@ def orders_table(orders: list[Order]) -> Table:
             escape(order.user_id),
             status_text(order.status),
             cards,
-            _clock(order.claimed_at),
+            clock(order.claimed_at),
             note,
         )
     return table
@@ -90,6 +111,8 @@ def show(order: Order, waiting_for: str | None) -> None:
         grid.add_row("held", escape(f"{order.held_reason}: {order.held_message}"))
     if order.quantity is not None:
         grid.add_row("cards", f"{order.fulfilled_quantity or 0} of {order.quantity}")
+    if order.checks is not None:
+        grid.add_row("checks", str(order.checks))
     if order.fulfilled_amount is not None and order.status.is_delivered:
         grid.add_row("amount", f"{order.fulfilled_amount} DZD ({order.price_per_card} a card)")
     if order.delivery_id is not None:
@@ -114,9 +137,11 @@ def _printable(secret: str) -> str:
     return secret if secret.isprintable() else json.dumps(secret)
 
 
-def _iso(at: datetime) -> str:
+def iso(at: datetime) -> str:
+    """Write a moment as JSON has it."""
     return at.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-def _clock(at: datetime) -> str:
+def clock(at: datetime) -> str:
+    """Write a moment in this machine's time."""
     return at.astimezone().strftime("%m-%d %H:%M:%S")

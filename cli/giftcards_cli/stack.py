@@ -1,8 +1,9 @@
 """A deployed stack, found by name with the usual AWS variables."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from datetime import datetime
 from functools import cached_property
 from typing import Any
 
@@ -22,10 +23,12 @@ from botocore.exceptions import (
 
 from giftcards.adapters.event_bus import EventBus, EventNotPublishedError
 from giftcards.adapters.gate_table import GateTable
-from giftcards.adapters.order_table import OrderTable
+from giftcards.adapters.order_table import OrdersNotReadError, OrderTable, UnreadableOrder, UnreadableOrderError
+from giftcards.rules.gate import Closing
 from giftcards_cli.dead_letters import DeadLetterQueue
 
 _CONFIG = Config(connect_timeout=3, read_timeout=60, retries={"mode": "standard", "total_max_attempts": 2})
+MOST_NAMED = 5
 _HOW_TO_CREATE = (
     "`giftcards local up` creates one on this machine (then `source .giftcards/env`); "
     "`make build && sam deploy` creates one on AWS"
@@ -38,6 +41,13 @@ class CommandError(Exception):
     def __init__(self, message: str, *, exit_code: int = 1) -> None:
         super().__init__(message)
         self.exit_code = exit_code
+
+
+def not_read(rows: Sequence[UnreadableOrder]) -> CommandError:
+    """Make the error that names orders whose rows cannot be read, with their fields."""
+    named = [f"{row.order_id}: {', '.join(row.fields)}" for row in rows[:MOST_NAMED]]
+    more = [f"{len(rows) - MOST_NAMED} more"] if len(rows) > MOST_NAMED else []
+    return CommandError(f"orders whose rows cannot be read: {len(rows)} ({'; '.join([*named, *more])})")
 
 
 @contextmanager
@@ -56,7 +66,7 @@ def aws_errors(stack_name: str) -> Iterator[None]:
     except ClientError as error:
         code = error.response.get("Error", {}).get("Code", "?")
         raise CommandError(f"AWS refused {error.operation_name}: {code}") from None
-    except EventNotPublishedError as error:
+    except (EventNotPublishedError, OrdersNotReadError, UnreadableOrderError) as error:
         raise CommandError(str(error)) from None
     except BotoCoreError as error:
         raise CommandError(f"AWS cannot be reached ({type(error).__name__})") from None
@@ -106,9 +116,13 @@ class Stack:
         """The supplier gate."""
         return GateTable(self._physical_id("GateTable"), self.dynamodb)
 
-    @cached_property
-    def api_key_version(self) -> str | None:
-        """Version id of the supplier's API key; None where it was never set."""
+    def closing(self, now: datetime) -> Closing | None:
+        """Say why nobody may call the supplier now, or None where one may."""
+        gate = self.gate.read()
+        return gate.closing(now, None if gate.refusal is None else self._api_key_version())
+
+    def _api_key_version(self) -> str | None:
+        """Return the version id of the supplier's API key; None where it was never set."""
         versions = self._client("secretsmanager").describe_secret(SecretId=self.outputs["SupplierApiKeySecretArn"])
         stages: dict[str, list[str]] = versions.get("VersionIdsToStages", {})
         return next((version for version, names in stages.items() if "AWSCURRENT" in names), None)

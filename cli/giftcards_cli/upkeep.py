@@ -14,7 +14,7 @@ from giftcards.rules.orders import LenientTime, Order, OrderStatus, placed_again
 from giftcards_cli import output
 from giftcards_cli.arguments import ORDER_ID, StackName
 from giftcards_cli.dead_letters import DeadLetter, DeadLetterQueue
-from giftcards_cli.stack import CommandError, Stack, aws_errors
+from giftcards_cli.stack import CommandError, Stack, aws_errors, not_read
 
 _RESUME_SOURCE = "giftcards.cli"
 _REPLAY_SOURCE = "giftcards.replay"
@@ -71,18 +71,17 @@ def _how_it_is(order: Order) -> str:
 
 
 def _resume_held(deployed: Stack, reason: HeldReason | None) -> None:
-    taken_up, unreadable, fields = 0, 0, set[str]()
+    taken_up, unreadable = 0, list[UnreadableOrder]()
     # Read to the end first: an order that is held again at once would turn up again behind.
     for order in list(deployed.orders.list_open(OrderStatus.HELD)):
         if isinstance(order, UnreadableOrder):
-            unreadable += 1
-            fields.update(order.fields)
+            unreadable.append(order)
         elif reason is None or order.held_reason is reason:
             deployed.bus.publish(placed_again(order), source=_RESUME_SOURCE)
             taken_up += 1
     _say(f"held orders taken up again: {taken_up}")
     if unreadable:
-        raise CommandError(f"held orders whose rows cannot be read: {unreadable} ({', '.join(sorted(fields))})")
+        raise not_read(unreadable)
 
 
 class _DeadOrder(OrderPlaced):

@@ -2,10 +2,12 @@
 
 import logging
 import os
+import sys
 import warnings
 from collections.abc import Iterator
 from unittest.mock import patch
 
+import boto3
 import pytest
 from botocore.client import BaseClient
 from hypothesis import settings
@@ -15,9 +17,12 @@ from pytest_socket import disable_socket, enable_socket, socket_allow_hosts
 
 from giftcards.adapters import aws
 from giftcards.adapters.vault import Vault
+from giftcards_cli import dead_letters
+from giftcards_cli.main import main
+from giftcards_cli.stack import Stack
 from unit import fakes
 from unit.container import container
-from unit.fakes import Cloud, GatedDouble, SupplierDouble, leaks
+from unit.fakes import Cloud, GatedDouble, Giftcards, Said, SupplierDouble, leaks
 
 __all__ = ["container"]
 
@@ -95,6 +100,31 @@ def cloud(_clients: None) -> Iterator[Cloud]:
 
         with patch.object(BaseClient, "_make_api_call", noted), patch.object(kms, "generate_private_key", _no_pair):
             yield cloud
+
+
+@pytest.fixture
+def giftcards(cloud: Cloud, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Giftcards:
+    """Run the command line on a stack that has the cloud's tables, bus and secret, and a dead-letter queue."""
+    outputs = {
+        "CardTableName": cloud.card_table,
+        "OrderBusName": cloud.bus,
+        "SupplierApiKeySecretArn": cloud.secret_arn,
+    }
+    url = boto3.client("sqs").create_queue(QueueName="dead")["QueueUrl"]
+    resources = {"OrderPlacedDeadLetterQueue": url, "GateTable": cloud.gate_table}
+    monkeypatch.setattr(Stack, "_outputs", lambda _: outputs)  # moto's CloudFormation needs more than is installed
+    monkeypatch.setattr(Stack, "_physical_id", lambda _, logical_id: resources[logical_id])
+    monkeypatch.setattr(dead_letters, "LONGEST_WAIT_SECONDS", 0)
+    cloud.forget()
+
+    def run(*arguments: str) -> Said:
+        monkeypatch.setattr(sys, "argv", ["giftcards", *arguments])
+        with pytest.raises(SystemExit) as end:
+            main()
+        said = capsys.readouterr()
+        return Said(int(end.value.code or 0), said.out, said.err)
+
+    return run
 
 
 @pytest.fixture

@@ -299,6 +299,22 @@ def step_request(**changes: Any) -> StepRequest:
     return StepRequest(**known | changes)
 
 
+# ------------------------------------------------------------- command line
+
+
+@dataclass(frozen=True)
+class Said:
+    """How a command ended."""
+
+    code: int
+    out: str
+    err: str
+
+
+Giftcards = Callable[..., Said]
+"""Runs the command line, as a person does in a pipe."""
+
+
 # -------------------------------------------------------------------- cloud
 
 

@@ -405,7 +405,9 @@ def test_order_that_was_never_claimed_is_not_closed(cloud: Cloud, orders: OrderT
     order = orders.get("another")
     assert order is not None
 
-    assert_not_open(cloud, orders, close(order.model_copy(update={"order_id": ORDER_ID}), settled(1), ATTEMPT, NOW, checks=12), 1)
+    assert_not_open(
+        cloud, orders, close(order.model_copy(update={"order_id": ORDER_ID}), settled(1), ATTEMPT, NOW, checks=12), 1
+    )
 
 
 @pytest.mark.usefixtures("small_transactions")

@@ -1,10 +1,7 @@
 """Resume and replay as a person uses them: what is published, what stays, and the one line that says why."""
 
 import json
-import sys
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import boto3
@@ -14,45 +11,11 @@ from moto.sqs.models import sqs_backends
 from giftcards.adapters.timestamps import timestamp
 from giftcards.events import HeldReason
 from giftcards_cli import dead_letters
-from giftcards_cli.main import main
-from giftcards_cli.stack import Stack
-from unit.fakes import MARK, NOW, ORDER_ID, REGION, USER_ID, Cloud, client_error
+from unit.fakes import MARK, NOW, ORDER_ID, REGION, USER_ID, Cloud, Giftcards, Said, client_error
 
 CLOSED = {"quantity": 1, "fulfilledQuantity": 1, "deliveredAt": timestamp(NOW)}
 ANNOUNCED = CLOSED | {"announcedAt": timestamp(NOW)}
 NOT_TAKEN = {"FailedEntryCount": 1, "Entries": [{"ErrorCode": "InternalFailure"}]}
-
-
-@dataclass(frozen=True)
-class Said:
-    """How a command ended."""
-
-    code: int
-    out: str
-    err: str
-
-
-Giftcards = Callable[..., Said]
-
-
-@pytest.fixture
-def giftcards(cloud: Cloud, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Giftcards:
-    """Run the command line on a stack that has the cloud's table and bus, and a dead-letter queue."""
-    outputs = {"CardTableName": cloud.card_table, "OrderBusName": cloud.bus}
-    url = boto3.client("sqs").create_queue(QueueName="dead")["QueueUrl"]
-    monkeypatch.setattr(Stack, "_outputs", lambda _: outputs)  # moto's CloudFormation needs more than is installed
-    monkeypatch.setattr(Stack, "_physical_id", lambda _, logical_id: {"OrderPlacedDeadLetterQueue": url}[logical_id])
-    monkeypatch.setattr(dead_letters, "LONGEST_WAIT_SECONDS", 0)
-    cloud.forget()
-
-    def run(*arguments: str) -> Said:
-        monkeypatch.setattr(sys, "argv", ["giftcards", *arguments])
-        with pytest.raises(SystemExit) as end:
-            main()
-        said = capsys.readouterr()
-        return Said(int(end.value.code or 0), said.out, said.err)
-
-    return run
 
 
 def resumed(cloud: Cloud) -> list[str]:
@@ -154,7 +117,7 @@ def test_held_order_that_cannot_be_read_does_not_keep_the_others(cloud: Cloud, g
     said = giftcards("resume", "--held")
 
     assert said == Said(
-        1, "held orders taken up again: 2\n", "giftcards: held orders whose rows cannot be read: 1 (userId)\n"
+        1, "held orders taken up again: 2\n", "giftcards: orders whose rows cannot be read: 1 (late-1: userId)\n"
     )
     assert sorted(resumed(cloud)) == ["late-2", "unknown"]
 

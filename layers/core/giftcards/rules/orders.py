@@ -86,6 +86,11 @@ class Order(Contract):
     announced_at: AwareDatetime | None = None
     swept_at: AwareDatetime | None = None
 
+    @property
+    def ordered_at(self) -> datetime:
+        """When its user began to wait: as the shop says, or else the claim."""
+        return self.placed_at or self.claimed_at
+
 
 def delivery_id_of(order_id: str) -> str:
     """Name the one delivery that an order can have. The same on every repeat, so that consumers recognise it."""
@@ -125,13 +130,10 @@ def close(order: Order, settled: SettledOrder, attempt: str, now: datetime, *, c
 
 
 def time_to_delivery(order: Order) -> timedelta | None:
-    """Tell how long a user waited for the cards: from the order (as the shop says, or else from the claim) on.
-
-    None where nothing is delivered. Never less than nothing, whatever the shop's clock says.
-    """
+    """Tell how long a user waited for the cards; None where there are none, never less than nothing."""
     if order.delivered_at is None:
         return None
-    return max(timedelta(0), order.delivered_at - (order.placed_at or order.claimed_at))
+    return max(timedelta(0), order.delivered_at - order.ordered_at)
 
 
 def placed_again(order: Order) -> OrderPlaced:

@@ -1,0 +1,194 @@
+"""``giftcards stats``: what became of the orders of the last hours or days, how long they took, what they cost."""
+
+import re
+import statistics
+from array import array
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Annotated, Any
+
+import typer
+from rich.table import Table
+
+from giftcards.adapters.order_table import UnreadableOrder
+from giftcards.rules.orders import Order, OrderStatus, time_to_delivery
+from giftcards_cli import costs, output
+from giftcards_cli.arguments import AsJson, StackName
+from giftcards_cli.stack import CommandError, Stack, aws_errors, not_read
+
+_UNITS = {"m": "minutes", "h": "hours", "d": "days"}
+
+
+def stats(
+    since: Annotated[
+        str, typer.Option("--since", metavar="AGE", help="How far to look back: minutes, hours or days, like 90m.")
+    ] = "24h",
+    stack: StackName = "giftcards",
+    as_json: AsJson = False,  # noqa: FBT002 - a flag of the command line
+) -> None:
+    """Count what was closed since then and what is open now: orders, time to delivery, supplier calls, cost.
+
+    Reads the whole table, which takes seconds for each 10,000 orders.
+    """
+    began = _moment(since, datetime.now(UTC))
+    tally = Tally()
+    with aws_errors(stack):
+        tally.add(Stack.connect(stack).orders.list_since(began))
+    if as_json:
+        output.print_json(tally.document(began))
+    else:
+        output.console.print(_laid_out(tally, since, began), highlight=False)
+    if tally.unreadable:
+        raise not_read(tally.unreadable)
+
+
+def _moment(since: str, now: datetime) -> datetime:
+    try:
+        number, unit = re.fullmatch(r"([1-9][0-9]*)([mhd])", since, re.ASCII).groups()  # type: ignore[union-attr]
+        return now - timedelta(**{_UNITS[unit]: int(number)})
+    except (AttributeError, OverflowError):
+        raise CommandError(
+            "--since must be a number of minutes, hours or days of this era: 90m, 24h, 7d", exit_code=2
+        ) from None
+
+
+def percentiles(seconds: Iterable[float]) -> dict[str, float] | None:
+    """Return median, 95th percentile and the longest of some times, in seconds; None where there are none."""
+    times = sorted(seconds)
+    if not times:
+        return None
+    if len(times) == 1:  # a cut needs two points
+        return dict.fromkeys(("p50", "p95", "max"), times[0])
+    cuts = statistics.quantiles(times, n=100, method="inclusive")
+    return {"p50": cuts[49], "p95": cuts[94], "max": times[-1]}
+
+
+@dataclass
+class Tally:
+    """Counts over orders that come one by one. Of each delivered order it keeps one number, of others nothing.
+
+    Attributes
+    ----------
+    statuses, reasons
+        How many orders have each status, and how many are held for each reason.
+    seconds
+        From order to delivery.
+    oldest
+        Since when the order has been waiting that has waited longest.
+    checks, supplier_calls, usage
+        Of the closed orders that know how often they were checked.
+    priced
+        How many these are: orders that were closed before rows held their checks do not know.
+    unreadable
+        Rows that could not be counted.
+    """
+
+    statuses: Counter[OrderStatus] = field(default_factory=Counter)
+    reasons: Counter[str] = field(default_factory=Counter)
+    seconds: "array[float]" = field(default_factory=lambda: array("d"))
+    oldest: datetime | None = None
+    checks: int = 0
+    supplier_calls: int = 0
+    usage: Counter[str] = field(default_factory=Counter)
+    priced: int = 0
+    unreadable: list[UnreadableOrder] = field(default_factory=list)
+
+    def add(self, rows: Iterable[Order | UnreadableOrder]) -> None:
+        """Count rows."""
+        for row in rows:
+            if isinstance(row, UnreadableOrder):
+                self.unreadable.append(row)
+            else:
+                self._add(row)
+
+    def _add(self, order: Order) -> None:
+        self.statuses[order.status] += 1
+        if order.status is OrderStatus.HANDLING:
+            self.oldest = min(self.oldest or order.ordered_at, order.ordered_at)
+        elif order.status is OrderStatus.HELD:
+            self.reasons[str(order.held_reason)] += 1
+        elif order.checks is not None:
+            self.priced += 1
+            self.checks += order.checks
+            self.supplier_calls += costs.supplier_calls(order)
+            self.usage.update(costs.usage(order))
+        took = time_to_delivery(order)
+        if took is not None:
+            self.seconds.append(took.total_seconds())
+
+    @property
+    def closed(self) -> int:
+        """How many orders were closed."""
+        return sum(count for status, count in self.statuses.items() if status.is_closed)
+
+    @property
+    def usd(self) -> float:
+        """What the orders cost that know their checks."""
+        return costs.prices().usd(self.usage)
+
+    @property
+    def usd_per_order(self) -> float | None:
+        """What one of them cost on average."""
+        return self.usd / self.priced if self.priced else None
+
+    def document(self, since: datetime) -> dict[str, Any]:
+        """Return all of it as JSON shows it."""
+        prices = costs.prices()
+        return {
+            "since": output.iso(since),
+            "delivered": self.statuses[OrderStatus.FULFILLED],
+            "partiallyDelivered": self.statuses[OrderStatus.PARTIALLY_FILLED],
+            "refunded": self.statuses[OrderStatus.REFUNDED],
+            "waiting": self.statuses[OrderStatus.HANDLING],
+            "waitingSince": None if self.oldest is None else output.iso(self.oldest),
+            "held": self.statuses[OrderStatus.HELD],
+            "heldByReason": dict(sorted(self.reasons.items())),
+            "secondsToDelivery": percentiles(self.seconds),
+            "supplierCalls": self.supplier_calls,
+            "checks": self.checks,
+            "usd": self.usd,
+            "usdPerOrder": self.usd_per_order,
+            "usage": dict(self.usage),
+            "ordersPriced": self.priced,
+            "pricesAsOf": prices.as_of,
+            "pricesRegion": prices.region,
+            "unreadable": [row.order_id for row in self.unreadable],
+        }
+
+
+def _laid_out(tally: Tally, since: str, began: datetime) -> Table:
+    grid = Table.grid(padding=(0, 2))
+    for style in ("dim", "", "dim"):
+        grid.add_column(style=style)
+    grid.columns[1].justify = "right"
+    count = tally.statuses
+    grid.add_row(f"closed in the last {since}", "[bold]orders[/]", f"since {output.clock(began)}")
+    for status, word in (
+        (OrderStatus.FULFILLED, "delivered"),
+        (OrderStatus.PARTIALLY_FILLED, "partially delivered"),
+        (OrderStatus.REFUNDED, "refunded"),
+    ):
+        grid.add_row(f"  {word}", str(count[status]))
+    grid.add_row("open now")
+    oldest = "" if tally.oldest is None else f"the oldest for {output.duration_text(datetime.now(UTC) - tally.oldest)}"
+    grid.add_row("  waiting", str(count[OrderStatus.HANDLING]), oldest)
+    why = ", ".join(f"{number} × {reason}" for reason, number in tally.reasons.most_common())
+    held = str(count[OrderStatus.HELD])
+    grid.add_row("  held", f"[bold red]{held}[/]" if tally.reasons else held, why)
+    times = percentiles(tally.seconds)
+    if times is not None:
+        grid.add_row("placed to delivered", "[bold]seconds[/]")
+        for name, word in (("p50", "half of them within"), ("p95", "95 % within"), ("max", "longest")):
+            grid.add_row(f"  {name}", f"{times[name]:.1f}", word)
+    if tally.usd_per_order is not None:
+        prices = costs.prices()
+        each = f"{tally.supplier_calls / tally.priced:.1f} an order: {tally.checks} checks, {tally.priced} deliveries"
+        grid.add_row("supplier calls", str(tally.supplier_calls), each)
+        grid.add_row("cost", f"{tally.usd:.4f}", f"USD; list prices of {prices.region}, {prices.as_of}")
+        grid.add_row("  a million like these", f"{tally.usd_per_order * 1e6:.0f}", "USD")
+    if tally.closed > tally.priced:
+        left_out = f"{tally.closed - tally.priced} closed by an earlier version do not know their checks"
+        grid.add_row("  left out", str(tally.closed - tally.priced), left_out)
+    return grid
