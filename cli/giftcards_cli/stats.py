@@ -46,7 +46,7 @@ def stats(
 
 def _moment(since: str, now: datetime) -> datetime:
     try:
-        number, unit = re.fullmatch(r"([1-9][0-9]*)([mhd])", since, re.ASCII).groups()  # type: ignore[union-attr]
+        number, unit = re.fullmatch(r"([1-9][0-9]*)([mhd])", since).groups()  # type: ignore[union-attr]
         return now - timedelta(**{_UNITS[unit]: int(number)})
     except (AttributeError, OverflowError):
         raise CommandError(

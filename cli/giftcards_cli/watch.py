@@ -34,6 +34,9 @@ EMPTY_LOOKS = 2
 WIDE_ENOUGH = 90
 """Columns of a terminal that has room for the user and the number of checks."""
 
+ORDER_ID_LENGTH = 24
+"""Characters of the supplier's order ids (supplier's documents)."""
+
 Row = Order | UnreadableOrder
 
 
@@ -178,7 +181,7 @@ def _says(row: Row, closing: Closing | None, now: datetime) -> str:
     if row.execution_arn is None:
         return "an execution; it was swept"
     delayed = ", delayed" if row.delayed_at else ""
-    return f"the supplier{delayed}" if closing is None else f"the gate: {closing.reason}{delayed}"
+    return f"its next check{delayed}" if closing is None else f"the gate: {closing.reason}{delayed}"
 
 
 def _age(order: Order, now: datetime) -> str:
@@ -230,7 +233,7 @@ class _Lines:
         cells = [output.clock(view.at), row.order_id]
         if isinstance(row, Order):
             checks = "" if row.checks is None else f", checked {row.checks}×"
-            cells += [row.user_id, f"{row.status:<16}", f"{_age(row, view.at):>6}"]
+            cells += [f"{row.user_id:<12}", f"{row.status:<16}", f"{_age(row, view.at):>6}"]
             cells.append(f"{_says(row, view.closing, view.at)}{checks}")
         else:
             cells.append(_says(row, view.closing, view.at))
@@ -303,7 +306,6 @@ def _title(stack: str, view: View) -> Text:
         title.append(f" (oldest {output.duration_text(view.at - min(order.ordered_at for order in waiting))})", "")
     title.append(", ")
     title.append(f"{held} held", "red" if held else "")
-    title.append("  Ctrl-C ends", "dim not bold")
     return title
 
 
@@ -311,7 +313,7 @@ def orders_table(rows: list[Row], view: View, *, width: int) -> Table:
     """Lay rows out for a terminal of so many columns, one line for each."""
     is_wide = width >= WIDE_ENOUGH
     table = Table(box=None, pad_edge=False, header_style="bold", expand=True)
-    table.add_column("ORDER", no_wrap=True, overflow="ellipsis", max_width=width // 3)
+    table.add_column("ORDER", no_wrap=True, overflow="ellipsis", max_width=max(ORDER_ID_LENGTH, width // 3))
     if is_wide:
         table.add_column("USER", no_wrap=True, overflow="ellipsis", max_width=width // 6)
     table.add_column("STATUS", no_wrap=True)
