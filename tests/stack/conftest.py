@@ -2,12 +2,14 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from tempfile import NamedTemporaryFile
 from typing import Any
 
 import pytest
@@ -153,6 +155,25 @@ class Service:
         if arguments[0] != "reveal":
             self.said.append(finished.stdout + finished.stderr)
         return finished
+
+    @contextmanager
+    def watching(self) -> Iterator[Callable[[], list[dict[str, Any]]]]:
+        """Watch the orders meanwhile, and press Ctrl-C at the end. Gives what reads the changes so far."""
+        with NamedTemporaryFile("r") as out, NamedTemporaryFile("r") as err:
+            command = [sys.executable, "-m", "giftcards_cli", "watch", "--json", "--interval", "0.5"]
+            environment = os.environ | self.cloud.environment
+            with (
+                Path(out.name).open("w") as stdout,
+                Path(err.name).open("w") as stderr,
+                subprocess.Popen(command, stdout=stdout, stderr=stderr, env=environment, cwd=PROJECT) as watch,
+            ):
+                try:
+                    yield lambda: [json.loads(line) for line in Path(out.name).read_text().splitlines()]
+                finally:
+                    watch.send_signal(signal.SIGINT)
+                    ended = watch.wait(timeout=30)
+            self.said.append(Path(out.name).read_text() + Path(err.name).read_text())
+            assert (ended, Path(err.name).read_text()) == (0, "")
 
     def secrets(self) -> list[str]:
         """Return everything that must never be found: every card of every order, and the API key."""

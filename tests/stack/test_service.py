@@ -12,6 +12,7 @@ import pytest
 
 from giftcards.events import CardsDelivered, CardsPartiallyDelivered, HeldReason, OrderDelayed, OrderHeld, OrderRefunded
 from giftcards.rules.orders import OrderStatus
+from giftcards_cli import costs
 from giftcards_local import evidence
 from giftcards_local.processes import wait_for
 from giftcards_local.supplier import SANDBOX_API_KEY, cards_of, key_id
@@ -269,6 +270,32 @@ def test_the_command_line_lists_and_shows_orders_as_json(service: Service) -> No
         "announced",
     ]
     assert order_id in service.giftcards("orders").stdout
+
+
+def test_an_order_is_watched_to_its_end_and_counted_with_what_it_cost(service: Service) -> None:
+    order_id = service.order(3)
+    with service.watching() as changes:
+
+        def statuses() -> list[str]:
+            told = [change for change in changes() if change.get("orderId") == order_id]
+            return [change["status"] for change in told if change["isOpen"] or change["announcedAt"]]
+
+        service.announce({"orderId": order_id, "userId": "olga"})
+        order = service.until_announced(order_id)
+        assert wait_for(lambda: statuses()[-1:] == ["FULFILLED"], within_seconds=20)
+
+    history = service.cloud.client("stepfunctions").get_execution_history(
+        executionArn=order.execution_arn, maxResults=1000
+    )
+    made = 1 + sum("stateEnteredEventDetails" in event for event in history["events"])
+    assert costs.usage(order)["stepFunctionsStateTransitions"] == made
+    asked = sum(call.order_id == order_id for call in service.supplier.control.calls())
+    assert costs.supplier_calls(order) == asked
+
+    told = json.loads(service.giftcards("stats", "--since", "90m", "--json").stdout)
+    assert (told["delivered"] >= 1, told["unreadable"]) == (True, [])
+    assert told["supplierCalls"] >= asked
+    assert 0 < told["usdPerOrder"] < 0.01
 
 
 def test_the_command_line_says_that_there_is_no_stack_of_that_name(service: Service) -> None:

@@ -98,7 +98,7 @@ class CardDelivery:
         self.measure(_MEASURED[order.status], 1)
         if order.status.is_delivered:
             self.measure(Metric.CARDS_DELIVERED, order.fulfilled_quantity or 0)
-            waited = now - (order.placed_at or order.claimed_at)
+            waited = now - order.ordered_at
             self.measure(Metric.TIME_TO_DELIVERY, max(0.0, waited.total_seconds()))
 
     def _close(self, order: Order, settled: SettledOrder, request: StepRequest, now: datetime) -> Order:
