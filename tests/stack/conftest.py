@@ -168,7 +168,7 @@ class Service:
                 subprocess.Popen(command, stdout=stdout, stderr=stderr, env=environment, cwd=PROJECT) as watch,
             ):
                 try:
-                    yield lambda: [json.loads(line) for line in Path(out.name).read_text().splitlines()]
+                    yield lambda: [*map(json.loads, Path(out.name).read_text().rpartition("\n")[0].splitlines())]
                 finally:
                     watch.send_signal(signal.SIGINT)
                     ended = watch.wait(timeout=30)
