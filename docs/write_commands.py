@@ -10,8 +10,8 @@ HEAD = """<!-- Written by `make docs` from the command line's own help. -->
 # The command line
 
 The same commands work on the local cloud (after `source .giftcards/env`) and on AWS (by the usual variables,
-`AWS_PROFILE` for example). A command exits 0 when it is done, 1 when it was refused or failed, 2 when it was called wrongly; errors
-are one line on stderr. With `--json` a command prints one JSON document and nothing else.
+`AWS_PROFILE` for example). A command exits 0 when it is done, 1 when it was refused or failed, 2 when it was called
+wrongly; errors are one line on stderr. With `--json` a command prints one JSON document and nothing else.
 [Getting started](getting-started.md) shows the commands at work.
 
 """

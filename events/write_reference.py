@@ -16,12 +16,12 @@ HEAD = """<!-- Written by `make docs` from the models in layers/core/giftcards/e
 # Events
 
 Everything goes over one EventBridge bus, the stack output `OrderBusName`. Each event has a JSON Schema in
-[`events/schemas/`](../events/schemas) and a whole sample in [`events/`](../events); this page shows the sample's `detail`.
+[`events/schemas/`](../events/schemas) and a whole sample in [`events/`](../events); here are the samples' details.
 
 - **In**: one kind, from any source. Fields that are not named here are ignored. The same order may be announced many
   times for the same user; it is fulfilled once.
-- **Out**: all have the source `giftcards`. They come at least once and in no promised order; `deliveryId` is the same on
-  every repeat. No event ever holds a card.
+- **Out**: all have the source `giftcards`. They come at least once and in no promised order; `deliveryId` is the same
+  on every repeat. No event ever holds a card.
 - **Later**: events may get further fields, so do not refuse what you do not know. `schemaVersion` changes when a field
   goes away or changes its meaning.
 
@@ -40,7 +40,7 @@ def _type_of(field: dict[str, Any], definitions: dict[str, Any]) -> str:
         return " · ".join(f"`{choice}`" for choice in choices)
     if field["type"] == "array":
         return f"list of {_type_of(field['items'], definitions)}"
-    words = ["time, ISO 8601" if field.get("format") == "date-time" else field["type"]]
+    words = ["time" if field.get("format") == "date-time" else field["type"]]
     if "pattern" in field:
         words.append(LIMITS[field["pattern"]])
     if "minimum" in field:

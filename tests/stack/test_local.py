@@ -2,10 +2,12 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import httpx
@@ -24,8 +26,11 @@ from giftcards_local.supplier import (
     cards_of,
     key_id,
 )
+from stack.commands import not_printed, run_blocks
+from template.pages import blocks
 
 GIFTCARDS = [sys.executable, "-m", "giftcards_cli"]
+LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC).timestamp()  # not before 1980, as zip files know no time before
 NO_AWS = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
 
 
@@ -90,6 +95,36 @@ def test_a_process_that_has_the_pid_of_an_earlier_one_is_left_alone() -> None:
         assert bystander.poll() is None
     finally:
         bystander.kill()
+
+
+@pytest.fixture
+def clone(tmp_path: Path) -> Iterator[Path]:
+    """Give a copy of this repository that has what `make setup` installs, and stop what runs in it."""
+    copy = tmp_path / "clone"
+    listed = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    for name in subprocess.run(listed, cwd=PROJECT, capture_output=True, text=True, check=True).stdout.split("\0"):
+        if (PROJECT / name).is_file():
+            (copy / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(PROJECT / name, copy / name)
+            os.utime(copy / name, (LONG_AGO, LONG_AGO))  # older than what is installed: `make setup` finds it done
+    for installed in (".venv", ".venv-cloud"):
+        (copy / installed).symlink_to(PROJECT / installed)
+    try:
+        yield copy
+    finally:
+        LocalService(copy / ".giftcards").down()
+
+
+def test_a_newcomer_who_follows_getting_started_sees_what_it_says(clone: Path) -> None:
+    page = blocks("docs/getting-started.md")
+    own_code = os.pathsep.join(str(clone / folder) for folder in ("layers/core", "cli", "local"))
+
+    printed = run_blocks(page, clone, NO_AWS | {"PYTHONPATH": own_code}, within_seconds=240)
+
+    assert {str(block): not_printed(block, text) for block, text in zip(page, printed, strict=True)} == {
+        str(block): [] for block in page
+    }
+    assert not (clone / ".giftcards").exists()
 
 
 @pytest.fixture

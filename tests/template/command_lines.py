@@ -95,12 +95,13 @@ def _make(words: list[str]) -> Iterator[str]:
 
 def _giftcards(words: list[str]) -> Iterator[str]:
     command, rest = typer.main.get_command(app), list(words)
-    while hasattr(command, "commands"):
+    while hasattr(command, "commands") and rest != ["--help"]:
         if not rest or rest[0] not in command.commands:
             yield f"no command {rest[:1]}"
             return
         command = command.commands[rest.pop(0)]
-    command.make_context(words[-1], rest)
+    if rest != ["--help"]:  # of which Typer makes an exit
+        command.make_context(words[-1], rest)
 
 
 def _sam(words: list[str]) -> Iterator[str]:

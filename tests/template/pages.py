@@ -1,7 +1,6 @@
 """Read the pages of the documentation as their tests look at them: command blocks, what they print, tables, links."""
 
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
@@ -75,12 +74,23 @@ def section(page: str, title: str) -> str:
     return re.split(r"^## ", text_of(page).split(f"## {title}\n")[1], flags=re.M)[0]
 
 
-def rows(page: str, title: str) -> Iterator[list[str]]:
-    """Yield the cells of each row of the tables under one heading, without their heads."""
-    lines = [line for line in section(page, title).splitlines() if line[:1] == "|"]
-    for line, below in pairwise([*lines, ""]):
-        if not line.startswith("|---") and not below.startswith("|---"):
-            yield [cell.strip() for cell in line.strip("|").split("|")]
+def rows(page: str, title: str) -> list[list[str]]:
+    """Return the cells of each row of the tables under one heading, without their heads."""
+    return _rows(section(page, title))
+
+
+def table(page: str, head: str) -> list[list[str]]:
+    """Return the cells of each row of the first table of a page whose first column has this head."""
+    return _rows(f"| {head} |" + text_of(page).split(f"\n| {head} |")[1].split("\n\n")[0])
+
+
+def _rows(text: str) -> list[list[str]]:
+    lines = [line for line in text.splitlines() if line[:1] == "|"]
+    return [
+        [cell.strip() for cell in line.strip("|").split("|")]
+        for line, below in pairwise([*lines, ""])
+        if not line.startswith("|---") and not below.startswith("|---")
+    ]
 
 
 def exists(page: str, target: str) -> bool:
