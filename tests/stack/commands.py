@@ -8,7 +8,9 @@ from pathlib import Path
 from template.pages import Block
 
 _BOUNDARY = "\x1e"  # ASCII's record separator
-_NUMBER = re.compile(r"[0-9a-f]{8}(?:\\-[0-9a-f]{4}){3}\\-[0-9a-f]{12}|\d+")
+_VARIES = re.compile(  # a time as JSON has it, as a table has it, a port, a UUID
+    r"\d{4}-\d\d-\d\dT[\d:.]+Z|\d\d-\d\d \d\d:\d\d:\d\d|127\.0\.0\.1:\d+|[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
+)
 
 
 def run_blocks(
@@ -32,7 +34,7 @@ def run_blocks(
     AssertionError
         If a command fails; it names the block and has its output.
     """
-    boundary = f"printf '{_BOUNDARY}'\n"
+    boundary = f"test $? -eq 0\nprintf '{_BOUNDARY}'\n"  # bash itself lets a `!` that does not hold pass
     script = "set -eo pipefail\n" + boundary.join(block.commands for block in blocks)
     finished = subprocess.run(
         ["bash", "-c", script],
@@ -53,19 +55,16 @@ def run_blocks(
 def not_printed(block: Block, printed: str) -> list[str]:
     """Return the lines of what a page says that a block prints, from the first that is not there in this order.
 
-    Numbers, times and random ids may be others, spaces more or fewer, and ``…`` is anything.
+    Times, ports and UUIDs may be others, spaces more or fewer, and ``…`` is anything.
     """
-    said = [line for line in block.prints.splitlines() if line.strip()]
-    lines = iter(printed.splitlines())
+    said = [_lasting(line) for line in block.prints.splitlines() if line.strip()]
+    lines = iter([_lasting(line) for line in printed.splitlines()])
     for place, line in enumerate(said):
-        if not any(_pattern(line).search(_spaced(other)) for other in lines):
+        pattern = re.compile(re.escape(line).replace("…", ".*"))
+        if not any(pattern.fullmatch(other) for other in lines):
             return said[place:]
     return []
 
 
-def _spaced(line: str) -> str:
-    return " ".join(line.split())
-
-
-def _pattern(line: str) -> re.Pattern[str]:
-    return re.compile(_NUMBER.sub(r"[0-9a-f-]+", re.escape(_spaced(line))).replace("…", ".*"))
+def _lasting(line: str) -> str:
+    return _VARIES.sub("#", " ".join(line.split()))

@@ -1,13 +1,16 @@
 """README and docs/ say what is there: commands, tables, links, and the pages that are written from the code."""
 
 import importlib.util
+import os
 import re
 from pathlib import Path
 from types import ModuleType
+from uuid import UUID
 
 import pytest
 
 from giftcards.events import ANNOUNCEMENTS, HeldReason, OrderPlaced
+from stack.commands import not_printed, run_blocks
 from template.command_lines import TARGETS, problems, recorded
 from template.pages import PAGES, Block, blocks, exists, links, rows, section, table, text_of
 from template.reading import ROOT, Template
@@ -118,6 +121,54 @@ def test_every_command_in_the_text_exists(page: str):
     assert set(named) <= TARGETS
     for words in re.findall(r"`giftcards ((?:local )?[a-z-]+)", text_of(page)):
         assert problems(["giftcards", *words.split(), "--help"]) == []
+
+
+# ---------------------------------------------------------- following a page
+
+
+def block(commands: str, prints: str = "") -> Block:
+    return Block("page.md", 1, commands, needs_aws=False, prints=prints)
+
+
+def test_blocks_of_a_page_are_run_in_one_shell(tmp_path: Path):
+    page = [block("mkdir in && cd in\nname=value\n"), block('echo "$name" in "$(basename "$PWD")"\n')]
+    assert run_blocks(page, tmp_path, os.environ, within_seconds=10) == ["", "value in in\n"]
+
+
+@pytest.mark.parametrize("wrong", ["false", "false\ntrue", "false | true", "! true", "exit 7"])
+def test_a_command_of_a_page_that_fails_is_found(wrong: str, tmp_path: Path):
+    with pytest.raises(AssertionError, match=r"^page\.md:1 exits"):
+        run_blocks([block(f"{wrong}\n"), block("true\n")], tmp_path, os.environ, within_seconds=10)
+
+
+PRINTED = """
+order-1  alice  FULFILLED  2/2   11-24 18:34:08
+delivery   765f1fd0-3061-572b-9e30-c4fab9aec751
+execution  arn:aws:states:a-name
+"""
+
+
+@pytest.mark.parametrize(
+    "said",
+    ["order-1 alice FULFILLED 2/2 01-02 03:04:05", "delivery 00000000-0000-0000-0000-000000000000", "execution …"],
+)
+def test_times_ids_and_spaces_of_what_is_printed_may_be_others(said: str):
+    assert not_printed(block("", said), PRINTED) == []
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "order-1",
+        "order-1 alice FULFILLED 1/2 …",
+        "delivery 12",
+        f"delivery {UUID(int=0)}\norder-1 …",
+        "execution …another",
+        "… HELD …",
+    ],
+)
+def test_words_and_order_of_what_is_printed_may_not(said: str):
+    assert not_printed(block("", said), PRINTED)
 
 
 # --------------------------------------------------------------------- links
