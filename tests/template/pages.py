@@ -4,6 +4,7 @@ import re
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
@@ -56,10 +57,10 @@ def blocks(page: str) -> list[Block]:
 
 
 def links(page: str) -> list[str]:
-    """Return where the links and pictures of a page lead."""
+    """Return where the links and pictures of a page lead inside this repository."""
     inline = [child for token in _tokens(page) for child in token.children or []]
     targets = [child.attrGet("href") or child.attrGet("src") for child in inline]
-    return [str(target) for target in targets if target]
+    return [str(target) for target in targets if target and not urlsplit(target).scheme]
 
 
 def anchors(page: str) -> set[str]:
