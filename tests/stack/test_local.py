@@ -9,11 +9,13 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
 import httpx
+import psutil
 import pytest
 
 from giftcards.events import OrderPlaced
@@ -34,6 +36,7 @@ from template.pages import Block, blocks
 
 GIFTCARDS = [sys.executable, "-m", "giftcards_cli"]
 GETTING_STARTED = blocks("docs/getting-started.md")
+IDLE_PARENT = "import subprocess, time; print(subprocess.Popen(['sleep', '60']).pid, flush=True); time.sleep(60)"
 LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC).timestamp()  # not before 1980, as zip files know no time before
 NO_AWS = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
 
@@ -99,6 +102,20 @@ def test_a_process_that_has_the_pid_of_an_earlier_one_is_left_alone() -> None:
         assert bystander.poll() is None
     finally:
         bystander.kill()
+
+
+def test_a_process_that_nobody_reaps_is_stopped_without_waiting_for_that() -> None:
+    parent = subprocess.Popen([sys.executable, "-c", IDLE_PARENT], stdout=subprocess.PIPE, text=True)
+    try:
+        assert parent.stdout is not None
+        child = psutil.Process(int(parent.stdout.readline()))
+        began = time.monotonic()
+        Process(pid=child.pid, started=child.create_time(), port=1).stop()
+        assert time.monotonic() - began < 5
+        assert child.status() == psutil.STATUS_ZOMBIE
+    finally:
+        parent.kill()
+        parent.communicate()
 
 
 @pytest.fixture(scope="module")
