@@ -16,8 +16,8 @@ from template.pages import PAGES, Block, blocks, exists, links, rows, section, t
 from template.reading import ROOT, Template
 from template.test_permissions import PERMISSIONS
 
-COMING = {"docs/aws.md", "runbook.md"}  # linked to before they are written
-ON_AWS = "docs/aws.md" if (ROOT / "docs/aws.md").exists() else "README.md"
+COMING = {"runbook.md"}  # linked to before it is written
+ON_AWS = "docs/aws.md"
 BLOCKS = [block for page in PAGES for block in blocks(page)]
 RUN_BY = {  # the pages whose commands need no AWS, and the test that runs them
     "docs/getting-started.md": "tests/stack/test_local.py",
