@@ -75,11 +75,13 @@ STAGE ?= dev
 deploy: build ## Deploy STAGE=dev (staging, prod) to AWS, as samconfig.toml has it
 	$(BIN)/sam deploy --config-env $(STAGE)
 
-docs: setup ## Draw the workflow and write the event schemas again
+docs: setup ## Write again what is made from the code: picture, event schemas, two pages
 	@$(UV) pip install --quiet --require-hashes --python $(BIN)/python --requirements requirements/docs.txt
 	$(BIN)/python docs/draw_workflow.py
 	$(BIN)/python events/write_schemas.py
 	$(BIN)/python docs/write_metrics.py
+	$(BIN)/python events/write_reference.py
+	$(BIN)/python docs/write_commands.py
 
 bench: setup ## Measure what the README claims
 	$(BIN)/python bench/handlers.py

@@ -53,19 +53,28 @@ class Process(BaseModel):
         family = [process, *process.children(recursive=True)]
         with contextlib.suppress(psutil.NoSuchProcess):
             process.terminate()
-        psutil.wait_procs([process], timeout=within_seconds)
+        # Not until it is reaped: whoever adopted it, in a container for example, may never do that.
+        wait_for(lambda: not _is_alive(process), within_seconds=within_seconds)
         for member in family:
             with contextlib.suppress(psutil.NoSuchProcess):
                 member.kill()
-        psutil.wait_procs(family, timeout=5)
+        wait_for(lambda: not any(map(_is_alive, family)), within_seconds=5)
+        psutil.wait_procs(family, timeout=0)  # reaps those that are this process's own
 
     def _find(self) -> psutil.Process | None:
         try:
             process = psutil.Process(self.pid)
-            is_it = process.create_time() == self.started and process.status() != psutil.STATUS_ZOMBIE
+            is_it = process.create_time() == self.started
         except psutil.Error:
             return None
-        return process if is_it else None
+        return process if is_it and _is_alive(process) else None
+
+
+def _is_alive(process: psutil.Process) -> bool:
+    try:
+        return process.status() != psutil.STATUS_ZOMBIE and process.is_running()
+    except psutil.Error:
+        return False
 
 
 def start(

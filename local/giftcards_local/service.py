@@ -1,5 +1,6 @@
 """The whole service on this machine: local cloud, deployed stack and, unless a real one is named, the supplier."""
 
+import shlex
 import shutil
 import sys
 from collections.abc import Callable
@@ -58,7 +59,7 @@ class LocalService:
 
     @property
     def environment_file(self) -> Path:
-        """A file for the shell's ``source`` that points AWS programs at the local cloud."""
+        """A file for the shell's ``source``: points AWS programs at the local cloud, and says where the supplier is."""
         return self.folder / "env"
 
     def up(
@@ -100,7 +101,7 @@ class LocalService:
         else:
             self._stop_supplier()
         self._remember(supplier_url=supplier_url)
-        variables = self.cloud.environment | bypass_proxies()
+        variables = self.cloud.environment | bypass_proxies() | {"SUPPLIER_URL": shlex.quote(supplier_url)}
         exports = [f"export {name}={value}\n" for name, value in variables.items()]
         self.environment_file.write_text("".join(exports), encoding="utf-8")
         if api_key not in {None, SANDBOX_API_KEY} and self.cloud.has_stack():

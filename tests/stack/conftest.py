@@ -175,6 +175,12 @@ class Service:
             self.said.append(Path(out.name).read_text() + Path(err.name).read_text())
             assert (ended, Path(err.name).read_text()) == (0, "")
 
+    @property
+    def shell(self) -> dict[str, str]:
+        """The variables of a shell in which every command of a page finds this cloud."""
+        path = os.pathsep.join((str(Path(sys.executable).parent), os.environ["PATH"]))
+        return os.environ | self.cloud.environment | {"PATH": path, "SUPPLIER_URL": self.supplier.url}
+
     def secrets(self) -> list[str]:
         """Return everything that must never be found: every card of every order, and the API key."""
         cards = [

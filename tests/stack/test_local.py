@@ -1,14 +1,21 @@
-"""The service on a laptop: the demo, what survives a stop, and that several of them run side by side."""
+"""The service on a laptop: the demo, getting started, what survives a stop, and that several run side by side.
+
+The tests of getting started share one deployment and run in the order of this file.
+"""
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import httpx
+import psutil
 import pytest
 
 from giftcards.events import OrderPlaced
@@ -24,8 +31,13 @@ from giftcards_local.supplier import (
     cards_of,
     key_id,
 )
+from stack.commands import not_printed, run_blocks
+from template.pages import Block, blocks
 
 GIFTCARDS = [sys.executable, "-m", "giftcards_cli"]
+GETTING_STARTED = blocks("docs/getting-started.md")
+IDLE_PARENT = "import subprocess, time; print(subprocess.Popen(['sleep', '60']).pid, flush=True); time.sleep(60)"
+LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC).timestamp()  # not before 1980, as zip files know no time before
 NO_AWS = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
 
 
@@ -92,6 +104,80 @@ def test_a_process_that_has_the_pid_of_an_earlier_one_is_left_alone() -> None:
         bystander.kill()
 
 
+def test_a_process_that_nobody_reaps_is_stopped_without_waiting_for_that() -> None:
+    parent = subprocess.Popen([sys.executable, "-c", IDLE_PARENT], stdout=subprocess.PIPE, text=True)
+    try:
+        assert parent.stdout is not None
+        child = psutil.Process(int(parent.stdout.readline()))
+        began = time.monotonic()
+        Process(pid=child.pid, started=child.create_time(), port=1).stop()
+        assert time.monotonic() - began < 5
+        assert child.status() == psutil.STATUS_ZOMBIE
+    finally:
+        parent.kill()
+        parent.communicate()
+
+
+@pytest.fixture(scope="module")
+def clone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Give a copy of this repository that has what `make setup` installs, and stop what runs in it."""
+    copy = tmp_path_factory.mktemp("clone")
+    listed = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    for name in subprocess.run(listed, cwd=PROJECT, capture_output=True, text=True, check=True).stdout.split("\0"):
+        if (PROJECT / name).is_file():
+            (copy / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(PROJECT / name, copy / name)
+            os.utime(copy / name, (LONG_AGO, LONG_AGO))  # older than what is installed: `make setup` finds it done
+    for installed in (".venv", ".venv-cloud"):
+        (copy / installed).symlink_to(PROJECT / installed)
+    try:
+        yield copy
+    finally:
+        LocalService(copy / ".giftcards").down()
+
+
+def follow(page: list[Block], clone: Path) -> None:
+    """Follow a part of a page in a clone, and see what it says."""
+    own_code = os.pathsep.join(str(clone / folder) for folder in ("layers/core", "cli", "local"))
+    path = os.pathsep.join((str(clone / ".venv/bin"), os.environ["PATH"]))
+    printed = run_blocks(page, clone, NO_AWS | {"PYTHONPATH": own_code, "PATH": path}, within_seconds=240)
+    missing = {str(block): not_printed(block, text) for block, text in zip(page, printed, strict=True)}
+    assert {block: lines for block, lines in missing.items() if lines} == {}
+
+
+def test_a_newcomer_who_follows_getting_started_sees_what_it_says(clone: Path) -> None:
+    follow(GETTING_STARTED[:-1], clone)
+
+
+def test_the_same_service_works_against_a_real_supplier_and_shows_it_no_key_but_its_own(clone: Path) -> None:
+    key = "key-of-the-real-supplier"
+    local = LocalService(clone / ".giftcards")  # as the newcomer has left it
+    stack = Stack(STACK, local.cloud.session, local.cloud.url)
+    with SupplierServer(SupplierBook(api_keys=[key], fulfil_after=0)) as real:
+        order_id = real.control.add_order(1)
+        with SupplierControl(local.state.supplier_url) as simulator:
+            simulator.add_order(1, order_id=order_id, fulfil_after=3600)
+        stack.bus.publish(OrderPlaced(order_id=order_id, user_id="alice"), source="shop")
+
+        local.up(supplier_url=real.url, api_key=key, parameters={"PollSchedule": "60:1"})
+
+        def delivered() -> bool:
+            order = stack.orders.get(order_id)
+            return order is not None and order.announced_at is not None
+
+        assert wait_for(delivered, within_seconds=60)
+        assert {call.key_id for call in real.control.calls()} == {key_id(key)}
+
+
+def test_cleaning_up_as_getting_started_says_leaves_nothing_that_runs_or_remembers(clone: Path) -> None:
+    local = LocalService(clone / ".giftcards")
+
+    follow(GETTING_STARTED[-1:], clone)
+
+    assert not local.is_running
+    assert not local.folder.exists()
+
+
 @pytest.fixture
 def local(tmp_path: Path) -> Iterator[LocalService]:
     service = LocalService(tmp_path / "home")
@@ -139,26 +225,6 @@ def test_what_has_happened_and_what_is_open_survives_down_and_up_until_it_is_wip
 
     again.wipe()
     assert not local.folder.exists()
-
-
-def test_the_same_service_works_against_a_real_supplier_and_shows_it_no_key_but_its_own(local: LocalService) -> None:
-    key = "key-of-the-real-supplier"
-    local.up(fulfil_after_seconds=3600, parameters={"PollSchedule": "60:1"})
-    stack = Stack(STACK, local.cloud.session, local.cloud.url)
-    with SupplierServer(SupplierBook(api_keys=[key], fulfil_after=0)) as real:
-        order_id = real.control.add_order(1)
-        with SupplierControl(local.state.supplier_url) as simulator:
-            simulator.add_order(1, order_id=order_id)
-        stack.bus.publish(OrderPlaced(order_id=order_id, user_id="alice"), source="shop")
-
-        local.up(supplier_url=real.url, api_key=key, parameters={"PollSchedule": "60:1"})
-
-        def delivered() -> bool:
-            order = stack.orders.get(order_id)
-            return order is not None and order.announced_at is not None
-
-        assert wait_for(delivered, within_seconds=60)
-        assert {call.key_id for call in real.control.calls()} == {key_id(key)}
 
 
 def test_the_simulator_runs_by_itself_and_answers_as_documented() -> None:

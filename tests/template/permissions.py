@@ -23,7 +23,7 @@ ARN_FORMS = {
     "AWS::StepFunctions::StateMachine": ref,
 }
 
-# What is named by a prefix, as the tests and the README call it: how it is written, and why it cannot be named exactly.
+# What is named by a prefix, as the tests and docs/security.md call it: how it is written, and why not exactly.
 PREFIXES = {
     "executions of FulfilOrderStateMachine": (
         "arn:${AWS::Partition}:states:${AWS::Region}:${AWS::AccountId}:execution:${FulfilOrderStateMachine.Name}:*",

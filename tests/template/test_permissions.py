@@ -128,7 +128,7 @@ def functions(template: Template) -> set[str]:
 def test_function_may_do_exactly_this(on_aws: Template, function: str):
     assert function in PERMISSIONS, f"write down in PERMISSIONS what {function} may do, and nothing more"
     assert grants(on_aws, role_of(on_aws, function)) == PERMISSIONS[function], (
-        f"{function} may do something else than PERMISSIONS says: change the one that is wrong, and the README's table"
+        f"{function} may do something else than PERMISSIONS says: change the one that is wrong, and docs/security.md"
     )
 
 

@@ -61,7 +61,7 @@ class Announcement(Contract):
 
     detail_type: ClassVar[str]
 
-    schema_version: Literal["1"] = "1"
+    schema_version: Literal["1"] = Field(default="1", description="Changes when a field changes its meaning")
     occurred_at: AwareDatetime = Field(description="When it happened, ISO 8601 in UTC")
 
 
@@ -81,15 +81,17 @@ class CardsDelivered(OrderAnnouncement):
     quantity: int = Field(ge=1, description="Cards ordered")
     fulfilled_quantity: int = Field(ge=1, description="Cards delivered")
     fulfilled_amount: Money = Field(description="What the delivered cards cost, DZD")
-    price_per_card: Money = Field(description="DZD")
+    price_per_card: Money = Field(description="What one card cost, DZD")
 
 
 class CardsPartiallyDelivered(CardsDelivered):
-    """Out: the order is PARTIALLY_FILLED; the cards that came are stored, the rest was refunded to the reseller."""
+    """Out: the order is PARTIALLY_FILLED; the cards that came are stored, the rest is refunded to you."""
 
     detail_type: ClassVar[str] = "CardsPartiallyDelivered"
 
-    refunded_quantity: int = Field(ge=1, description="Cards that the supplier refunded")
+    refunded_quantity: int = Field(
+        ge=1, description="Cards that the supplier refunded to you; you owe them to the customer"
+    )
 
 
 class OrderRefunded(OrderAnnouncement):
@@ -113,6 +115,7 @@ class OrderDisputed(OrderAnnouncement):
 
     detail_type: ClassVar[str] = "OrderDisputed"
 
+    user_id: Identifier = Field(description="The user for whom it was announced, not the one whom it belongs to")
     message: str = Field(description="One sentence for a person")
 
 
@@ -129,7 +132,7 @@ class OrderHeld(Announcement):
 
     order_id: Identifier | None = Field(default=None, description="Left out where it is invalid")
     user_id: Identifier | None = Field(default=None, description="Left out where it is invalid")
-    reason: HeldReason
+    reason: HeldReason = Field(description="Why it is held")
     message: str = Field(description="One sentence for a person")
 
 

@@ -1,0 +1,29 @@
+"""Write docs/commands.md from the command line itself, in the words that its own help has."""
+
+import html
+import subprocess
+import sys
+from pathlib import Path
+
+PAGE = Path(__file__).parent / "commands.md"
+HEAD = """<!-- Written by `make docs` from the command line's own help. -->
+# The command line
+
+The same commands work on the local cloud (after `source .giftcards/env`) and on AWS (by the usual variables,
+`AWS_PROFILE` for example). A command exits 0 when it is done, 1 when it was refused or failed, 2 when it was called
+wrongly; errors are one line on stderr. With `--json` a command prints one JSON document and nothing else.
+[Getting started](getting-started.md) shows the commands at work.
+
+"""
+
+
+def page() -> str:
+    """Return the page as it has to be: Typer's own documentation of the app, from the first command on."""
+    command = [sys.executable, "-m", "typer", "giftcards_cli.main", "utils", "docs", "--name", "giftcards"]
+    written = subprocess.run(command, capture_output=True, text=True, check=True).stdout  # noqa: S603 - fixed words
+    first = written.index("\n## `giftcards ") + 1
+    return HEAD + html.unescape(written[first:]).strip() + "\n"
+
+
+if __name__ == "__main__":
+    PAGE.write_text(page(), encoding="utf-8")

@@ -1,0 +1,77 @@
+"""Write docs/events.md, the contract as a person reads it, from the schemas and the samples."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from write_schemas import documents
+
+from giftcards.events import Announcement
+
+SAMPLES = Path(__file__).parent
+PAGE = SAMPLES.parent / "docs/events.md"
+EVERYWHERE = [str(field.alias) for field in Announcement.model_fields.values()]
+LIMITS = {r"^[\x21-\x7e]{1,128}$": "1 to 128 visible ASCII characters"}  # of a pattern, in words
+HEAD = """<!-- Written by `make docs` from the models in layers/core/giftcards/events.py and the samples in events/. -->
+# Events
+
+Everything goes over one EventBridge bus, the stack output `OrderBusName`. Each event has a JSON Schema in
+[`events/schemas/`](../events/schemas) and a whole sample in [`events/`](../events); here are the samples' details.
+
+- **In**: one kind, from any source. Fields that are not named here are ignored. The same order may be announced many
+  times for the same user; it is fulfilled once.
+- **Out**: all have the source `giftcards`. They come at least once and in no promised order; `deliveryId` is the same
+  on every repeat. No event ever holds a card.
+- **Later**: events may get further fields, so do not refuse what you do not know. `schemaVersion` changes when a field
+  goes away or changes its meaning.
+
+"""
+
+
+def _words(text: str) -> str:
+    return text.replace("\n", " ").replace("``", "`")
+
+
+def _type_of(field: dict[str, Any], definitions: dict[str, Any]) -> str:
+    if "$ref" in field:
+        return _type_of(definitions[field["$ref"].rpartition("/")[2]], definitions)
+    choices = field.get("enum") or ([field["const"]] if "const" in field else [])
+    if choices:
+        return " · ".join(f"`{choice}`" for choice in choices)
+    if field["type"] == "array":
+        return f"list of {_type_of(field['items'], definitions)}"
+    words = ["time" if field.get("format") == "date-time" else field["type"]]
+    if "pattern" in field:
+        words.append(LIMITS[field["pattern"]])
+    if "minimum" in field:
+        words.append(f"at least {field['minimum']}")
+    return ", ".join(words)
+
+
+def _table(schema: dict[str, Any], fields: list[str]) -> str:
+    lines = ["| field | type | required | meaning |", "|---|---|---|---|"]
+    for name in fields:
+        field = schema["properties"][name]
+        required = "yes" if name in schema["required"] else "no"
+        kind = _type_of(field, schema.get("$defs", {}))
+        lines.append(f"| `{name}` | {kind} | {required} | {_words(field['description'])} |")
+    return "\n".join(lines)
+
+
+def _event(schema: dict[str, Any]) -> str:
+    name = schema["title"]
+    own = [field for field in schema["properties"] if field not in EVERYWHERE]
+    sample = json.loads((SAMPLES / f"{name}.json").read_text(encoding="utf-8"))["detail"]
+    shown = json.dumps(sample, indent=2, ensure_ascii=False)
+    return f"## {name}\n\n{_words(schema['description'])}\n\n{_table(schema, own)}\n\n```json\n{shown}\n```\n"
+
+
+def page() -> str:
+    """Return the page as it has to be."""
+    schemas = [json.loads(text) for text in documents().values()]
+    everywhere = f"Every event that goes out has\n\n{_table(schemas[-1], EVERYWHERE)}\n"
+    return HEAD + "\n".join([everywhere, *map(_event, schemas)])
+
+
+if __name__ == "__main__":
+    PAGE.write_text(page(), encoding="utf-8")

@@ -1,0 +1,242 @@
+"""README and docs/ say what is there: commands, tables, links, and the pages that are written from the code."""
+
+import importlib.util
+import os
+import re
+from pathlib import Path
+from types import ModuleType
+from uuid import UUID
+
+import pytest
+
+from giftcards.events import ANNOUNCEMENTS, HeldReason, OrderPlaced
+from stack.commands import not_printed, run_blocks
+from template.command_lines import TARGETS, problems, recorded
+from template.pages import PAGES, Block, blocks, exists, links, rows, section, table, text_of
+from template.reading import ROOT, Template
+from template.test_permissions import PERMISSIONS
+
+COMING = {"runbook.md"}  # linked to before it is written
+ON_AWS = "docs/aws.md"
+BLOCKS = [block for page in PAGES for block in blocks(page)]
+RUN_BY = {  # the pages whose commands need no AWS, and the test that runs them
+    "docs/getting-started.md": "tests/stack/test_local.py",
+    "docs/operations.md": "tests/stack/test_upkeep.py",
+}
+RUN_OTHERWISE = {
+    "make demo\nmake test\n": "tests/stack/test_local.py runs the demo; this test is a part of the other",
+}
+
+each_page = pytest.mark.parametrize("page", PAGES)
+each_block = pytest.mark.parametrize("block", BLOCKS, ids=str)
+
+
+def script(path: str) -> ModuleType:
+    """Return a script that is in no package."""
+    spec = importlib.util.spec_from_file_location(Path(path).stem, ROOT / path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+# ------------------------------------------------------------------ commands
+
+
+@each_block
+def test_every_command_exists_as_it_is_written(block: Block, tmp_path: Path):
+    wrong = {" ".join(words): problems(words) for words in recorded(block.commands, tmp_path)}
+    assert {line: why for line, why in wrong.items() if why} == {}
+
+
+@each_block
+def test_every_block_is_run_by_a_test_or_needs_aws(block: Block):
+    if block.needs_aws or block.commands in RUN_OTHERWISE:
+        return
+    assert block.page in RUN_BY, f"{block}: nobody runs it; if it needs AWS, write <!-- needs AWS --> before it"
+    assert f'blocks("{block.page}")' in (ROOT / RUN_BY[block.page]).read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "make nothing",
+        "giftcards orders --nothing",
+        "giftcards orders --status LOST",
+        "giftcards local",
+        "sam nothing",
+        "sam deploy --nothing",
+        "sam list stack-outputs --output xml",
+        "sam deploy --config-env nothing",
+        "aws nothing list",
+        "aws lambda nothing",
+        "aws lambda publish-version --name f",
+        "aws lambda publish-version",
+        "aws lambda invoke --function-name f",
+        "aws lambda update-alias --function-name --name live",
+        "aws lambda list-functions extra",
+        "aws sts get-caller-identity --query 'Account['",
+        "aws sts get-caller-identity --output paper",
+        "aws logs put-retention-policy --log-group-name g --retention-in-days many",
+        "aws sqs receive-message --queue-url q --attribute-names Nothing=1 --nothing",
+        'aws dynamodb get-item --table-name t --key \'{"pk": {"S": 1}}\'',
+        "aws cloudwatch set-alarm-state --alarm-name a --state-value FINE --state-reason r",
+        "aws events put-targets --rule r --targets Id=1,Arm=2",
+        "aws cloudformation wait stack-nothing --stack-name s",
+    ],
+)
+def test_a_command_that_does_not_exist_is_found(line: str, tmp_path: Path):
+    (words,) = recorded(line, tmp_path)
+    assert problems(words)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "make soak MINUTES=2",
+        'ARN=$(aws sts get-caller-identity --query "Arn" --output text)',
+        'aws sns subscribe --topic-arn "$TOPIC" --protocol email --notification-endpoint a@example.com',
+        "aws dynamodb update-table --table-name t --no-deletion-protection-enabled",
+        "aws cloudformation wait stack-delete-complete --stack-name s",
+        "aws lambda invoke --function-name f --payload '{}' answer.json",
+        "aws events put-targets --rule r --targets Id=1,Arn=2",
+        'giftcards show "$ORDER_ID" \\\n  --json | jq .status',
+    ],
+)
+def test_a_command_that_exists_is_found_right(line: str, tmp_path: Path):
+    (words,) = recorded(line, tmp_path)
+    assert problems(words) == []
+
+
+@pytest.mark.parametrize("commands", ['echo "', "nothing here", "false && giftcards orders"])
+def test_what_bash_does_not_understand_or_reach_is_found(commands: str, tmp_path: Path):
+    with pytest.raises(AssertionError):
+        recorded(commands, tmp_path)
+
+
+@each_page
+def test_every_command_in_the_text_exists(page: str):
+    named = re.findall(r"`make ([a-z-]+)", text_of(page))
+    assert set(named) <= TARGETS
+    for words in re.findall(r"`giftcards ((?:local )?[a-z-]+)", text_of(page)):
+        assert problems(["giftcards", *words.split(), "--help"]) == []
+
+
+# ---------------------------------------------------------- following a page
+
+
+def block(commands: str, prints: str = "") -> Block:
+    return Block("page.md", 1, commands, needs_aws=False, prints=prints)
+
+
+def test_blocks_of_a_page_are_run_in_one_shell(tmp_path: Path):
+    page = [block("mkdir in && cd in\nname=value\n"), block('echo "$name" in "$(basename "$PWD")"\n')]
+    assert run_blocks(page, tmp_path, os.environ, within_seconds=10) == ["", "value in in\n"]
+
+
+@pytest.mark.parametrize("wrong", ["false", "false\ntrue", "false | true", "! true", "exit 7"])
+def test_a_command_of_a_page_that_fails_is_found(wrong: str, tmp_path: Path):
+    with pytest.raises(AssertionError, match=r"^page\.md:1 exits"):
+        run_blocks([block(f"{wrong}\n"), block("true\n")], tmp_path, os.environ, within_seconds=10)
+
+
+PRINTED = """
+order-1  alice  FULFILLED  2/2   11-24 18:34:08
+delivery   765f1fd0-3061-572b-9e30-c4fab9aec751
+execution  arn:aws:states:a-name
+"""
+
+
+@pytest.mark.parametrize(
+    "said",
+    ["order-1 alice FULFILLED 2/2 01-02 03:04:05", "delivery 00000000-0000-0000-0000-000000000000", "execution …"],
+)
+def test_times_ids_and_spaces_of_what_is_printed_may_be_others(said: str):
+    assert not_printed(block("", said), PRINTED) == []
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "order-1",
+        "order-1 alice FULFILLED 1/2 …",
+        "delivery 12",
+        f"delivery {UUID(int=0)}\norder-1 …",
+        "execution …another",
+        "… HELD …",
+    ],
+)
+def test_words_and_order_of_what_is_printed_may_not(said: str):
+    assert not_printed(block("", said), PRINTED)
+
+
+# --------------------------------------------------------------------- links
+
+
+@each_page
+def test_every_link_leads_to_a_file_or_heading_of_the_repository(page: str):
+    assert [target for target in links(page) if not exists(page, target) and target not in COMING] == []
+
+
+def test_every_page_can_be_reached_from_the_readme():
+    found, new = set[str](), {"README.md"}
+    while new:
+        page = new.pop()
+        found.add(page)
+        targets = [((ROOT / page).parent / target.partition("#")[0]).resolve() for target in links(page)]
+        new |= {str(target.relative_to(ROOT)) for target in targets if target.suffix == ".md"} & {*PAGES} - found
+    assert found == {*PAGES}
+
+
+# ------------------------------------------------- written from the code
+
+
+def test_the_event_reference_is_that_of_the_models(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.syspath_prepend(ROOT / "events")
+    written = script("events/write_reference.py").page()
+    assert text_of("docs/events.md") == written, "the events have changed: run `make docs`"
+    for model in (OrderPlaced, *ANNOUNCEMENTS):
+        assert {row[0].strip("`") for row in rows("docs/events.md", model.detail_type)} >= {
+            str(field.alias)
+            for name, field in model.model_fields.items()
+            if name not in ("schema_version", "occurred_at")
+        }
+
+
+def test_the_command_reference_is_that_of_the_command_line():
+    written = script("docs/write_commands.py").page()
+    assert text_of("docs/commands.md") == written, "the commands have changed: run `make docs`"
+
+
+# -------------------------------------------------------------------- tables
+
+
+def test_the_permission_table_is_that_of_the_template():
+    told: dict[str, set[str]] = {}
+    role = ""
+    for cells in rows("docs/security.md", "Who may do what"):
+        role = cells[0] or role
+        told.setdefault(role, set()).update(f"{action} on {cells[2]}" for action in re.findall(r"`([^`]+)`", cells[1]))
+    for function, allowed in PERMISSIONS.items():
+        own = {grant for grant in allowed if not grant.startswith(("logs:", "xray:"))}
+        assert told[function.removesuffix("Function")] == own
+
+
+def test_the_parameter_table_is_that_of_the_template(template: Template):
+    told = table(ON_AWS, "parameter")
+    assert {name for cells in told for name in re.findall(r"`([^`]+)`", cells[0])} == set(template["Parameters"])
+    for cells in told:
+        names, defaults = re.findall(r"`([^`]+)`", cells[0]), re.findall(r"`([^`]+)`", cells[1])
+        assert defaults == [str(template["Parameters"][name]["Default"]) for name in names]
+
+
+def test_every_output_is_named(template: Template):
+    page = text_of(ON_AWS)
+    assert [name for name in template["Outputs"] if f"`{name}`" not in page] == []
+
+
+def test_every_held_reason_says_what_to_do():
+    reasons = [cells[0].strip("`") for cells in rows("docs/operations.md", "Held orders")]
+    assert reasons == [reason.value for reason in HeldReason]
+    assert "giftcards resume" in section("docs/operations.md", "Held orders")
