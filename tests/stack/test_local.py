@@ -1,4 +1,4 @@
-"""The service on a laptop: the demo, getting started, what survives a stop, and that several run side by side.
+"""The service on a laptop: getting started, what survives a stop, and that several run side by side.
 
 The tests of getting started share one deployment and run in the order of this file.
 """
@@ -22,7 +22,7 @@ from giftcards.events import OrderPlaced
 from giftcards_cli.stack import Stack
 from giftcards_local.cloud import PROJECT, STACK
 from giftcards_local.processes import Process, free_port, wait_for
-from giftcards_local.service import LocalService, ServiceState
+from giftcards_local.service import LocalService
 from giftcards_local.supplier import (
     SANDBOX_API_KEY,
     SupplierBook,
@@ -32,65 +32,12 @@ from giftcards_local.supplier import (
     key_id,
 )
 from stack.commands import not_printed, run_blocks
+from stack.laptop import GIFTCARDS, NO_AWS, run
 from template.pages import Block, blocks
 
-GIFTCARDS = [sys.executable, "-m", "giftcards_cli"]
 GETTING_STARTED = blocks("docs/getting-started.md")
 IDLE_PARENT = "import subprocess, time; print(subprocess.Popen(['sleep', '60']).pid, flush=True); time.sleep(60)"
 LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC).timestamp()  # not before 1980, as zip files know no time before
-NO_AWS = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
-
-
-def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    """Run the command line, pointed at nothing unless the environment says so."""
-    return subprocess.run(
-        [*GIFTCARDS, *arguments],
-        capture_output=True,
-        text=True,
-        timeout=150,
-        env=NO_AWS | environment,
-        cwd=PROJECT,
-        check=False,
-    )
-
-
-def state_in(folder: Path) -> ServiceState:
-    return ServiceState.model_validate_json((folder / "service.json").read_bytes())
-
-
-def is_all_stopped(folder: Path) -> bool:
-    state = state_in(folder)
-    return not any(process is not None and process.is_running for process in (state.cloud, state.supplier))
-
-
-def test_the_demo_ends_well_in_a_pipe_and_stops_everything(tmp_path: Path) -> None:
-    demo = run("demo", "--keep", str(tmp_path))
-    assert demo.returncode == 0, demo.stdout + demo.stderr
-    assert "all six orders ended as they should" in demo.stdout
-    assert "\x1b" not in demo.stdout
-    assert is_all_stopped(tmp_path)
-    before_reveal, revealed = demo.stdout.split(" revealed\n")
-    assert "SANDBOX-CARD-" not in before_reveal
-    assert revealed.count("SANDBOX-CARD-") == 2
-
-
-def test_ctrl_c_stops_the_demo_and_everything_that_it_started(tmp_path: Path) -> None:
-    demo = subprocess.Popen(
-        [*GIFTCARDS, "demo", "--keep", str(tmp_path)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env=NO_AWS,
-        cwd=PROJECT,
-    )
-    try:
-        assert wait_for((tmp_path / "cloud" / "sam-deploy.log").exists, within_seconds=60)
-        demo.send_signal(signal.SIGINT)
-        _, complaint = demo.communicate(timeout=30)
-    finally:
-        demo.kill()
-    assert (demo.returncode, complaint) == (1, "giftcards: stopped\n")
-    assert is_all_stopped(tmp_path)
 
 
 def test_a_process_that_has_the_pid_of_an_earlier_one_is_left_alone() -> None:

@@ -83,7 +83,15 @@ class Caller:
         return {"EventBusName": self.name("OrderBus"), "Source": "probe", "DetailType": "Probe", "Detail": "{}"}
 
 
-FUNCTIONS = ["CheckStatus", "DeliverCards", "RevealCards", "SweepOrders", "ReconcileOrders"]
+FUNCTIONS = [
+    "CheckStatus",
+    "DeliverCards",
+    "RevealCards",
+    "SweepOrders",
+    "ReconcileOrders",
+    "CountEvents",
+    "MeasureOrders",
+]
 CALLS: dict[str, Callable[[Caller], Any]] = {
     # orders and cards
     "read a card": lambda a: a.dynamodb.get_item(**a.row("CardTable")),
@@ -136,6 +144,9 @@ CALLS: dict[str, Callable[[Caller], Any]] = {
     "open the gate by deleting it": lambda a: a.dynamodb.delete_item(**a.row("GateTable")),
     "put another gate": lambda a: a.dynamodb.put_item(**a.item("GateTable")),
     "read the supplier's key": lambda a: a.secretsmanager.get_secret_value(SecretId=a.name("SupplierApiKeySecret")),
+    "tell the supplier's keys apart": lambda a: a.secretsmanager.describe_secret(
+        SecretId=a.name("SupplierApiKeySecret")
+    ),
     "replace the supplier's key": lambda a: a.secretsmanager.put_secret_value(
         SecretId=a.name("SupplierApiKeySecret"), SecretString="probe"
     ),
@@ -199,6 +210,13 @@ MAY = {
         "change the gate",
         "read cards in a batch",
         "announce",
+        "keep a failed run",
+    },
+    "CountEvents": {"keep a failed run"},
+    "MeasureOrders": {
+        "list open orders",
+        "read the gate",
+        "tell the supplier's keys apart",
         "keep a failed run",
     },
 }

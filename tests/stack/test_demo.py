@@ -1,0 +1,39 @@
+"""The demo: it ends well, and it stops everything that it started, whatever ends it."""
+
+import signal
+import subprocess
+from pathlib import Path
+
+from giftcards_local.cloud import PROJECT
+from giftcards_local.processes import wait_for
+from stack.laptop import GIFTCARDS, NO_AWS, is_all_stopped, run
+
+
+def test_the_demo_ends_well_in_a_pipe_and_stops_everything(tmp_path: Path) -> None:
+    demo = run("demo", "--keep", str(tmp_path))
+    assert demo.returncode == 0, demo.stdout + demo.stderr
+    assert "all six orders ended as they should" in demo.stdout
+    assert "\x1b" not in demo.stdout
+    assert is_all_stopped(tmp_path)
+    before_reveal, revealed = demo.stdout.split(" revealed\n")
+    assert "SANDBOX-CARD-" not in before_reveal
+    assert revealed.count("SANDBOX-CARD-") == 2
+
+
+def test_ctrl_c_stops_the_demo_and_everything_that_it_started(tmp_path: Path) -> None:
+    demo = subprocess.Popen(
+        [*GIFTCARDS, "demo", "--keep", str(tmp_path)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=NO_AWS,
+        cwd=PROJECT,
+    )
+    try:
+        assert wait_for((tmp_path / "cloud" / "sam-deploy.log").exists, within_seconds=60)
+        demo.send_signal(signal.SIGINT)
+        _, complaint = demo.communicate(timeout=30)
+    finally:
+        demo.kill()
+    assert (demo.returncode, complaint) == (1, "giftcards: stopped\n")
+    assert is_all_stopped(tmp_path)
