@@ -12,7 +12,7 @@ from typer.exceptions import TyperException
 from giftcards.events import OrderPlaced
 from giftcards.reveal_cards import RevealRequest
 from giftcards.rules.orders import Order, OrderStatus
-from giftcards_cli import local, output, reconciliation, restoration, upkeep
+from giftcards_cli import gate, local, output, reconciliation, restoration, upkeep
 from giftcards_cli.arguments import AsJson, OrderId, StackName
 from giftcards_cli.stack import CommandError, Stack, aws_errors
 from giftcards_local.processes import LocalError
@@ -28,6 +28,7 @@ app.command()(upkeep.resume)
 app.command()(upkeep.replay_dlq)
 app.command()(reconciliation.reconcile)
 app.command()(restoration.restore)
+app.command(name="gate")(gate.gate)
 
 _INTERRUPTED = 130  # Typer's answer to Ctrl-C
 

@@ -49,7 +49,7 @@ def order_document(order: Order) -> dict[str, Any]:
 def timeline(order: Order) -> list[dict[str, str]]:
     """Return what happened to an order, oldest first."""
     moments = [(getattr(order, name), what) for name, what in _TIMELINE if getattr(order, name) is not None]
-    return [{"at": _iso(at), "what": what} for at, what in sorted(moments, key=lambda moment: moment[0])]
+    return [{"at": iso(at), "what": what} for at, what in sorted(moments, key=lambda moment: moment[0])]
 
 
 def status_text(status: OrderStatus) -> str:
@@ -114,7 +114,8 @@ def _printable(secret: str) -> str:
     return secret if secret.isprintable() else json.dumps(secret)
 
 
-def _iso(at: datetime) -> str:
+def iso(at: datetime) -> str:
+    """Return a time as JSON has it."""
     return at.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
