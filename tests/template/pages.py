@@ -1,0 +1,103 @@
+"""Read the pages of the documentation as their tests look at them: command blocks, what they print, tables, links."""
+
+import re
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from markdown_it import MarkdownIt
+from markdown_it.token import Token
+
+from template.reading import ROOT
+
+NEEDS_AWS = "<!-- needs AWS -->"
+PAGES = ["README.md", *sorted(str(page.relative_to(ROOT)) for page in (ROOT / "docs").glob("*.md"))]
+
+
+@dataclass(frozen=True)
+class Block:
+    """A block of commands: its page, its line there, the commands, what it prints as the page tells it."""
+
+    page: str
+    line: int
+    commands: str
+    needs_aws: bool
+    prints: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.page}:{self.line}"
+
+
+def text_of(page: str) -> str:
+    """Return a page as written."""
+    return (ROOT / page).read_text(encoding="utf-8")
+
+
+def _tokens(page: str) -> list[Token]:
+    return MarkdownIt("commonmark").enable("table").parse(text_of(page))
+
+
+def blocks(page: str) -> list[Block]:
+    """Return the command blocks of a page in their order.
+
+    A block is fenced as ``sh``. It needs AWS where the line before it is ``<!-- needs AWS -->``. The next block that is
+    fenced without a language is what it prints.
+    """
+    found: list[Block] = []
+    comment = ""
+    for token in _tokens(page):
+        if token.type == "fence" and token.info == "sh":
+            line = token.map[0] + 1 if token.map else 0
+            found.append(Block(page, line, token.content, needs_aws=comment == NEEDS_AWS))
+        elif token.type == "fence" and not token.info and found and not found[-1].prints:
+            found[-1] = replace(found[-1], prints=token.content)
+        comment = token.content.strip() if token.type == "html_block" else ""
+    return found
+
+
+def links(page: str) -> list[str]:
+    """Return where the links and pictures of a page lead inside this repository."""
+    inline = [child for token in _tokens(page) for child in token.children or []]
+    targets = [child.attrGet("href") or child.attrGet("src") for child in inline]
+    return [str(target) for target in targets if target and not urlsplit(target).scheme]
+
+
+def anchors(page: str) -> set[str]:
+    """Return what a link can name on a page, as GitHub makes it of the headings."""
+    tokens = _tokens(page)
+    headings = [after.content for token, after in pairwise(tokens) if token.type == "heading_open"]
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def section(page: str, title: str) -> str:
+    """Return what stands under one heading of the second level."""
+    return re.split(r"^## ", text_of(page).split(f"## {title}\n")[1], flags=re.M)[0]
+
+
+def rows(page: str, title: str) -> list[list[str]]:
+    """Return the cells of each row of the tables under one heading, without their heads."""
+    return _rows(section(page, title))
+
+
+def table(page: str, head: str) -> list[list[str]]:
+    """Return the cells of each row of the first table of a page whose first column has this head."""
+    return _rows(f"| {head} |" + text_of(page).split(f"\n| {head} |")[1].split("\n\n")[0])
+
+
+def _rows(text: str) -> list[list[str]]:
+    lines = [line for line in text.splitlines() if line[:1] == "|"]
+    return [
+        [cell.strip() for cell in line.strip("|").split("|")]
+        for line, below in pairwise([*lines, ""])
+        if not line.startswith("|---") and not below.startswith("|---")
+    ]
+
+
+def exists(page: str, target: str) -> bool:
+    """Whether a relative link of a page leads to something."""
+    path, _, anchor = target.partition("#")
+    file = (ROOT / page).parent / path if path else ROOT / page
+    if not file.exists() or ROOT not in [file.resolve(), *file.resolve().parents]:
+        return False
+    return not anchor or anchor in anchors(str(Path(file).resolve().relative_to(ROOT)))
