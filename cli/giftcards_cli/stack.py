@@ -21,6 +21,7 @@ from botocore.exceptions import (
     ConnectionError as NoConnection,
 )
 
+from giftcards.adapters.api_key import ApiKeySource
 from giftcards.adapters.event_bus import EventBus, EventNotPublishedError
 from giftcards.adapters.gate_table import GateTable
 from giftcards.adapters.order_table import OrdersNotReadError, OrderTable, UnreadableOrder, UnreadableOrderError
@@ -119,13 +120,13 @@ class Stack:
     def closing(self, now: datetime) -> Closing | None:
         """Say why nobody may call the supplier now, or None where one may."""
         gate = self.gate.read()
-        return gate.closing(now, None if gate.refusal is None else self._api_key_version())
+        return gate.closing(now, None if gate.refusal is None else self.api_key_version)
 
-    def _api_key_version(self) -> str | None:
-        """Return the version id of the supplier's API key; None where it was never set."""
-        versions = self._client("secretsmanager").describe_secret(SecretId=self.outputs["SupplierApiKeySecretArn"])
-        stages: dict[str, list[str]] = versions.get("VersionIdsToStages", {})
-        return next((version for version, names in stages.items() if "AWSCURRENT" in names), None)
+    @property
+    def api_key_version(self) -> str | None:
+        """The version id of the supplier's API key; None where it was never set."""
+        secret = ApiKeySource(self.outputs["SupplierApiKeySecretArn"], self._client("secretsmanager"))
+        return secret.current_version()
 
     def caller(self) -> str:
         """Return who is asking, for the audit record."""

@@ -76,7 +76,7 @@ def recorded(commands: str, folder: Path) -> list[list[str]]:
     words = iter(record.read_text().split("\0")[:-1])
     found = [[next(words) for _ in range(int(count))] for count in words]
     named = re.findall(NAMED, re.sub(r"^\s*#.*$", "", commands, flags=re.M))
-    assert len(found) == len(named), f"not all of these commands are reached: {found}"
+    assert len(found) >= len(named), f"not all of these commands are reached: {found}"
     return found
 
 
