@@ -24,7 +24,7 @@ RUN_BY = {  # the pages whose commands need no AWS, and the test that runs them
     "docs/runbook.md": "tests/stack/drill.py",
 }
 RUN_OTHERWISE = {
-    "make demo\nmake test\n": "tests/stack/test_local.py runs the demo; this test is a part of the other",
+    "make demo\nmake test\n": "tests/stack/test_demo.py runs the demo; this test is a part of the other",
 }
 
 each_page = pytest.mark.parametrize("page", PAGES)
