@@ -10,7 +10,6 @@ from typer.exceptions import TyperException
 
 from giftcards.adapters.order_table import UnreadableOrder
 from giftcards.events import OrderPlaced
-from giftcards.reveal_cards import RevealRequest
 from giftcards.rules.orders import Order, OrderStatus
 from giftcards_cli import gate, local, output, reconciliation, restoration, stats, upkeep, watch
 from giftcards_cli.arguments import AsJson, OrderId, StackName
@@ -106,6 +105,8 @@ def reveal(
     as_json: AsJson = False,  # noqa: FBT002
 ) -> None:
     """Decrypt the cards of one order, for its own user only. Who asked is written down."""
+    from giftcards.reveal_cards import RevealRequest  # noqa: PLC0415 - it brings the encryption SDK along
+
     _valid(RevealRequest, order_id=order_id, user_id=user, reason=reason)
     with aws_errors(stack):
         deployed = Stack.connect(stack)
