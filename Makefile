@@ -12,7 +12,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 export SAM_CLI_TELEMETRY := 0
 export __SAM_CLI_APP_DIR := $(CURDIR)/.aws-sam/app
 
-.PHONY: help setup demo test test-fast drill soak storm update lint build deploy docs bench cost lock outdated clean
+.PHONY: help setup demo test test-fast drill soak storm update lint build deploy docs dashboard bench cost lock outdated clean
 
 help: ## Say what each target does
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "%-18s %s\n", $$1, $$2}'
@@ -86,6 +86,10 @@ docs: setup ## Write again what is made from the code: picture, event schemas, t
 	$(BIN)/python events/write_reference.py
 	$(BIN)/python docs/write_commands.py
 
+dashboard: setup ## Draw the dashboard with the sample data of a day
+	@$(UV) pip install --quiet --require-hashes --python $(BIN)/python --requirements requirements/docs.txt
+	$(BIN)/python docs/draw_dashboard.py
+
 bench: setup ## Measure what the README claims
 	$(BIN)/python bench/handlers.py
 
@@ -101,7 +105,7 @@ lock: setup ## Resolve the requirement files again (add UPGRADE=--upgrade for ne
 	$(COMPILE) $(UPGRADE) requirements/dev.in -o requirements/dev.txt
 	$(COMPILE) $(UPGRADE) requirements/cloud.in -o requirements/cloud.txt
 	$(COMPILE) $(UPGRADE) requirements/checks.in -o requirements/checks.txt
-	$(COMPILE) $(UPGRADE) requirements/docs.in -o requirements/docs.txt
+	$(COMPILE) $(UPGRADE) -c requirements/dev.txt requirements/docs.in -o requirements/docs.txt
 	$(COMPILE) $(UPGRADE) -c requirements/dev.txt $(RUNTIME_HAS:%=--no-emit-package %) \
 	  layers/core/requirements.in -o layers/core/requirements.txt
 	$(COMPILE) $(UPGRADE) -c requirements/dev.txt $(RUNTIME_HAS:%=--no-emit-package %) --no-emit-package jmespath \
