@@ -1,14 +1,12 @@
-"""Draw docs/dashboard.png: the dashboard of template.yaml as CloudWatch would show it, with the data of a made-up day."""
+"""Draw docs/dashboard.png: the dashboard of template.yaml as CloudWatch shows it, with the data of a made-up day."""
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from functools import cached_property
 from typing import Any
 
-import dashboard_body
 import matplotlib as mpl
 import numpy as np
-from dashboard_body import Row
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_rgb
@@ -18,9 +16,11 @@ from matplotlib.patches import FancyBboxPatch, Rectangle
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
-from sample_day import BEGINS, DAY, HOUR, RINGING, Day
 
+import dashboard_body
+from dashboard_body import Row
 from giftcards.metrics import NAMESPACE, Metric
+from sample_day import BEGINS, DAY, HOUR, RINGING, Day
 
 SEED = 11
 WIDTH, COLUMNS, ROW = 1600, 24, 46  # pixels, columns, pixels
@@ -133,7 +133,7 @@ class Picture:
         self.canvas.draw()
         info = PngInfo()
         info.add_text("Description", stamp)
-        colours = np.array([to_rgb(colour) for colour in {INK, FAINT, LINE, PAGE, LINK, *self.colours}])
+        colours = np.array([to_rgb(colour) for colour in [PAPER, INK, FAINT, LINE, PAGE, LINK, *sorted(self.colours)]])
         tints = [colour + (1 - colour) * part for colour in colours for part in np.linspace(0, 1, 12)]
         palette = Image.new("P", (1, 1))
         palette.putpalette((np.array(tints) * 255).round().astype(np.uint8).tobytes())
