@@ -133,10 +133,11 @@ class Picture:
         self.canvas.draw()
         info = PngInfo()
         info.add_text("Description", stamp)
-        colours = np.array([to_rgb(colour) for colour in [PAPER, INK, FAINT, LINE, PAGE, LINK, *sorted(self.colours)]])
-        tints = [colour + (1 - colour) * part for colour in colours for part in np.linspace(0, 1, 12)]
+        strong = np.array([to_rgb(colour) for colour in [INK, FAINT, LINK, *sorted(self.colours)]])
+        tints = [colour + (1 - colour) * part for colour in strong for part in np.linspace(0, 0.9, 11)]
+        colours = np.array([*(to_rgb(colour) for colour in (PAPER, PAGE, LINE)), *tints])
         palette = Image.new("P", (1, 1))
-        palette.putpalette((np.array(tints) * 255).round().astype(np.uint8).tobytes())
+        palette.putpalette((colours * 255).round().astype(np.uint8).tobytes())
         drawn = Image.fromarray(np.asarray(self.canvas.buffer_rgba())).convert("RGB")
         small = drawn.quantize(palette=palette, dither=Image.Dither.NONE)
         small.save(dashboard_body.PICTURE, optimize=True, pnginfo=info)

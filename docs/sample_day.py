@@ -19,12 +19,11 @@ PENDING_FOR = (28, 0.8)
 """Seconds in which the supplier settles an order: the median, and how they spread."""
 HELD = {  # at which order: why, and after how many minutes somebody has dealt with it
     210: ("OrderUnknown", 45),
-    411: ("SupplierContractBroken", 70),
     560: ("InvalidOrder", 30),
-    625: ("SupplierContractBroken", 95),
-    628: ("SupplierContractBroken", 93),
-    631: ("UnexpectedError", 80),
-    700: ("OrderUnknown", 10_000),
+    733: ("SupplierContractBroken", 55),
+    735: ("SupplierContractBroken", 52),
+    738: ("UnexpectedError", 40),
+    836: ("OrderUnknown", 60),
 }
 HELD_BY = {  # what the call came to
     "OrderUnknown": "OrderUnknown",

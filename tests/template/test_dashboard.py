@@ -1,0 +1,334 @@
+"""The dashboard shows what is measured, its picture is the dashboard, and saved queries ask for what is logged."""
+
+import importlib.util
+import json
+import re
+import sys
+from collections.abc import Callable, Iterator
+from itertools import takewhile
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from giftcards.events import OrderHeld
+from giftcards.metrics import NAMESPACE, Metric
+from giftcards.reconcile_orders import ReconciliationOutcome
+from giftcards.workflow import Outcome
+from template.reading import ROOT, Template, load_workflow, properties, resources
+from template.test_functions import FUNCTIONS
+
+NOT_SHOWN = {Metric.RECONCILIATION_DIFFERENCE: "its three kinds are"}
+OF_AWS = {  # the metrics that are looked at, and of which kind of resource their one dimension names one
+    ("AWS/States", "StateMachineArn"): (
+        {"ExecutionsStarted", "ExecutionsSucceeded", "ExecutionsFailed", "ExecutionsAborted", "ExecutionsTimedOut"}
+        | {"ExecutionTime"},
+        "AWS::StepFunctions::StateMachine",
+    ),
+    ("AWS/Lambda", "FunctionName"): (
+        {"Errors", "Throttles", "Duration", "Invocations", "ConcurrentExecutions"},
+        "AWS::Serverless::Function",
+    ),
+    ("AWS/SQS", "QueueName"): ({"ApproximateNumberOfMessagesVisible"}, "AWS::SQS::Queue"),
+    ("AWS/DynamoDB", "TableName"): (
+        {"ConsumedWriteCapacityUnits", "ConsumedReadCapacityUnits"},
+        "AWS::DynamoDB::Table",
+    ),
+}
+BILLED = {  # by the names of the price list: what the estimate calls it
+    "stepFunctionsStateTransitions": "transitions",
+    "lambdaRequests": "requests",
+    "lambdaArmGbSeconds": "gbseconds",
+    "dynamodbWriteRequestUnits": "writes",
+    "dynamodbReadRequestUnits": "reads",
+    "kmsRequests": "keys",
+    "eventBridgeCustomEvents": "events",
+}
+MADE_BY_INSIGHTS = {"@timestamp"}
+WORDS_OF_QUERIES = {
+    *("fields", "filter", "stats", "sort", "limit", "by", "as", "in", "and", "asc", "desc", "min", "max", "count")
+}
+
+
+@pytest.fixture(scope="module")
+def reader() -> ModuleType:
+    """docs/dashboard_body.py, which is a script's and in no package."""
+    spec = importlib.util.spec_from_file_location("dashboard_body", ROOT / "docs/dashboard_body.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="module")
+def body(reader: ModuleType) -> dict[str, Any]:
+    """The dashboard of a sample stack."""
+    return reader.load()
+
+
+@pytest.fixture(scope="module")
+def rows(reader: ModuleType, body: dict[str, Any]) -> list[Any]:
+    """Every metric and every expression of the dashboard."""
+    return [row for widget in body["widgets"] for row in reader.rows(widget)]
+
+
+def metrics_of(rows: list[Any]) -> Iterator[Any]:
+    return (row for row in rows if row.expression is None)
+
+
+def expression_of(rows: list[Any], name: str) -> str:
+    return next(row.expression for row in rows if row.options.get("id") == name or name in row.options.get("label", ""))
+
+
+def test_widgets_lie_side_by_side_in_24_columns(body: dict[str, Any]):
+    taken: set[tuple[int, int]] = set()
+    for widget in body["widgets"]:
+        x, y, width, height = (widget[key] for key in ("x", "y", "width", "height"))
+        place = {(column, row) for column in range(x, x + width) for row in range(y, y + height)}
+        assert not taken & place, f"{widget['properties']} lies on another widget"
+        taken |= place
+    height = max(row for _, row in taken) + 1
+    assert taken == {(column, row) for column in range(24) for row in range(height)}
+
+
+def test_every_graph_has_a_title_a_unit_and_begins_at_zero(body: dict[str, Any]):
+    graphs = [widget["properties"] for widget in body["widgets"] if widget["type"] == "metric"]
+    for held in graphs:
+        assert held["title"]
+        assert held["region"] == "us-east-1"
+        for axis in held.get("yAxis", {"left": {"min": 0, "label": "the unit of the metric"}}).values():
+            assert axis["min"] == 0
+            assert axis["label"]
+
+
+def test_every_metric_of_the_service_is_shown_or_left_out_for_a_reason(rows: list[Any]):
+    shown = {row.name for row in metrics_of(rows) if row.namespace == NAMESPACE}
+    assert shown == {metric.label for metric in Metric} - {metric.label for metric in NOT_SHOWN}
+
+
+def test_metrics_of_the_service_are_those_of_this_stack(rows: list[Any]):
+    own = [row.dimensions for row in metrics_of(rows) if row.namespace == NAMESPACE]
+    assert own == [{"service": "giftcards", "stage": "prod"}] * len(own)
+
+
+def test_metrics_of_aws_are_known_and_of_resources_of_this_stack(rows: list[Any], template: Template):
+    for row in metrics_of(rows):
+        if row.namespace == NAMESPACE:
+            continue
+        (dimension, value), *index = row.dimensions.items()
+        known, kind = OF_AWS[row.namespace, dimension]
+        assert row.name in known
+        resource = value.removesuffix(".QueueName")
+        assert resource in resources(template, kind), f"{row.name} of {value}, which is no {kind}"
+        if index:
+            indexes = {made["IndexName"] for made in properties(template, resource)["GlobalSecondaryIndexes"]}
+            assert index[0][0] == "GlobalSecondaryIndexName"
+            assert index[0][1] in indexes
+
+
+def test_statistics_fit_the_metrics(rows: list[Any], reader: ModuleType, body: dict[str, Any]):
+    units = {metric.label: metric.unit for metric in Metric}
+    gauges = {"OrdersWaiting", "OrdersHeld", "OldestOrderWaiting"}
+    for widget in body["widgets"]:
+        for row in metrics_of(list(reader.rows(widget))):
+            stat = row.options.get("stat", widget["properties"]["stat"])
+            if row.name in gauges:
+                assert stat == "Maximum", f"{row.name} is how it is now"
+            elif units.get(row.name) == "Count":
+                assert stat == "Sum", f"{row.name} counts"
+
+
+@pytest.mark.parametrize("metric", ["Errors", "Throttles", "Duration", "ConcurrentExecutions", "Invocations"])
+def test_every_function_is_shown(rows: list[Any], metric: str):
+    shown = {row.dimensions["FunctionName"] for row in metrics_of(rows) if row.name == metric}
+    assert shown == set(FUNCTIONS)
+
+
+def test_every_alarm_is_shown(body: dict[str, Any], template: Template):
+    (widget,) = (widget for widget in body["widgets"] if widget["type"] == "alarm")
+    alarms = resources(template, "AWS::CloudWatch::Alarm", "AWS::CloudWatch::CompositeAlarm").values()
+    names = [alarm["Properties"]["AlarmName"]["Fn::Sub"].replace("${AWS::StackName}", "giftcards") for alarm in alarms]
+    arns = {f"arn:aws:cloudwatch:us-east-1:123456789012:alarm:{name}" for name in names}
+    assert set(widget["properties"]["alarms"]) == arns
+    assert len(widget["properties"]["alarms"]) == len(arns)
+
+
+def test_dashboard_says_where_the_runbook_is(body: dict[str, Any]):
+    assert "[runbook](RunbookUrl)" in body["widgets"][0]["properties"]["markdown"]
+
+
+def test_dashboard_is_on_the_local_cloud_too(on_local_cloud: Template):
+    assert set(resources(on_local_cloud, "AWS::CloudWatch::Dashboard")) == {"Dashboard"}
+
+
+# The estimate.
+
+
+def test_every_id_of_an_expression_is_one(reader: ModuleType, body: dict[str, Any]):
+    for widget in body["widgets"]:
+        listed = list(reader.rows(widget))
+        ids = [row.options["id"] for row in listed if "id" in row.options]
+        assert len(ids) == len(set(ids))
+        for row in listed:
+            for part in re.findall(r'METRICS\("(\w+)"\)', row.expression or ""):
+                assert [name for name in ids if part in name], part
+            plain = re.sub(r'"\w+"', "", row.expression or "")
+            assert set(re.findall(r"[a-z]\w*", plain)) <= set(ids)
+
+
+def prices_per_million() -> dict[str, float]:
+    prices = json.loads((ROOT / "bench/prices.json").read_text(encoding="utf-8"))
+    return {**prices["perMillion"], "lambdaArmGbSeconds": prices["lambdaArmGbSecond"] * 1e6}
+
+
+def test_the_estimate_has_the_prices_of_the_price_list(rows: list[Any]):
+    expression = expression_of(rows, "USD")
+    assert expression.endswith(" / 1000000")
+    factors = {what: float(price) for price, what in re.findall(r"([\d.]+) \* (\w+)", expression)}
+    assert factors == {BILLED[what]: price for what, price in prices_per_million().items()}
+
+
+def test_the_estimate_counts_gigabytes_as_the_functions_have_them(rows: list[Any], template: Template):
+    expression = expression_of(rows, "gbseconds")
+    assert expression == '(0.5 * SUM(FILL(METRICS("half"), 0)) + FILL(whole, 0)) / 1000'
+    usual = template["Globals"]["Function"]["MemorySize"]
+    for row in metrics_of(rows):
+        if row.name == "Duration" and "id" in row.options:
+            size = properties(template, row.dimensions["FunctionName"]).get("MemorySize", usual)
+            assert size == (1024 if row.options["id"] == "whole" else 512)
+
+
+def test_the_estimate_counts_state_transitions_as_the_workflow_makes_them(rows: list[Any]):
+    states = load_workflow()["States"]
+
+    def until(name: str, end: str) -> int:
+        way = list(takewhile(lambda state: state != end, follow(name)))
+        return len(way)
+
+    def follow(name: str) -> Iterator[str]:
+        """Go on from a state by its first way: that of an order without trouble."""
+        while True:
+            yield name
+            state = states[name]
+            name = state.get("Next") or state["Choices"][0]["Next"]
+
+    start = 1  # is one too
+    opening, check = until(load_workflow()["StartAt"], "WaitBeforeCheck"), until("WaitBeforeCheck", "DeliverCards")
+    delivery = until("DeliverCards", "OrderClosed") + 1
+    assert expression_of(rows, "transitions") == (
+        f"{start + opening} * FILL(started, 0) + {check} * FILL(calls1, 0) + {delivery} * FILL(calls2, 0)"
+    )
+    called = {row.options.get("id"): row.dimensions for row in metrics_of(rows) if row.name == "Invocations"}
+    assert called["calls1"] == {"FunctionName": "CheckStatusFunction"}
+    assert called["calls2"] == {"FunctionName": "DeliverCardsFunction"}
+
+
+def test_the_estimate_counts_every_table_and_index(rows: list[Any], template: Template):
+    there = set()
+    for table in resources(template, "AWS::DynamoDB::Table"):
+        there.add((table, None))
+        indexes = properties(template, table).get("GlobalSecondaryIndexes", [])
+        there |= {(table, index["IndexName"]) for index in indexes}
+    for metric in ("ConsumedWriteCapacityUnits", "ConsumedReadCapacityUnits"):
+        counted = [row.dimensions for row in metrics_of(rows) if row.name == metric]
+        assert {(of["TableName"], of.get("GlobalSecondaryIndexName")) for of in counted} == there
+
+
+# The picture.
+
+
+def test_picture_is_the_one_of_the_dashboard(reader: ModuleType, body: dict[str, Any]):
+    drawn = reader.PICTURE.read_bytes()
+    assert reader.stamp(body).encode() in drawn, "the dashboard or how it is drawn has changed: run `make dashboard`"
+    assert len(drawn) < 300_000
+
+
+def test_another_dashboard_is_another_picture(reader: ModuleType, body: dict[str, Any]):
+    changed = json.loads(json.dumps(body))
+    changed["widgets"][3]["properties"]["title"] = "Then"
+    assert reader.stamp(changed) != reader.stamp(body)
+
+
+def test_picture_is_in_the_docs():
+    assert "](dashboard.png)" in (ROOT / "docs/observability.md").read_text(encoding="utf-8")
+
+
+# Saved queries.
+
+
+def logged_by() -> dict[str, set[str]]:
+    """Return the keys of log lines as docs/observability.md has them, and which functions write each."""
+    page = (ROOT / "docs/observability.md").read_text(encoding="utf-8")
+    table = page.split("| key | functions | meaning |")[1].split("\n\n")[0]
+    found: dict[str, set[str]] = {}
+    for line in table.splitlines()[2:]:
+        keys, functions, _ = line.strip("|").split("|")
+        writers = {name.removesuffix("Function") for name in FUNCTIONS} if functions.strip() == "all" else None
+        for key in re.findall(r"`(\w+)`", keys):
+            found[key] = writers or {name.strip() for name in functions.split(",")}
+    return found
+
+
+def asked_for(query: str) -> set[str]:
+    """Return the fields that a query names and does not make itself."""
+    plain = re.sub(r'"[^"]*"', "", query)
+    made = set(re.findall(r"\bas (\w+)", plain))
+    return set(re.findall(r"@?[a-zA-Z_]\w*", plain)) - made - WORDS_OF_QUERIES - MADE_BY_INSIGHTS
+
+
+def bad_queries(template: Template) -> list[str]:
+    """Say which saved queries ask where nothing is logged, or for what is not."""
+    found, logged = [], logged_by()
+    for name, query in resources(template, "AWS::Logs::QueryDefinition").items():
+        groups = [group["Ref"] for group in query["Properties"]["LogGroupNames"]]
+        found += [f"{name}: no log group {group}" for group in groups if group not in template["Resources"]]
+        functions = {group.removesuffix("LogGroup") for group in groups}
+        for field in sorted(asked_for(query["Properties"]["QueryString"])):
+            if not logged.get(field, set()) & functions:
+                found.append(f"{name}: {field} is not logged there")
+    return found
+
+
+def test_saved_queries_ask_for_what_is_logged(on_aws: Template):
+    assert len(resources(on_aws, "AWS::Logs::QueryDefinition")) == 4
+    assert not bad_queries(on_aws)
+
+
+def test_saved_queries_filter_by_what_is_written(on_aws: Template):
+    queries = resources(on_aws, "AWS::Logs::QueryDefinition").values()
+    values = {value for query in queries for value in re.findall(r'"([A-Za-z_]+)"', query["Properties"]["QueryString"])}
+    assert values <= {OrderHeld.detail_type, *Outcome, *ReconciliationOutcome}
+
+
+def test_saved_queries_have_each_parameter_that_they_use(on_aws: Template):
+    for query in resources(on_aws, "AWS::Logs::QueryDefinition").values():
+        named = {parameter["Name"] for parameter in query["Properties"].get("Parameters", [])}
+        assert set(re.findall(r"\{\{(\w+)\}\}", query["Properties"]["QueryString"])) == named
+
+
+def test_saved_queries_are_on_aws_only_and_each_is_described(on_aws: Template, on_local_cloud: Template):
+    assert not resources(on_local_cloud, "AWS::Logs::QueryDefinition")
+    page = (ROOT / "docs/observability.md").read_text(encoding="utf-8")
+    for query in resources(on_aws, "AWS::Logs::QueryDefinition").values():
+        assert f"| `{query['Properties']['Name']['Fn::Sub'].removeprefix('${AWS::StackName}/')}` |" in page
+
+
+def misspelt(template: Template) -> None:
+    query = properties(template, "SlowestDeliveriesQuery")
+    query["QueryString"] = query["QueryString"].replace("ageSeconds", "age")
+
+
+def elsewhere(template: Template) -> None:
+    properties(template, "HeldOrdersQuery")["LogGroupNames"] = [{"Ref": "MeasureOrdersLogGroup"}]
+
+
+def nowhere(template: Template) -> None:
+    properties(template, "HeldOrdersQuery")["LogGroupNames"] = [{"Ref": "HoldOrdersLogGroup"}]
+
+
+@pytest.mark.parametrize("break_it", [misspelt, elsewhere, nowhere])
+def test_a_query_that_finds_nothing_is_noticed(on_aws: Template, break_it: Callable[[Template], None]):
+    break_it(on_aws)
+    assert bad_queries(on_aws)
