@@ -22,7 +22,7 @@ from dashboard_body import Row
 from giftcards.metrics import NAMESPACE, Metric
 from sample_day import BEGINS, DAY, HOUR, RINGING, Day
 
-SEED = 11
+SEED = 19
 WIDTH, COLUMNS, ROW = 1600, 24, 46  # pixels, columns, pixels
 GAP, PAD = 4, 12  # pixels around a widget, and within it
 INK, FAINT, LINE, PAPER, PAGE = "#16191f", "#5f6b7a", "#d5dbdb", "#ffffff", "#f2f3f3"
