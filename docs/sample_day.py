@@ -23,7 +23,7 @@ HELD = {  # at which order: why, and after how many minutes somebody has dealt w
     733: ("SupplierContractBroken", 55),
     735: ("SupplierContractBroken", 52),
     738: ("UnexpectedError", 40),
-    836: ("OrderUnknown", 60),
+    856: ("OrderUnknown", 60),
 }
 HELD_BY = {  # what the call came to
     "OrderUnknown": "OrderUnknown",
