@@ -15,6 +15,7 @@ from giftcards.events import OrderHeld
 from giftcards.metrics import NAMESPACE, Metric
 from giftcards.reconcile_orders import ReconciliationOutcome
 from giftcards.workflow import Outcome
+from giftcards_cli.costs import prices
 from template.reading import ROOT, Template, load_workflow, properties, resources
 from template.test_functions import FUNCTIONS
 
@@ -178,20 +179,11 @@ def test_every_id_of_an_expression_is_one(reader: ModuleType, body: dict[str, An
             assert set(re.findall(r"[a-z]\w*", plain)) <= set(ids)
 
 
-def prices_per_million() -> dict[str, float]:
-    """Return the prices of the one price list, wherever it is."""
-    (path,) = (path for path in (ROOT / "bench/prices.json", ROOT / "cli/giftcards_cli/prices.json") if path.exists())
-    prices = json.loads(path.read_text(encoding="utf-8"))
-    if "lambdaArmGbSecond" in prices:
-        prices["perMillion"]["lambdaArmGbSeconds"] = prices["lambdaArmGbSecond"] * 1e6
-    return prices["perMillion"]
-
-
 def test_the_estimate_has_the_prices_of_the_price_list(rows: list[Any]):
     expression = expression_of(rows, "USD")
     assert expression.endswith(" / 1000000")
     factors = {what: float(price) for price, what in re.findall(r"([\d.]+) \* (\w+)", expression)}
-    assert factors == {BILLED[what]: price for what, price in prices_per_million().items()}
+    assert factors == {BILLED[what]: price for what, price in prices().per_million.items()}
 
 
 def test_the_estimate_counts_gigabytes_as_the_functions_have_them(rows: list[Any], template: Template):

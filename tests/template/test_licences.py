@@ -23,7 +23,7 @@ ALLOWED = {
     "ISC",
     "MIT",
     "MIT-0",
-    "MIT-CMU",  # Pillow's: MIT with another name for the authors
+    "MIT-CMU",  # MIT, and not to advertise with the authors' names; Pillow, which only draws
     "MPL-2.0",  # asks for the source of its own files, which nobody here changes
     "PSF-2.0",
     "Zlib",
