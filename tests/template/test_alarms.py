@@ -1,13 +1,16 @@
 """What runs by itself and what tells a person: schedules, alarms, and the topic that they go to."""
 
 import json
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
 
 from giftcards.adapters.supplier import TOTAL_SECONDS
 from giftcards.events import ANNOUNCEMENTS
+from giftcards.metrics import NAMESPACE, Metric
 from giftcards.reconcile_orders import STOPS_BEFORE, ReconcileRequest
 from giftcards_cli.reconciliation import RUNS_SECONDS
 from template.permissions import statements
@@ -23,35 +26,104 @@ MINUTES = {"minute": 1, "minutes": 1, "hour": 60}
 OF_THIS_STACK = {"service": ref("AWS::StackName"), "stage": ref("Stage")}
 # Not a reference: the workflow needs the aliases of its functions, which need this alarm to be shifted.
 WORKFLOW = "arn:${AWS::Partition}:states:${AWS::Region}:${AWS::AccountId}:stateMachine:${AWS::StackName}-fulfil-order"
-ALARMS = {  # what each looks at: namespace, metric, dimensions, statistic
-    "DeadLettersAlarm": (
-        "AWS/SQS",
-        "ApproximateNumberOfMessagesVisible",
-        {"QueueName": get_att("OrderPlacedDeadLetterQueue", "QueueName")},
-        "Maximum",
+
+
+@dataclass(frozen=True)
+class Rings:
+    """What an alarm looks at and when it rings; ``over`` periods of so many seconds, ``of`` so many in a row."""
+
+    statistic: str
+    metric: Metric | str
+    dimensions: Mapping[str, Any] = field(default_factory=lambda: OF_THIS_STACK)
+    when: str = ">= 1"
+    seconds: int = 300
+    over: int = 1
+    of: int = 1
+
+    @property
+    def source(self) -> tuple[str, str, Mapping[str, Any], str]:
+        """Namespace, metric, dimensions, statistic."""
+        if isinstance(self.metric, Metric):
+            return NAMESPACE, self.metric.label, self.dimensions, self.statistic
+        namespace, _, metric = self.metric.rpartition("/")
+        return namespace, metric, self.dimensions, self.statistic
+
+
+def messages_in(queue: str) -> Rings:
+    name = {"QueueName": get_att(queue, "QueueName")}
+    return Rings("Maximum", "AWS/SQS/ApproximateNumberOfMessagesVisible", name)
+
+
+ALARMS = {
+    "OrdersHeldAlarm": Rings("Sum", Metric.ORDER_HELD),
+    "OrdersDisputedAlarm": Rings("Sum", Metric.ORDER_DISPUTED),
+    # What shops call delayed; two quarters of an hour, so that one slow order in a small shop does not ring.
+    "DeliveryLagAlarm": Rings(
+        "p95", Metric.TIME_TO_DELIVERY, when=f"> {ref('DelayedAfterSeconds')}", seconds=900, over=2, of=4
     ),
-    "FailedSchedulesAlarm": (
-        "AWS/SQS",
-        "ApproximateNumberOfMessagesVisible",
-        {"QueueName": get_att("FunctionsDeadLetterQueue", "QueueName")},
-        "Maximum",
-    ),
-    # By a way that does not need EventBridge: an order can be held and the event that says so not go out.
-    "ExecutionsFailedAlarm": (
-        "AWS/States",
-        "ExecutionsFailed",
-        {"StateMachineArn": {"Fn::Sub": WORKFLOW}},
-        "Sum",
-    ),
-    "KeyRefusedAlarm": ("giftcards", "SupplierKeyRefused", OF_THIS_STACK, "Sum"),
-    "CardsUnreadableAlarm": ("giftcards", "CardsUnreadable", OF_THIS_STACK, "Sum"),
-    "OrdersSweptAlarm": ("giftcards", "OrderSwept", OF_THIS_STACK, "Sum"),
-    "ReconciliationAlarm": ("giftcards", "ReconciliationDifference", OF_THIS_STACK, "Sum"),
+    "DeadLettersAlarm": messages_in("OrderPlacedDeadLetterQueue"),
+    "OrdersSweptAlarm": Rings("Sum", Metric.ORDER_SWEPT, seconds=900),
+    "KeyRefusedAlarm": Rings("Sum", Metric.SUPPLIER_KEY_REFUSED),
+    # Minute by minute: a sum over five minutes would miss the minute that falls into the next five.
+    "GateClosedAlarm": Rings("Maximum", Metric.GATE_CLOSED, seconds=60, over=5, of=5),
+    "ReconciliationAlarm": Rings("Sum", Metric.RECONCILIATION_DIFFERENCE, seconds=3600),
     # By hand, a run can be made to fail, or to succeed where the scheduled one could not: the best of an hour counts.
-    "ReconciliationIncompleteAlarm": ("giftcards", "ReconciliationIncomplete", OF_THIS_STACK, "Minimum"),
+    "ReconciliationIncompleteAlarm": Rings("Minimum", Metric.RECONCILIATION_INCOMPLETE, seconds=3600, over=3, of=4),
+    "CardsUnreadableAlarm": Rings("Sum", Metric.CARDS_UNREADABLE),
+    # By a way that does not need EventBridge: an order can be held and the event that says so not go out.
+    "ExecutionsFailedAlarm": Rings("Sum", "AWS/States/ExecutionsFailed", {"StateMachineArn": {"Fn::Sub": WORKFLOW}}),
+    "FailedSchedulesAlarm": messages_in("FunctionsDeadLetterQueue"),
+    "MeasurementsMissingAlarm": Rings("SampleCount", Metric.ORDERS_WAITING, when="< 1", over=2, of=2),
 }
-PATIENT = {"ReconciliationIncompleteAlarm": 3}
-"""Alarms that ring only after so many periods in a row."""
+SIGNS = {"GreaterThanOrEqualToThreshold": ">=", "GreaterThanThreshold": ">", "LessThanThreshold": "<"}
+
+
+@dataclass(frozen=True)
+class RingsOver:
+    """What an alarm over several metrics makes of them, and when it rings."""
+
+    math: tuple[str, Mapping[str, Any]]
+    least: int
+    over_of: tuple[int, int]
+
+
+def of_all_functions(metric: str) -> tuple[str, Mapping[str, Any]]:
+    return "SUM(METRICS())", {
+        function[0].lower() + function.removesuffix("Function")[1:]: (
+            *("AWS/Lambda", metric, {"FunctionName": ref(function)}),
+            *("Sum", 300),
+        )
+        for function in FUNCTIONS
+    }
+
+
+def in_a_quarter(statistic: str, metric: Metric) -> tuple[str, str, Mapping[str, Any], str, int]:
+    return NAMESPACE, metric.label, OF_THIS_STACK, statistic, 900
+
+
+OF_SEVERAL = {
+    "NoDeliveriesAlarm": RingsOver(
+        (
+            "IF(waiting > 0 AND FILL(delivered, 0) + FILL(partially, 0) + FILL(refunded, 0) == 0, 1, 0)",
+            {
+                "waiting": in_a_quarter("Minimum", Metric.ORDERS_WAITING),
+                "delivered": in_a_quarter("Sum", Metric.ORDER_DELIVERED),
+                "partially": in_a_quarter("Sum", Metric.ORDER_PARTIALLY_DELIVERED),
+                "refunded": in_a_quarter("Sum", Metric.ORDER_REFUNDED),
+            },
+        ),
+        least=1,
+        over_of=(2, 2),
+    ),
+    # One that fails is run again, and nobody need know: a step that keeps failing has failed three times in a minute.
+    "FunctionErrorsAlarm": RingsOver(of_all_functions("Errors"), least=3, over_of=(1, 1)),
+    "FunctionThrottlesAlarm": RingsOver(of_all_functions("Throttles"), least=1, over_of=(2, 3)),
+}
+LASTING = {
+    *("DeliveryLagAlarm", "NoDeliveriesAlarm", "DeadLettersAlarm", "GateClosedAlarm", "ReconciliationIncompleteAlarm"),
+    *("FailedSchedulesAlarm", "FunctionThrottlesAlarm", "MeasurementsMissingAlarm"),
+}
+"""Alarms over something that lasts: they say when it is over. The others ring over something that happened."""
 OF_THIS_ACCOUNT = {"StringEquals": {"aws:SourceAccount": ref("AWS::AccountId")}}
 
 
@@ -62,35 +134,73 @@ def silent_alarms(template: Template) -> list[str]:
         held = alarm["Properties"]
         if held.get("AlarmActions") != [ref("AlarmTopic")]:
             found.append(f"{name}: AlarmActions has to be the AlarmTopic")
-        if held.get("TreatMissingData") != "notBreaching":
+        if held.get("OKActions") != ([ref("AlarmTopic")] if name in LASTING else None):
+            found.append(f"{name}: what lasts has an end that the topic hears of, in OKActions; nothing else has")
+        if held.get("TreatMissingData") != ("breaching" if name == "MeasurementsMissingAlarm" else "notBreaching"):
             found.append(f"{name}: nothing is measured where nothing happens, so missing data has to be notBreaching")
         if held.get("ActionsEnabled", True) is not True:
             found.append(f"{name}: its actions are switched off")
-        if len(held.get("AlarmDescription", "").split()) < 10:
-            found.append(f"{name}: say in AlarmDescription what it means and what to do")
+        if not re.fullmatch(rf"(?:\S+ ){{10,}}What to do: \${{RunbookUrl}}#{kebab(name)}", said_by(held)):
+            found.append(f"{name}: say in AlarmDescription what it means and lead to its section of the runbook")
+        if held["AlarmName"] != {"Fn::Sub": f"${{AWS::StackName}}-{kebab(name)}"}:
+            found.append(f"{name}: AlarmName has to be the stack's name and its own")
     return found
+
+
+def kebab(alarm: str) -> str:
+    """Give the name by which the alarm's section of the runbook can be linked to."""
+    return re.sub(r"(?<!^)(?=[A-Z])", "-", alarm.removesuffix("Alarm")).lower()
+
+
+def said_by(alarm: dict[str, Any]) -> str:
+    description = alarm.get("AlarmDescription", "")
+    return str(description.get("Fn::Sub") if isinstance(description, dict) else description)
 
 
 def test_every_alarm_is_heard_and_says_what_to_do(on_aws: Template):
     assert not silent_alarms(on_aws)
 
 
-@pytest.mark.parametrize("name", sorted(resources(load(), "AWS::CloudWatch::Alarm")))
+@pytest.mark.parametrize("name", sorted(set(resources(load(), "AWS::CloudWatch::Alarm")) - set(OF_SEVERAL)))
 def test_alarm_looks_at_what_it_should_and_rings_in_time(on_aws: Template, name: str):
     assert name in ALARMS, f"write down in ALARMS what {name} looks at"
-    held = properties(on_aws, name)
+    held, rings = properties(on_aws, name), ALARMS[name]
     dimensions = {dimension["Name"]: dimension["Value"] for dimension in held["Dimensions"]}
-    assert (held["Namespace"], held["MetricName"], dimensions, held["Statistic"]) == ALARMS[name]
-    assert (held["Threshold"], held["ComparisonOperator"]) == (1, "GreaterThanOrEqualToThreshold")
-    assert held["EvaluationPeriods"] == held.get("DatapointsToAlarm", 1) == PATIENT.get(name, 1)
+    statistic = held.get("ExtendedStatistic", held.get("Statistic"))
+    assert (held["Namespace"], held["MetricName"], dimensions, statistic) == rings.source
+    assert f"{SIGNS[held['ComparisonOperator']]} {held['Threshold']}" == rings.when
+    periods = held["EvaluationPeriods"]
+    assert (held["Period"], held.get("DatapointsToAlarm", periods), periods) == (rings.seconds, rings.over, rings.of)
+
+
+@pytest.mark.parametrize("name", OF_SEVERAL)
+def test_alarm_over_several_metrics_looks_at_all_of_them(on_aws: Template, name: str):
+    held = properties(on_aws, name)
+    expression, *metrics = held["Metrics"]
+    assert expression["ReturnData"] is True
+    looked_at = {}
+    for metric in metrics:
+        assert metric["ReturnData"] is False
+        stat, source = metric["MetricStat"], metric["MetricStat"]["Metric"]
+        dimensions = {dimension["Name"]: dimension["Value"] for dimension in source["Dimensions"]}
+        looked_at[metric["Id"]] = (source["Namespace"], source["MetricName"], dimensions, stat["Stat"], stat["Period"])
+    assert (expression["Expression"], looked_at) == OF_SEVERAL[name].math
+    periods = held["EvaluationPeriods"]
+    assert (held["ComparisonOperator"], held["Threshold"]) == ("GreaterThanOrEqualToThreshold", OF_SEVERAL[name].least)
+    assert (held.get("DatapointsToAlarm", periods), periods) == OF_SEVERAL[name].over_of
 
 
 def test_every_alarm_that_is_expected_is_there(on_aws: Template):
-    assert set(ALARMS) <= set(resources(on_aws, "AWS::CloudWatch::Alarm"))
+    assert {*ALARMS, *OF_SEVERAL} == set(resources(on_aws, "AWS::CloudWatch::Alarm"))
+
+
+def test_only_what_the_local_cloud_cannot_hold_is_left_out_there(on_aws: Template, on_local_cloud: Template):
+    alarms = set(resources(on_aws, "AWS::CloudWatch::Alarm"))
+    assert alarms - set(resources(on_local_cloud, "AWS::CloudWatch::Alarm")) == set(OF_SEVERAL)
 
 
 def test_every_dead_letter_queue_has_an_alarm(on_aws: Template):
-    watched = [properties(on_aws, name)["Dimensions"] for name in resources(on_aws, "AWS::CloudWatch::Alarm")]
+    watched = [properties(on_aws, name).get("Dimensions") for name in resources(on_aws, "AWS::CloudWatch::Alarm")]
     for queue in resources(on_aws, "AWS::SQS::Queue"):
         assert [{"Name": "QueueName", "Value": get_att(queue, "QueueName")}] in watched, f"nobody hears of {queue}"
 
@@ -200,6 +310,7 @@ def test_a_run_that_could_not_start_is_tried_until_the_next_one_is_due(on_aws: T
         ("OrdersSweptAlarm", "SweepOrdersFunction"),
         ("ReconciliationAlarm", "ReconcileOrdersFunction"),
         ("ReconciliationIncompleteAlarm", "ReconcileOrdersFunction"),
+        ("GateClosedAlarm", "MeasureOrdersFunction"),
     ],
 )
 def test_alarm_counts_by_the_runs_of_its_function(on_aws: Template, alarm: str, function: str):
@@ -221,8 +332,8 @@ def test_a_reconciliation_has_time_before_it_stops_by_itself(on_aws: Template):
     assert STOPS_BEFORE.total_seconds() >= TOTAL_SECONDS + 10
 
 
-def test_schedules_and_alarms_are_on_the_local_cloud_too(on_aws: Template, on_local_cloud: Template):
-    kinds = ("AWS::Scheduler::Schedule", "AWS::CloudWatch::Alarm", "AWS::SNS::Topic", "AWS::SNS::TopicPolicy")
+def test_schedules_and_the_topic_are_on_the_local_cloud_too(on_aws: Template, on_local_cloud: Template):
+    kinds = ("AWS::Scheduler::Schedule", "AWS::SNS::Topic", "AWS::SNS::TopicPolicy")
     assert set(resources(on_local_cloud, *kinds)) == set(resources(on_aws, *kinds))
 
 
@@ -241,7 +352,26 @@ def says_nothing(template: Template) -> None:
     properties(template, "FailedSchedulesAlarm")["AlarmDescription"] = "Failed schedules."
 
 
-@pytest.mark.parametrize("break_it", [nobody_listens, rings_when_idle, says_nothing])
+def leads_to_another_section(template: Template) -> None:
+    said = properties(template, "FailedSchedulesAlarm")["AlarmDescription"]
+    said["Fn::Sub"] = said["Fn::Sub"].replace("#failed-schedules", "#dead-letters")
+
+
+def never_says_that_it_is_over(template: Template) -> None:
+    del properties(template, "GateClosedAlarm")["OKActions"]
+
+
+def sleeps_when_nobody_measures(template: Template) -> None:
+    properties(template, "MeasurementsMissingAlarm")["TreatMissingData"] = "notBreaching"
+
+
+SILENT = [
+    *(nobody_listens, rings_when_idle, says_nothing, leads_to_another_section, never_says_that_it_is_over),
+    sleeps_when_nobody_measures,
+]
+
+
+@pytest.mark.parametrize("break_it", SILENT)
 def test_a_silent_alarm_is_found(template: Template, break_it: Callable[[Template], None]):
     break_it(template)
     assert silent_alarms(deploy(template, on_aws=True))
