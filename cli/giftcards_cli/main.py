@@ -12,7 +12,7 @@ from giftcards.adapters.order_table import UnreadableOrder
 from giftcards.events import OrderPlaced
 from giftcards.reveal_cards import RevealRequest
 from giftcards.rules.orders import Order, OrderStatus
-from giftcards_cli import local, output, reconciliation, restoration, stats, upkeep, watch
+from giftcards_cli import gate, local, output, reconciliation, restoration, stats, upkeep, watch
 from giftcards_cli.arguments import AsJson, OrderId, StackName
 from giftcards_cli.stack import CommandError, Stack, aws_errors, not_read
 from giftcards_local.processes import LocalError
@@ -30,6 +30,7 @@ app.command()(reconciliation.reconcile)
 app.command()(restoration.restore)
 app.command()(watch.watch)
 app.command()(stats.stats)
+app.command(name="gate")(gate.gate)
 
 _INTERRUPTED = 130  # Typer's answer to Ctrl-C
 

@@ -330,6 +330,36 @@ def test_call_that_ends_late_with_an_old_key_does_not_open_the_gate_for_a_new_on
     assert seconds_closed(gate, key_version="version-3") is None
 
 
+def test_pause_that_a_person_forgets_is_gone_and_one_caller_alone_tries_the_key(record: GateTable):
+    record.close(closed_by(TroubleKind.RATE_LIMITED, retry_after=30 * 86_400))
+
+    assert record.forget_pause(record.read())
+
+    gate = record.read()
+    assert (gate.pause, seconds_closed(gate), gate.places(VERSION)) == (None, None, 1)
+
+
+def test_a_refused_key_stays_refused_whatever_pause_is_forgotten(record: GateTable):
+    refusal = closed_by(TroubleKind.KEY_REFUSED)
+    record.close(refusal)
+    record.close(closed_by(TroubleKind.ADDRESS_BLOCKED))
+
+    record.forget_pause(record.read())
+
+    gate = record.read()
+    assert (gate.refusal, gate.refused_versions, seconds_closed(gate)) == (refusal, {VERSION}, 0)
+
+
+def test_pause_that_nobody_has_seen_is_not_forgotten(record: GateTable):
+    record.close(closed_by(TroubleKind.RATE_LIMITED, retry_after=60))
+    seen = record.read()
+    longer = closed_by(TroubleKind.ADDRESS_BLOCKED)
+    record.close(longer)
+
+    assert not record.forget_pause(seen)
+    assert record.read().pause == longer
+
+
 @pytest.mark.parametrize("kind", [TroubleKind.KEY_REFUSED, TroubleKind.RATE_LIMITED])
 def test_closing_takes_away_the_proof_of_the_key(record: GateTable, kind: TroubleKind):
     assert accepted(record).accepted_version == VERSION

@@ -16,7 +16,7 @@ _KEY = {"pk": "SUPPLIER#oneclickdz", "sk": "GATE"}
 class GateTable:
     """Reads and closes the gate, and keeps its places.
 
-    The gate is never opened by a write: the record says when it opens. What only a new key opens and what time
+    No function opens the gate by a write: the record says when it opens. What only a new key opens and what time
     opens are kept apart, so that neither can shorten the other.
     """
 
@@ -65,6 +65,17 @@ class GateTable:
             {f":{name}": value for name, value in (values | added).items()},
             condition,
         )
+
+    def forget_pause(self, seen: Gate) -> bool:
+        """Forget what time would open, as a person wants it. The key has to prove itself again, by one call alone.
+
+        Returns
+        -------
+        Whether it is forgotten; not if the gate has been closed again since the record was read.
+        """
+        condition, values = _not_closed_since(seen)
+        forgotten = ", ".join(f"paused{what}" for what in ("Reason", "Message", "At", "KeyVersion", "Until"))
+        return self._update(f"REMOVE {forgotten}, acceptedKeyVersion", values, condition)
 
     def take(self, place: Place, seen: Gate) -> bool:
         """Take a place, if neither it nor the gate has changed since the record was read.

@@ -48,6 +48,11 @@ class Closing:
     key_version: str | None
     until: datetime | None
 
+    @property
+    def is_pause(self) -> bool:
+        """Whether time opens the gate, and so a person may too; a refused key would only be refused once more."""
+        return self.until is not None
+
 
 @dataclass(frozen=True)
 class Place:
@@ -106,6 +111,15 @@ class Gate:
             return self.pause
         return None
 
+    def places(self, key_version: str | None) -> int:
+        """Say how many may call at once with this key; one alone where the supplier has not accepted it."""
+        is_known = self.accepted_version is not None and self.accepted_version == key_version
+        return CALLS_AT_ONCE if is_known else 1
+
+    def taken(self, now: datetime) -> int:
+        """Say how many places are taken."""
+        return sum(until > now for until in self.leases.values())
+
 
 def admit(gate: Gate, now: datetime, key_version: str | None) -> Place | Trouble:
     """Give a caller a place, or say why it may not call.
@@ -123,9 +137,7 @@ def admit(gate: Gate, now: datetime, key_version: str | None) -> Place | Trouble
     if closing is not None:
         seconds = 0.0 if closing.until is None else (closing.until - now).total_seconds()
         return Trouble(TroubleKind.GATE_CLOSED, f"Nobody may call the supplier now: {closing.message}", seconds)
-    is_known = gate.accepted_version is not None and gate.accepted_version == key_version
-    places = CALLS_AT_ONCE if is_known else 1
-    for number in range(1, places + 1):
+    for number in range(1, gate.places(key_version) + 1):
         before = gate.leases.get(number)
         if before is None or before <= now:
             return Place(number, before, now + timedelta(seconds=LEASE_SECONDS))

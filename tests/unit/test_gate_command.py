@@ -1,0 +1,165 @@
+"""`giftcards gate` as a person uses it: what is shown, what `--open` forgets, and what it never does."""
+
+import json
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from giftcards.adapters import aws
+from giftcards.adapters.gate_table import GateTable
+from giftcards.adapters.timestamps import timestamp
+from giftcards.rules.gate import Closing, admit
+from giftcards.rules.trouble import TroubleKind
+from giftcards_cli.main import main
+from giftcards_cli.stack import Stack
+from unit.fakes import Cloud
+
+KEY = "version-of-the-key"
+AT = datetime.now(UTC).replace(microsecond=0)
+REFUSED = Closing(TroubleKind.KEY_REFUSED, "The supplier refused the key.", AT, KEY, until=None)
+PAUSED = Closing(TroubleKind.RATE_LIMITED, "The supplier answered [429].", AT, KEY, until=AT + timedelta(days=30))
+
+
+@dataclass(frozen=True)
+class Said:
+    """How a command ended."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def document(self) -> dict[str, Any]:
+        """What it printed as JSON."""
+        return dict(json.loads(self.out))
+
+
+Giftcards = Callable[..., Said]
+
+
+@pytest.fixture
+def record(cloud: Cloud) -> GateTable:
+    return GateTable(cloud.gate_table, aws.dynamodb())
+
+
+@pytest.fixture
+def giftcards(cloud: Cloud, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Giftcards:
+    """Run the command line on a stack that has the cloud's gate, and a key of this version."""
+    monkeypatch.setattr(Stack, "_outputs", lambda _: {"CardTableName": cloud.card_table})
+    monkeypatch.setattr(Stack, "_physical_id", lambda _, logical_id: {"GateTable": cloud.gate_table}[logical_id])
+    monkeypatch.setattr(Stack, "api_key_version", KEY)
+
+    def run(*arguments: str) -> Said:
+        monkeypatch.setattr(sys, "argv", ["giftcards", "gate", *arguments])
+        with pytest.raises(SystemExit) as end:
+            main()
+        said = capsys.readouterr()
+        return Said(int(end.value.code or 0), said.out, said.err)
+
+    return run
+
+
+def test_open_gate_says_so_and_how_many_may_call(giftcards: Giftcards, record: GateTable):
+    record.accept(KEY, record.read())
+    seen = record.read()
+    place = admit(seen, datetime.now(UTC), KEY)
+    assert record.take(place, seen)  # type: ignore[arg-type]
+
+    assert giftcards("--json").document == {
+        **dict.fromkeys(("reason", "message", "since", "until", "opensWith")),
+        "open": True,
+        "placesTaken": 1,
+        "places": 3,
+    }
+    said = giftcards()
+    assert (said.code, said.err) == (0, "")
+    assert [line.split() for line in said.out.splitlines()] == [
+        ["gate", "open"],
+        ["places", *["1", "of", "3", "taken"]],
+    ]
+
+
+def test_paused_gate_says_why_since_when_and_until_when(giftcards: Giftcards, record: GateTable):
+    record.close(PAUSED)
+
+    assert giftcards("--json").document == {
+        "open": False,
+        "reason": "RATE_LIMITED",
+        "message": PAUSED.message,
+        "since": timestamp(AT),
+        "until": timestamp(AT + timedelta(days=30)),
+        "opensWith": "TIME",
+        "placesTaken": 0,
+        "places": 1,
+    }
+    said = giftcards()
+    assert said.code == 0
+    for text in ("closed", "RATE_LIMITED: The supplier answered [429].", timestamp(AT)):
+        assert text in said.out
+
+
+def test_gate_closed_by_a_refused_key_says_what_opens_it(giftcards: Giftcards, record: GateTable):
+    record.close(REFUSED)
+
+    document = giftcards("--json").document
+    assert (document["open"], document["until"], document["opensWith"]) == (False, None, "NEW_KEY_VERSION")
+    assert "the secret has another version" in giftcards().out
+
+
+def test_looking_changes_nothing(giftcards: Giftcards, record: GateTable, cloud: Cloud):
+    record.close(PAUSED)
+    cloud.forget()
+
+    giftcards()
+
+    assert cloud.sent("UpdateItem") == []
+    assert record.read().pause == PAUSED
+
+
+def test_open_forgets_a_pause_and_shows_the_open_gate(giftcards: Giftcards, record: GateTable):
+    record.close(PAUSED)
+
+    said = giftcards("--open", "--json")
+
+    assert (said.code, said.document["open"]) == (0, True)
+    assert record.read().pause is None
+
+
+@pytest.mark.parametrize("also", [[], [PAUSED]])
+def test_open_never_forgets_a_refusal_and_says_what_would_help(
+    giftcards: Giftcards, record: GateTable, also: list[Closing]
+):
+    for closing in [REFUSED, *also]:
+        record.close(closing)
+    before = record.read()
+
+    said = giftcards("--open")
+
+    assert (said.code, said.out) == (1, "")
+    assert said.err.count("\n") == 1
+    assert "only a new version of the supplier's API key in its secret opens the gate" in said.err
+    assert record.read() == before
+
+
+def test_open_leaves_an_open_gate_as_it_is(giftcards: Giftcards, record: GateTable):
+    record.accept(KEY, record.read())
+    before = record.read()
+
+    assert giftcards("--open").code == 0
+    assert record.read() == before
+
+
+def test_gate_that_closes_again_meanwhile_stays_closed(giftcards: Giftcards, record: GateTable, cloud: Cloud):
+    record.close(PAUSED)
+    longer = Closing(TroubleKind.ADDRESS_BLOCKED, "Blocked.", AT, KEY, until=AT + timedelta(days=31))
+    cloud.at_next("UpdateItem", lambda: record.close(longer))
+
+    said = giftcards("--open")
+
+    assert said.code == 1
+    assert "has just been closed again" in said.err
+    assert record.read().pause == longer
