@@ -18,6 +18,7 @@ PARAMETERS = {
     "LogRetentionDays": 90,
     "CardRetentionDays": 0,
     "GradualDeployment": "false",
+    "RunbookUrl": "docs/runbook.md",
     "VpcSubnetIds": "none",
     "VpcSecurityGroupIds": "none",
     "PermissionsBoundaryArn": "none",
