@@ -1,0 +1,611 @@
+"""The alarm drill: on a local cloud, each alarm's trouble is made, seen in what it watches, and ended by the runbook.
+
+For every alarm of the template and every held reason: the supplier, a caller or the cloud misbehaves; what the alarm
+watches is really emitted or there; the alarm is set off and its message arrives at the topic; the commands of its
+section of the runbook are run as they stand there, and the trouble is over. The local cloud makes no metrics of logs,
+so nothing but the alarm's own arithmetic is taken for granted (tests/template/test_alarms.py looks at that).
+"""
+
+import json
+import os
+import re
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from functools import cached_property
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import httpx
+from rich.console import Console
+from rich.table import Table
+
+from giftcards.events import HeldReason
+from giftcards.metrics import Metric
+from giftcards.rules.orders import OrderStatus
+from giftcards_local.cloud import PROJECT
+from giftcards_local.processes import wait_for
+from giftcards_local.supplier import SANDBOX_API_KEY
+from stack.commands import run_blocks
+from stack.conftest import Service, deployed
+from template.pages import Block, blocks, text_of
+from template.reading import load, resources
+
+RUNBOOK = blocks("docs/runbook.md")
+PARAMETERS = {"PollSchedule": "20:1", "DelayedAfterSeconds": "6", "LogRetentionDays": "1"}
+USER = "alice"
+PATIENCE_SECONDS = 40.0
+HURRY = 0.01
+"""Where somebody would wait for minutes: the share of its pauses and retries that the workflow takes then."""
+AWS_ONLY = "AWS only"
+
+console = Console(width=None if sys.stdout.isatty() else 150)
+Trouble = Iterator[str | None]
+"""Makes trouble and gives what the alarm would see of it; takes its cause away; and waits until it is over."""
+
+
+@dataclass
+class Scene:
+    """The running service while trouble is made in it: the order in question, and since when."""
+
+    service: Service
+    order_id: str = ""
+    since: datetime = field(default_factory=lambda: datetime.now(UTC))
+
+    @cached_property
+    def topic_queue(self) -> str:
+        """A queue that gets what the alarm topic gets."""
+        sqs, sns = self.client("sqs"), self.client("sns")
+        url = str(sqs.create_queue(QueueName="on-call")["QueueUrl"])
+        arn = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
+        sns.subscribe(TopicArn=self.service.stack.outputs["AlarmTopicArn"], Protocol="sqs", Endpoint=arn)
+        return url
+
+    def client(self, service: str) -> Any:
+        """Make a client of the cloud."""
+        return self.service.cloud.client(service)
+
+    def begin(self) -> None:
+        """Forget the trouble before."""
+        self.since, self.order_id = datetime.now(UTC), ""
+        self.service.supplier.control.clear_faults()
+        self.hurry(1)
+
+    def hurry(self, share: float) -> None:
+        """Have the workflow take this share of its pauses."""
+        url = f"{self.service.cloud.url}/_ministack/config"
+        httpx.post(url, json={"stepfunctions._SFN_WAIT_SCALE": share}, trust_env=False).raise_for_status()
+
+    def order(self, **terms: Any) -> str:
+        """Have an order placed at the supplier and announced."""
+        self.order_id = self.service.order(**terms)
+        self.announce()
+        return self.order_id
+
+    def announce(self, user: str = USER) -> None:
+        """Announce the order."""
+        self.service.announce({"orderId": self.order_id, "userId": user})
+
+    def run(self, function: str) -> None:
+        """Run a function as its schedule does, but now."""
+        self.client("lambda").invoke(
+            FunctionName=self.service.physical_id(f"{function}Function"),
+            Qualifier="live",
+            InvocationType="Event",
+            Payload=b"{}",
+        )
+
+    def values(self, metric: Metric) -> list[tuple[float, float]]:
+        """Give what functions have emitted of a metric since the trouble began, with the times in seconds."""
+        found = list[tuple[float, float]]()
+        logs, start = self.client("logs"), int(self.since.timestamp() * 1000)
+        for group in logs.describe_log_groups()["logGroups"]:
+            for page in logs.get_paginator("filter_log_events").paginate(
+                logGroupName=group["logGroupName"], startTime=start
+            ):
+                for line in (line for event in page["events"] for line in event["message"].splitlines()):
+                    if f'"{metric.label}"' not in line or '"_aws"' not in line:
+                        continue
+                    document = json.loads(line[line.index("{") :])
+                    at = document["_aws"]["Timestamp"]
+                    if at >= start:
+                        values = document[metric.label]
+                        found += [(at / 1000, value) for value in (values if isinstance(values, list) else [values])]
+        return found
+
+    def emitted(self, metric: Metric, least: float = 1) -> str:
+        """Wait until functions have emitted at least this of a metric, and say what."""
+        total = [0.0]
+
+        def is_there() -> bool:
+            total[0] = sum(value for _, value in self.values(metric))
+            return total[0] >= least
+
+        assert wait_for(is_there, within_seconds=PATIENCE_SECONDS), f"{metric.label} is {total[0]}, not {least}"
+        return f"{metric.label} {total[0]:g}"
+
+    def counted(self, metric: str, function: str, least: float) -> str:
+        """Wait until Lambda has counted this of one of its own metrics, and say what."""
+        name, total = self.service.physical_id(f"{function}Function"), [0.0]
+
+        def is_there() -> bool:
+            answer = self.client("cloudwatch").get_metric_statistics(
+                Namespace="AWS/Lambda",
+                MetricName=metric,
+                Dimensions=[{"Name": "FunctionName", "Value": name}],
+                StartTime=self.since - timedelta(seconds=1),
+                EndTime=datetime.now(UTC) + timedelta(seconds=60),
+                Period=60,
+                Statistics=["Sum"],
+            )
+            total[0] = sum(point["Sum"] for point in answer["Datapoints"])
+            return total[0] >= least
+
+        assert wait_for(is_there, within_seconds=PATIENCE_SECONDS), f"{metric} of {function} is {total[0]}"
+        return f"AWS/Lambda {metric} {total[0]:g}"
+
+    def lying_in(self, queue: str) -> int:
+        """Say how many messages lie in a queue."""
+        name = "ApproximateNumberOfMessages"
+        answer = self.client("sqs").get_queue_attributes(
+            QueueUrl=self.service.physical_id(queue), AttributeNames=[name]
+        )
+        return int(answer["Attributes"][name])
+
+    def messages(self, queue: str) -> str:
+        """Wait until a message lies in a queue, and say how many do."""
+        assert wait_for(lambda: self.lying_in(queue) > 0, within_seconds=90), f"nothing comes into {queue}"
+        return f"AWS/SQS messages visible {self.lying_in(queue)}"
+
+    def held(self, reason: HeldReason) -> str:
+        """Wait until the order is held for this reason, and say what was emitted."""
+        order = self.service.until_status(self.order_id, OrderStatus.HELD)
+        assert order.held_reason is reason, f"held as {order.held_reason}"
+        return f"{self.emitted(Metric.of_hold(reason))}, {self.emitted(Metric.ORDER_HELD)}"
+
+    def closed(self) -> None:
+        """Wait until the order is closed and announced."""
+        self.service.until_announced(self.order_id)
+
+    def ring(self, alarm: str) -> str:
+        """Set an alarm off, and wait for its message at the topic. Return where it leads to."""
+        name, cloudwatch = self.service.physical_id(alarm), self.client("cloudwatch")
+        cloudwatch.set_alarm_state(AlarmName=name, StateValue="OK", StateReason="drill")
+        _ = self.topic_queue
+        cloudwatch.set_alarm_state(AlarmName=name, StateValue="ALARM", StateReason="drill")
+        said: list[str] = []
+
+        def arrives() -> bool:
+            sqs = self.client("sqs")
+            answer = sqs.receive_message(QueueUrl=self.topic_queue, MaxNumberOfMessages=10)
+            for message in answer.get("Messages", []):
+                sqs.delete_message(QueueUrl=self.topic_queue, ReceiptHandle=message["ReceiptHandle"])
+                with suppress(ValueError):
+                    told = json.loads(json.loads(message["Body"])["Message"])
+                    if told.get("AlarmName") == name and told["NewStateValue"] == "ALARM":
+                        said.append(told["AlarmDescription"])
+            return bool(said)
+
+        assert wait_for(arrives, within_seconds=PATIENCE_SECONDS), f"no message of {name} at the topic"
+        cloudwatch.set_alarm_state(AlarmName=name, StateValue="OK", StateReason="drill")
+        return said[0]
+
+    def shell(self) -> Mapping[str, str]:
+        """Give the variables that the runbook's commands know."""
+        path = os.pathsep.join((str(Path(sys.executable).parent), os.environ["PATH"]))
+        named = {"ORDER_ID": self.order_id, "USER_ID": USER, "STACK": "giftcards", "PATH": path}
+        return os.environ | self.service.cloud.environment | named
+
+    def follow(self, part: list[Block]) -> int:
+        """Run commands of the runbook, each block until it ends well, and say how many commands these were."""
+        for block in part:
+            wrong = [""]
+
+            def ends_well(block: Block = block, wrong: list[str] = wrong) -> bool:
+                try:
+                    run_blocks([block], PROJECT, self.shell(), within_seconds=60)
+                except AssertionError as error:
+                    wrong[0] = str(error)
+                    return False
+                return True
+
+            assert wait_for(ends_well, within_seconds=20), wrong[0]
+        return sum(len(block.commands.splitlines()) for block in part)
+
+
+# ------------------------------------------------------------- troubles
+
+
+def unknown(scene: Scene) -> Trouble:
+    """The supplier does not know the order."""
+    scene.order_id = uuid4().hex[:24]
+    scene.announce()
+    yield scene.held(HeldReason.ORDER_UNKNOWN)
+    scene.service.supplier.control.add_order(1, order_id=scene.order_id, fulfil_after=0)
+    yield None
+    scene.closed()
+
+
+def rejected(scene: Scene) -> Trouble:
+    """The supplier does not take the order id, and the execution fails."""
+    scene.service.supplier.control.add_fault(status=400)
+    scene.order()
+    said = scene.held(HeldReason.INVALID_ORDER)
+    execution = scene.service.stack.orders.get(scene.order_id)
+    assert execution is not None
+    assert scene.service.execution(execution)["status"] == "FAILED"
+    yield f"AWS/States executions failed 1, {said}"
+    scene.service.supplier.control.clear_faults()
+    yield None
+    scene.closed()
+
+
+def disputed(scene: Scene) -> Trouble:
+    """Another user's shop announces the order too."""
+    scene.order()
+    scene.closed()
+    scene.announce("mallory")
+    yield scene.emitted(Metric.ORDER_DISPUTED)
+    yield None
+    order = scene.service.stack.orders.get(scene.order_id)
+    assert order is not None
+    assert order.user_id == USER
+
+
+def slow(scene: Scene) -> Trouble:
+    """The supplier takes longer than shops call delayed."""
+    scene.order(fulfil_after=8)
+    scene.closed()
+    yield f"{scene.emitted(Metric.TIME_TO_DELIVERY, float(PARAMETERS['DelayedAfterSeconds']))} s"
+    yield None
+
+
+def down(scene: Scene) -> Trouble:
+    """The supplier answers 503 to everything."""
+    scene.service.supplier.control.add_fault(status=503)
+    scene.order()
+    scene.emitted(Metric.SUPPLIER_BUSY)
+    scene.run("MeasureOrders")
+    said = scene.emitted(Metric.ORDERS_WAITING)
+    closed = (Metric.ORDER_DELIVERED, Metric.ORDER_PARTIALLY_DELIVERED, Metric.ORDER_REFUNDED)
+    assert [metric.label for metric in closed if scene.values(metric)] == []
+    yield f"{said}, nothing delivered"
+    scene.service.supplier.control.clear_faults()
+    yield None
+    scene.closed()
+
+
+def misdeployed(scene: Scene) -> Trouble:
+    """Somebody has deployed a workflow that looks for another table."""
+    workflow, machine = scene.client("stepfunctions"), scene.service.stack.outputs["StateMachineArn"]
+    right = workflow.describe_state_machine(stateMachineArn=machine)["definition"]
+    table = scene.service.stack.outputs["CardTableName"]
+    workflow.update_state_machine(stateMachineArn=machine, definition=right.replace(table, "no-such-table"))
+    scene.hurry(HURRY)
+    scene.order()
+    said = scene.messages("OrderPlacedDeadLetterQueue")
+    yield said
+    workflow.update_state_machine(stateMachineArn=machine, definition=right)
+    scene.hurry(1)
+    yield None
+    scene.closed()
+    assert scene.lying_in("OrderPlacedDeadLetterQueue") == 0
+
+
+def stopped(scene: Scene) -> Trouble:
+    """Somebody stops the execution of an open order."""
+    scene.order(fulfil_after=3600)
+    order = scene.service.until_status(scene.order_id, OrderStatus.HANDLING)
+    scene.client("stepfunctions").stop_execution(executionArn=order.execution_arn)
+    scene.run("SweepOrders")
+    yield scene.emitted(Metric.ORDER_SWEPT)
+    scene.service.supplier.control.change_order(scene.order_id, fulfil_after=0)
+    yield None
+    scene.closed()
+
+
+def revoked(scene: Scene) -> Trouble:
+    """The supplier revokes the API key."""
+    scene.service.supplier.control.set_keys(["another-key"])
+    scene.order()
+    yield scene.emitted(Metric.SUPPLIER_KEY_REFUSED)
+    scene.service.supplier.control.set_keys([SANDBOX_API_KEY, "another-key"])
+    scene.service.cloud.set_api_key("another-key")
+    yield None
+    scene.closed()
+
+
+def left_alone(scene: Scene) -> Trouble:
+    """The supplier answers 429 once and asks to be left alone for a day."""
+    scene.service.supplier.control.add_fault(status=429, retry_after=86_400, times=1)
+    scene.hurry(HURRY)
+    scene.order()
+    scene.emitted(Metric.SUPPLIER_RATE_LIMITED)
+    scene.run("MeasureOrders")
+    yield scene.emitted(Metric.GATE_CLOSED, 60)
+    yield None
+    scene.closed()
+
+
+def unannounced(scene: Scene) -> Trouble:
+    """An order was paid at the supplier twenty minutes ago, and nobody announced it."""
+    scene.order_id = scene.service.order(placed_seconds_ago=1200)
+    scene.run("ReconcileOrders")
+    yield scene.emitted(Metric.RECONCILIATION_DIFFERENCE)
+    yield None
+    scene.closed()
+
+
+def no_list(scene: Scene) -> Trouble:
+    """The supplier has trouble with its list."""
+    scene.service.supplier.control.add_fault(route="list", status=500)
+    scene.run("ReconcileOrders")
+    yield scene.emitted(Metric.RECONCILIATION_INCOMPLETE)
+    scene.service.supplier.control.clear_faults()
+    yield None
+
+
+def tampered(scene: Scene) -> Trouble:
+    """Somebody changes the ciphertext of a delivered card."""
+    scene.order()
+    scene.closed()
+    (row,) = (item for item in scene.service.items(scene.order_id) if item["sk"]["S"].startswith("CARD#"))
+    table, card = scene.service.stack.outputs["CardTableName"], row["ciphertext"]["B"]
+    changed = row | {"ciphertext": {"B": card[:-1] + bytes([card[-1] ^ 1])}}
+    scene.client("dynamodb").put_item(TableName=table, Item=changed)
+    assert scene.service.giftcards("reveal", scene.order_id, "--user", USER).returncode == 1
+    yield scene.emitted(Metric.CARDS_UNREADABLE)
+    scene.client("dynamodb").put_item(TableName=table, Item=row)
+    yield None
+
+
+def unreadable(scene: Scene) -> Trouble:
+    """Somebody writes an order row that cannot be read, and sweeps fail."""
+    queue, sqs = "FunctionsDeadLetterQueue", scene.client("sqs")
+    row = {"pk": "ORDER#planted", "sk": "ORDER", "openStatus": "HANDLING", "claimedAt": "2026-01-01T00:00:00.000Z"}
+    table, dynamodb = scene.service.stack.outputs["CardTableName"], scene.service.cloud.dynamodb()
+    dynamodb.put_item(TableName=table, Item=row)
+    scene.run("SweepOrders")
+    yield scene.messages(queue)
+    dynamodb.delete_item(TableName=table, Key={"pk": row["pk"], "sk": row["sk"]})
+    yield None
+    sqs.purge_queue(QueueUrl=scene.service.physical_id(queue))
+    scene.service.stack.invoke("SweepOrders", {})
+    assert scene.lying_in(queue) == 0
+
+
+def disarmed(scene: Scene) -> Trouble:
+    """Somebody takes its rights away from CheckStatus."""
+    iam, role = scene.client("iam"), scene.service.physical_id("CheckStatusRole")
+    (policy,) = iam.list_role_policies(RoleName=role)["PolicyNames"]
+    rights = iam.get_role_policy(RoleName=role, PolicyName=policy)["PolicyDocument"]
+    iam.delete_role_policy(RoleName=role, PolicyName=policy)
+    scene.hurry(HURRY)
+    try:
+        scene.order()
+        said = scene.held(HeldReason.UNEXPECTED_ERROR)
+        yield f"{scene.counted('Errors', 'CheckStatus', 3)}, {said}"
+    finally:
+        iam.put_role_policy(RoleName=role, PolicyName=policy, PolicyDocument=json.dumps(rights))
+    scene.hurry(1)
+    yield None
+    scene.closed()
+
+
+def crowded_out(scene: Scene) -> Trouble:
+    """There is no room for CheckStatus to run."""
+    functions, name = scene.client("lambda"), scene.service.physical_id("CheckStatusFunction")
+    functions.put_function_concurrency(FunctionName=name, ReservedConcurrentExecutions=0)
+    try:
+        scene.order()
+        yield scene.counted("Throttles", "CheckStatus", 1)
+    finally:
+        functions.delete_function_concurrency(FunctionName=name)
+    yield None
+    scene.closed()
+
+
+def contradicted(scene: Scene) -> Trouble:
+    """The supplier's answer has a status that its documents do not know."""
+    scene.service.supplier.control.add_fault(merge={"status": "LOST"})
+    scene.order()
+    yield scene.held(HeldReason.SUPPLIER_CONTRACT_BROKEN)
+    scene.service.supplier.control.clear_faults()
+    yield None
+    scene.closed()
+
+
+def pending(scene: Scene) -> Trouble:
+    """The supplier says pending until the end of the schedule."""
+    scene.order(fulfil_after=3600)
+    yield scene.held(HeldReason.DEADLINE_PASSED)
+    scene.service.supplier.control.change_order(scene.order_id, fulfil_after=0)
+    yield None
+    scene.closed()
+
+
+def unmeasured(scene: Scene) -> Trouble:
+    """Somebody switches the schedule of MeasureOrders off: two minutes without a measurement."""
+    name = scene.service.physical_id("MeasureOrdersSchedule")
+    _switch(scene, name, "DISABLED")
+    began = time.time()
+
+    def silent() -> bool:
+        lines = [at for at, _ in scene.values(Metric.ORDERS_WAITING)]
+        return time.time() - max([began, *lines]) > 65
+
+    assert wait_for(silent, within_seconds=150), "somebody measures although the schedule is off"
+    yield "OrdersWaiting none for 65 s"
+    _switch(scene, name, "ENABLED")
+    scene.since = datetime.now(UTC)
+    yield None
+    assert wait_for(lambda: bool(scene.values(Metric.ORDERS_WAITING)), within_seconds=80), "nobody measures again"
+
+
+def _switch(scene: Scene, schedule: str, state: str) -> None:
+    scheduler = scene.client("scheduler")
+    held = scheduler.get_schedule(Name=schedule)
+    kept = ("Name", "ScheduleExpression", "FlexibleTimeWindow", "Target", "Description")
+    scheduler.update_schedule(**{key: held[key] for key in kept if key in held}, State=state)
+
+
+@dataclass(frozen=True)
+class Drill:
+    """A trouble, the alarms that it sets off, and the held reasons that it shows."""
+
+    make: Callable[[Scene], Trouble]
+    alarms: tuple[str, ...] = ()
+    reasons: tuple[HeldReason, ...] = ()
+
+    @property
+    def sections(self) -> list[str]:
+        """The sections of the runbook, by what leads there."""
+        return [*self.alarms, *self.reasons]
+
+
+DRILLS = (
+    Drill(left_alone, ("GateClosedAlarm",)),
+    Drill(down, ("NoDeliveriesAlarm",)),
+    Drill(unknown, ("OrdersHeldAlarm",), (HeldReason.ORDER_UNKNOWN,)),
+    Drill(rejected, ("ExecutionsFailedAlarm",), (HeldReason.INVALID_ORDER,)),
+    Drill(contradicted, reasons=(HeldReason.SUPPLIER_CONTRACT_BROKEN,)),
+    Drill(pending, reasons=(HeldReason.DEADLINE_PASSED,)),
+    Drill(disputed, ("OrdersDisputedAlarm",)),
+    Drill(slow, ("DeliveryLagAlarm",)),
+    Drill(misdeployed, ("DeadLettersAlarm",)),
+    Drill(stopped, ("OrdersSweptAlarm",)),
+    Drill(revoked, ("KeyRefusedAlarm",)),
+    Drill(unannounced, ("ReconciliationAlarm",)),
+    Drill(no_list, ("ReconciliationIncompleteAlarm",)),
+    Drill(tampered, ("CardsUnreadableAlarm",)),
+    Drill(unreadable, ("FailedSchedulesAlarm",)),
+    Drill(disarmed, ("FunctionErrorsAlarm",), (HeldReason.UNEXPECTED_ERROR,)),
+    Drill(crowded_out, ("FunctionThrottlesAlarm",)),
+    Drill(unmeasured, ("MeasurementsMissingAlarm",)),
+)
+
+
+# -------------------------------------------------------------- the runbook
+
+
+def anchor(name: str) -> str:
+    """Name the section of the runbook to which an alarm or a held reason leads."""
+    name = name.removesuffix("Alarm")
+    return name.lower().replace("_", "-") if name.isupper() else re.sub(r"(?<!^)(?=[A-Z])", "-", name).lower()
+
+
+def runbook() -> dict[tuple[str, str], list[Block]]:
+    """Give the blocks of the runbook that need no AWS, by section and part (Look, Do, Over)."""
+    places, section, part = list[tuple[str, str]](), "", ""
+    for line in text_of("docs/runbook.md").splitlines():
+        if line.startswith("## "):
+            section, part = line.removeprefix("## ").lower().replace(" ", "-"), ""
+        elif (lead := re.match(r"\*\*(Look|Do|Over)\b", line)) is not None:
+            part = lead[1]
+        places.append((section, part))
+    local = [block for block in RUNBOOK if not block.needs_aws]
+    return {place: list(of_it) for place, of_it in groupby(local, lambda block: places[block.line - 1])}
+
+
+@dataclass(frozen=True)
+class Row:
+    """How the drill of an alarm or of a held reason ended."""
+
+    name: str
+    seen: str
+    notified: str
+    commands: int
+    seconds: float
+    trouble: str = ""
+
+
+def rehearse(scene: Scene, drill: Drill, parts: Mapping[tuple[str, str], list[Block]], on_aws: set[str]) -> list[Row]:
+    """Make one trouble, and end it by the runbook."""
+    scene.begin()
+    began, trouble = time.monotonic(), drill.make(scene)
+    seen, notified, commands, wrong = "", dict[str, str](), dict.fromkeys(drill.sections, 0), ""
+
+    def follow(part: str) -> None:
+        for name in drill.sections:
+            commands[name] += scene.follow(parts.get((anchor(name), part), []))
+
+    try:
+        seen = next(trouble) or ""
+        for alarm in drill.alarms:
+            if alarm in on_aws:
+                notified[alarm] = AWS_ONLY
+                continue
+            leads_to = scene.ring(alarm)
+            assert leads_to.endswith(f"runbook.md#{anchor(alarm)}"), f"{alarm} leads to {leads_to}"
+            notified[alarm] = "arrived"
+        follow("Look")
+        next(trouble)
+        follow("Do")
+        next(trouble, None)
+        follow("Over")
+        assert min(commands.values()) > 0, f"a section without commands: {commands}"
+    except Exception as error:  # noqa: BLE001 - the next alarm has its drill whatever became of this one
+        wrong = f"{type(error).__name__}: {error}"
+        trouble.close()  # type: ignore[attr-defined]
+    took = time.monotonic() - began
+    return [Row(name, seen, notified.get(name, "-"), commands[name], took, wrong) for name in drill.sections]
+
+
+def laid_out(rows: list[Row]) -> Table:
+    """Lay the rows out: alarm, what it watches, its section."""
+    table = Table(title="Alarm drill", title_style="bold", header_style="bold", pad_edge=False, box=None)
+    for column in ("ALARM OR REASON", "EMITTED, OR THERE", "MESSAGE", "RUNBOOK", "COMMANDS", ""):
+        table.add_column(column, justify="right" if column == "COMMANDS" else "left", overflow="fold")
+    for row in rows:
+        done = "[bold red]✘[/]" if row.trouble else "[bold green]✔[/]"
+        style = "dim" if row.notified == AWS_ONLY else ""
+        message = f"[{style}]{row.notified}[/]" if style else row.notified
+        table.add_row(
+            row.name.removesuffix("Alarm"), row.seen, message, f"#{anchor(row.name)}", str(row.commands), done
+        )
+    return table
+
+
+def missing(parts: Mapping[tuple[str, str], list[Block]], alarms: set[str]) -> list[str]:
+    """Say which alarms, held reasons and sections nobody rehearses."""
+    rehearsed = {name for drill in DRILLS for name in drill.sections}
+    wanted = alarms | {reason.value for reason in HeldReason}
+    sections = {section for section, _ in parts} - {""} - {anchor(name) for name in rehearsed}
+    return [*sorted(wanted - rehearsed), *sorted(sections)]
+
+
+def main() -> int:
+    """Rehearse every alarm on one local cloud."""
+    template, parts = load(), runbook()
+    every = resources(template, "AWS::CloudWatch::Alarm")
+    on_aws = {name for name, alarm in every.items() if "Condition" in alarm}
+    rows, began = list[Row](), time.monotonic()
+    console.print("[dim]Building and deploying to a local cloud …[/]")
+    with tempfile.TemporaryDirectory() as folder, deployed(Path(folder), PARAMETERS) as service:
+        service.cloud.set_api_key(SANDBOX_API_KEY)
+        scene = Scene(service)
+        scene.follow(parts["", ""])
+        for drill in DRILLS:
+            ended = rehearse(scene, drill, parts, on_aws)
+            rows += ended
+            names = ", ".join(row.name.removesuffix("Alarm") for row in ended)
+            console.print(f"[dim]{ended[0].seconds:5.1f} s  {names}[/]", highlight=False)
+            if ended[0].trouble:
+                console.print(f"[red]{ended[0].trouble}[/]", highlight=False, markup=True)
+    console.print(laid_out(rows))
+    left, failed = missing(parts, set(every)), sum(bool(row.trouble) for row in rows)
+    for name in left:
+        console.print(f"[bold red]✘ nobody rehearses {name}[/]")
+    took = time.monotonic() - began
+    console.print(f"{len(every)} alarms and {len(HeldReason)} held reasons: {failed} failed ({took:.0f} s)")
+    return 1 if failed or left else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,51 @@
+"""The runbook has a section for every alarm and every held reason, no other, and the drill goes through all of them."""
+
+import pytest
+
+from giftcards.events import HeldReason
+from stack.drill import DRILLS, anchor, missing, runbook
+from template.pages import exists, links, section, text_of
+from template.reading import load, resources
+
+PAGE = "docs/runbook.md"
+ALARMS = set(resources(load(), "AWS::CloudWatch::Alarm"))
+TITLES = [line.removeprefix("## ") for line in text_of(PAGE).splitlines() if line.startswith("## ")]
+
+
+def test_every_alarm_and_every_held_reason_has_a_section_and_no_section_is_without():
+    assert sorted(title.lower().replace(" ", "-") for title in TITLES) == sorted(
+        anchor(name) for name in [*ALARMS, *(reason.value for reason in HeldReason)]
+    )
+
+
+@pytest.mark.parametrize("title", TITLES)
+def test_section_says_what_it_means_how_to_look_what_to_do_and_when_it_is_over(title: str):
+    text = section(PAGE, title)
+    places = [text.find(lead) for lead in ("**Customers", "**Look.**", "**Do", "**Over")]
+    assert -1 not in places
+    assert places == sorted(places)
+
+
+@pytest.mark.parametrize("reason", HeldReason)
+def test_section_of_a_held_reason_names_it(reason: HeldReason):
+    (title,) = (title for title in TITLES if title.lower().replace(" ", "-") == anchor(reason.value))
+    assert f"*Held as `{reason}`.*" in section(PAGE, title)
+
+
+def test_links_of_the_runbook_lead_somewhere():
+    assert [target for target in links(PAGE) if not exists(PAGE, target)] == []
+
+
+def test_the_drill_goes_through_every_alarm_and_every_section():
+    assert missing(runbook(), ALARMS) == []
+    rehearsed = [name for drill in DRILLS for name in drill.sections]
+    assert len(rehearsed) == len(set(rehearsed))
+
+
+def test_every_section_has_commands_that_a_laptop_can_run():
+    assert {section for section, _ in runbook()} == {"", *(title.lower().replace(" ", "-") for title in TITLES)}
+
+
+def test_an_alarm_that_nobody_rehearses_is_found():
+    assert missing(runbook(), ALARMS | {"NewAlarm"}) == ["NewAlarm"]
+    assert missing({**runbook(), ("forgotten", "Look"): []}, ALARMS) == ["forgotten"]
