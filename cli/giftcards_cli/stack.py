@@ -119,9 +119,9 @@ class Stack:
     def closing(self, now: datetime) -> Closing | None:
         """Say why nobody may call the supplier now, or None where one may."""
         gate = self.gate.read()
-        return gate.closing(now, None if gate.refusal is None else self._api_key_version())
+        return gate.closing(now, None if gate.refusal is None else self.api_key_version())
 
-    def _api_key_version(self) -> str | None:
+    def api_key_version(self) -> str | None:
         """Return the version id of the supplier's API key; None where it was never set."""
         versions = self._client("secretsmanager").describe_secret(SecretId=self.outputs["SupplierApiKeySecretArn"])
         stages: dict[str, list[str]] = versions.get("VersionIdsToStages", {})
