@@ -21,7 +21,7 @@ def gate(
     """Say whether the supplier may be called now, since when and why not, and until when."""
     with aws_errors(stack):
         deployed = Stack.connect(stack)
-        now, version, found = datetime.now(UTC), deployed.api_key_version, deployed.gate.read()
+        now, version, found = datetime.now(UTC), deployed.api_key_version(), deployed.gate.read()
         closing = found.closing(now, version)
         if open_it and closing is not None:
             _open(deployed, found, closing)

@@ -120,13 +120,11 @@ class Stack:
     def closing(self, now: datetime) -> Closing | None:
         """Say why nobody may call the supplier now, or None where one may."""
         gate = self.gate.read()
-        return gate.closing(now, None if gate.refusal is None else self.api_key_version)
+        return gate.closing(now, None if gate.refusal is None else self.api_key_version())
 
-    @property
     def api_key_version(self) -> str | None:
-        """The version id of the supplier's API key; None where it was never set."""
-        secret = ApiKeySource(self.outputs["SupplierApiKeySecretArn"], self._client("secretsmanager"))
-        return secret.current_version()
+        """Return the version id of the supplier's API key; None where it was never set."""
+        return ApiKeySource(self.outputs["SupplierApiKeySecretArn"], self._client("secretsmanager")).current_version()
 
     def caller(self) -> str:
         """Return who is asking, for the audit record."""

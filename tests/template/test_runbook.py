@@ -4,7 +4,7 @@ import pytest
 
 from giftcards.events import HeldReason
 from stack.drill import DRILLS, anchor, missing, runbook
-from template.pages import exists, links, section, text_of
+from template.pages import section, text_of
 from template.reading import load, resources
 
 PAGE = "docs/runbook.md"
@@ -30,10 +30,6 @@ def test_section_says_what_it_means_how_to_look_what_to_do_and_when_it_is_over(t
 def test_section_of_a_held_reason_names_it(reason: HeldReason):
     (title,) = (title for title in TITLES if title.lower().replace(" ", "-") == anchor(reason.value))
     assert f"*Held as `{reason}`.*" in section(PAGE, title)
-
-
-def test_links_of_the_runbook_lead_somewhere():
-    assert [target for target in links(PAGE) if not exists(PAGE, target)] == []
 
 
 def test_the_drill_goes_through_every_alarm_and_every_section():

@@ -51,7 +51,7 @@ def giftcards(cloud: Cloud, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capt
     """Run the command line on a stack that has the cloud's gate, and a key of this version."""
     monkeypatch.setattr(Stack, "_outputs", lambda _: {"CardTableName": cloud.card_table})
     monkeypatch.setattr(Stack, "_physical_id", lambda _, logical_id: {"GateTable": cloud.gate_table}[logical_id])
-    monkeypatch.setattr(Stack, "api_key_version", KEY)
+    monkeypatch.setattr(Stack, "api_key_version", lambda _: KEY)
 
     def run(*arguments: str) -> Said:
         monkeypatch.setattr(sys, "argv", ["giftcards", "gate", *arguments])
