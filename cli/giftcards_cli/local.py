@@ -1,16 +1,15 @@
 """``giftcards local`` and ``giftcards demo``: the service on this machine."""
 
 import re
-import signal
 from pathlib import Path
-from types import FrameType
-from typing import Annotated, NoReturn
+from typing import Annotated
 
 import typer
 from rich.markup import escape
 
 from giftcards_cli import demo as demonstration
 from giftcards_cli import output
+from giftcards_cli.signals import end_on_signals
 from giftcards_cli.stack import CommandError
 from giftcards_local.cloud import PROJECT
 from giftcards_local.service import DEFAULT_FULFIL_AFTER_SECONDS, LocalService
@@ -31,7 +30,7 @@ def up(
     fresh: Annotated[bool, typer.Option("--fresh", help="Forget everything that happened before.")] = False,  # noqa: FBT002
 ) -> None:
     """Start the local cloud, build and deploy the service, and say how to use it."""
-    _end_on_signals()
+    end_on_signals()
     if supplier_url is not None and not re.fullmatch(r"https?://[^\s/]+(/\S*)?", supplier_url):
         raise CommandError("--supplier-url must be an http or https URL", exit_code=2)
     if (supplier_url is None) != (api_key_file is None):
@@ -98,7 +97,7 @@ def demo(
     keep: Annotated[Path | None, typer.Option(help="Keep what the demo wrote in this folder.", hidden=True)] = None,
 ) -> None:
     """Run six orders through the whole service on a local cloud of its own, live. Takes less than a minute."""
-    _end_on_signals()
+    end_on_signals()
     if not demonstration.run(keep):
         raise CommandError("not every order ended as it should")
 
@@ -146,13 +145,3 @@ def _read_api_key(file: Path) -> str:
 
 def _short(path: Path) -> str:
     return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)
-
-
-def _end_on_signals() -> None:
-    """End as on Ctrl-C when told to, or when the terminal is closed, so that what was started is stopped."""
-
-    def interrupt(_signal: int, _frame: FrameType | None) -> NoReturn:
-        raise KeyboardInterrupt
-
-    for sign in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(sign, interrupt)

@@ -25,6 +25,7 @@ from giftcards.rules.gate import Closing
 from giftcards.rules.orders import Order, OrderStatus
 from giftcards_cli import output
 from giftcards_cli.arguments import StackName
+from giftcards_cli.signals import end_on_signals
 from giftcards_cli.stack import CommandError, Stack, aws_errors
 
 SHOW_ENDED = timedelta(seconds=6)
@@ -54,6 +55,7 @@ def watch(
         orders = OpenOrders(deployed.orders, deployed.closing)
     empty = 0
     try:
+        end_on_signals()
         with _display(stack, as_json=as_json) as display:
             while True:
                 try:

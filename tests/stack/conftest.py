@@ -2,7 +2,6 @@
 
 import json
 import os
-import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -158,7 +157,7 @@ class Service:
 
     @contextmanager
     def watching(self) -> Iterator[Callable[[], list[dict[str, Any]]]]:
-        """Watch the orders meanwhile, and press Ctrl-C at the end. Gives what reads the changes so far."""
+        """Watch the orders meanwhile, and end it. Gives what reads the changes so far."""
         with NamedTemporaryFile("r") as out, NamedTemporaryFile("r") as err:
             command = [sys.executable, "-m", "giftcards_cli", "watch", "--json", "--interval", "0.5"]
             environment = os.environ | self.cloud.environment
@@ -169,9 +168,10 @@ class Service:
             ):
                 try:
                     yield lambda: [*map(json.loads, Path(out.name).read_text().rpartition("\n")[0].splitlines())]
-                finally:
-                    watch.send_signal(signal.SIGINT)
+                    watch.terminate()
                     ended = watch.wait(timeout=30)
+                finally:
+                    watch.kill()
             self.said.append(Path(out.name).read_text() + Path(err.name).read_text())
             assert (ended, Path(err.name).read_text()) == (0, "")
 

@@ -156,6 +156,8 @@ def test_what_needs_a_person_comes_first_and_then_the_oldest(cloud: Cloud, order
 def meanwhile(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[float]]:
     """Have something happen in each pause; after the last of them, somebody presses Ctrl-C."""
 
+    monkeypatch.setattr(watch, "end_on_signals", nothing)  # the signals are the test runner's
+
     def play(*scenes: Callable[[], None]) -> list[float]:
         pauses: list[float] = []
         left: Iterator[Callable[[], None]] = iter(scenes)
