@@ -9,10 +9,10 @@ from uuid import UUID
 
 import pytest
 
-from giftcards.events import ANNOUNCEMENTS, HeldReason, OrderPlaced
+from giftcards.events import ANNOUNCEMENTS, OrderPlaced
 from stack.commands import not_printed, run_blocks
 from template.command_lines import TARGETS, problems, recorded
-from template.pages import PAGES, Block, blocks, exists, links, rows, section, table, text_of
+from template.pages import PAGES, Block, blocks, exists, links, rows, table, text_of
 from template.reading import ROOT, Template
 from template.test_permissions import PERMISSIONS
 
@@ -20,7 +20,6 @@ ON_AWS = "docs/aws.md"
 BLOCKS = [block for page in PAGES for block in blocks(page)]
 RUN_BY = {  # the pages whose commands need no AWS, and the test that runs them
     "docs/getting-started.md": "tests/stack/test_local.py",
-    "docs/operations.md": "tests/stack/test_upkeep.py",
     "docs/runbook.md": "tests/stack/drill.py",
 }
 RUN_OTHERWISE = {
@@ -234,9 +233,3 @@ def test_the_parameter_table_is_that_of_the_template(template: Template):
 def test_every_output_is_named(template: Template):
     page = text_of(ON_AWS)
     assert [name for name in template["Outputs"] if f"`{name}`" not in page] == []
-
-
-def test_every_held_reason_says_what_to_do():
-    reasons = [cells[0].strip("`") for cells in rows("docs/operations.md", "Held orders")]
-    assert reasons == [reason.value for reason in HeldReason]
-    assert "giftcards resume" in section("docs/operations.md", "Held orders")
