@@ -9,12 +9,14 @@ from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
+from samtranslator.yaml_helper import yaml_parse
 
 from giftcards.events import OrderPlaced
+from giftcards.metrics import Metric
 from giftcards.rules.orders import Order
 from giftcards_cli import costs
 from giftcards_cli.stack import Stack
-from giftcards_local.cloud import STACK, LocalCloud
+from giftcards_local.cloud import PROJECT, STACK, LocalCloud
 from giftcards_local.processes import wait_for
 from giftcards_local.supplier import SANDBOX_API_KEY, SupplierServer
 
@@ -33,12 +35,26 @@ def main() -> None:
     for what, count in usage.items():
         table.add_row(what, f"{count:g}", f"{count * prices.per_million[what]:.2f}")
     table.add_row("[bold]one order[/]", "", f"[bold]{prices.usd(usage) * 1e6:.2f}[/]")
-    monthly = 2 * prices.per_month["kmsKey"] + prices.per_month["secret"]
+    standing = monthly_usage()
+    monthly = sum(count * prices.per_month[what] for what, count in standing.items())
     console = Console(width=100)
     console.print(table)
-    console.print(
-        f"List prices of {prices.region}, {prices.as_of}. Two keys and one secret: {monthly:.2f} USD a month."
-    )
+    held = ", ".join(f"{count} {what}" for what, count in standing.items())
+    console.print(f"Each month at most {monthly:.2f} USD: {held}.")
+    console.print(f"List prices of {prices.region}, {prices.as_of}, without free tiers.")
+
+
+def monthly_usage() -> dict[str, int]:
+    """Count what a stack has that AWS bills by the month, whether orders come or not."""
+    resources = yaml_parse((PROJECT / "template.yaml").read_text(encoding="utf-8"))["Resources"].values()
+    alarms = [resource["Properties"] for resource in resources if resource["Type"] == "AWS::CloudWatch::Alarm"]
+    return {
+        "kmsKey": sum(resource["Type"] == "AWS::KMS::Key" for resource in resources),
+        "secret": sum(resource["Type"] == "AWS::SecretsManager::Secret" for resource in resources),
+        "customMetric": len(Metric),  # those that have had a value within the month
+        "alarmMetric": sum(sum("MetricStat" in one for one in alarm.get("Metrics", [])) or 1 for alarm in alarms),
+        "dashboard": sum(resource["Type"] == "AWS::CloudWatch::Dashboard" for resource in resources),
+    }
 
 
 def run_one_order() -> tuple[Order, int]:
