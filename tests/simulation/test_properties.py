@@ -128,7 +128,7 @@ def test_promise_holds_whatever_happens(part: int) -> None:
         seed(part)(Promise),
         settings=settings(
             max_examples=EXAMPLES,
-            stateful_step_count=12,
+            stateful_step_count=9,
             deadline=None,
             database=None,
             phases=(Phase.generate, Phase.shrink),
