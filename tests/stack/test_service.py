@@ -16,7 +16,7 @@ from giftcards_cli import costs
 from giftcards_local import evidence
 from giftcards_local.processes import wait_for
 from giftcards_local.supplier import SANDBOX_API_KEY, cards_of, key_id
-from stack.conftest import Service
+from stack.conftest import PATIENCE_SECONDS, Service
 
 
 @pytest.mark.usefixtures("late_order")
@@ -274,7 +274,7 @@ def test_the_command_line_lists_and_shows_orders_as_json(service: Service) -> No
 
 
 def test_an_order_is_watched_to_its_end_and_counted_with_what_it_cost(service: Service) -> None:
-    order_id = service.order(3)
+    order_id = service.order(3, fulfil_after=12)  # open for longer than the command takes to begin
     with service.watching() as changes:
 
         def statuses() -> list[str]:
@@ -283,7 +283,7 @@ def test_an_order_is_watched_to_its_end_and_counted_with_what_it_cost(service: S
 
         service.announce({"orderId": order_id, "userId": "olga"})
         order = service.until_announced(order_id)
-        assert wait_for(lambda: statuses()[-1:] == ["FULFILLED"], within_seconds=20)
+        assert wait_for(lambda: statuses()[-1:] == ["FULFILLED"], within_seconds=PATIENCE_SECONDS)
 
     history = service.cloud.client("stepfunctions").get_execution_history(
         executionArn=order.execution_arn, maxResults=1000
