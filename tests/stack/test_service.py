@@ -274,16 +274,17 @@ def test_the_command_line_lists_and_shows_orders_as_json(service: Service) -> No
 
 
 def test_an_order_is_watched_to_its_end_and_counted_with_what_it_cost(service: Service) -> None:
-    order_id = service.order(3, fulfil_after=12)  # open for longer than the command takes to begin
+    order_id = service.order(3, fulfil_after=3600)
     with service.watching() as changes:
 
-        def statuses() -> list[str]:
-            told = [change for change in changes() if change.get("orderId") == order_id]
-            return [change["status"] for change in told if change["isOpen"] or change["announcedAt"]]
+        def seen() -> list[tuple[str, bool]]:
+            return [(change["status"], change["isOpen"]) for change in changes() if change.get("orderId") == order_id]
 
         service.announce({"orderId": order_id, "userId": "olga"})
+        assert wait_for(lambda: ("HANDLING", True) in seen(), within_seconds=20)
+        service.supplier.control.change_order(order_id, fulfil_after=0)
         order = service.until_announced(order_id)
-        assert wait_for(lambda: statuses()[-1:] == ["FULFILLED"], within_seconds=PATIENCE_SECONDS)
+        assert wait_for(lambda: ("FULFILLED", False) in seen(), within_seconds=20)
 
     history = service.cloud.client("stepfunctions").get_execution_history(
         executionArn=order.execution_arn, maxResults=1000
