@@ -281,10 +281,10 @@ def test_an_order_is_watched_to_its_end_and_counted_with_what_it_cost(service: S
             return [(change["status"], change["isOpen"]) for change in changes() if change.get("orderId") == order_id]
 
         service.announce({"orderId": order_id, "userId": "olga"})
-        assert wait_for(lambda: ("HANDLING", True) in seen(), within_seconds=20)
+        assert wait_for(lambda: ("HANDLING", True) in seen(), within_seconds=PATIENCE_SECONDS)
         service.supplier.control.change_order(order_id, fulfil_after=0)
         order = service.until_announced(order_id)
-        assert wait_for(lambda: ("FULFILLED", False) in seen(), within_seconds=20)
+        assert wait_for(lambda: ("FULFILLED", False) in seen(), within_seconds=PATIENCE_SECONDS)
 
     history = service.cloud.client("stepfunctions").get_execution_history(
         executionArn=order.execution_arn, maxResults=1000
