@@ -41,6 +41,8 @@ RUNBOOK = blocks("docs/runbook.md")
 PARAMETERS = {"PollSchedule": "14:1", "DelayedAfterSeconds": "6", "LogRetentionDays": "1"}
 USER = "alice"
 PATIENCE_SECONDS = 40.0
+GOES_ON_SECONDS = 180.0
+"""A container knows a new key after a minute, and an order looks at a gate that was closed with growing pauses."""
 HURRY = 0.01
 """Where somebody would wait for minutes: the share of its pauses and retries that the workflow takes then."""
 AWS_ONLY = "AWS only"
@@ -187,7 +189,7 @@ class Scene:
 
     def closed(self) -> None:
         """Wait until the order is closed and announced."""
-        self.service.until_announced(self.order_id)
+        self.service.until_announced(self.order_id, within=GOES_ON_SECONDS)
 
     def ring(self, alarm: str) -> str:
         """Set an alarm off, and wait for its message at the topic. Return where it leads to."""
