@@ -46,10 +46,9 @@ $(CHECKS)/.installed: requirements/checks.txt | $(BIN)/uv
 demo: setup ## Run six orders through the whole service on a local cloud of its own
 	@$(BIN)/giftcards demo
 
-# The stack tests wait more than they compute, so there is room for a third.
 test: lint $(CHECKS)/.installed ## Lint, types and every kind of test
 	$(BIN)/pytest -n 2 tests/unit tests/workflow tests/template tests/simulation
-	$(BIN)/pytest -n 3 --dist loadfile tests/stack --ignore tests/stack/test_storm.py --ignore tests/stack/test_update.py
+	$(BIN)/pytest -n 2 --dist loadfile tests/stack --ignore tests/stack/test_storm.py --ignore tests/stack/test_update.py
 
 test-fast: lint $(CHECKS)/.installed ## The same without the stack tests
 	$(BIN)/pytest -n 2 tests/unit tests/workflow tests/template tests/simulation
