@@ -36,7 +36,8 @@ from stack.laptop import GIFTCARDS, NO_AWS, run
 from template.pages import Block, blocks
 
 GETTING_STARTED = blocks("docs/getting-started.md")
-IDLE_PARENT = "import subprocess, time; print(subprocess.Popen(['sleep', '60']).pid, flush=True); time.sleep(60)"
+IDLE_PARENT = "import subprocess, sys; print(subprocess.Popen('cat', stdin=-1).pid, flush=True); sys.stdin.read()"
+"""Starts a process that waits for input, and reaps nothing: it waits for input itself."""
 LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC).timestamp()  # not before 1980, as zip files know no time before
 
 
@@ -52,7 +53,9 @@ def test_a_process_that_has_the_pid_of_an_earlier_one_is_left_alone() -> None:
 
 
 def test_a_process_that_nobody_reaps_is_stopped_without_waiting_for_that() -> None:
-    parent = subprocess.Popen([sys.executable, "-c", IDLE_PARENT], stdout=subprocess.PIPE, text=True)
+    parent = subprocess.Popen(
+        [sys.executable, "-c", IDLE_PARENT], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
     try:
         assert parent.stdout is not None
         child = psutil.Process(int(parent.stdout.readline()))
