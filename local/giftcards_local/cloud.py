@@ -180,6 +180,7 @@ class LocalCloud:
     def _sam_environment(self) -> dict[str, str]:
         return {
             "SAM_CLI_TELEMETRY": "0",
+            "SAM_CLI_POLL_DELAY": "0.2",  # seconds; it waits 5 for what is here done at once
             "__SAM_CLI_APP_DIR": str(self.folder / "sam"),  # else it writes into the home folder
             "PATH": os.pathsep.join((str(_sam().parent), os.environ.get("PATH", ""))),  # uv lies beside sam
             # Layers for this machine, not for production; compiled once here and not by each function's process,

@@ -4,8 +4,10 @@ moto 5.2.5 parses and interprets the real definition. What it lacks is put in he
 was a JVM that is not shipped), strings that hold quotes, the error names that AWS gives, and no waiting.
 """
 
+import copy
 import functools
 import json
+import re
 from collections.abc import Callable, Iterable, Iterator, Sized
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -18,6 +20,7 @@ import boto3
 from botocore.config import Config
 from botocore.exceptions import ClientError
 from jsonata import Jsonata
+from jsonata.utils import Utils
 from moto.stepfunctions.parser import models
 from moto.stepfunctions.parser.api import EvaluationFailedEventDetails, HistoryEventType, TaskFailedEventDetails
 from moto.stepfunctions.parser.asl.component.common.error_name.custom_error_name import CustomErrorName
@@ -51,6 +54,9 @@ from moto.stepfunctions.parser.backend import execution_worker
 REGION = "eu-west-1"
 
 _SESSION = boto3.Session(aws_access_key_id="test", aws_secret_access_key="test", region_name=REGION)
+_OPENING = re.compile(r"(\$exists\()?\(")
+_DECLARATION = re.compile(r"\$(?P<name>\w+):=(?!function)")
+_DECODER = json.JSONDecoder()
 _TASKS = {
     "dynamodb": state_task_service_dynamodb.StateTaskServiceDynamoDB,
     "events": state_task_service_events.StateTaskServiceEvents,
@@ -145,8 +151,34 @@ def _parse(definition: str) -> tuple[Any, Any]:
     return AmazonStateLanguageParser.parse(definition)
 
 
-def _evaluate(expression: str) -> Any:
-    return Jsonata(expression).evaluate(None)
+def _evaluate(declared_expression: str) -> Any:
+    # moto puts what an expression may name before it, as literals. They are bound instead, as on AWS, so that an
+    # expression is the same text each time and is parsed once: parsing took most of an execution's time.
+    bindings = {}
+    opening = _OPENING.match(declared_expression)
+    start = opening.end() if opening else 0
+    rest = start
+    while declaration := _DECLARATION.match(declared_expression, rest):
+        value, rest = _DECODER.raw_decode(declared_expression, declaration.end())
+        bindings[declaration["name"]] = _with_nulls(value)
+        rest += len(";")
+    expression = copy.copy(_parse_expression(declared_expression[:start] + declared_expression[rest:]))
+    Jsonata.CURRENT.jsonata = expression
+    return expression.evaluate(None, bindings)
+
+
+@functools.cache
+def _parse_expression(expression: str) -> Jsonata:
+    return Jsonata(expression)
+
+
+def _with_nulls(value: Any) -> Any:
+    """Tell null from undefined, as the evaluator does in what it parses itself."""
+    if isinstance(value, dict):
+        return {name: _with_nulls(inner) for name, inner in value.items()}
+    if isinstance(value, list):
+        return [_with_nulls(inner) for inner in value]
+    return Utils.NULL_VALUE if value is None else value
 
 
 def _declare(bindings: dict[str, Any]) -> str:
