@@ -16,7 +16,8 @@ from giftcards.metrics import Metric
 from giftcards.rules.orders import Order
 from giftcards_cli import costs
 from giftcards_cli.stack import Stack
-from giftcards_local.cloud import PROJECT, STACK, LocalCloud
+from giftcards_local import PROJECT
+from giftcards_local.cloud import STACK, LocalCloud
 from giftcards_local.processes import wait_for
 from giftcards_local.supplier import SANDBOX_API_KEY, SupplierServer
 

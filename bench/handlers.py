@@ -25,7 +25,8 @@ from rich.table import Table
 
 from giftcards.events import OrderPlaced
 from giftcards_cli.stack import Stack
-from giftcards_local.cloud import PROJECT, STACK, LocalCloud
+from giftcards_local import PROJECT
+from giftcards_local.cloud import STACK, LocalCloud
 from giftcards_local.processes import wait_for
 from giftcards_local.supplier import SANDBOX_API_KEY, SupplierServer
 

@@ -20,9 +20,9 @@ from giftcards.events import CardsDelivered, CardsPartiallyDelivered, OrderPlace
 from giftcards.rules.orders import Order, OrderStatus
 from giftcards_cli.output import console, status_text
 from giftcards_cli.stack import Stack
-from giftcards_local import evidence
+from giftcards_local import PROJECT, evidence
 from giftcards_local.bus_listener import BusListener
-from giftcards_local.cloud import PROJECT, STACK
+from giftcards_local.cloud import STACK
 from giftcards_local.processes import wait_for
 from giftcards_local.service import LocalService
 from giftcards_local.supplier import SupplierControl, cards_of

@@ -15,9 +15,9 @@ import boto3
 import httpx
 from botocore.exceptions import ClientError
 
+from giftcards_local import PROJECT
 from giftcards_local.processes import LocalError, Process, free_port, start
 
-PROJECT = Path(__file__).resolve().parents[2]
 CLOUD_PYTHON = PROJECT / ".venv-cloud" / "bin" / "python"
 REGION = "us-east-1"
 STACK = "giftcards"

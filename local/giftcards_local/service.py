@@ -15,11 +15,10 @@ from giftcards.adapters.event_bus import EventBus
 from giftcards.adapters.executions import Executions
 from giftcards.adapters.order_table import OrderTable
 from giftcards.sweep_orders import OrderSweep
+from giftcards_local import DEFAULT_FULFIL_AFTER_SECONDS
 from giftcards_local.cloud import LocalCloud, bypass_proxies
 from giftcards_local.processes import LocalError, Process, free_port, start
 from giftcards_local.supplier import SANDBOX_API_KEY
-
-DEFAULT_FULFIL_AFTER_SECONDS = 8.0
 
 
 class ServiceState(BaseModel):

@@ -15,9 +15,9 @@ import pytest
 
 from giftcards.rules.orders import Order, OrderStatus
 from giftcards_cli.stack import Stack
-from giftcards_local import evidence
+from giftcards_local import PROJECT, evidence
 from giftcards_local.bus_listener import BusListener
-from giftcards_local.cloud import PROJECT, STACK, LocalCloud
+from giftcards_local.cloud import STACK, LocalCloud
 from giftcards_local.processes import wait_for
 from giftcards_local.supplier import SANDBOX_API_KEY, SupplierBook, SupplierServer, cards_of
 

@@ -29,7 +29,7 @@ from rich.table import Table
 from giftcards.events import HeldReason
 from giftcards.metrics import Metric
 from giftcards.rules.orders import OrderStatus
-from giftcards_local.cloud import PROJECT
+from giftcards_local import PROJECT
 from giftcards_local.processes import wait_for
 from giftcards_local.supplier import SANDBOX_API_KEY
 from stack.commands import run_blocks

@@ -5,7 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from giftcards_local.cloud import PROJECT
+from giftcards_local import PROJECT
 from giftcards_local.service import ServiceState
 
 GIFTCARDS = [sys.executable, "-m", "giftcards_cli"]

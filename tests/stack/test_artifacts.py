@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from giftcards_local.cloud import PROJECT, LocalCloud
+from giftcards_local import PROJECT
+from giftcards_local.cloud import LocalCloud
 
 RUNTIME_HAS = ("boto3", "botocore", "s3transfer", "urllib3", "dateutil", "six.py", "jmespath")
 ADAPTERS = ("api_key", "aws", "gate_table", "supplier")

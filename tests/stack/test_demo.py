@@ -4,7 +4,7 @@ import signal
 import subprocess
 from pathlib import Path
 
-from giftcards_local.cloud import PROJECT
+from giftcards_local import PROJECT
 from giftcards_local.processes import wait_for
 from stack.laptop import GIFTCARDS, NO_AWS, is_all_stopped, run
 

@@ -20,7 +20,8 @@ import pytest
 
 from giftcards.events import OrderPlaced
 from giftcards_cli.stack import Stack
-from giftcards_local.cloud import PROJECT, STACK
+from giftcards_local import PROJECT
+from giftcards_local.cloud import STACK
 from giftcards_local.processes import Process, free_port, wait_for
 from giftcards_local.service import LocalService
 from giftcards_local.supplier import (
