@@ -4,7 +4,6 @@ moto's cloud stands in for AWS, and time is the test's. Every call that a functi
 function can be killed before or after any of them.
 """
 
-import importlib.util
 import io
 import json
 import os
@@ -43,6 +42,7 @@ from giftcards.sweep_orders import OrderSweep
 from giftcards_local.supplier import SupplierBook, SupplierServer, cards_of
 from giftcards_local.supplier.book import NewOrder
 from giftcards_local.supplier.faults import Fault as SupplierFault
+from scripts import load
 from simulation.timeline import START, Timeline
 from workflow.engine import REGION, Engine, instant_engine
 from workflow.engine import Fault as TaskFault
@@ -52,7 +52,6 @@ from workflow.harness import (
     CHECK_STATUS,
     DEAD_LETTERS,
     DELIVER_CARDS,
-    ROOT,
     TABLE,
     load_definition,
     load_template,
@@ -452,12 +451,7 @@ def _variables_of_the_service(frame: FrameType | None) -> Iterator[str]:
 
 @cache
 def _module(function: str) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(f"{function}_in_simulation", ROOT / "functions" / function / "app.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load(f"functions/{function}/app.py", f"{function}_in_simulation")
 
 
 @cache

@@ -1,9 +1,7 @@
 """The dashboard shows what is measured, its picture is the dashboard, and saved queries ask for what is logged."""
 
-import importlib.util
 import json
 import re
-import sys
 from collections.abc import Callable, Iterator
 from itertools import takewhile
 from types import ModuleType
@@ -16,6 +14,7 @@ from giftcards.metrics import NAMESPACE, Metric
 from giftcards.reconcile_orders import ReconciliationOutcome
 from giftcards.workflow import Outcome
 from giftcards_cli.costs import prices
+from scripts import load
 from template.reading import ROOT, Template, load_workflow, properties, resources
 from template.test_functions import FUNCTIONS
 
@@ -54,13 +53,7 @@ WORDS_OF_QUERIES = {
 @pytest.fixture(scope="module")
 def reader() -> ModuleType:
     """docs/dashboard_body.py, which is a script's and in no package."""
-    spec = importlib.util.spec_from_file_location("dashboard_body", ROOT / "docs/dashboard_body.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
+    return load("docs/dashboard_body.py")
 
 
 @pytest.fixture(scope="module")

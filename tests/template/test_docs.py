@@ -1,7 +1,6 @@
 """The picture of the workflow shows the workflow that runs."""
 
 import copy
-import importlib.util
 import runpy
 from types import ModuleType
 from typing import Any
@@ -10,6 +9,7 @@ from xml.etree import ElementTree
 import pytest
 
 from giftcards.metrics import Metric
+from scripts import load
 from template.reading import ROOT, load_workflow
 
 PICTURE = ROOT / "docs/workflow.svg"
@@ -20,12 +20,7 @@ UNEXPECTED = ["States.ALL"]
 @pytest.fixture(scope="module")
 def drawing() -> ModuleType:
     """docs/draw_workflow.py, which is a script and in no package."""
-    spec = importlib.util.spec_from_file_location("draw_workflow", ROOT / "docs/draw_workflow.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load("docs/draw_workflow.py")
 
 
 def drawn(kind: str) -> dict[str, ElementTree.Element]:

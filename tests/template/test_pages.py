@@ -1,15 +1,14 @@
 """README and docs/ say what is there: commands, tables, links, and the pages that are written from the code."""
 
-import importlib.util
 import os
 import re
 from pathlib import Path
-from types import ModuleType
 from uuid import UUID
 
 import pytest
 
 from giftcards.events import ANNOUNCEMENTS, OrderPlaced
+from scripts import load
 from stack.commands import not_printed, run_blocks
 from template.command_lines import TARGETS, problems, recorded
 from template.pages import PAGES, Block, blocks, exists, links, rows, table, text_of
@@ -28,16 +27,6 @@ RUN_OTHERWISE = {
 
 each_page = pytest.mark.parametrize("page", PAGES)
 each_block = pytest.mark.parametrize("block", BLOCKS, ids=str)
-
-
-def script(path: str) -> ModuleType:
-    """Return a script that is in no package."""
-    spec = importlib.util.spec_from_file_location(Path(path).stem, ROOT / path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 # ------------------------------------------------------------------ commands
@@ -193,7 +182,7 @@ def test_every_page_can_be_reached_from_the_readme():
 
 def test_the_event_reference_is_that_of_the_models(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.syspath_prepend(ROOT / "events")
-    written = script("events/write_reference.py").page()
+    written = load("events/write_reference.py").page()
     assert text_of("docs/events.md") == written, "the events have changed: run `make docs`"
     for model in (OrderPlaced, *ANNOUNCEMENTS):
         assert {row[0].strip("`") for row in rows("docs/events.md", model.detail_type)} >= {
@@ -204,7 +193,7 @@ def test_the_event_reference_is_that_of_the_models(monkeypatch: pytest.MonkeyPat
 
 
 def test_the_command_reference_is_that_of_the_command_line():
-    written = script("docs/write_commands.py").page()
+    written = load("docs/write_commands.py").page()
     assert text_of("docs/commands.md") == written, "the commands have changed: run `make docs`"
 
 

@@ -1,6 +1,5 @@
 """The functions of the stack as Lambda calls them, in one container, with all that they log and measure."""
 
-import importlib.util
 import io
 import json
 import logging
@@ -12,6 +11,7 @@ import pytest
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
 from giftcards import wiring
+from scripts import load
 from unit.fakes import BASE_URL, NOW, ORDER_ID, ROOT, USER_ID, Cloud, SupplierDouble, step_request, template, vault
 
 SERVICE = "giftcards-test"
@@ -52,11 +52,7 @@ class Container:
     def module(self, name: str) -> Any:
         """Import a function's app.py, once, as Lambda does."""
         if name not in self._modules:
-            spec = importlib.util.spec_from_file_location(f"{name}_app", ROOT / "functions" / name / "app.py")
-            assert spec is not None
-            assert spec.loader is not None
-            self._modules[name] = module = importlib.util.module_from_spec(spec)
-            spec.loader.exec_module(module)
+            self._modules[name] = module = load(f"functions/{name}/app.py", f"{name}_app")
             for handler in module.logger.handlers:
                 handler.setStream(self._stdout)
         return self._modules[name]

@@ -1,6 +1,5 @@
 """The sample events and their schemas: what a shop's programmer copies has to be what the service takes and sends."""
 
-import importlib.util
 import json
 import re
 from collections.abc import Iterator
@@ -14,6 +13,7 @@ import pytest
 
 from giftcards.events import ANNOUNCEMENTS, SOURCE, Announcement, OrderPlaced
 from giftcards.rules.orders import delivery_id_of
+from scripts import load
 
 EVENTS = Path(__file__).parents[2] / "events"
 MODELS = {model.detail_type: model for model in (OrderPlaced, *ANNOUNCEMENTS)}
@@ -40,12 +40,7 @@ def violations(detail_type: str, detail: dict[str, Any]) -> list[str]:
 @pytest.fixture(scope="module")
 def writer() -> ModuleType:
     """Return events/write_schemas.py, which is a script and in no package."""
-    spec = importlib.util.spec_from_file_location("write_schemas", EVENTS / "write_schemas.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load("events/write_schemas.py")
 
 
 def test_every_event_has_a_sample_and_every_sample_an_event():

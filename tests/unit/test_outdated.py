@@ -1,6 +1,5 @@
 """`make outdated` looks at every direct requirement and says what is newer, or that it could not look."""
 
-import importlib.util
 import os
 import subprocess
 import sys
@@ -11,19 +10,15 @@ from types import ModuleType
 import pytest
 from packaging.version import Version
 
+from scripts import load
+
 SCRIPT = Path(__file__).parents[2] / "requirements/outdated.py"
 
 
 @pytest.fixture(scope="module")
 def script() -> ModuleType:
     """requirements/outdated.py, which is in no package."""
-    spec = importlib.util.spec_from_file_location("outdated", SCRIPT)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # dataclasses look their module up
-    spec.loader.exec_module(module)
-    return module
+    return load("requirements/outdated.py")
 
 
 def release(folder: Path, name: str, version: str) -> None:
