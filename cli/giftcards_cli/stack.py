@@ -32,7 +32,7 @@ _CONFIG = Config(connect_timeout=3, read_timeout=60, retries={"mode": "standard"
 MOST_NAMED = 5
 _HOW_TO_CREATE = (
     "`giftcards local up` creates one on this machine (then `source .giftcards/env`); "
-    "`make build && sam deploy` creates one on AWS"
+    "`make deploy STAGE=dev` creates one on AWS"
 )
 
 

@@ -40,6 +40,8 @@ GLOBAL = {
 PAGINATION = {"--max-items": 1, "--page-size": 1, "--starting-token": 1}
 RENAMED = {("Subscribe", "Endpoint"): "--notification-endpoint"}  # where a global option has the name already
 OUTPUTS = {"json", "text", "table", "yaml", "yaml-stream", "off"}
+CUSTOM = {("logs", "tail"): {"--since": 1, "--filter-pattern": 1, "--format": 1, "--follow": 0}}
+"""Of the AWS command line alone and in no model: options and how many values they take; each takes one thing more."""
 SERVICES = {"s3api": "s3", "configservice": "config", "deploy": "codedeploy"}  # of another name in botocore
 
 
@@ -136,6 +138,9 @@ def _aws(words: list[str]) -> Iterator[str]:
         yield f"no service {words[0]}"
         return
     rest = words[1:]
+    if tuple(words[:2]) in CUSTOM:
+        yield from _custom(CUSTOM[words[0], words[1]], words[2:])
+        return
     if rest[0] == "wait":
         waiters = _botocore().get_waiter_model(service)
         by_name = {xform_name(name, "-"): waiters.get_waiter(name).operation for name in waiters.waiter_names}
@@ -147,6 +152,20 @@ def _aws(words: list[str]) -> Iterator[str]:
         return
     operation = _botocore().get_service_model(service).operation_model(by_name[rest[0]])
     yield from _options(operation, rest[1:])
+
+
+def _custom(options: dict[str, int], words: list[str]) -> Iterator[str]:
+    rest, others = list(words), list[str]()
+    while rest:
+        word = rest.pop(0)
+        if not word.startswith("--"):
+            others.append(word)
+        elif word not in options:
+            yield f"no option {word}"
+        else:
+            del rest[: options[word]]
+    if len(others) != 1:
+        yield f"it takes one thing, not {others}"
 
 
 def _options(operation: OperationModel, words: list[str]) -> Iterator[str]:
