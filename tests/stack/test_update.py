@@ -36,11 +36,7 @@ def next_release(folder: Path) -> Path:
     for name in ("template.yaml", "LICENSE", "README.md"):
         shutil.copy(PROJECT / name, folder / name)
     events = folder / "layers/core/giftcards/events.py"
-    replace(
-        events,
-        '    schema_version: Literal["1"] = "1"\n',
-        '    schema_version: Literal["1"] = "1"\n    release: int = 2\n',
-    )
+    replace(events, "    schema_version: ", "    release: int = 2\n    schema_version: ")
     replace(folder / "functions/check_status/app.py", '"""CheckStatus: ', '"""CheckStatus of release 2: ')
     definition = folder / "statemachine/fulfil_order.asl.json"
     workflow = json.loads(definition.read_text(encoding="utf-8"))

@@ -2,11 +2,13 @@
 
 import re
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from template.reading import Template, deploy, load, properties, ref, resources
+from stack.test_update import next_release
+from template.reading import ROOT, Template, deploy, load, properties, ref, resources
 from template.test_functions import FUNCTIONS
 from template.test_permissions import CALLING_THE_SUPPLIER
 
@@ -172,3 +174,15 @@ def test_a_parameter_that_does_not_publish_is_found(break_it: Callable[[Template
     template = load()
     break_it(template)
     assert unpublished(deploy(template, on_aws=True))
+
+
+def test_the_next_release_of_the_update_differs_in_layer_function_and_workflow(tmp_path: Path):
+    next_release(tmp_path)
+
+    changed = {
+        path.relative_to(tmp_path)
+        for path in tmp_path.rglob("*")
+        if path.is_file() and path.read_bytes() != (ROOT / path.relative_to(tmp_path)).read_bytes()
+    }
+    assert {path.parts[0] for path in changed} == {"functions", "layers", "statemachine"}
+    compile((tmp_path / "layers/core/giftcards/events.py").read_text(encoding="utf-8"), "events.py", "exec")

@@ -335,7 +335,7 @@ def test_delivery_that_is_overtaken_announces_what_the_other_has_stored(
         order = orders.get(ORDER_ID)
         assert order is not None
         sealed = vault.encrypt(ORDER_ID, USER_ID, ATTEMPT, winner.cards)
-        orders.close(close(order, winner, ATTEMPT, NOW - timedelta(seconds=1), checks=12), sealed, card_retention=None)
+        orders.close(close(order, winner, ATTEMPT, NOW - timedelta(seconds=1), checks=12), sealed)
 
     cloud.at_next("TransactWriteItems", overtake)
 

@@ -95,16 +95,13 @@ def test_supplier_that_says_how_long_it_is_unavailable_is_left_alone_by_all_orde
 
 
 @pytest.mark.parametrize("retry_after", [None, 0])
+def test_rate_limit_that_names_no_time_to_come_closes_the_gate_for_a_time_of_our_own(retry_after: float | None):
+    assert seconds_closed(closed_by(TroubleKind.RATE_LIMITED, retry_after)) == RATE_LIMIT_SECONDS
+
+
+@pytest.mark.parametrize("retry_after", [None, 0])
 def test_supplier_that_is_busy_and_does_not_say_how_long_does_not_close_the_gate(retry_after: float | None):
     assert closing_after(Trouble(TroubleKind.BUSY, "What happened.", retry_after), NOW, VERSION) is None
-
-
-def test_rate_limit_without_a_time_closes_the_gate_for_a_time_of_our_own():
-    assert seconds_closed(closed_by(TroubleKind.RATE_LIMITED)) == RATE_LIMIT_SECONDS
-
-
-def test_rate_limit_that_is_over_already_leaves_the_gate_open():
-    assert seconds_closed(closed_by(TroubleKind.RATE_LIMITED, 0)) is None
 
 
 @pytest.mark.parametrize("kind", ADDRESS_TROUBLE)

@@ -18,7 +18,7 @@ from giftcards.adapters.order_table import (
     UnreadableOrderError,
 )
 from giftcards.adapters.timestamps import timestamp
-from giftcards.rules.orders import Order, OrderStatus, close, delivery_id_of
+from giftcards.rules.orders import Order, OrderStatus, close, delivery_id_of, with_card_expiry
 from giftcards.supplier_contract import SettledOrder
 from unit.fakes import ATTEMPT, NOW, ORDER_ID, USER_ID, Cloud, client_error, order_data
 
@@ -62,8 +62,8 @@ def close_with(
 ) -> None:
     order = orders.get(order_id)
     assert order is not None
-    closed = close(order, settled(count), ATTEMPT, NOW, checks=12).model_copy(update=changes)
-    orders.close(closed, ciphertexts(count) if sealed is None else sealed, card_retention=retention)
+    closed = with_card_expiry(close(order, settled(count), ATTEMPT, NOW, checks=12), retention)
+    orders.close(closed.model_copy(update=changes), ciphertexts(count) if sealed is None else sealed)
 
 
 # ------------------------------------------------------------------- reading
@@ -336,22 +336,47 @@ def test_cards_are_gone_for_readers_when_their_retention_ends_though_not_deleted
     assert len(cloud.card_rows()) == 2
 
 
-def test_cards_expire_when_their_retention_ends_and_the_order_does_not(cloud: Cloud, orders: OrderTable):
+def test_cards_expire_when_their_retention_ends_and_the_order_remembers_when(cloud: Cloud, orders: OrderTable):
     cloud.claim()
 
     close_with(orders, 2, retention=timedelta(days=30))
 
     assert {row["expiresAt"] for row in cloud.card_rows()} == {int((NOW + timedelta(days=30)).timestamp())}
     assert "expiresAt" not in cloud.order_row()
+    assert cloud.order_row()["cardsExpireAt"] == timestamp(NOW + timedelta(days=30))
 
 
-def test_closed_order_is_read_as_it_was_closed(cloud: Cloud, orders: OrderTable):
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"sk": "CARD#0002"},
+        {"sk": "CARD#0002", "ciphertext": None},
+        {"sk": "CARD#0002", "ciphertext": "text"},
+        {"sk": "CARD#0002", "ciphertext": b"x", "expiresAt": "soon"},
+        {"sk": "CARD#", "ciphertext": b"x"},
+        {"sk": "CARD#second", "ciphertext": b"x"},
+        {"sk": "NOTE", "ciphertext": b"x"},
+    ],
+)
+def test_row_that_no_delivery_has_written_is_not_a_cards(cloud: Cloud, orders: OrderTable, row: dict[str, Any]):
+    cloud.claim()
+    close_with(orders, 2)
+    cloud.put(cloud.card_table, {"pk": f"ORDER#{ORDER_ID}"} | row)
+
+    order, cards = orders.get_with_cards(ORDER_ID, now=NOW)
+
+    assert order is not None
+    assert sorted(cards) == ([1] if row["sk"] == "CARD#0002" else [1, 2])
+
+
+@pytest.mark.parametrize("retention", [None, timedelta(days=30)])
+def test_closed_order_is_read_as_it_was_closed(cloud: Cloud, orders: OrderTable, retention: timedelta | None):
     cloud.claim()
     order = orders.get(ORDER_ID)
     assert order is not None
-    closed = close(order, settled(2), ATTEMPT, NOW, checks=12)
+    closed = with_card_expiry(close(order, settled(2), ATTEMPT, NOW, checks=12), retention)
 
-    orders.close(closed, ciphertexts(2), card_retention=None)
+    orders.close(closed, ciphertexts(2))
 
     assert orders.get(ORDER_ID) == closed
 
@@ -362,7 +387,7 @@ def test_closed_order_is_read_as_it_was_closed(cloud: Cloud, orders: OrderTable)
 def assert_not_open(cloud: Cloud, orders: OrderTable, order: Order, count: int) -> None:
     before = cloud.rows(cloud.card_table)
     with pytest.raises(OrderNotOpenError, match="the order is not open") as refusal:
-        orders.close(order, [b"other"] * count, card_retention=timedelta(days=1))
+        orders.close(order, [b"other"] * count)
     assert refusal.value.__cause__ is None
     assert cloud.rows(cloud.card_table) == before, "a refused closing has changed something"
 

@@ -13,7 +13,7 @@ from giftcards.adapters.audit_table import AuditTable
 from giftcards.adapters.order_table import OrderTable
 from giftcards.adapters.vault import Vault
 from giftcards.reveal_cards import MESSAGES, CardReveal, Revealed, RevealOutcome, RevealRequest
-from giftcards.rules.orders import close
+from giftcards.rules.orders import close, with_card_expiry
 from giftcards.supplier_contract import SettledOrder
 from unit.fakes import (
     ATTEMPT,
@@ -57,14 +57,18 @@ def delivered(cloud: Cloud, vault: Vault, orders: OrderTable) -> Callable[..., N
     """Have an order delivered."""
 
     def delivered(
-        order_id: str = ORDER_ID, user_id: str = USER_ID, status: str = "FULFILLED", quantity: int = 3
+        order_id: str = ORDER_ID,
+        user_id: str = USER_ID,
+        status: str = "FULFILLED",
+        quantity: int = 3,
+        retention: timedelta | None = None,
     ) -> None:
         cloud.claim(order_id, user_id)
         order = orders.get(order_id)
         assert order is not None
         settled = SettledOrder.model_validate(order_data(status, quantity))
-        closed = close(order, settled, ATTEMPT, NOW - timedelta(days=1), checks=1)
-        orders.close(closed, vault.encrypt(order_id, user_id, ATTEMPT, settled.cards), card_retention=None)
+        closed = with_card_expiry(close(order, settled, ATTEMPT, NOW - timedelta(days=1), checks=1), retention)
+        orders.close(closed, vault.encrypt(order_id, user_id, ATTEMPT, settled.cards))
         cloud.forget()
 
     return delivered
@@ -179,9 +183,12 @@ def test_cards_of_a_delivery_that_broke_off_are_not_believed(
     assert_not_shown(cloud, reveal(), RevealOutcome.NOT_DELIVERED)
 
 
-def test_cards_whose_retention_has_ended_are_gone(cloud: Cloud, delivered: Callable[..., None], reveal: Reveal):
-    delivered()
-    for row in cloud.card_rows():
+@pytest.mark.parametrize("deleted", range(4))
+def test_cards_whose_retention_has_ended_are_gone_however_many_rows_are_left(
+    cloud: Cloud, delivered: Callable[..., None], reveal: Reveal, deleted: int
+):
+    delivered(retention=timedelta(days=1))
+    for row in cloud.card_rows()[:deleted]:
         cloud.delete(cloud.card_table, row)
 
     assert_not_shown(cloud, reveal(), RevealOutcome.CARDS_EXPIRED)
@@ -194,6 +201,36 @@ def test_cards_whose_retention_has_ended_are_gone(cloud: Cloud, delivered: Calla
 def test_missing_card_shows_none_of_them(cloud: Cloud, delivered: Callable[..., None], reveal: Reveal, position: int):
     delivered()
     cloud.delete(cloud.card_table, cloud.card_rows()[position])
+
+    assert_not_shown(cloud, reveal(), RevealOutcome.CARDS_UNREADABLE)
+
+
+@pytest.mark.parametrize("retention", [None, timedelta(days=2)])
+def test_cards_that_are_all_gone_before_their_time_were_taken_away(
+    cloud: Cloud, delivered: Callable[..., None], reveal: Reveal, retention: timedelta | None
+):
+    delivered(retention=retention)
+    for row in cloud.card_rows():
+        cloud.delete(cloud.card_table, row)
+
+    assert_not_shown(cloud, reveal(), RevealOutcome.CARDS_UNREADABLE)
+
+
+@pytest.mark.parametrize("change", [{"ciphertext": "text"}, {"ciphertext": None}, {"expiresAt": "soon"}])
+def test_bent_card_row_shows_none_of_the_cards_and_is_written_down(
+    cloud: Cloud, delivered: Callable[..., None], reveal: Reveal, change: dict[str, Any]
+):
+    delivered()
+    cloud.put(cloud.card_table, cloud.card_rows()[1] | change)
+
+    assert_not_shown(cloud, reveal(), RevealOutcome.CARDS_UNREADABLE)
+
+
+def test_bent_order_row_shows_none_of_the_cards_and_is_written_down(
+    cloud: Cloud, delivered: Callable[..., None], reveal: Reveal
+):
+    delivered()
+    cloud.put(cloud.card_table, cloud.order_row() | {"status": "WONDERFUL"})
 
     assert_not_shown(cloud, reveal(), RevealOutcome.CARDS_UNREADABLE)
 

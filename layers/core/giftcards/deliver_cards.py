@@ -14,7 +14,7 @@ from giftcards.adapters.vault import Vault
 from giftcards.gated_supplier import GatedSupplier
 from giftcards.metrics import Meter, Metric
 from giftcards.rules.next_step import Patience, next_step
-from giftcards.rules.orders import Order, OrderStatus, announcement_of, close
+from giftcards.rules.orders import Order, OrderStatus, announcement_of, close, with_card_expiry
 from giftcards.rules.trouble import Trouble, TroubleKind
 from giftcards.supplier_contract import SettledOrder
 from giftcards.workflow import Outcome, StepRequest, StepResult
@@ -103,10 +103,10 @@ class CardDelivery:
 
     def _close(self, order: Order, settled: SettledOrder, request: StepRequest, now: datetime) -> Order:
         attempt = self.new_attempt()
-        closed = close(order, settled, attempt, now, checks=request.checks)
+        closed = with_card_expiry(close(order, settled, attempt, now, checks=request.checks), self.card_retention)
         ciphertexts = self.vault.encrypt(order.order_id, order.user_id, attempt, settled.cards)
         try:
-            self.orders.close(closed, ciphertexts, card_retention=self.card_retention)
+            self.orders.close(closed, ciphertexts)
         except OrderNotOpenError:  # another delivery of the same order has closed it, or taken it over
             return self._claimed(request)
         return closed

@@ -8,7 +8,7 @@ from enum import StrEnum
 from pydantic import Field
 
 from giftcards.adapters.audit_table import AuditRecord, AuditTable
-from giftcards.adapters.order_table import OrderTable
+from giftcards.adapters.order_table import OrderTable, UnreadableOrderError
 from giftcards.adapters.vault import CardUnreadableError, KeyUnavailableError, Vault
 from giftcards.events import Contract, Identifier
 from giftcards.metrics import Meter, Metric
@@ -112,12 +112,15 @@ class CardReveal:
         return revealed
 
     def _reveal(self, request: RevealRequest, now: datetime) -> Revealed:
-        order, ciphertexts = self.orders.get_with_cards(request.order_id, now=now)
+        try:
+            order, ciphertexts = self.orders.get_with_cards(request.order_id, now=now)
+        except UnreadableOrderError as error:
+            return Revealed(RevealOutcome.CARDS_UNREADABLE, detail=str(error))
         if order is None or order.user_id != request.user_id:
             return Revealed(RevealOutcome.NOT_FOUND)
         if not order.status.is_delivered:
             return Revealed(RevealOutcome.NOT_DELIVERED)
-        if not ciphertexts:
+        if order.cards_expire_at is not None and order.cards_expire_at <= now:
             return Revealed(RevealOutcome.CARDS_EXPIRED)
         return self._decrypt(order, ciphertexts)
 

@@ -3,8 +3,9 @@
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
@@ -82,6 +83,13 @@ def _read(row: Mapping[str, Any]) -> Order | UnreadableOrder:
         return UnreadableOrder(row["pk"].removeprefix("ORDER#"), fields)
 
 
+def _readable(item: Mapping[str, Any]) -> Order:
+    row = _read(item)
+    if isinstance(row, UnreadableOrder):
+        raise UnreadableOrderError(row)
+    return row
+
+
 class OrderTable:
     """One row for an order, one for each card. A reader believes only the order row.
 
@@ -112,12 +120,7 @@ class OrderTable:
         """
         key = order_key(order_id)
         item = self._dynamodb.get_item(TableName=self._table_name, Key=key, ConsistentRead=True).get("Item")
-        if item is None:
-            return None
-        row = _read(item)
-        if isinstance(row, UnreadableOrder):
-            raise UnreadableOrderError(row)
-        return row
+        return None if item is None else _readable(item)
 
     def get_many(self, order_ids: Sequence[str]) -> dict[str, Order | UnreadableOrder]:
         """Read orders as they are now, also the rows that cannot be read. Whoever is not there is left out.
@@ -135,9 +138,15 @@ class OrderTable:
     def get_with_cards(self, order_id: str, *, now: datetime) -> tuple[Order | None, dict[int, bytes]]:
         """Read an order and its cards' ciphertexts by index, from 1, without those whose retention has ended.
 
-        DynamoDB deletes expired rows when it gets to it, within days and not all at once.
+        DynamoDB deletes expired rows when it gets to it, within days and not all at once. A row that no delivery
+        has written is not a card's.
+
+        Raises
+        ------
+        UnreadableOrderError
+            If the order's row breaks the rules of its fields.
         """
-        order, cards = None, {}
+        order, cards = None, dict[int, bytes]()
         condition = {
             "KeyConditionExpression": "pk = :pk",
             "ExpressionAttributeValues": {":pk": order_key(order_id)["pk"]},
@@ -146,10 +155,12 @@ class OrderTable:
             "ScanIndexForward": False,
         }
         for item in self._pages("query", condition):
-            if item["sk"].startswith(_CARD) and item.get("expiresAt", math.inf) > now.timestamp():
-                cards[int(item["sk"].removeprefix(_CARD))] = bytes(item["ciphertext"])
-            elif item["sk"] == "ORDER":
-                order = Order.model_validate(item)
+            if item["sk"] == "ORDER":
+                order = _readable(item)
+            else:
+                with suppress(KeyError, TypeError, ValueError):
+                    if item.get("expiresAt", math.inf) > now.timestamp():
+                        cards[int(item["sk"].removeprefix(_CARD))] = bytes(item["ciphertext"])
         return order, cards
 
     def list(
@@ -249,7 +260,7 @@ class OrderTable:
         """
         return self._sweep(order, "SET sweptAt = :at", at, unless_since)
 
-    def close(self, order: Order, cards: Sequence[bytes], *, card_retention: timedelta | None) -> None:
+    def close(self, order: Order, cards: Sequence[bytes]) -> None:
         """Store the cards and close the order, all or nothing for a reader.
 
         Up to 99 cards are one transaction with the order row. More are written in pieces, the order row
@@ -262,8 +273,6 @@ class OrderTable:
             The closed order.
         cards
             Ciphertexts in order of their index.
-        card_retention
-            After which DynamoDB deletes the cards; None keeps them.
 
         Raises
         ------
@@ -271,7 +280,7 @@ class OrderTable:
             If the order is no longer open, or another attempt has taken it over.
         """
         puts = [
-            {"Put": {"TableName": self._table_name, "Item": self._card_item(order, index, ciphertext, card_retention)}}
+            {"Put": {"TableName": self._table_name, "Item": self._card_item(order, index, ciphertext)}}
             for index, ciphertext in enumerate(cards, start=1)
         ]
         room = TRANSACTION_ITEMS - 1
@@ -337,16 +346,16 @@ class OrderTable:
             return False
         return True
 
-    def _card_item(self, order: Order, index: int, ciphertext: bytes, retention: timedelta | None) -> dict[str, Any]:
-        delivered_at = order.delivered_at or datetime.now(UTC)
+    def _card_item(self, order: Order, index: int, ciphertext: bytes) -> dict[str, Any]:
         item = {
             "pk": order_key(order.order_id)["pk"],
             "sk": f"{_CARD}{index:04d}",
             "ciphertext": ciphertext,
             "userId": order.user_id,
-            "deliveredAt": timestamp(delivered_at),
+            "deliveredAt": order.delivered_at and timestamp(order.delivered_at),
         }
-        return item if retention is None else item | {"expiresAt": int((delivered_at + retention).timestamp())}
+        expiry = order.cards_expire_at
+        return item if expiry is None else item | {"expiresAt": int(expiry.timestamp())}
 
     def _while_open(self, order: Order) -> dict[str, Any]:
         return {
@@ -380,6 +389,7 @@ class OrderTable:
             "deliveryId": order.delivery_id,
             "deliveryAttempt": order.delivery_attempt,
             "deliveredAt": order.delivered_at and timestamp(order.delivered_at),
+            "cardsExpireAt": order.cards_expire_at and timestamp(order.cards_expire_at),
             "refundedAt": order.refunded_at and timestamp(order.refunded_at),
         }
         update = self._while_taken_over(order) if is_last_of_several else self._while_open(order)

@@ -156,7 +156,7 @@ def closing_after(trouble: Trouble, now: datetime, key_version: str | None) -> C
     """Decide whether this trouble closes the gate for all orders, and for how long."""
     match trouble.kind:
         case TroubleKind.RATE_LIMITED:
-            seconds = RATE_LIMIT_SECONDS if trouble.retry_after_seconds is None else trouble.retry_after_seconds
+            seconds = trouble.retry_after_seconds or RATE_LIMIT_SECONDS  # 0 is what a date in the past comes to
         case TroubleKind.ADDRESS_BLOCKED | TroubleKind.ACCESS_DENIED:
             seconds = max(BLOCK_SECONDS, trouble.retry_after_seconds or 0)
         case TroubleKind.BUSY if trouble.retry_after_seconds:

@@ -82,6 +82,7 @@ class Order(Contract):
     delivery_id: str | None = None
     delivery_attempt: str | None = None
     delivered_at: AwareDatetime | None = None
+    cards_expire_at: AwareDatetime | None = None
     refunded_at: AwareDatetime | None = None
     announced_at: AwareDatetime | None = None
     swept_at: AwareDatetime | None = None
@@ -127,6 +128,13 @@ def close(order: Order, settled: SettledOrder, attempt: str, now: datetime, *, c
             "refunded_at": now if is_refund else None,
         }
     )
+
+
+def with_card_expiry(closed: Order, card_retention: timedelta | None) -> Order:
+    """Say when DynamoDB may delete the cards of a closed order, at a full second. Without a retention they are kept."""
+    if closed.delivered_at is None or card_retention is None:
+        return closed
+    return closed.model_copy(update={"cards_expire_at": (closed.delivered_at + card_retention).replace(microsecond=0)})
 
 
 def time_to_delivery(order: Order) -> timedelta | None:
