@@ -153,6 +153,36 @@ def test_trouble_that_spans_the_deadline_does_not_end_the_order(world: World) ->
     assert_delivered(world, order_id)
 
 
+def test_trouble_does_not_use_up_the_time_that_the_supplier_has_for_an_order(world: World) -> None:
+    # Given an order that the supplier did not get to before it was down for longer than the deadline
+    order_id = world.place(2, fulfilAfter=50 * 3_600)
+    world.announce(order_id)
+    world.run(3_600)
+    world.fault(status=503)
+    world.run(30 * 3_600)
+
+    # When it is back, and still handles the order
+    world.supplier_is_back()
+    world.run(19 * 3_600 + 1_200)
+
+    # Then it has had its 24 hours in all, and no more than these
+    assert_delivered(world, order_id)
+
+
+def test_order_is_held_when_the_supplier_has_had_its_time_in_spite_of_an_outage(world: World) -> None:
+    order_id = world.place(2, fulfilAfter=1_000 * 3_600)
+    world.announce(order_id)
+    world.fault(status=503)
+    world.run(10 * 3_600)
+    world.supplier_is_back()
+
+    world.run(23 * 3_600)
+    assert world.status(order_id) == "HANDLING"
+    world.run(2 * 3_600)
+
+    assert world.status(order_id) == "DEADLINE_PASSED"
+
+
 def test_orders_that_failed_together_do_not_come_back_together(world: World) -> None:
     world.fault(status=503, times=20)
     for _ in range(20):

@@ -294,6 +294,7 @@ def step_request(**changes: Any) -> StepRequest:
         "checks": 12,
         "failures": 0,
         "unanswered_since": NOW - timedelta(seconds=60),
+        "unanswered_seconds": 0,
         "delay_announced": False,
     }
     return StepRequest(**known | changes)

@@ -54,6 +54,7 @@ def test_check_status_tells_the_workflow_to_wait(container: Container, supplier:
         "waitSeconds": 5,
         "failures": 0,
         "unansweredSince": "2026-03-14T09:26:53Z",
+        "unansweredSeconds": 0,
         "announceDelay": False,
     }
 

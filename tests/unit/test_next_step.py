@@ -146,6 +146,33 @@ def test_wait_after_trouble_is_not_cut_to_the_deadline():
     assert step(trouble(retry_after=100), age=DEADLINE - 2, jitter=0).wait_seconds == 100
 
 
+def test_time_in_which_the_supplier_said_nothing_does_not_count_against_the_deadline():
+    outage = {"failures": 9, "unanswered_since": NOW - timedelta(hours=2)}
+
+    result = step(progress(), age=DEADLINE + 3_600, **outage)
+
+    assert (result.outcome, result.unanswered_seconds, result.failures) == (Outcome.PENDING, 7_200, 0)
+    assert result.wait_seconds == PATIENCE.schedule.next_wait(DEADLINE - 3_600)
+    assert step(progress(), age=DEADLINE + 7_200, **outage).outcome is Outcome.DEADLINE_PASSED
+
+
+def test_outages_that_are_over_add_up():
+    known = {"failures": 1, "unanswered_since": NOW - timedelta(seconds=50), "unanswered_seconds": 7_200}
+
+    assert step(progress(), age=DEADLINE + 7_249, **known).outcome is Outcome.PENDING
+    assert step(progress(), age=DEADLINE + 7_249, **known).unanswered_seconds == 7_250
+    assert step(progress(), age=DEADLINE + 7_250, **known).outcome is Outcome.DEADLINE_PASSED
+
+
+@pytest.mark.parametrize("answer", [trouble(), progress(SupplierStatus.FULFILLED)])
+def test_outage_is_counted_when_it_is_over_and_not_before(answer: OrderProgress | Trouble):
+    since = NOW - timedelta(hours=2)
+
+    result = step(answer, failures=9, unanswered_since=since, unanswered_seconds=60)
+
+    assert (result.unanswered_since, result.unanswered_seconds) == (since, 60)
+
+
 # --------------------------------------------------------------------- queue
 
 

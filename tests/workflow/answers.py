@@ -55,6 +55,7 @@ def result(
     age_seconds: int = 17,
     wait_seconds: int = 23,
     failures: int = 0,
+    unanswered_seconds: int = 0,
     announce_delay: bool = False,
 ) -> StepResult:
     """Make the answer of either function."""
@@ -65,6 +66,7 @@ def result(
         wait_seconds=wait_seconds,
         failures=failures,
         unanswered_since=datetime(2026, 1, 1, tzinfo=UTC),
+        unanswered_seconds=unanswered_seconds,
         announce_delay=announce_delay,
     )
 

@@ -380,7 +380,7 @@ def _check_promises(run: Run) -> None:
         case "AlreadyClaimed":
             assert run.status == "SUCCEEDED"
             assert order is not None
-            assert order.execution_arn != run.execution_arn
+            assert order.execution_arn != run.execution_arn or order.announced_at is not None
         case "OrderHeld":
             assert run.status == "FAILED"
             assert run.error in set(HeldReason)

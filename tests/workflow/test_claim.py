@@ -64,6 +64,20 @@ def test_open_order_announced_for_another_user_is_announced_as_disputed(workflow
     assert_disputed(workflow.run(ANOTHER_USER), workflow, before)
 
 
+def test_claim_that_arrives_late_does_not_undo_what_its_own_execution_has_done_since(
+    workflow: Workflow, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("workflow.harness.uuid4", lambda: "first")  # the execution of OPEN_ROW
+    closed = OPEN_ROW | {"status": "FULFILLED", "announcedAt": "2026-01-01T00:00:09.000Z"}
+    workflow.put_row({name: value for name, value in closed.items() if name != "openStatus"})
+    before = workflow.rows()
+
+    run = workflow.run(ORDER)
+
+    assert run.execution_arn == OPEN_ROW["executionArn"]
+    assert_nothing_happened(run, workflow, before)
+
+
 CLOSED = pytest.mark.parametrize("status", [status for status in SupplierStatus if status.is_final])
 
 

@@ -148,11 +148,21 @@ def test_workflow_itself_announces_nothing_of_an_order_that_goes_well(workflow: 
     assert not {"AnnounceDelay", "AnnounceHold"} & set(run.states)
 
 
+def test_time_without_an_answer_is_passed_on_by_both_functions(workflow: Workflow) -> None:
+    outages = [result(Outcome.PENDING, unanswered_seconds=seconds) for seconds in (60, 90)]
+
+    run = workflow.run(ORDER, check=[outages[0], SETTLED, SETTLED], deliver=[outages[1], Closed()])
+
+    assert [request.unanswered_seconds for request in run.check_requests] == [0, 60, 90]
+    assert [request.unanswered_seconds for request in run.deliver_requests] == [0, 0]
+
+
 def test_order_goes_on_while_functions_of_the_version_before_still_answer(workflow: Workflow) -> None:
     # Given a gradual deployment: the workflow is new at once, some calls still reach functions that answer as before
-    before = PENDING.model_dump(mode="json", by_alias=True, exclude={"unanswered_since"})
+    before = PENDING.model_dump(mode="json", by_alias=True, exclude={"unanswered_since", "unanswered_seconds"})
 
     run = workflow.run(ORDER, check=[Malformed(before), SETTLED], deliver=[Closed()])
 
     assert run.status == "SUCCEEDED"
     assert {request.unanswered_since for request in run.check_requests} == {run.check_requests[0].claimed_at}
+    assert [request.unanswered_seconds for request in run.check_requests] == [0, 0]

@@ -91,6 +91,7 @@ class CardDelivery:
             wait_seconds=1,
             failures=0,
             unanswered_since=now,
+            unanswered_seconds=request.unanswered_seconds,
             announce_delay=False,
         )
 

@@ -57,6 +57,7 @@ class StepRequest(Contract):
     checks: int = Field(ge=0, description="Checks made by this execution so far")
     failures: int = Field(ge=0, description="Checks in a row that got no answer about the order")
     unanswered_since: AwareDatetime | None = Field(default=None, description="When the first of these was")
+    unanswered_seconds: int = Field(default=0, ge=0, description="How long such rows of checks took that are over")
     delay_announced: bool = Field(description="Whether OrderDelayed has gone out")
 
 
@@ -69,4 +70,5 @@ class StepResult(Contract):
     wait_seconds: int = Field(ge=1, le=99_999_999, description="Before the next check, where the outcome is to wait")
     failures: int = Field(ge=0)
     unanswered_since: AwareDatetime = Field(description="When the first of these was; now, where there are none")
+    unanswered_seconds: int = Field(ge=0, description="That of the request, and this row's if the answer ended it")
     announce_delay: bool = Field(description="Whether OrderDelayed is due now")

@@ -47,8 +47,9 @@ def next_step(
     """Decide what the workflow does next with an order.
 
     An order is only held at its deadline when the supplier has been asked and says that it is still
-    pending: trouble with the supplier never ends an order, it only makes it wait. The one exception is
-    an execution that has used up its history (``MAX_CHECKS``).
+    pending: trouble with the supplier never ends an order, it only makes it wait. Nor does the time count
+    in which the supplier did not say how the order is. The one exception is an execution that has used up
+    its history (``MAX_CHECKS``).
 
     Parameters
     ----------
@@ -64,6 +65,10 @@ def next_step(
         A random number in [0, 1).
     """
     age = max(0.0, (now - request.claimed_at).total_seconds())
+    unanswered_since = (request.failures and request.unanswered_since) or now
+    unanswered = request.unanswered_seconds
+    if isinstance(answer, OrderProgress) and not answer.status.is_final:
+        unanswered += max(0, int((now - unanswered_since).total_seconds()))
 
     def result(outcome: Outcome, message: str, *, wait: int = 1, failures: int = 0) -> StepResult:
         waits = outcome in {Outcome.PENDING, Outcome.SUPPLIER_BUSY, Outcome.KEY_REFUSED, Outcome.GATE_CLOSED}
@@ -73,7 +78,8 @@ def next_step(
             age_seconds=int(age),
             wait_seconds=wait,
             failures=failures,
-            unanswered_since=(request.failures and request.unanswered_since) or now,
+            unanswered_since=unanswered_since,
+            unanswered_seconds=unanswered,
             announce_delay=waits and age >= patience.delayed_after_seconds and not request.delay_announced,
         )
 
@@ -87,7 +93,8 @@ def next_step(
     if request.checks >= MAX_CHECKS:
         return result(Outcome.DEADLINE_PASSED, f"Not settled, after more than {request.checks} checks.")
 
-    scheduled = patience.schedule.next_wait(age)
+    answered = max(0.0, age - unanswered)
+    scheduled = patience.schedule.next_wait(answered)
     if isinstance(answer, Trouble):
         failures = request.failures + 1
         outcome = _WAITS.get(answer.kind, Outcome.SUPPLIER_BUSY)
@@ -101,5 +108,5 @@ def next_step(
             wait = queue_wait_seconds(failures, jitter)
         return result(outcome, answer.message, wait=wait, failures=failures)
     if scheduled is None:
-        return result(Outcome.DEADLINE_PASSED, f"Still pending at the supplier after {int(age)} seconds.")
+        return result(Outcome.DEADLINE_PASSED, f"Still pending at the supplier after {int(answered)} seconds.")
     return result(Outcome.PENDING, "The supplier is still handling the order.", wait=scheduled)
