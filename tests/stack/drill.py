@@ -244,7 +244,9 @@ def unknown(scene: Scene) -> Trouble:
     """The supplier does not know the order."""
     scene.order_id = uuid4().hex[:24]
     scene.announce()
-    yield scene.held(HeldReason.ORDER_UNKNOWN)
+    reason = scene.held(HeldReason.ORDER_UNKNOWN)
+    scene.run("MeasureOrders")
+    yield f"{reason}, {scene.emitted(Metric.ORDERS_HELD)}"
     scene.service.supplier.control.add_order(1, order_id=scene.order_id, fulfil_after=0)
     yield None
     scene.closed()

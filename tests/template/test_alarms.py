@@ -55,7 +55,8 @@ def messages_in(queue: str) -> Rings:
 
 
 ALARMS = {
-    "OrdersHeldAlarm": Rings("Sum", Metric.ORDER_HELD),
+    # Those that are held, not those that come to be: it rings until somebody has acted, and where OrderHeld got lost.
+    "OrdersHeldAlarm": Rings("Maximum", Metric.ORDERS_HELD),
     "OrdersDisputedAlarm": Rings("Sum", Metric.ORDER_DISPUTED),
     # What shops call delayed; two quarters of an hour, so that one slow order in a small shop does not ring.
     "DeliveryLagAlarm": Rings(
@@ -120,8 +121,8 @@ OF_SEVERAL = {
     "FunctionThrottlesAlarm": RingsOver(of_all_functions("Throttles"), least=1, over_of=(2, 3)),
 }
 LASTING = {
-    *("DeliveryLagAlarm", "NoDeliveriesAlarm", "DeadLettersAlarm", "GateClosedAlarm", "ReconciliationIncompleteAlarm"),
-    *("FailedSchedulesAlarm", "FunctionThrottlesAlarm", "MeasurementsMissingAlarm"),
+    *("OrdersHeldAlarm", "DeliveryLagAlarm", "NoDeliveriesAlarm", "DeadLettersAlarm", "GateClosedAlarm"),
+    *("ReconciliationIncompleteAlarm", "FailedSchedulesAlarm", "FunctionThrottlesAlarm", "MeasurementsMissingAlarm"),
 }
 """Alarms over something that lasts: they say when it is over. The others ring over something that happened."""
 OF_THIS_ACCOUNT = {"StringEquals": {"aws:SourceAccount": ref("AWS::AccountId")}}
