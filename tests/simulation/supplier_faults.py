@@ -93,6 +93,7 @@ TROUBLES = [
     SupplierTrouble("redirect", {"status": 302, "headers": {"Location": "http://127.0.0.1:1/"}}),
     SupplierTrouble("wrong content type", {"headers": {"Content-Type": "text/plain"}}, DELIVERED),
     # answers that break the supplier's documents
+    SupplierTrouble("text that JSON does not allow", {"status": 200, "rawBody": '{"success": "a\tb"}'}, BROKEN),
     SupplierTrouble("unknown status", _merged(status="SHIPPED"), BROKEN),
     SupplierTrouble("status of a wrong type", _merged(status=4), BROKEN),
     SupplierTrouble("quantity of a wrong type", _merged(quantity="2"), BROKEN),

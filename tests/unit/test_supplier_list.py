@@ -137,6 +137,16 @@ def test_broken_order_does_not_hide_the_others(supplier: SupplierDouble):
     assert [isinstance(item, ListedOrder) for item in listed] == [True, False, False, True]
 
 
+@pytest.mark.parametrize("text", [b"\xff", b"\\ud800", b"\t", b"\x00"], ids=["no utf-8", "half a pair", "tab", "null"])
+def test_order_with_text_that_json_does_not_allow_does_not_hide_the_others(supplier: SupplierDouble, text: bytes):
+    page = answered(page_data(order_data(_id="one"), order_data(_id="two", note="here"), order_data(_id="three")))
+
+    read = ask(supplier, httpx.Response(200, content=page.content.replace(b"here", text)))
+
+    assert isinstance(read, OrderPage)
+    assert [item.order_id for item in read.items] == ["one", "two", "three"]
+
+
 # -------------------------------------------------------------------- pages
 
 

@@ -1,10 +1,12 @@
 """The simulator misbehaves on request, and only as requested."""
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from starlette.testclient import TestClient
 
+from giftcards_local.processes import wait_for
 from giftcards_local.supplier import SANDBOX_API_KEY, SupplierBook, cards_of, create_app
 
 CHECK = "/v3/gift-cards/checkOrder"
@@ -238,3 +240,17 @@ def test_bad_fault_is_refused_with_one_message(http, spec, field):
     assert set(response.json()) == {"message"}
     assert field in response.json()["message"]
     assert "\n" not in response.json()["message"]
+
+
+def test_slow_call_does_not_count_against_keys_of_a_book_that_has_started_over():
+    # As worlds of the simulation do, one after the other
+    book, wrong = SupplierBook(), {"X-Access-Token": "wrong"}
+    with TestClient(create_app(book)) as http, ThreadPoolExecutor() as pool:
+        fault(http, delaySeconds=0.3)
+        slow = pool.submit(http.get, f"{CHECK}/order-1", headers=wrong)
+        assert wait_for(lambda: len(book.calls) == 1, within_seconds=5)
+        SupplierBook.__init__(book)
+        assert slow.result().status_code == 401
+        refused = http.get(f"{CHECK}/order-1", headers=wrong)
+
+    assert refused.json()["error"]["details"]["attemptsLeft"] == 4

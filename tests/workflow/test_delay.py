@@ -21,6 +21,16 @@ def test_delayed_order_is_announced_and_goes_on(workflow: Workflow) -> None:
     assert run.waits == [5, 23, 23, 23]
 
 
+def test_order_whose_delivery_takes_long_is_announced_as_delayed_too(workflow: Workflow) -> None:
+    late = result(Outcome.SUPPLIER_BUSY, age_seconds=700, announce_delay=True)
+
+    run = workflow.run(ORDER, check=[SETTLED] * 3, deliver=[result(Outcome.SUPPLIER_BUSY), late, Closed()])
+
+    assert run.announced == ["OrderDelayed", "CardsDelivered"]
+    assert run.only("OrderDelayed")["pendingSeconds"] == 700
+    assert [request.delay_announced for request in run.deliver_requests] == [False, False, True]
+
+
 def test_delay_is_recorded_with_the_order(workflow: Workflow) -> None:
     run = workflow.run(ORDER, check=[PENDING_LATE, SETTLED], deliver=[Closed()])
 

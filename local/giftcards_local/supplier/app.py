@@ -152,16 +152,16 @@ class _SupplierApi:
         self, request: Request, route: RouteName, answer: Callable[[Call], Answer], order_id: str | None = None
     ) -> Response:
         """Put every call through the same gate: connection faults, key check, other faults, answer."""
-        book = self._book
+        book, keys = self._book, self._book.keys
         key = request.headers.get(KEY_HEADER)
         call = book.record(route, order_id, key)
-        refused = book.keys.would_refuse(key, book.clock())
+        refused = keys.would_refuse(key, book.clock())
         fault = book.faults.take(route, order_id, key_refused=refused)
         if fault is not None and fault.delay_seconds:
             await asyncio.sleep(fault.delay_seconds)
         if fault is not None and fault.drop_connection == "before":
             return DroppedResponse(None)
-        refusal = book.keys.present(key, book.clock())
+        refusal = keys.present(key, book.clock())  # of when the call came in: a book can start over meanwhile
         if refusal is not None:
             reply = plain_reply(refusal)
         elif fault is None:

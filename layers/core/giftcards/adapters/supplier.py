@@ -1,6 +1,7 @@
 """The supplier's API over HTTP, and the one table from its answers to what they mean."""
 
 import asyncio
+import json
 import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -138,6 +139,9 @@ class Supplier:
         if isinstance(answer, Trouble):
             return answer
         listed = interpret(answer.status, answer.headers, answer.body, OrderPage)
+        if isinstance(listed, Trouble) and listed.kind is TroubleKind.CONTRACT_BROKEN:
+            # Text of one order that JSON does not allow must not hide the others; nothing is delivered from here.
+            listed = interpret(answer.status, answer.headers, _readable(answer.body) or answer.body, OrderPage)
         if not isinstance(listed, Trouble) and listed.pagination.page != page:
             return Trouble(TroubleKind.CONTRACT_BROKEN, "The supplier answered with another page (pagination.page).")
         return listed
@@ -198,7 +202,9 @@ def _not_an_answer(error: ValidationError, headers: httpx.Headers, body: bytes) 
     """Tell a broken contract from something that is no answer of the supplier at all."""
     problems = error.errors(include_input=False, include_url=False, include_context=False)
     if any(problem["type"] == "json_invalid" for problem in problems):
-        return Trouble(TroubleKind.BUSY, "The supplier answered 200 with something that is not JSON.")
+        if _readable(body) is None:
+            return Trouble(TroubleKind.BUSY, "The supplier answered 200 with something that is not JSON.")
+        return Trouble(TroubleKind.CONTRACT_BROKEN, "The supplier's answer has text that JSON does not allow.")
     if _error_code(body) is not None:
         return _refusal(httpx.codes.OK, headers, body)
     fields = ", ".join(sorted({".".join(str(part) for part in problem["loc"]) or "answer" for problem in problems}))
@@ -207,6 +213,18 @@ def _not_an_answer(error: ValidationError, headers: httpx.Headers, body: bytes) 
         TroubleKind.CONTRACT_BROKEN,
         f"The supplier's answer breaks its documents: {fields}{f' ({reasons})' if reasons else ''}.",
     )
+
+
+def _readable(body: bytes) -> bytes | None:
+    """Make JSON of what is JSON but for its text (no UTF-8, control characters); None of anything else.
+
+    The text is not what the supplier meant, so nothing that matters can be taken from it.
+    """
+    try:
+        document = json.loads(body.decode("utf-8-sig", "replace"), strict=False)
+    except (ValueError, RecursionError):
+        return None
+    return json.dumps(document, ensure_ascii=False).encode("utf-8", "replace")
 
 
 def _refusal(status: int, headers: httpx.Headers, body: bytes) -> Trouble:
