@@ -63,14 +63,6 @@ def test_functions_of_an_order_taken_up_again_are_told_that_it_has_not_been_anno
     assert again.announced == ["OrderDelayed", "CardsDelivered"]
 
 
-def test_delay_that_deliver_cards_reports_is_announced_after_the_next_check(workflow: Workflow) -> None:
-    late = result(Outcome.SUPPLIER_BUSY, announce_delay=True)
-
-    run = workflow.run(ORDER, check=[SETTLED, PENDING_LATE, SETTLED], deliver=[late, Closed()])
-
-    assert run.announced == ["OrderDelayed", "CardsDelivered"]
-
-
 @pytest.mark.parametrize("error", ["InternalException", "ThrottlingException", "FailedEntry", "Timeout"])
 def test_announcement_that_fails_for_a_moment_is_retried(workflow: Workflow, error: str) -> None:
     run = workflow.run(
