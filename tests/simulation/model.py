@@ -61,12 +61,15 @@ class Model:
         Every order at the supplier.
     happened
         How often what happened.
+    aborted
+        Orders of which an execution was aborted.
     """
 
     world: World
     seed: int = 0
     placed: dict[str, Placed] = field(default_factory=dict)
     happened: Counter[str] = field(default_factory=Counter)
+    aborted: set[str] = field(default_factory=set)
     key: str = API_KEY
 
     def __post_init__(self) -> None:
@@ -128,6 +131,7 @@ class Model:
         order = self.world.known(order_id)
         if order is not None and order.execution_arn is not None:
             self.world.abort(order.execution_arn)
+            self.aborted.add(order_id)
             self.happened["executions aborted"] += 1
 
     def revoke_key(self) -> None:
@@ -196,6 +200,9 @@ class Model:
             for order_id in self.placed:
                 order = world.known(order_id)
                 if order is not None and order.status is OrderStatus.HELD:
+                    # An execution that is aborted while it tells a person: OrdersHeldAlarm does.
+                    is_told = "OrderHeld" in world.kinds(order_id) or order_id in self.aborted
+                    assert is_told, f"nobody was told that {order_id} is held"
                     self.happened[f"held: {order.held_reason}"] += 1
                     world.announce(order_id, order.user_id)
             world.run(10_000)

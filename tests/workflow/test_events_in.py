@@ -1,9 +1,12 @@
 """What is taken from an OrderPlaced event, and what is refused."""
 
+import re
 from itertools import repeat
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from giftcards.events import OrderPlaced
 from workflow.answers import DEADLINE_PASSED, PENDING_LATE, SETTLED, Closed
@@ -192,3 +195,43 @@ def test_everything_else_in_the_event_is_ignored(workflow: Workflow) -> None:
     assert run.order_row is not None
     assert "cards" not in run.order_row
     assert run.order_row["claimedAt"] != "1999"
+
+
+texts = st.text(max_size=12) | st.text(st.characters(min_codepoint=0x20, max_codepoint=0x7F), max_size=130)
+values = st.recursive(
+    st.none() | st.booleans() | st.integers(-(10**9), 10**9) | texts,
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.sampled_from([*ORDER, "S", ""]), inner, max_size=2),
+    max_leaves=5,
+)
+ids = st.text(st.characters(min_codepoint=0x21, max_codepoint=0x7E), min_size=1, max_size=128)
+bent = st.builds(
+    lambda text, odd, at: text[:at] + odd + text[at:],
+    ids,
+    st.sampled_from([" ", "\n", "\x7f", "\u00e9", "x" * 128]),
+    st.integers(0, 128),
+)
+details = st.fixed_dictionaries(
+    {"orderId": ids | bent | values, "userId": ids | bent | values}, optional={"placedAt": values}
+)
+
+
+def orders(workflow: Workflow) -> list[tuple[str, str]]:
+    return [(row["orderId"], row["userId"]) for row in workflow.rows() if row["sk"] == "ORDER"]
+
+
+@settings(max_examples=50, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(detail=details | values)
+def test_any_detail_is_taken_or_refused_as_its_ids_say_and_never_half(workflow: Workflow, detail: Any) -> None:
+    named = [detail.get(name) if isinstance(detail, dict) else None for name in ("orderId", "userId")]
+    is_order = all(isinstance(name, str) and re.fullmatch(r"[!-~]{1,128}", name) for name in named)
+    for order_id, _ in orders(workflow):
+        workflow.delete_row(order_id)
+
+    run = workflow.run(detail, check=repeat(SETTLED), deliver=repeat(Closed()))
+
+    if is_order:
+        assert (run.status, run.announced) == ("SUCCEEDED", ["CardsDelivered"])
+        assert orders(workflow) == [tuple(named)]
+    else:
+        assert (run.error, run.announced, run.check_requests) == ("INVALID_ORDER", ["OrderHeld"], [])
+        assert orders(workflow) == []

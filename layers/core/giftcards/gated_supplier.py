@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, TypeVar
 
 from pydantic import SecretStr
 
-from giftcards.adapters.supplier import Supplier, View
 from giftcards.metrics import Meter, Metric
 from giftcards.rules.gate import Closing, Gate, Place, accepts_key, admit, closing_after
 from giftcards.rules.trouble import Trouble, TroubleKind
@@ -16,6 +15,7 @@ from giftcards.supplier_contract import OrderPage
 if TYPE_CHECKING:
     from giftcards.adapters.api_key import ApiKey, ApiKeySource
     from giftcards.adapters.gate_table import GateTable
+    from giftcards.adapters.supplier import Supplier, View
 
 Answer = TypeVar("Answer")
 TRIES_FOR_A_PLACE = 3
@@ -40,14 +40,14 @@ class GatedSupplier:
         What is told of each call: how long it took, and what it came to.
     """
 
-    supplier: Supplier
+    supplier: "Supplier"
     api_key: "ApiKeySource"
     gate: "GateTable"
     clock: Callable[[], datetime]
     measure: Meter
     _compared: Closing | None = field(default=None, init=False)
 
-    def ask(self, order_id: str, view: type[View]) -> View | Trouble:
+    def ask(self, order_id: str, view: "type[View]") -> "View | Trouble":
         """Ask for an order, unless the gate is closed; close it for all orders where the answer says so."""
         return self._call(lambda key: self.supplier.check_order(order_id, key, view))
 
