@@ -48,9 +48,11 @@ def main() -> None:
 def monthly_usage() -> dict[str, int]:
     """Count what a stack has that AWS bills by the month, whether orders come or not."""
     resources = yaml_parse((PROJECT / "template.yaml").read_text(encoding="utf-8"))["Resources"].values()
+    keys = [resource["Properties"] for resource in resources if resource["Type"] == "AWS::KMS::Key"]
     alarms = [resource["Properties"] for resource in resources if resource["Type"] == "AWS::CloudWatch::Alarm"]
     return {
-        "kmsKey": sum(resource["Type"] == "AWS::KMS::Key" for resource in resources),
+        "kmsKey": len(keys),
+        "kmsKeyRotation": 2 * sum(key["EnableKeyRotation"] for key in keys),  # the first two of a key, from then on
         "secret": sum(resource["Type"] == "AWS::SecretsManager::Secret" for resource in resources),
         "customMetric": len(Metric),  # those that have had a value within the month
         "alarmMetric": sum(sum("MetricStat" in one for one in alarm.get("Metrics", [])) or 1 for alarm in alarms),
