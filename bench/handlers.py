@@ -6,6 +6,7 @@ any limit is passed.
 """
 
 import importlib.util
+import io
 import os
 import statistics
 import subprocess
@@ -14,7 +15,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -45,6 +46,8 @@ BUILDERS = {
     "RevealCardsFunction": "card_reveal",
 }
 ENVIRONMENT = {
+    "STAGE_NAME": "bench",
+    "POWERTOOLS_SERVICE_NAME": "bench",
     "SUPPLIER_BASE_URL": "http://127.0.0.1:9",
     "SUPPLIER_API_KEY_SECRET_ARN": "arn",
     "GATE_TABLE_NAME": "gate",
@@ -69,12 +72,13 @@ def main() -> int:
     for column in ("WHAT", "MEASURED", "LIMIT", ""):
         table.add_column(column, justify="left" if column == "WHAT" else "right")
     missed = 0
-    with tempfile.TemporaryDirectory() as folder:
-        for what, measured, limit, unit in measurements(Path(folder)):
-            is_met = limit is None or measured <= limit
-            missed += not is_met
-            verdict = "" if limit is None else "[green]✔[/]" if is_met else "[red]✗[/]"
-            table.add_row(what, f"{measured:.4g} {unit}", "" if limit is None else f"{limit:g} {unit}", verdict)
+    with tempfile.TemporaryDirectory() as folder, redirect_stdout(io.StringIO()):  # where handlers write metrics
+        found = list(measurements(Path(folder)))
+    for what, measured, limit, unit in found:
+        is_met = limit is None or measured <= limit
+        missed += not is_met
+        verdict = "" if limit is None else "[green]✔[/]" if is_met else "[red]✗[/]"
+        table.add_row(what, f"{measured:.4g} {unit}", "" if limit is None else f"{limit:g} {unit}", verdict)
     Console(width=110).print(table)
     return 1 if missed else 0
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 import pytest
 
 from giftcards import settings
+from scripts import load as load_script
 from template.reading import ROOT, Template, deploy, get_att, load, load_workflow, properties, ref, resources, transform
 
 FUNCTIONS = sorted(resources(load(), "AWS::Serverless::Function"))
@@ -217,3 +218,10 @@ def test_a_change_of_a_layer_alone_publishes_the_functions_that_use_it(template:
 
     users = len(FUNCTIONS) if layer == "CoreLayer" else 2
     assert len(versions() - before) == users, f"{layer} needs PublishLambdaVersion, or the alias keeps old code"
+
+
+def test_the_bench_gives_its_handlers_every_variable_that_they_are_deployed_with(on_aws: Template):
+    bench = load_script("bench/handlers.py", "bench_handlers")
+
+    for function in bench.BUILDERS:
+        assert set(properties(on_aws, function)["Environment"]["Variables"]) <= set(bench.ENVIRONMENT)
