@@ -1,10 +1,12 @@
-"""`giftcards orders` and `giftcards show` when rows cannot be read: the others are shown, and one line names these."""
+"""What the commands say when rows cannot be read, or when they crash: one line, which quotes nothing."""
 
 import json
+from typing import Any
 
 import pytest
 
-from unit.fakes import MARK, ORDER_ID, USER_ID, Cloud, Giftcards, Said
+from giftcards_cli.stack import Stack
+from unit.fakes import MARK, ORDER_ID, USER_ID, Cloud, Giftcards, Said, card_data
 
 
 @pytest.fixture
@@ -53,3 +55,17 @@ def test_an_order_is_shown_with_how_often_it_was_checked(cloud: Cloud, giftcards
 
     assert ["checks", "17"] in [line.split() for line in giftcards("show", ORDER_ID).out.splitlines()]
     assert json.loads(giftcards("show", ORDER_ID, "--json").out)["checks"] == 17
+
+
+def test_crash_is_one_line_that_names_the_error_and_quotes_nothing(
+    giftcards: Giftcards, monkeypatch: pytest.MonkeyPatch
+):
+    def crash(*_: Any, **__: Any) -> Any:
+        raise RuntimeError(f"cannot read {card_data(1)}")
+
+    monkeypatch.setattr(Stack, "invoke", crash)
+    monkeypatch.setattr(Stack, "caller", lambda _: "operator")
+
+    said = giftcards("reveal", "order-1", "--user", "alice")
+
+    assert said == Said(1, "", "giftcards: unexpected RuntimeError; please report it with the command you ran\n")
