@@ -60,7 +60,8 @@ class Restoration:
         order, copied = self._order(self._table, key), self._order(self._copy, key)
         if copied is None or copied.get("deliveryId") is None:
             raise CommandError(f"the copy has no delivered order {order_id!r}")
-        if order is not None and order.get("deliveryAttempt") != copied["deliveryAttempt"]:
+        # Not the deliveryId, which all deliveries of an order have in common: cards are bound to their attempt.
+        if order is not None and order.get("deliveryAttempt") != copied.get("deliveryAttempt"):
             raise CommandError(f"order {order_id} is not the one of the copy: it was delivered later, or not yet")
         cards = self._put_cards(key)
         if order is None:
