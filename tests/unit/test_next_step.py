@@ -120,7 +120,7 @@ def test_trouble_with_the_supplier_never_ends_an_order_and_never_shortens_its_wa
     result = step(trouble(kind, retry_after), age=age, jitter=jitter, **known)
 
     assert result.outcome in WAITS
-    assert result.wait_seconds >= (PATIENCE.schedule.next_wait(age) or 1)
+    assert result.wait_seconds >= (PATIENCE.schedule.next_wait(age, jitter) or 1)
     assert result.wait_seconds >= min(retry_after or 0, LONGEST_BACKOFF_SECONDS)
 
 
@@ -152,7 +152,7 @@ def test_time_in_which_the_supplier_said_nothing_does_not_count_against_the_dead
     result = step(progress(), age=DEADLINE + 3_600, **outage)
 
     assert (result.outcome, result.unanswered_seconds, result.failures) == (Outcome.PENDING, 7_200, 0)
-    assert result.wait_seconds == PATIENCE.schedule.next_wait(DEADLINE - 3_600)
+    assert result.wait_seconds == PATIENCE.schedule.next_wait(DEADLINE - 3_600, 0.5)
     assert step(progress(), age=DEADLINE + 7_200, **outage).outcome is Outcome.DEADLINE_PASSED
 
 
@@ -266,7 +266,8 @@ def test_settled_order_carries_the_failures_on_so_that_a_delivery_that_fails_aga
 
 
 def test_pending_order_is_waited_for_by_the_schedule():
-    assert step(progress(), age=60).wait_seconds == 5
+    assert step(progress(), age=60, jitter=0).wait_seconds == 5
+    assert step(progress(), age=60, jitter=0.9).wait_seconds == 6
     assert step(progress(), age=DEADLINE - 20).wait_seconds == 20
 
 
@@ -342,6 +343,6 @@ def test_age_is_whole_seconds_since_the_claim():
 
 
 def test_age_is_never_negative_when_the_clocks_differ():
-    result = step(progress(), age=-5)
+    result = step(progress(), age=-5, jitter=0)
 
     assert (result.age_seconds, result.wait_seconds, result.outcome) == (0, 5, Outcome.PENDING)

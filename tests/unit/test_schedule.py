@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from giftcards.rules.schedule import (
     LONGEST_BACKOFF_SECONDS,
     MAX_CHECKS,
+    POLL_SPREAD,
     SHORTEST_BACKOFF_SECONDS,
     PollSchedule,
     backoff_seconds,
@@ -126,19 +127,32 @@ def test_as_many_checks_as_fit_leave_room_in_the_history_whatever_way_they_take(
     ],
 )
 def test_wait_at_and_around_every_boundary(age: float, wait: int | None):
-    assert SCHEDULE.next_wait(age) == wait
+    assert SCHEDULE.next_wait(age, 0) == wait
 
 
 def test_interval_longer_than_the_whole_schedule_is_cut_to_the_deadline():
-    assert PollSchedule.parse("10:60").next_wait(0) == 10
+    assert PollSchedule.parse("10:60").next_wait(0, 0.9) == 10
 
 
-@given(schedules())
-@example(PollSchedule(((1, 1),)))
-@example(PollSchedule(((MAX_CHECKS, 1),)))
-def test_order_that_stays_pending_is_checked_as_often_as_counted_and_last_at_the_deadline(schedule: PollSchedule):
+def test_orders_announced_together_do_not_stay_in_step():
+    schedule = PollSchedule.parse("3600:60")
+    ages = [0] * 50
+    for _ in range(3):
+        ages = [age + (schedule.next_wait(age, order / 50) or 0) for order, age in enumerate(ages)]
+
+    assert len(set(ages)) > 10
+    assert min(ages) == 3 * 60
+    assert max(ages) <= 3 * 60 * (1 + POLL_SPREAD)
+
+
+@given(schedules(), st.lists(jitters, min_size=1, max_size=7))
+@example(PollSchedule(((1, 1),)), [0])
+@example(PollSchedule(((MAX_CHECKS, 1),)), [0])
+def test_order_that_stays_pending_is_checked_at_most_as_often_as_counted_and_last_at_the_deadline(
+    schedule: PollSchedule, draws: list[float]
+):
     age = checks = 0
-    while (wait := schedule.next_wait(age)) is not None:
+    while (wait := schedule.next_wait(age, draws[checks % len(draws)])) is not None:
         assert wait >= 1
         age += wait
         checks += 1
@@ -148,12 +162,12 @@ def test_order_that_stays_pending_is_checked_as_often_as_counted_and_last_at_the
     assert age == schedule.deadline_seconds
 
 
-@given(schedules(), st.lists(st.floats(0, 3), min_size=1, max_size=7))
+@given(schedules(), st.lists(st.floats(0, 3), min_size=1, max_size=7), jitters)
 def test_slow_checks_add_one_check_at_most_and_miss_the_deadline_by_a_second_at_most(
-    schedule: PollSchedule, latencies: list[float]
+    schedule: PollSchedule, latencies: list[float], jitter: float
 ):
     age, checks = 0.0, 0
-    while (wait := schedule.next_wait(age)) is not None:
+    while (wait := schedule.next_wait(age, jitter)) is not None:
         asked_at = age + wait
         age = asked_at + latencies[checks % len(latencies)]
         checks += 1

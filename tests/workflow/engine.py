@@ -113,6 +113,8 @@ class Engine:
     begin: Callable[[Callable[[], None]], None] = _at_once
     """How an execution is run."""
 
+    random: float = 0
+    """What ``$random()`` of the definition draws, in [0, 1)."""
     waits: list[int] = field(default_factory=list)
     """Seconds of each Wait state, in order."""
     pauses: list[tuple[str, float]] = field(default_factory=list)
@@ -151,7 +153,7 @@ def _parse(definition: str) -> tuple[Any, Any]:
     return AmazonStateLanguageParser.parse(definition)
 
 
-def _evaluate(declared_expression: str) -> Any:
+def _evaluate(engine: "Engine", declared_expression: str) -> Any:
     # moto puts what an expression may name before it, as literals. They are bound instead, as on AWS, so that an
     # expression is the same text each time and is parsed once: parsing took most of an execution's time.
     bindings = {}
@@ -163,6 +165,7 @@ def _evaluate(declared_expression: str) -> Any:
         bindings[declaration["name"]] = _with_nulls(value)
         rest += len(";")
     expression = copy.copy(_parse_expression(declared_expression[:start] + declared_expression[rest:]))
+    expression.register_lambda("random", lambda: engine.random)
     Jsonata.CURRENT.jsonata = expression
     return expression.evaluate(None, bindings)
 
@@ -287,7 +290,7 @@ def instant_engine(engine: Engine | None = None) -> Iterator[Engine]:
             for name, value in attributes.items():
                 stack.enter_context(patch.object(owner, name, value))
 
-        put_in(jsonata, _eval_jsonata=_evaluate)
+        put_in(jsonata, _eval_jsonata=functools.partial(_evaluate, engine))
         put_in(states, encode_jsonata_variable_declarations=_declare)
         put_in(variable_store, encode_jsonata_variable_declarations=_declare)
         put_in(StringJSONata, _eval_body=_failing_query_is_named(StringJSONata._eval_body))

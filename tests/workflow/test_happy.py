@@ -4,6 +4,7 @@ from datetime import datetime
 
 import pytest
 
+from giftcards.rules.schedule import PollSchedule
 from giftcards.supplier_contract import SupplierStatus
 from giftcards.workflow import Outcome, StepRequest
 from workflow.answers import PENDING, SETTLED, Answer, Closed, Malformed, result
@@ -82,6 +83,13 @@ def test_first_wait_is_the_first_interval_of_whatever_schedule(
     run = Workflow(engine, poll_schedule=poll_schedule).run(ORDER, check=[SETTLED], deliver=[Closed()])
 
     assert run.waits == [first_wait]
+
+
+def test_first_wait_is_spread_as_the_later_ones_are(engine: Engine) -> None:
+    engine.random = 0.9
+    run = Workflow(engine, poll_schedule="3600:100").run(ORDER, check=[SETTLED], deliver=[Closed()])
+
+    assert run.waits == [PollSchedule.parse("3600:100").next_wait(0, engine.random)]
 
 
 def test_waits_after_a_delivery_that_must_wait_as_long_as_deliver_cards_says(workflow: Workflow) -> None:

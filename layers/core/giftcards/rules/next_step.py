@@ -94,7 +94,7 @@ def next_step(
         return result(Outcome.DEADLINE_PASSED, f"Not settled, after more than {request.checks} checks.")
 
     answered = max(0.0, age - unanswered)
-    scheduled = patience.schedule.next_wait(answered)
+    scheduled = patience.schedule.next_wait(answered, jitter)
     if isinstance(answer, Trouble):
         failures = request.failures + 1
         outcome = _WAITS.get(answer.kind, Outcome.SUPPLIER_BUSY)

@@ -14,6 +14,11 @@ loop writes 9 of them, and 16 if it goes through a delivery that has to wait.
 LATEST_DEADLINE_SECONDS = 20 * 86_400
 """20 days, and then ``MAX_CHECKS`` of ``LONGEST_BACKOFF_SECONDS``, fit into the time limit of the state machine."""
 
+POLL_SPREAD = 0.2
+"""Share of a poll interval by which jitter lengthens it, so that orders that were announced together do not stay in
+step and meet Lambda's concurrency limit and the gate in the same second. Never shorter: ``checks`` stays a bound.
+"""
+
 SHORTEST_BACKOFF_SECONDS = 5
 LONGEST_BACKOFF_SECONDS = 900
 
@@ -74,14 +79,22 @@ class PollSchedule:
             -(-(until - start) // interval) for start, (until, interval) in zip(starts, self.steps, strict=False)
         )
 
-    def next_wait(self, age_seconds: float) -> int | None:
+    def next_wait(self, age_seconds: float, jitter: float) -> int | None:
         """Seconds to wait before the next check of an order of this age, or None past the deadline.
 
         The last wait is cut so that a check falls on the deadline.
+
+        Parameters
+        ----------
+        age_seconds
+            Age of the order.
+        jitter
+            A random number in [0, 1); it lengthens the interval by up to ``POLL_SPREAD``.
         """
         for until, interval in self.steps:
             if age_seconds < until:
-                return max(1, min(interval, int(self.deadline_seconds - age_seconds)))
+                spread = round(interval * (1 + POLL_SPREAD * jitter))
+                return max(1, min(spread, int(self.deadline_seconds - age_seconds)))
         return None
 
 
