@@ -35,6 +35,7 @@ CLOSES = {
     TroubleKind.ORDER_UNKNOWN: False,
     TroubleKind.ORDER_REJECTED: False,
     TroubleKind.CONTRACT_BROKEN: False,
+    TroubleKind.ORDER_REFUSED: False,
 }
 KEY_TROUBLE = [TroubleKind.KEY_MISSING, TroubleKind.KEY_REFUSED]
 ADDRESS_TROUBLE = [TroubleKind.ADDRESS_BLOCKED, TroubleKind.ACCESS_DENIED]

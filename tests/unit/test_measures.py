@@ -148,7 +148,14 @@ CASES = {
         prepare=will(refused(403, "IP_BLOCKED")),
     ),
     "denied": Case(
-        "check_status", {"SupplierAccessDenied": [1]} | ONE_CALL, "WARNING", STEP_KEYS, prepare=will(refused(403, "X"))
+        "check_status",
+        {"SupplierAccessDenied": [1]} | ONE_CALL,
+        "WARNING",
+        STEP_KEYS,
+        prepare=will(refused(403, "API_DISABLED")),
+    ),
+    "refused": Case(
+        "check_status", {"SupplierOrderRefused": [1]} | ONE_CALL, "WARNING", STEP_KEYS, prepare=will(refused(403, "X"))
     ),
     "unknown": Case(
         "check_status", {"SupplierOrderUnknown": [1]} | ONE_CALL, "ERROR", STEP_KEYS, prepare=will(refused(404, "X"))

@@ -24,6 +24,7 @@ AFTER_TROUBLE = {
     TroubleKind.KEY_REFUSED: Outcome.KEY_REFUSED,
     TroubleKind.ADDRESS_BLOCKED: Outcome.SUPPLIER_BUSY,
     TroubleKind.ACCESS_DENIED: Outcome.SUPPLIER_BUSY,
+    TroubleKind.ORDER_REFUSED: Outcome.SUPPLIER_BUSY,
     TroubleKind.GATE_CLOSED: Outcome.GATE_CLOSED,
     TroubleKind.QUEUED: Outcome.GATE_CLOSED,
     TroubleKind.ORDER_UNKNOWN: Outcome.ORDER_UNKNOWN,

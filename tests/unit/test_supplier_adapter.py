@@ -176,7 +176,7 @@ def test_what_the_documents_do_not_name_is_ignored(supplier: SupplierDouble, vie
 
 # --------------------------------------------------------------- error table
 
-BUSY, KEY_REFUSED = TroubleKind.BUSY, TroubleKind.KEY_REFUSED
+BUSY, KEY_REFUSED, REFUSED = TroubleKind.BUSY, TroubleKind.KEY_REFUSED, TroubleKind.ORDER_REFUSED
 
 
 @each_view
@@ -192,10 +192,24 @@ BUSY, KEY_REFUSED = TroubleKind.BUSY, TroubleKind.KEY_REFUSED
         (403, "IP_BLOCKED", TroubleKind.ADDRESS_BLOCKED),
         (403, "IP_NOT_ALLOWED", TroubleKind.ACCESS_DENIED),
         (403, "API_DISABLED", TroubleKind.ACCESS_DENIED),
-        (403, "SOMETHING_NEW", TroubleKind.ACCESS_DENIED),
-        (403, "NO_BALANCE", BUSY),
-        (403, "INSUFFICIENT_BALANCE", BUSY),
-        (403, "DUPLICATED_REF", BUSY),
+        (403, "IP_NOT_WHITELISTED", TroubleKind.ACCESS_DENIED),
+        (403, "API_SUSPENDED", TroubleKind.ACCESS_DENIED),
+        (403, "TOKEN_EXPIRED", TroubleKind.ACCESS_DENIED),
+        (400, "INVALID_API_KEY", TroubleKind.ACCESS_DENIED),
+        (403, "SOMETHING_NEW", REFUSED),
+        (403, "KEY_OUT_OF_STOCK", REFUSED),
+        (403, "SHIP_TO_COUNTRY", REFUSED),
+        (403, "NO_BALANCE", REFUSED),
+        (403, "INSUFFICIENT_BALANCE", REFUSED),
+        (403, "DUPLICATED_REF", REFUSED),
+        *((status, "SOMETHING_NEW", REFUSED) for status in (200, 302, 402, 405, 406, 409, 410, 415, 422, 423, 451)),
+        *((status, "SOMETHING_NEW", BUSY) for status in (408, 425)),
+        (401, "SOMETHING_NEW", KEY_REFUSED),
+        (404, "SOMETHING_NEW", TroubleKind.ORDER_UNKNOWN),
+        (429, "IP_TOO_MANY_REQUESTS", TroubleKind.RATE_LIMITED),
+        *((status, "INVALID_ACCESS_TOKEN", KEY_REFUSED) for status in (200, 400, 403, 404, 422, 500)),
+        *((status, "IP_BLOCKED", TroubleKind.ADDRESS_BLOCKED) for status in (200, 400, 401, 429, 503)),
+        *((status, "RATE_LIMIT_EXCEEDED", TroubleKind.RATE_LIMITED) for status in (200, 400, 403, 503)),
         (404, "NOT_FOUND", TroubleKind.ORDER_UNKNOWN),
         (429, "RATE_LIMIT_EXCEEDED", TroubleKind.RATE_LIMITED),
         (500, "INTERNAL_ERROR", BUSY),
@@ -203,8 +217,9 @@ BUSY, KEY_REFUSED = TroubleKind.BUSY, TroubleKind.KEY_REFUSED
         (503, "SERVICE_UNAVAILABLE", BUSY),
         (503, "AUTH_UNAVAILABLE", BUSY),
         (504, "SOMETHING_NEW", BUSY),
-        (418, "SOMETHING_NEW", BUSY),
-        (200, "NOT_FOUND", BUSY),
+        (503, "API_OVERLOADED", BUSY),
+        (418, "SOMETHING_NEW", REFUSED),
+        (200, "NOT_FOUND", TroubleKind.ORDER_UNKNOWN),
         (200, "INTERNAL_ERROR", BUSY),
     ],
 )
@@ -213,8 +228,30 @@ def test_enveloped_error_means_what_the_documents_say(
 ):
     trouble = ask_and_get(supplier, refused(status, code), view)
 
-    assert trouble.kind is kind
+    assert (trouble.kind, trouble.code) == (kind, code)
     assert trouble.message == f"The supplier answered {status} {code}."
+
+
+@pytest.mark.parametrize(
+    ("written", "read"),
+    [
+        *(
+            (code, "IP_BLOCKED")
+            for code in ("IP-BLOCKED", "ip_blocked", "Ip Blocked", "ipBlocked", "ip.blocked", "IPBlocked")
+        ),
+        *((code, "DUPLICATED_REF") for code in ("DUPLICATED-REF", " duplicated ref ", "DUPLICATEDREF")),
+        ("something-new", "SOMETHING_NEW"),
+        ("somethingNew", "SOMETHING_NEW"),
+        ("orders/closed:err.404", "ORDERS_CLOSED_ERR_404"),
+        ("1004", "1004"),
+        ("E-1004", "E_1004"),
+    ],
+)
+def test_code_is_read_whatever_its_case_and_separators(supplier: SupplierDouble, written: str, read: str):
+    trouble = ask_and_get(supplier, refused(403, written))
+
+    assert trouble.code == read
+    assert trouble.message == f"The supplier answered 403 {read}."
 
 
 @pytest.mark.parametrize(
@@ -223,7 +260,7 @@ def test_enveloped_error_means_what_the_documents_say(
         (204, BUSY),
         (301, BUSY),
         (400, BUSY),
-        (401, KEY_REFUSED),
+        (401, TroubleKind.ACCESS_DENIED),
         (403, TroubleKind.ACCESS_DENIED),
         (404, BUSY),  # a wrong URL or a deployment, not an unknown order
         (405, BUSY),
@@ -251,7 +288,26 @@ def test_error_outside_the_envelope_says_nothing_about_the_order(
     assert trouble.message == f"The supplier answered {status} without its envelope."
 
 
-@pytest.mark.parametrize("code", [card_data(1)[0]["value"], "with space", "x" * 40, "A" * 49, "", "A\nB"])
+@pytest.mark.parametrize(
+    "code",
+    [
+        card_data(1)[0]["value"],
+        "WXYZ-ABCD-QRST-MNOP",
+        "SANDBOX-CARD-WXYZ-ABCD-QRST-MNOP",
+        "wxyz abcd qrst",
+        "AB12CD34",
+        "A1B2-C3D4",
+        "12345678",
+        "1234-5678",
+        "1234-5678-9012",
+        "x" * 16,
+        "A_" * 24 + "B",
+        "",
+        "-",
+        "A\nB",
+        "É_CODE",
+    ],
+)
 def test_error_code_that_is_none_is_not_repeated(supplier: SupplierDouble, code: str):
     trouble = ask_and_get(supplier, refused(500, code))
 
@@ -558,7 +614,7 @@ def test_order_of_5000_cards_is_read(supplier: SupplierDouble):
 @pytest.mark.parametrize(
     ("status", "kind"),
     [
-        (401, KEY_REFUSED),
+        (401, TroubleKind.ACCESS_DENIED),
         (403, TroubleKind.ACCESS_DENIED),
         (429, TroubleKind.RATE_LIMITED),
         (404, BUSY),
@@ -707,7 +763,7 @@ def test_total_time_counts_from_the_start_of_the_call(serve: Callable[..., Wire]
     assert calling(serve(each_part_in_time))() == TOO_LATE
 
 
-@pytest.mark.parametrize(("status", "kind"), [(401, KEY_REFUSED), (403, TroubleKind.ACCESS_DENIED), (500, BUSY)])
+@pytest.mark.parametrize(("status", "kind"), [(s, TroubleKind.ACCESS_DENIED) for s in (401, 403)] + [(500, BUSY)])
 def test_status_counts_although_its_body_drips(serve: Callable[..., Wire], status: int, kind: TroubleKind):
     content = on_the_wire(refused(status, "ERR_AUTH"))
 

@@ -93,6 +93,12 @@ class Metric(Enum):
     )
     SUPPLIER_ORDER_UNKNOWN = _Described("SupplierOrderUnknown", Unit.COUNT, _ASKING, "It knows no such order.")
     SUPPLIER_ORDER_REJECTED = _Described("SupplierOrderRejected", Unit.COUNT, _ASKING, "It does not take the id.")
+    SUPPLIER_ORDER_REFUSED = _Described(
+        "SupplierOrderRefused",
+        Unit.COUNT,
+        _ASKING,
+        "It refuses one order with a code that is not about key or address.",
+    )
     SUPPLIER_CONTRACT_BROKEN = _Described(
         "SupplierContractBroken", Unit.COUNT, _ASKING, "Its answer contradicts its documents."
     )

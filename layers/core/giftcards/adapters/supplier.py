@@ -229,39 +229,92 @@ def _readable(body: bytes) -> bytes | None:
 
 def _refusal(status: int, headers: httpx.Headers, body: bytes) -> Trouble:
     code = _error_code(body)
-    message = f"The supplier answered {status} {code or 'without its envelope'}."
-    return Trouble(_kind(status, code), message, retry_after_seconds(headers.get("Retry-After"), datetime.now(UTC)))
+    return Trouble(
+        _kind(status, code),
+        f"The supplier answered {status} {code or 'without its envelope'}.",
+        retry_after_seconds(headers.get("Retry-After"), datetime.now(UTC)),
+        code,
+    )
 
 
-def _kind(status: int, code: str | None) -> TroubleKind:  # noqa: PLR0911 - a table, one return a row
-    match status, code:
-        case _, "AUTH_UNAVAILABLE":  # the key could not be checked; it was not refused
-            return TroubleKind.BUSY
-        case 401, _:
-            return TroubleKind.KEY_REFUSED
-        case 403, "IP_BLOCKED":
-            return TroubleKind.ADDRESS_BLOCKED
-        case 403, "NO_BALANCE" | "INSUFFICIENT_BALANCE" | "DUPLICATED_REF":  # about placing orders
-            return TroubleKind.BUSY
-        case 403, _:
-            return TroubleKind.ACCESS_DENIED
-        case 429, _:
-            return TroubleKind.RATE_LIMITED
-        case 404, str():
-            return TroubleKind.ORDER_UNKNOWN
-        case 400, str():
-            return TroubleKind.ORDER_REJECTED
-        case _:  # 5xx, and whatever comes from a proxy, a wrong URL or a deployment in between
-            return TroubleKind.BUSY
+_KINDS_BY_CODE = {
+    "AUTH_UNAVAILABLE": TroubleKind.BUSY,  # the key could not be checked; it was not refused
+    "INTERNAL_ERROR": TroubleKind.BUSY,
+    "INTERNAL_SERVER_ERROR": TroubleKind.BUSY,
+    "SERVICE_UNAVAILABLE": TroubleKind.BUSY,
+    "MISSING_ACCESS_TOKEN": TroubleKind.KEY_REFUSED,
+    "INVALID_ACCESS_TOKEN": TroubleKind.KEY_REFUSED,
+    "ERR_AUTH": TroubleKind.KEY_REFUSED,
+    "IP_BLOCKED": TroubleKind.ADDRESS_BLOCKED,
+    "IP_NOT_ALLOWED": TroubleKind.ACCESS_DENIED,
+    "API_DISABLED": TroubleKind.ACCESS_DENIED,
+    "RATE_LIMIT_EXCEEDED": TroubleKind.RATE_LIMITED,
+    "NOT_FOUND": TroubleKind.ORDER_UNKNOWN,
+    "ERR_VALIDATION": TroubleKind.ORDER_REJECTED,
+    "NO_BALANCE": TroubleKind.ORDER_REFUSED,  # these three are about placing orders
+    "INSUFFICIENT_BALANCE": TroubleKind.ORDER_REFUSED,
+    "DUPLICATED_REF": TroubleKind.ORDER_REFUSED,
+}
+"""The documented codes. They count whatever the status: gateways are known to send them with 200 or 400."""
+_KINDS_BY_STATUS = {
+    401: TroubleKind.KEY_REFUSED,
+    404: TroubleKind.ORDER_UNKNOWN,
+    408: TroubleKind.BUSY,  # 408 and 425 ask for a repeat (RFC 9110 section 15.5.9, RFC 8470 section 5.2)
+    425: TroubleKind.BUSY,
+    429: TroubleKind.RATE_LIMITED,
+}
+"""What an undocumented code means."""
+_KINDS_WITHOUT_ENVELOPE = {
+    401: TroubleKind.ACCESS_DENIED,  # a proxy's page says nothing about the key, so time must be able to end it
+    403: TroubleKind.ACCESS_DENIED,
+    429: TroubleKind.RATE_LIMITED,
+}
+_IS_ABOUT_ACCESS = re.compile(r"(^|_)(IP|API|APIKEY|TOKEN)(_|$)")
+"""Undocumented codes that name the address or the key. KEY alone does not: a supplier of cards has keys to sell."""
+
+
+def _kind(status: int, code: str | None) -> TroubleKind:
+    if code is None:  # from a proxy, a wrong URL or a deployment in between
+        return _KINDS_WITHOUT_ENVELOPE.get(status, TroubleKind.BUSY)
+    kind = _KINDS_BY_CODE.get(code) or _KINDS_BY_STATUS.get(status)
+    if kind is not None:
+        return kind
+    if status >= httpx.codes.INTERNAL_SERVER_ERROR:
+        return TroubleKind.BUSY
+    if _IS_ABOUT_ACCESS.search(code):
+        return TroubleKind.ACCESS_DENIED
+    return TroubleKind.ORDER_REJECTED if status == httpx.codes.BAD_REQUEST else TroubleKind.ORDER_REFUSED
+
+
+_DOCUMENTED_CODES = {code.replace("_", ""): code for code in _KINDS_BY_CODE}
+_UNREADABLE_CODE = "UNREADABLE_CODE"
+_LONGEST_CODE = 48
+_CODE = re.compile(r"(?:[A-Z]{1,15}_)*(?:[A-Z]{1,15}|[0-9]{1,4})")
+_GROUPS_OF_A_CARD = 3
 
 
 def _error_code(body: bytes) -> str | None:
     """Read the error code of an enveloped error, or None where there is no envelope."""
     try:
-        code = _Refused.model_validate_json(body).error.code
+        return normalized_code(_Refused.model_validate_json(body).error.code)
     except ValidationError:
         return None
-    return code if re.fullmatch(r"[A-Z0-9_]{1,48}", code) else "UNREADABLE_CODE"
+
+
+def normalized_code(code: str) -> str:
+    """Write an error code as the supplier's documents do, whatever its case and separators.
+
+    A code is shown to people and kept in rows, and a confused supplier can put anything here, a card too. So only
+    words are shown, with one short number at most, and not groups of equal length, as cards have them.
+    """
+    words = re.sub(r"(?<=[a-z])(?=[A-Z])|[ _.:/-]+", "_", code.strip()).strip("_").upper()
+    documented = _DOCUMENTED_CODES.get(words.replace("_", ""))
+    if documented is not None:
+        return documented
+    last = [len(word) for word in words.split("_")][-_GROUPS_OF_A_CARD:]
+    looks_like_a_card = len(last) == _GROUPS_OF_A_CARD and len(set(last)) == 1
+    is_code = len(words) <= _LONGEST_CODE and _CODE.fullmatch(words) and not looks_like_a_card
+    return words if is_code else _UNREADABLE_CODE
 
 
 def retry_after_seconds(value: str | None, now: datetime) -> float | None:

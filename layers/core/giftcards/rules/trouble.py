@@ -26,6 +26,9 @@ class TroubleKind(StrEnum):
     ORDER_UNKNOWN = "ORDER_UNKNOWN"
     ORDER_REJECTED = "ORDER_REJECTED"
     """The supplier does not take the order id."""
+    ORDER_REFUSED = "ORDER_REFUSED"
+    """A refusal in the supplier's envelope that says nothing about the key or the address: about this order, as far
+    as one answer can show."""
     CONTRACT_BROKEN = "CONTRACT_BROKEN"
     """An answer that the supplier's documents do not allow."""
 
@@ -42,8 +45,11 @@ class Trouble:
         One sentence for a person, made of our own words and the supplier's error code.
     retry_after_seconds
         How long the supplier, or the gate, asks us to stay away; None where nothing is said.
+    code
+        The supplier's error code, normalized to ``UPPER_CASE``; None where the answer has none.
     """
 
     kind: TroubleKind
     message: str
     retry_after_seconds: float | None = None
+    code: str | None = None
