@@ -47,11 +47,11 @@ demo: setup ## Run six orders through the whole service on a local cloud of its 
 	@$(BIN)/giftcards demo
 
 test: lint $(CHECKS)/.installed ## Lint, types and every kind of test
-	$(BIN)/pytest -n 2 tests/unit tests/workflow tests/template tests/simulation
+	$(BIN)/pytest -n 2 tests/unit tests/workflow tests/template tests/simulation tests/exploration
 	$(BIN)/pytest -n 2 --dist loadfile tests/stack --ignore tests/stack/test_storm.py --ignore tests/stack/test_update.py
 
 test-fast: lint $(CHECKS)/.installed ## The same without the stack tests
-	$(BIN)/pytest -n 2 tests/unit tests/workflow tests/template tests/simulation
+	$(BIN)/pytest -n 2 tests/unit tests/workflow tests/template tests/simulation tests/exploration
 
 drill: setup ## Have each alarm ring on a local cloud, and end its trouble by the runbook's commands
 	@PYTHONPATH=tests $(BIN)/python -m stack.drill
