@@ -26,7 +26,7 @@ ARN_FORMS = {
 # What is named by a prefix, as the tests and docs/security.md call it: how it is written, and why not exactly.
 PREFIXES = {
     "executions of FulfilOrderStateMachine": (
-        "arn:${AWS::Partition}:states:${AWS::Region}:${AWS::AccountId}:execution:${FulfilOrderStateMachine.Name}:*",
+        "arn:${AWS::Partition}:states:${AWS::Region}:${AWS::AccountId}:execution:${AWS::StackName}-fulfil-order:*",
         "An execution gets its name from the event that starts it.",
     ),
 }

@@ -2,12 +2,14 @@
 
 import copy
 import json
+import tomllib
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import boto3
 import cfnlint.decode
+from samcli.cli.types import CfnParameterOverridesType
 from samtranslator.metrics.metrics import DummyMetricsPublisher, Metrics
 from samtranslator.parser.parser import Parser
 from samtranslator.translator.translator import Translator
@@ -33,6 +35,22 @@ def load() -> Template:
 def load_workflow() -> dict[str, Any]:
     """Return the workflow as written, placeholders not filled in."""
     return json.loads((ROOT / "statemachine/fulfil_order.asl.json").read_text())
+
+
+def stage_settings(stage: str, command: str = "deploy") -> dict[str, Any]:
+    """Return what samconfig.toml gives a command of sam for a stage, read as sam reads it."""
+    sections = tomllib.loads((ROOT / "samconfig.toml").read_text())[stage]
+    return {
+        name: value
+        for section in ("global", command)
+        for name, value in sections.get(section, {}).get("parameters", {}).items()
+    }
+
+
+def stage_parameters(stage: str, command: str = "deploy") -> dict[str, str]:
+    """Return the template's parameters that samconfig.toml gives a command of sam for a stage."""
+    overrides = stage_settings(stage, command).get("parameter_overrides", [])
+    return CfnParameterOverridesType().convert(overrides, None, None)
 
 
 def transform(template: Template, parameters: dict[str, str] | None = None) -> Template:
