@@ -11,11 +11,11 @@ from typing import Any
 import cfnlint.decode
 import pytest
 import yaml
-from samcli.cli.types import CfnParameterOverridesType, CfnTags
+from samcli.cli.types import CfnTags
 from samcli.commands.deploy.command import cli as sam_deploy
 
-from template.permissions import as_list, grants
-from template.reading import ROOT, Template, resources
+from template.permissions import Statement, as_list, grants, statements
+from template.reading import ROOT, Template, resources, stage_parameters, stage_settings
 
 STACKS = {"dev": "giftcards-dev", "staging": "giftcards-staging", "prod": "giftcards"}
 ON_GITHUB = ROOT / ".github/workflows"
@@ -28,8 +28,6 @@ CREATED_BY = {
     "AWS::Events::EventBus": "events:CreateEventBus",
     "AWS::Events::Rule": "events:PutRule",
     "AWS::IAM::Role": "iam:CreateRole",
-    "AWS::KMS::Alias": "kms:CreateAlias",
-    "AWS::KMS::Key": "kms:CreateKey",
     "AWS::Lambda::Alias": "lambda:CreateAlias",
     "AWS::Lambda::EventInvokeConfig": "lambda:PutFunctionEventInvokeConfig",
     "AWS::Lambda::Function": "lambda:CreateFunction",
@@ -43,9 +41,27 @@ CREATED_BY = {
     "AWS::SQS::Queue": "sqs:CreateQueue",
     "AWS::SQS::QueuePolicy": "sqs:SetQueueAttributes",
     "AWS::Scheduler::Schedule": "scheduler:CreateSchedule",
-    "AWS::SecretsManager::Secret": "secretsmanager:CreateSecret",
     "AWS::StepFunctions::StateMachine": "states:CreateStateMachine",
 }
+# What an administrator creates with the first deployment, and the action that would create it.
+CREATED_BY_AN_ADMINISTRATOR = {
+    "AWS::KMS::Alias": "kms:CreateAlias",
+    "AWS::KMS::Key": "kms:CreateKey",
+    "AWS::SecretsManager::Secret": "secretsmanager:CreateSecret",
+}
+# What the handlers of CloudFormation's own resource types call besides: create, read and update of what is in the
+# stack, from the handler permissions in their schemas.
+CALLED_BY_HANDLERS = {
+    "codedeploy:GetDeploymentGroup", "codedeploy:ListDeployments", "codedeploy:UpdateDeploymentGroup",
+    "dynamodb:DescribeContinuousBackups", "dynamodb:DescribeTable", "dynamodb:DescribeTimeToLive",
+    "dynamodb:UpdateTable", "events:DescribeRule", "events:PutTargets", "kms:DescribeKey", "kms:GetKeyPolicy",
+    "kms:GetKeyRotationStatus", "kms:ListResourceTags", "kms:PutKeyPolicy", "lambda:GetFunction",
+    "lambda:GetFunctionConfiguration", "lambda:GetFunctionEventInvokeConfig", "lambda:GetLayerVersion",
+    "lambda:ListVersionsByFunction", "lambda:TagResource", "lambda:UpdateAlias", "lambda:UpdateFunctionCode",
+    "lambda:UpdateFunctionConfiguration", "lambda:UpdateFunctionEventInvokeConfig", "logs:DescribeIndexPolicies",
+    "logs:DescribeLogGroups", "logs:DescribeResourcePolicies", "logs:GetDataProtectionPolicy",
+    "logs:ListTagsForResource", "secretsmanager:DescribeSecret", "states:UpdateStateMachine",
+}  # fmt: skip
 
 
 def read(path: str) -> Template:
@@ -71,11 +87,6 @@ def test_cfn_lint_is_clean(path: str):
 # samconfig.toml
 
 
-def stage(name: str) -> dict[str, Any]:
-    settings: dict[str, Any] = tomllib.loads((ROOT / "samconfig.toml").read_text())[name]["deploy"]["parameters"]
-    return settings
-
-
 def fits(parameter: dict[str, Any], value: str) -> bool:
     """Say whether CloudFormation accepts a value."""
     if "AllowedValues" in parameter:
@@ -87,7 +98,7 @@ def fits(parameter: dict[str, Any], value: str) -> bool:
 
 @pytest.mark.parametrize("name", STACKS)
 def test_a_stage_names_every_parameter_so_that_no_former_value_stays(template: Template, name: str):
-    given = CfnParameterOverridesType().convert(stage(name)["parameter_overrides"], None, None)
+    given = stage_parameters(name)
     assert set(given) == set(template["Parameters"])
     assert {
         parameter for parameter, value in given.items() if not fits(template["Parameters"][parameter], value)
@@ -97,19 +108,19 @@ def test_a_stage_names_every_parameter_so_that_no_former_value_stays(template: T
 
 @pytest.mark.parametrize("name", STACKS)
 def test_a_stage_has_its_stack_and_its_tags(name: str):
-    assert stage(name)["stack_name"] == stage(name)["s3_prefix"] == STACKS[name]
-    assert CfnTags().convert(stage(name)["tags"], None, None) == {"service": "giftcards", "stage": name}
+    assert stage_settings(name)["stack_name"] == stage_settings(name)["s3_prefix"] == STACKS[name]
+    assert CfnTags().convert(stage_settings(name)["tags"], None, None) == {"service": "giftcards", "stage": name}
 
 
 @pytest.mark.parametrize("name", ["default", *STACKS])
 def test_sam_knows_every_setting_of_a_stage(name: str):
-    assert set(stage(name)) <= {option.name for option in sam_deploy.params}
+    assert set(stage_settings(name)) <= {option.name for option in sam_deploy.params}
 
 
 def test_staging_and_prod_shift_traffic_and_ask_first():
     for name in ("staging", "prod"):
-        assert "GradualDeployment=true" in stage(name)["parameter_overrides"]
-        assert stage(name)["confirm_changeset"] is True
+        assert "GradualDeployment=true" in stage_settings(name)["parameter_overrides"]
+        assert stage_settings(name)["confirm_changeset"] is True
 
 
 # The role that deploys.
@@ -137,20 +148,71 @@ def test_the_boundary_leaves_every_role_what_it_needs(deploy_role: Template, in_
 
 def test_cloudformation_may_create_every_kind_of_resource(deploy_role: Template, in_vpc: Template):
     kinds = {resource["Type"] for resource in in_vpc["Resources"].values()}
-    assert kinds <= set(CREATED_BY), "write down in CREATED_BY which action creates it"
+    assert kinds <= set(CREATED_BY) | set(CREATED_BY_AN_ADMINISTRATOR), "write down which action creates it"
     actions = allowed(deploy_role, "ExecutionRole")
-    assert {kind for kind in kinds if not covers(actions, CREATED_BY[kind])} == set()
+    assert {kind for kind in kinds & set(CREATED_BY) if CREATED_BY[kind] not in actions} == set()
+
+
+def test_keys_their_names_and_the_secret_are_created_by_an_administrator(deploy_role: Template):
+    actions = allowed(deploy_role, "ExecutionRole")
+    assert not actions & set(CREATED_BY_AN_ADMINISTRATOR.values())
+
+
+def test_cloudformation_may_do_what_the_handlers_of_the_resources_call(deploy_role: Template):
+    assert allowed(deploy_role, "ExecutionRole") >= CALLED_BY_HANDLERS
 
 
 @pytest.mark.parametrize(
     "action",
-    ["dynamodb:GetItem", "dynamodb:Query", "dynamodb:UpdateItem", "secretsmanager:GetSecretValue", "kms:Decrypt",
-     "kms:GenerateDataKey", "kms:ScheduleKeyDeletion", "lambda:InvokeFunction",
-     "iam:DeleteRolePermissionsBoundary", "iam:CreateUser", "iam:AttachRolePolicy"],
+    ["dynamodb:GetItem", "dynamodb:Query", "dynamodb:UpdateItem", "secretsmanager:GetSecretValue",
+     "secretsmanager:PutSecretValue", "secretsmanager:UpdateSecret", "kms:Decrypt", "kms:GenerateDataKey",
+     "kms:CreateAlias", "kms:CreateGrant", "kms:UpdateAlias", "kms:ScheduleKeyDeletion", "lambda:InvokeFunction",
+     "lambda:CreateFunctionUrlConfig", "lambda:DeleteResourcePolicy", "lambda:PutResourcePolicy",
+     "lambda:UpdateFunctionUrlConfig", "iam:DeleteRolePermissionsBoundary", "iam:CreateUser", "iam:AttachRolePolicy"],
 )  # fmt: skip
 def test_who_deploys_reaches_no_card_no_secret_and_no_wider_role(deploy_role: Template, action: str):
     for role in ("DeployRole", "ExecutionRole"):
         assert not covers(allowed(deploy_role, role), action)
+
+
+def statements_of(role: str, deploy_role: Template, *actions: str) -> list[Statement]:
+    found = [s for s in statements(deploy_role) if s.holder == role and any(covers(set(s.actions), a) for a in actions)]
+    assert found, f"{role} may do none of {actions}"
+    return found
+
+
+def test_the_actions_of_whoever_deploys_are_named(deploy_role: Template):
+    assert [a for role in ("DeployRole", "ExecutionRole") for a in allowed(deploy_role, role) if "*" in a] == []
+
+
+def test_keys_of_others_cannot_be_changed_nor_be_brought_under_the_stacks_name(deploy_role: Template):
+    changes = [f"kms:{action}" for action in ("EnableKeyRotation", "PutKeyPolicy", "TagResource", "UntagResource")]
+    own = [{"Fn::Sub": f"alias/${{StackName}}-{name}"} for name in ("cards", "storage")]
+    for statement in statements_of("ExecutionRole", deploy_role, *changes):
+        assert statement.body["Condition"] == {"ForAnyValue:StringEquals": {"kms:ResourceAliases": own}}
+
+
+def test_the_keys_names_are_those_that_the_deploying_role_knows(template: Template):
+    names = {alias["Properties"]["AliasName"]["Fn::Sub"] for alias in resources(template, "AWS::KMS::Alias").values()}
+    assert names == {"alias/${AWS::StackName}-cards", "alias/${AWS::StackName}-storage"}
+
+
+def test_tables_that_outlive_the_stack_cannot_be_deleted(deploy_role: Template, template: Template):
+    (deletes,) = statements_of("ExecutionRole", deploy_role, "dynamodb:DeleteTable")
+    tables = resources(template, "AWS::DynamoDB::Table")
+    kept = {name for name, table in tables.items() if table.get("DeletionPolicy") == "Retain"}
+    deletable = {re.fullmatch(r".*:table/\$\{StackName\}-(\w+)-\*", arn["Fn::Sub"])[1] for arn in deletes.resources}
+    assert deletable == set(tables) - kept
+    assert {"CardTable", "AuditTable"} <= kept
+
+
+@pytest.mark.parametrize("holder", ["Boundary", "ExecutionRole"])
+def test_the_secret_of_another_stack_is_out_of_reach(deploy_role: Template, holder: str):
+    for statement in statements_of(holder, deploy_role, "secretsmanager:DescribeSecret"):
+        assert all(action.startswith("secretsmanager:") for action in statement.actions)
+        assert statement.body["Condition"] == {
+            "StringEquals": {"secretsmanager:ResourceTag/aws:cloudformation:stack-name": {"Ref": "StackName"}}
+        }
 
 
 def test_roles_are_made_within_the_boundary_only(deploy_role: Template):
