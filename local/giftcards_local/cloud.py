@@ -5,6 +5,7 @@ What the emulator needs to behave like AWS here, and what it cannot do, is in do
 
 import os
 import platform
+import shlex
 import shutil
 import subprocess
 from collections.abc import Mapping
@@ -16,13 +17,22 @@ import httpx
 from botocore.exceptions import ClientError
 
 from giftcards_local import PROJECT
+from giftcards_local.environment import (
+    NETWORK,
+    REGION,
+    download_environment,
+    local_environment,
+    local_session,
+    no_configuration,
+)
 from giftcards_local.processes import LocalError, Process, free_port, start
 
 CLOUD_PYTHON = PROJECT / ".venv-cloud" / "bin" / "python"
-REGION = "us-east-1"
+_PYTHON = PROJECT / ".venv" / "bin" / "python"
 STACK = "giftcards"
 TEMPLATE = PROJECT / "template.yaml"
-SAM_SECONDS = 300
+SAM_TIMEOUT_SECONDS = 1800
+"""It downloads packages, and on a busy machine it takes ten times as long as on an idle one."""
 
 
 class LocalCloud:
@@ -40,20 +50,29 @@ class LocalCloud:
         self.folder = folder
         self.process = process
 
-    def start(self, *, preferred_port: int | None = None) -> Process:
-        """Start the emulator on a free port of 127.0.0.1, with the state that it was stopped with."""
+    def start(self, *, preferred_port: int | None = None, reaches_out: bool = False) -> Process:
+        """Start the emulator on a free port of 127.0.0.1, with the state that it was stopped with.
+
+        Parameters
+        ----------
+        preferred_port
+            Taken if it is free.
+        reaches_out
+            Whether the functions call a supplier beyond this machine, and need the user's proxy and certificates.
+        """
         if not CLOUD_PYTHON.exists():
             raise LocalError("the local cloud is not installed; run `make setup` in the project's folder first")
-        bypass_proxies()
         port = free_port(preferred_port)
         temporary = self.folder / "tmp"  # it leaves gigabytes of worker folders behind
         shutil.rmtree(temporary, ignore_errors=True)
         temporary.mkdir(parents=True)
         self.process = start(
-            [str(CLOUD_PYTHON.with_name("ministack"))],
+            [str(CLOUD_PYTHON), "-P", "-m", "ministack"],
             port=port,
             log=self.folder / "cloud.log",
-            environment={
+            environment=local_environment(os.environ, *(NETWORK if reaches_out else ()))
+            | {
+                "HOME": str(temporary),
                 "GATEWAY_PORT": str(port),
                 "BIND_HOST": "127.0.0.1",
                 "AUTH": "true",  # enforce the functions' roles
@@ -83,8 +102,9 @@ class LocalCloud:
             "AWS_ENDPOINT_URL": self.url,
             "AWS_ACCESS_KEY_ID": "test",
             "AWS_SECRET_ACCESS_KEY": "test",
+            "AWS_REGION": REGION,
             "AWS_DEFAULT_REGION": REGION,
-        }
+        } | no_configuration()
 
     @property
     def url(self) -> str:
@@ -94,7 +114,7 @@ class LocalCloud:
     @property
     def session(self) -> boto3.Session:
         """A boto3 session of this cloud's credentials; clients still need the ``url``."""
-        return boto3.Session("test", "test", region_name=REGION)
+        return local_session()
 
     def client(self, service: str) -> Any:
         """Make a boto3 client of this cloud."""
@@ -107,8 +127,8 @@ class LocalCloud:
     def build(self, template: Path = TEMPLATE) -> Path:
         """Build a template for this machine; the cloud need not run. Return the folder of the artifacts."""
         folder = self.folder / "build"
-        overrides = _overrides(_this_machine())
-        self._sam("build", "--template-file", str(template), "--build-dir", str(folder), *overrides, environment={})
+        options = ["--template-file", str(template), "--build-dir", str(folder), *_overrides(_this_machine())]
+        self._sam("build", *options, environment=download_environment(os.environ))
         return folder
 
     def deploy(self, parameters: Mapping[str, str], template: Path = TEMPLATE) -> None:
@@ -129,7 +149,7 @@ class LocalCloud:
         built = str(self.build(template) / "template.yaml")
         options = ["--template-file", built, "--stack-name", STACK, "--no-confirm-changeset"]
         overrides = _overrides({**parameters, **_this_machine(), "DeployTarget": "local", "Stage": "local"})
-        self._sam("deploy", *options, *overrides, environment=self.environment)
+        self._sam("deploy", *options, *overrides, environment=local_environment(os.environ) | self.environment)
 
     def set_api_key(self, api_key: str) -> None:
         """Put the supplier's API key into the stack's secret, where it is not there already."""
@@ -160,59 +180,49 @@ class LocalCloud:
     def _sam(self, command: str, *arguments: str, environment: Mapping[str, str]) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
         log = self.folder / f"sam-{command}.log"
+        sam = [str(_PYTHON), "-P", "-m", "samcli", command, "--config-file", str(PROJECT / "samconfig.toml")]
         try:
             with log.open("wb") as output:
                 subprocess.run(
-                    [str(_sam()), command, "--config-file", str(PROJECT / "samconfig.toml"), *arguments],
+                    [*sam, *arguments],
                     cwd=PROJECT,
-                    env=_without_profile() | dict(environment) | self._sam_environment(),
+                    env={**environment, **self._sam_environment()},
                     stdin=subprocess.DEVNULL,
                     stdout=output,
                     stderr=subprocess.STDOUT,
-                    timeout=SAM_SECONDS,
+                    timeout=SAM_TIMEOUT_SECONDS,
                     check=True,
                 )
         except subprocess.CalledProcessError:
             raise LocalError(f"`sam {command}` failed; its output is in {log}") from None
         except subprocess.TimeoutExpired:
-            raise LocalError(f"`sam {command}` took longer than {SAM_SECONDS} s; its output is in {log}") from None
+            raise LocalError(
+                f"`sam {command}` took longer than {SAM_TIMEOUT_SECONDS} s; its output is in {log}"
+            ) from None
 
     def _sam_environment(self) -> dict[str, str]:
         return {
             "SAM_CLI_TELEMETRY": "0",
             "SAM_CLI_POLL_DELAY": "0.2",  # seconds; it waits 5 for what is here done at once
             "__SAM_CLI_APP_DIR": str(self.folder / "sam"),  # else it writes into the home folder
-            "PATH": os.pathsep.join((str(_sam().parent), os.environ.get("PATH", ""))),  # uv lies beside sam
+            "PATH": os.pathsep.join((str(_PYTHON.parent), os.environ.get("PATH", ""))),  # uv lies beside sam
             # Layers for this machine, not for production; compiled once here and not by each function's process,
             # and believed although unpacking changes their times.
-            "LAYER_TARGET": f"--python {CLOUD_PYTHON} --compile-bytecode",
+            "LAYER_TARGET": f"--python {_in_make(CLOUD_PYTHON)} --compile-bytecode",
             "PYC_INVALIDATION_MODE": "UNCHECKED_HASH",
         }
 
 
 def _is_healthy(port: int) -> bool:
     try:
-        return httpx.get(f"http://127.0.0.1:{port}/_ministack/health", timeout=1).is_success
+        return httpx.get(f"http://127.0.0.1:{port}/_ministack/health", timeout=5, trust_env=False).is_success
     except httpx.HTTPError:
         return False
 
 
-def bypass_proxies() -> dict[str, str]:
-    """Reach 127.0.0.1 directly, whatever proxy is set, here and in child processes; return the variables."""
-    given = [host for host in os.environ.get("NO_PROXY", "").split(",") if host]
-    direct = ",".join(dict.fromkeys([*given, "127.0.0.1", "localhost"]))
-    variables = {"NO_PROXY": direct, "no_proxy": direct}
-    os.environ.update(variables)
-    return variables
-
-
-def _without_profile() -> dict[str, str]:
-    """Return this environment without the name of an AWS profile, which need not exist here."""
-    return {name: value for name, value in os.environ.items() if name not in {"AWS_PROFILE", "AWS_DEFAULT_PROFILE"}}
-
-
-def _sam() -> Path:
-    return PROJECT / ".venv" / "bin" / "sam"
+def _in_make(path: Path) -> str:
+    """Quote a path for the shell that make starts, and for make, which expands variables that it gets."""
+    return shlex.quote(str(path)).replace("$", "$$")
 
 
 def _overrides(parameters: Mapping[str, str]) -> list[str]:
@@ -222,7 +232,8 @@ def _overrides(parameters: Mapping[str, str]) -> list[str]:
 def _this_machine() -> dict[str, str]:
     """Say how functions have to be built to run in the emulator, which runs them with its own Python."""
     version = subprocess.run(
-        [str(CLOUD_PYTHON), "-c", "import sys; print('%d.%d' % sys.version_info[:2])"],
+        [str(CLOUD_PYTHON), "-P", "-c", "import sys; print('%d.%d' % sys.version_info[:2])"],
+        env=local_environment(os.environ),
         capture_output=True,
         text=True,
         check=True,

@@ -1,7 +1,6 @@
 """Background processes that belong to a folder: started with a log, found again, and stopped for sure."""
 
 import contextlib
-import os
 import socket
 import subprocess
 import time
@@ -12,6 +11,8 @@ import psutil
 from pydantic import BaseModel
 
 POLL_SECONDS = 0.05
+START_TIMEOUT_SECONDS = 300
+"""For a machine so busy that half a second takes minutes; a process that ends is noticed at once."""
 
 
 class LocalError(Exception):
@@ -45,7 +46,7 @@ class Process(BaseModel):
         """Whether it is alive."""
         return self._find() is not None
 
-    def stop(self, *, within_seconds: float = 15.0) -> None:
+    def stop(self, *, within_seconds: float = 60.0) -> None:
         """End the process and its children: asked first, killed when the time is over."""
         process = self._find()
         if process is None:
@@ -91,9 +92,9 @@ def start(
     log
         File that takes its output.
     environment
-        Added to this process's own.
+        All that it gets.
     ready
-        Asked again and again, for 20 s at most.
+        Asked again and again while the process lives, for `START_TIMEOUT_SECONDS`.
 
     Raises
     ------
@@ -107,13 +108,16 @@ def start(
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
-            env=os.environ | environment,
+            env=dict(environment),
             start_new_session=True,
         )
     process = Process(pid=child.pid, started=psutil.Process(child.pid).create_time(), port=port)
     is_ready = False
     try:
-        is_ready = wait_for(lambda: not process.is_running or ready(), within_seconds=20) and process.is_running
+        is_ready = (
+            wait_for(lambda: not process.is_running or ready(), within_seconds=START_TIMEOUT_SECONDS)
+            and process.is_running
+        )
     finally:
         if not is_ready:  # Ctrl-C too: nothing that was started is left behind
             process.stop()

@@ -1,6 +1,6 @@
 """The whole service on this machine: local cloud, deployed stack and, unless a real one is named, the supplier."""
 
-import shlex
+import os
 import shutil
 import sys
 from collections.abc import Callable
@@ -16,17 +16,25 @@ from giftcards.adapters.executions import Executions
 from giftcards.adapters.order_table import OrderTable
 from giftcards.sweep_orders import OrderSweep
 from giftcards_local import DEFAULT_FULFIL_AFTER_SECONDS
-from giftcards_local.cloud import LocalCloud, bypass_proxies
+from giftcards_local.cloud import LocalCloud
+from giftcards_local.environment import is_on_this_machine, local_environment, shell_lines
 from giftcards_local.processes import LocalError, Process, free_port, start
 from giftcards_local.supplier import SANDBOX_API_KEY
 
 
 class ServiceState(BaseModel):
-    """What is running, as kept between two commands."""
+    """What is running, as kept between two commands.
+
+    Attributes
+    ----------
+    reaches_out
+        Whether the cloud was started with the user's proxy and certificates.
+    """
 
     cloud: Process | None = None
     supplier: Process | None = None
     supplier_url: str = ""
+    reaches_out: bool = False
 
 
 class LocalService:
@@ -89,20 +97,23 @@ class LocalService:
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         self.folder.chmod(0o700)  # the API key and the keys of the cards lie in it
+        reaches_out = supplier_url is not None and not is_on_this_machine(supplier_url)
+        if self.is_running and self.state.reaches_out != reaches_out:
+            self.cloud.stop()  # a process keeps the variables that it was started with
         if not self.is_running:
             self._say("Starting the local cloud")
             cloud = self.cloud
             last_port = self.state.cloud.port if self.state.cloud else None
-            self._remember(cloud=cloud.start(preferred_port=last_port))
+            started = cloud.start(preferred_port=last_port, reaches_out=reaches_out)
+            self._remember(cloud=started, reaches_out=reaches_out)
         if supplier_url is None:
             self._start_supplier(fulfil_after_seconds)
             supplier_url, api_key = self._supplier.url, api_key or SANDBOX_API_KEY
         else:
             self._stop_supplier()
         self._remember(supplier_url=supplier_url)
-        variables = self.cloud.environment | bypass_proxies() | {"SUPPLIER_URL": shlex.quote(supplier_url)}
-        exports = [f"export {name}={value}\n" for name, value in variables.items()]
-        self.environment_file.write_text("".join(exports), encoding="utf-8")
+        variables = self.cloud.environment | {"SUPPLIER_URL": supplier_url}
+        self.environment_file.write_text(shell_lines(variables), encoding="utf-8")
         if api_key not in {None, SANDBOX_API_KEY} and self.cloud.has_stack():
             self.cloud.set_api_key(str(api_key))  # before the functions call a real supplier: it counts wrong keys
         self._say("Building and deploying the template")
@@ -136,11 +147,13 @@ class LocalService:
         self._stop_supplier()
         self._say("Starting the supplier simulator")
         port = free_port(self.state.supplier.port if self.state.supplier else None)
-        command = [sys.executable, "-m", "giftcards_cli", "local", "supplier", "--port", str(port)]
+        command = [sys.executable, "-P", "-m", "giftcards_cli", "local", "supplier", "--port", str(port)]
         command += ["--fulfil-after", str(fulfil_after_seconds), "--state-file", str(self.folder / "supplier.json")]
         log = self.folder / "supplier.log"
         self._remember(
-            supplier=start(command, port=port, log=log, environment={}, ready=lambda: _answers(port)),
+            supplier=start(
+                command, port=port, log=log, environment=local_environment(os.environ), ready=lambda: _answers(port)
+            ),
         )
 
     def _stop_supplier(self) -> None:
@@ -164,7 +177,7 @@ class LocalService:
         except (FileNotFoundError, ValidationError):
             return ServiceState()
 
-    def _remember(self, **changes: Process | str) -> None:
+    def _remember(self, **changes: Process | str | bool) -> None:
         self.state = self.state.model_copy(update=changes)
         self.folder.mkdir(parents=True, exist_ok=True)
         self._state_file.write_text(self.state.model_dump_json(), encoding="utf-8")
@@ -172,7 +185,7 @@ class LocalService:
 
 def _answers(port: int) -> bool:
     try:
-        httpx.get(f"http://127.0.0.1:{port}/", timeout=1)
+        httpx.get(f"http://127.0.0.1:{port}/", timeout=5, trust_env=False)
     except httpx.HTTPError:
         return False
     return True

@@ -34,13 +34,14 @@ from giftcards_local.processes import wait_for
 from giftcards_local.supplier import SANDBOX_API_KEY
 from stack.commands import run_blocks
 from stack.conftest import Service, deployed
+from stack.laptop import NO_AWS
 from template.pages import Block, blocks, text_of
 from template.reading import load, resources
 
 RUNBOOK = blocks("docs/runbook.md")
 PARAMETERS = {"PollSchedule": "14:1", "DelayedAfterSeconds": "6", "LogRetentionDays": "1"}
 USER = "alice"
-PATIENCE_SECONDS = 40.0
+PATIENCE_SECONDS = 120.0
 GOES_ON_SECONDS = 180.0
 """A container knows a new key after a minute, and an order looks at a gate that was closed with growing pauses."""
 HURRY = 0.01
@@ -218,7 +219,7 @@ class Scene:
         """Give the variables that the runbook's commands know."""
         path = os.pathsep.join((str(Path(sys.executable).parent), os.environ["PATH"]))
         named = {"ORDER_ID": self.order_id, "USER_ID": USER, "STACK": "giftcards", "PATH": path}
-        return os.environ | self.service.cloud.environment | named
+        return NO_AWS | self.service.cloud.environment | named
 
     def follow(self, part: list[Block]) -> int:
         """Run commands of the runbook, each block until it ends well, and say how many commands these were."""

@@ -6,11 +6,16 @@ from pathlib import Path
 
 from giftcards_local import PROJECT
 from giftcards_local.processes import wait_for
-from stack.laptop import GIFTCARDS, NO_AWS, is_all_stopped, run
+from hostile import hostile_environment, listening
+from stack.laptop import GIFTCARDS, NO_AWS, is_all_stopped, run, uv_cache
 
 
-def test_the_demo_ends_well_in_a_pipe_and_stops_everything(tmp_path: Path) -> None:
-    demo = run("demo", "--keep", str(tmp_path))
+def test_the_demo_ends_well_in_a_hostile_environment_and_a_pipe_and_stops_everything(tmp_path: Path) -> None:
+    home, tmp_path = tmp_path / "home", tmp_path / "gift cards é"
+    with listening() as listener:
+        variables = hostile_environment(listener.url, home) | {"UV_CACHE_DIR": uv_cache()}
+        demo = run("demo", "--keep", str(tmp_path), **variables | {"PYTHONIOENCODING": "latin-1"})
+    assert listener.heard == []
     assert demo.returncode == 0, demo.stdout + demo.stderr
     assert "all six orders ended as they should" in demo.stdout
     assert "\x1b" not in demo.stdout

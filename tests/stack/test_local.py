@@ -4,14 +4,11 @@ The tests of getting started share one deployment and run in the order of this f
 """
 
 import json
-import os
-import shutil
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from pathlib import Path
 
 import httpx
@@ -20,7 +17,6 @@ import pytest
 
 from giftcards.events import OrderPlaced
 from giftcards_cli.stack import Stack
-from giftcards_local import PROJECT
 from giftcards_local.cloud import STACK
 from giftcards_local.processes import Process, free_port, wait_for
 from giftcards_local.service import LocalService
@@ -33,13 +29,12 @@ from giftcards_local.supplier import (
     key_id,
 )
 from stack.commands import not_printed, run_blocks
-from stack.laptop import GIFTCARDS, NO_AWS, run
+from stack.laptop import GIFTCARDS, NO_AWS, cloned, run, variables_of
 from template.pages import Block, blocks
 
 GETTING_STARTED = blocks("docs/getting-started.md")
 IDLE_PARENT = "import subprocess, sys; print(subprocess.Popen('cat', stdin=-1).pid, flush=True); sys.stdin.read()"
 """Starts a process that waits for input, and reaps nothing: it waits for input itself."""
-LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC).timestamp()  # not before 1980, as zip files know no time before
 
 
 def test_a_process_that_has_the_pid_of_an_earlier_one_is_left_alone() -> None:
@@ -71,27 +66,14 @@ def test_a_process_that_nobody_reaps_is_stopped_without_waiting_for_that() -> No
 
 @pytest.fixture(scope="module")
 def clone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """Give a copy of this repository that has what `make setup` installs, and stop what runs in it."""
-    copy = tmp_path_factory.mktemp("clone")
-    listed = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
-    for name in subprocess.run(listed, cwd=PROJECT, capture_output=True, text=True, check=True).stdout.split("\0"):
-        if (PROJECT / name).is_file():
-            (copy / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(PROJECT / name, copy / name)
-            os.utime(copy / name, (LONG_AGO, LONG_AGO))  # older than what is installed: `make setup` finds it done
-    for installed in (".venv", ".venv-cloud"):
-        (copy / installed).symlink_to(PROJECT / installed)
-    try:
+    """Give a copy of this repository, and stop what runs in it."""
+    with cloned(tmp_path_factory.mktemp("clone")) as copy:
         yield copy
-    finally:
-        LocalService(copy / ".giftcards").down()
 
 
 def follow(page: list[Block], clone: Path) -> None:
     """Follow a part of a page in a clone, and see what it says."""
-    own_code = os.pathsep.join(str(clone / folder) for folder in ("layers/core", "cli", "local"))
-    path = os.pathsep.join((str(clone / ".venv/bin"), os.environ["PATH"]))
-    printed = run_blocks(page, clone, NO_AWS | {"PYTHONPATH": own_code, "PATH": path}, within_seconds=240)
+    printed = run_blocks(page, clone, NO_AWS | variables_of(clone), within_seconds=600)
     missing = {str(block): not_printed(block, text) for block, text in zip(page, printed, strict=True)}
     assert {block: lines for block, lines in missing.items() if lines} == {}
 

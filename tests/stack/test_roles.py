@@ -13,7 +13,8 @@ import boto3
 import pytest
 from botocore.exceptions import ClientError
 
-from giftcards_local.cloud import REGION, STACK
+from giftcards_local.cloud import STACK
+from giftcards_local.environment import local_session
 from stack.conftest import Service
 
 CONTEXT = {"orderId": "probe", "userId": "probe"}
@@ -255,9 +256,7 @@ def callers(service: Service, resources: dict[str, str]) -> Iterator[dict[str, C
     for function in MAY:
         role_arn = f"arn:aws:iam::000000000000:role/{resources[f'{function}Role']}"
         taken = service.cloud.client("sts").assume_role(RoleArn=role_arn, RoleSessionName="probe")["Credentials"]
-        session = boto3.Session(
-            taken["AccessKeyId"], taken["SecretAccessKey"], taken["SessionToken"], region_name=REGION
-        )
+        session = local_session((taken["AccessKeyId"], taken["SecretAccessKey"], taken["SessionToken"]))
         found[function] = Caller(session, service.cloud.url, resources, wrapped)
     yield found
     service.cloud.client("sqs").purge_queue(QueueUrl=resources["FunctionsDeadLetterQueue"])
