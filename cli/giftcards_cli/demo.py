@@ -5,7 +5,7 @@ import shutil
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import chain
@@ -27,8 +27,9 @@ from giftcards_local.processes import wait_for
 from giftcards_local.service import LocalService
 from giftcards_local.supplier import SupplierControl, cards_of
 
-PARAMETERS = {"PollSchedule": "120:2,600:10", "DelayedAfterSeconds": "300", "LogRetentionDays": "1"}
-LONGEST_SECONDS = 40
+PARAMETERS = {"PollSchedule": "120:2,3600:10", "DelayedAfterSeconds": "3600", "LogRetentionDays": "1"}
+STALLED_AFTER_SECONDS = 120
+"""Without any progress of any order. On a busy machine a function alone takes up to its timeout of 60 s."""
 TICK_SECONDS = 0.25
 _WORDS = {
     "ReadOrder": "announced",
@@ -86,7 +87,12 @@ class Story:
     @property
     def is_closed(self) -> bool:
         """Whether it has ended, well or not."""
-        return self.order is not None and self.order.announced_at is not None
+        return self.order is not None and (self.order.announced_at is not None or self.order.status is OrderStatus.HELD)
+
+    @property
+    def progress(self) -> tuple[object, ...]:
+        """What changes while the order moves on."""
+        return self.order and self.order.status, self.is_closed, self.state, self.checks
 
     def complaint(self) -> str | None:
         """Say in what it did not end as it should."""
@@ -153,6 +159,25 @@ def run(keep: Path | None = None) -> bool:
     return is_good
 
 
+def follow(
+    look: Callable[[], object],
+    *,
+    until: Callable[[], bool],
+    clock: Callable[[], float] = time.monotonic,
+    pause: Callable[[float], None] = time.sleep,
+) -> bool:
+    """Look again and again until something holds or nothing has changed for long, and return whether it holds."""
+    seen, moved_at = look(), clock()
+    while not until():
+        if clock() - moved_at > STALLED_AFTER_SECONDS:
+            return False
+        pause(TICK_SECONDS)
+        now = look()
+        if now != seen:
+            seen, moved_at = now, clock()
+    return True
+
+
 class _Theatre:
     """The stage: the running service and its clients."""
 
@@ -176,19 +201,21 @@ class _Theatre:
         _say("Six orders are placed at the supplier and announced on the bus")
 
     def watch(self, orders: list[Story]) -> None:
-        """Show how the orders move until all are closed."""
-        deadline = time.monotonic() + LONGEST_SECONDS
+        """Show how the orders move until all are closed, or none moves any more."""
         with _stage(orders) as draw:
-            while not all(story.is_closed for story in orders) and time.monotonic() < deadline:
+
+            def look() -> tuple[object, ...]:
                 for story in orders:
                     self._look_at(story)
                 draw()
-                time.sleep(TICK_SECONDS)
+                return tuple(story.progress for story in orders)
+
+            follow(look, until=lambda: all(story.is_closed for story in orders))
 
     def collect_events(self, orders: list[Story]) -> None:
         """Read what was announced on the bus."""
         announcements = sum(story.announcements for story in orders)
-        wait_for(lambda: len(self._bus.heard()) >= announcements, within_seconds=5)
+        wait_for(lambda: len(self._bus.heard()) >= announcements, within_seconds=STALLED_AFTER_SECONDS)
         for story in orders:
             story.events = [event["detail-type"] for event in self._bus.heard_of(story.order_id)]
 
