@@ -132,8 +132,10 @@ def _valid(model: type[BaseModel], **fields: Any) -> Any:
 
 def main() -> None:
     """Run a command and end the process. Every error is one line on stderr; no traceback, which could quote a card."""
+    output.prepare_streams()
     try:
         code = app(args=sys.argv[1:] or ["--help"], standalone_mode=False)
+        output.flush()
         if code == _INTERRUPTED:
             code = _ended("stopped", 1)
     except (CommandError, LocalError) as error:
@@ -142,8 +144,11 @@ def main() -> None:
         code = _ended(f"{error.format_message()} Try `giftcards --help`.", error.exit_code)
     except (typer.Abort, KeyboardInterrupt):
         code = _ended("stopped", 1)
-    except BrokenPipeError:
+    except BrokenPipeError:  # the reader has seen enough: `giftcards orders | head -1`
         code = 1
+    except OSError as error:  # the text of its number; a file's name is the user's
+        where = "" if error.filename is None else f" ({error.filename})"
+        code = _ended(f"this machine does not allow it: {error.strerror or type(error).__name__}{where}", 1)
     except Exception as error:  # noqa: BLE001 - its text could hold anything
         code = _ended(f"unexpected {type(error).__name__}; please report it with the command you ran", 1)
     sys.exit(code or 0)

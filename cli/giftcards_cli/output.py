@@ -1,7 +1,11 @@
 """What a person or a program sees of orders: Rich tables, or one JSON document and nothing else."""
 
+import codecs
+import io
 import json
+import os
 import sys
+from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -14,7 +18,9 @@ from giftcards.rules.orders import Order, OrderStatus
 
 _PIPE_WIDTH = 200
 # Emoji codes stay what they are: ":100:" can be part of a card. A program that reads the output gets whole lines.
-console = Console(emoji=False, width=None if sys.stdout.isatty() else _PIPE_WIDTH)
+console = Console(emoji=False, width=None if sys.stdout and sys.stdout.isatty() else _PIPE_WIDTH)
+_PLAIN = {"✔": "ok", "✗": "x", "×": "x", "…": "...", "–": "-"}
+"""What this program itself prints and a terminal may not have; the frames of tables are Rich's affair."""
 STYLES = {
     OrderStatus.HANDLING: "yellow",
     OrderStatus.FULFILLED: "green",
@@ -34,9 +40,41 @@ _TIMELINE = (
 )
 
 
+def prepare_streams() -> None:
+    """Print what the terminal has no character for in another way, instead of failing.
+
+    A card may have any character, and when it is printed it has been decrypted and the audit record written.
+    """
+    codecs.register_error("giftcards", _replace)
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:  # closed by the caller: `giftcards … >&-`
+            setattr(sys, name, io.StringIO())
+        elif isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="giftcards")
+
+
+def _replace(error: UnicodeError) -> tuple[str, int]:
+    if isinstance(error, UnicodeEncodeError) and error.object[error.start] in _PLAIN:
+        return _PLAIN[error.object[error.start]], error.start + 1
+    return codecs.backslashreplace_errors(error)  # type: ignore[return-value] # str for what is encoded
+
+
+def flush() -> None:
+    """Write what is buffered, as long as a failure can still be told."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        with suppress(OSError, ValueError):  # or Python complains of the same when it ends
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise
+
+
 def print_json(document: object) -> None:
     """Write one JSON document to stdout."""
-    sys.stdout.write(json.dumps(document, indent=2, ensure_ascii=False) + "\n")
+    text = json.dumps(document, indent=2, ensure_ascii=False)
+    # An escape of JSON, where the terminal lacks a character; no other escape would be JSON.
+    sys.stdout.write((text if _is_encodable(text) else json.dumps(document, indent=2)) + "\n")
 
 
 def complain(message: str) -> None:
@@ -134,7 +172,15 @@ def print_cards(cards: list[dict[str, Any]]) -> None:
 
 
 def _printable(secret: str) -> str:
-    return secret if secret.isprintable() else json.dumps(secret)
+    return secret if secret.isprintable() and _is_encodable(secret) else json.dumps(secret)
+
+
+def _is_encodable(text: str) -> bool:
+    try:
+        text.encode(sys.stdout.encoding or "utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def iso(at: datetime) -> str:
