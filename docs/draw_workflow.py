@@ -30,6 +30,9 @@ WORDS = {  # for a condition, or for an error that a state catches
     "ClaimOrder: DynamoDB.ConditionalCheckFailedException": "claimed before",
     "ResumeOrder: DynamoDB.ConditionalCheckFailedException": "another has it",
     "ReannounceOrder: DynamoDB.ConditionalCheckFailedException": "another has it",
+    "CheckStatus: Lambda.TooManyRequestsException": "AWS fails",
+    "DeliverCards: Lambda.TooManyRequestsException": "AWS fails",
+    "$ageSeconds >= ${DelayedAfterSeconds} and $not($delayAnnounced)": "delay due",
     "HoldOrder: DynamoDB.ConditionalCheckFailedException": "closed, or\nanother has it",
 }
 KINDS = {  # of a service or a type of state: border, fill, second line
@@ -90,7 +93,7 @@ def _ways(name: str, state: Mapping[str, Any]) -> Iterator[Transition]:
         yield Transition(name, state["Default"], "otherwise")
     for catch in state.get("Catch", []):
         if catch["ErrorEquals"] != ["States.ALL"]:
-            yield Transition(name, catch["Next"], _words_for(f"{name}: {', '.join(catch['ErrorEquals'])}"), caught=True)
+            yield Transition(name, catch["Next"], _words_for(f"{name}: {catch['ErrorEquals'][0]}"), caught=True)
 
 
 def describe(machine: Mapping[str, Any]) -> str:
@@ -109,7 +112,7 @@ def describe(machine: Mapping[str, Any]) -> str:
 
 
 def _box(name: str, state: Mapping[str, Any]) -> str:
-    service, _, action = state.get("Resource", "").removeprefix("arn:aws:states:::").partition(":")
+    service, _, action = state.get("Resource", "").removeprefix("arn:${Partition}:states:::").partition(":")
     border, fill, does = KINDS[service or state["Type"]]
     event = state["Arguments"]["Entries"][0]["DetailType"] if service == "events" else ""
     words = "\\n".join(filter(None, [name, does.format(action=action[:1].upper() + action[1:], event=event)]))

@@ -17,7 +17,8 @@ def handler(event: dict[str, Any], _context: LambdaContext) -> dict[str, Any]:
     """Check one order once and tell the workflow what to do next."""
     request = StepRequest.model_validate(event)
     logger.append_keys(orderId=request.order_id, execution=request.execution)
-    result = wiring.status_check().check(request, now=wiring.now(), jitter=wiring.jitter())
+    with wiring.naming_outages():
+        result = wiring.status_check().check(request, now=wiring.now(), jitter=wiring.jitter())
     told = {"outcome": result.outcome, "note": result.message, "ageSeconds": result.age_seconds}
     wiring.log(result.outcome.level, "order checked", **told)
     return result.model_dump(mode="json", by_alias=True)

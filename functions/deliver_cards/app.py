@@ -17,7 +17,8 @@ def handler(event: dict[str, Any], _context: LambdaContext) -> dict[str, Any]:
     """Deliver one settled order and tell the workflow what it came to."""
     request = StepRequest.model_validate(event)
     logger.append_keys(orderId=request.order_id, execution=request.execution)
-    result = wiring.card_delivery().deliver(request, now=wiring.now(), jitter=wiring.jitter())
+    with wiring.naming_outages():
+        result = wiring.card_delivery().deliver(request, now=wiring.now(), jitter=wiring.jitter())
     told = {"outcome": result.outcome, "note": result.message, "ageSeconds": result.age_seconds}
     wiring.log(result.outcome.level, "delivery done", **told)
     return result.model_dump(mode="json", by_alias=True)

@@ -3,6 +3,7 @@
 import pytest
 
 from giftcards.rules.gate import LEASE_SECONDS
+from giftcards.rules.schedule import LONGEST_BACKOFF_SECONDS
 from giftcards_local.supplier import cards_of
 from simulation.world import Invocation, Killed, World, failing
 
@@ -59,6 +60,55 @@ def test_call_that_keeps_failing_holds_the_order_and_nothing_is_lost(
     world.run(60)
     assert_delivered_once(world, order_id)
     assert world.kinds(order_id)[-1] == "CardsDelivered"
+
+
+HOURS = 3 * 3_600
+
+
+@EACH_CALL
+@pytest.mark.parametrize("code", CODES)
+def test_service_that_fails_for_hours_only_makes_orders_wait(
+    world: World, function: str, operation: str, code: str
+) -> None:
+    world.hooks.append(failing(operation, code, times=10**6, function=function))
+    order_id = world.order(2)
+    world.run(HOURS)
+    closed = operation == "PutEvents"  # the cards are delivered already; only the shop does not know
+    assert world.status(order_id) == ("FULFILLED" if closed else "HANDLING")
+    assert world.kinds(order_id) == ["OrderDelayed"]
+
+    world.hooks.clear()
+    world.run(LONGEST_BACKOFF_SECONDS + 60)
+
+    assert_delivered_once(world, order_id)
+    assert world.kinds(order_id) == ["OrderDelayed", "CardsDelivered"]
+
+
+@pytest.mark.parametrize("error", ["TooManyRequestsException", "ServiceException", "Timeout"])
+def test_outage_of_lambda_for_hours_only_makes_orders_wait(world: World, error: str) -> None:
+    with world.lambda_down(error):
+        orders = [world.order(1) for _ in range(5)]
+        world.run(HOURS)
+        assert {world.status(order) for order in orders} == {"HANDLING"}
+        assert not world.invocations
+        # The shop hears of it though no function has run.
+        assert {tuple(world.kinds(order)) for order in orders} == {("OrderDelayed",)}
+
+    world.run(LONGEST_BACKOFF_SECONDS + 60)
+
+    for order_id in orders:
+        assert_delivered_once(world, order_id, 1)
+
+
+def test_outage_of_lambda_does_not_count_against_the_deadline(world: World) -> None:
+    order_id = world.order(1, fulfilAfter=2 * 86_400 + 7_200)
+    world.run(60)
+    with world.lambda_down():
+        world.run(2 * 86_400)  # twice the deadline
+
+    world.run(3 * 3_600)
+
+    assert_delivered_once(world, order_id, 1)
 
 
 def test_event_that_the_bus_takes_the_call_for_and_not_the_entry_is_published_again(world: World) -> None:

@@ -116,6 +116,7 @@ class World:
         self._elsewhere: tuple[str, int] | None = None
         self._events_to_refuse = 0
         self._table_is_down = False
+        self._lambda_error: str | None = None
         self._build = {name: getattr(wiring, name).__wrapped__ for name in BUILDERS}
         self._running: list[Invocation] = []
         self._containers: dict[str, dict[str, Any]] = {}
@@ -189,6 +190,18 @@ class World:
         self._table_is_down = True
         yield
         self._table_is_down = False
+
+    @contextmanager
+    def lambda_down(self, error: str = "TooManyRequestsException") -> Iterator[None]:
+        """Have Lambda run neither function of the workflow."""
+        self._lambda_error = error
+        yield
+        self._lambda_error = None
+
+    def lambda_faults(self) -> Iterator[TaskFault | None]:
+        """Give, call by call, how Lambda fails to run a function."""
+        while True:
+            yield TaskFault(self._lambda_error) if self._lambda_error else None
 
     def release(self, order_id: str) -> None:
         """Take an order from its execution, as the sweeper does when it believes that this is gone."""
@@ -494,7 +507,9 @@ def failing(operation: str, code: str, *, times: int = 1, phase: str = "before",
         nonlocal left
         if called == operation and at == phase and function in {None, invocation.function} and left > 0:
             left -= 1
-            raise ClientError({"Error": {"Code": code, "Message": "injected"}}, operation)
+            status = 500 if code.startswith("Internal") else 400
+            answer = {"Error": {"Code": code, "Message": "injected"}, "ResponseMetadata": {"HTTPStatusCode": status}}
+            raise ClientError(answer, operation)
 
     return hook
 
@@ -519,10 +534,11 @@ def world(choose: Callable[[int], int] = lambda _: 0) -> Iterator[World]:
         stack.enter_context(
             mock_aws(config={"stepfunctions": {"execute_state_machine": True}, "lambda": {"use_docker": False}})
         )
-        stack.enter_context(instant_engine(Engine(sleep=timeline.sleep, begin=timeline.begin)))
+        engine = stack.enter_context(instant_engine(Engine(sleep=timeline.sleep, begin=timeline.begin)))
         stack.enter_context(patch.object(kms, "generate_private_key", _no_pair))
         stack.enter_context(patch.object(vault, "Session", _botocore_session))
         made = World(timeline, server, book)
+        engine.faults = {step: made.lambda_faults() for step in ("CheckStatus", "DeliverCards")}
         stack.enter_context(patch.dict(os.environ, made.environment))
         real_call, real_get = BaseClient._make_api_call, Supplier._get
 

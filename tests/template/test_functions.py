@@ -80,7 +80,7 @@ def test_every_function_folder_is_deployed():
 
 def test_every_function_state_of_the_workflow_has_the_name_of_its_function():
     for name, state in load_workflow()["States"].items():
-        if state.get("Resource") == "arn:aws:states:::lambda:invoke":
+        if state.get("Resource") == "arn:${Partition}:states:::lambda:invoke":
             assert state["Arguments"]["FunctionName"] == f"${{{name}FunctionArn}}"
             assert f"{name}Function" in FUNCTIONS
 

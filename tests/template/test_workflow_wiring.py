@@ -37,12 +37,15 @@ INFRASTRUCTURE = {
 
 # Service integration: the action it takes, and where its arguments name the resource.
 INTEGRATIONS: dict[str, tuple[str, Callable[[dict[str, Any]], list[str]]]] = {
-    "arn:aws:states:::dynamodb:putItem": ("dynamodb:PutItem", lambda arguments: [arguments["TableName"]]),
-    "arn:aws:states:::dynamodb:getItem": ("dynamodb:GetItem", lambda arguments: [arguments["TableName"]]),
-    "arn:aws:states:::dynamodb:updateItem": ("dynamodb:UpdateItem", lambda arguments: [arguments["TableName"]]),
-    "arn:aws:states:::sqs:sendMessage": ("sqs:SendMessage", lambda arguments: [arguments["QueueUrl"]]),
-    "arn:aws:states:::lambda:invoke": ("lambda:InvokeFunction", lambda arguments: [arguments["FunctionName"]]),
-    "arn:aws:states:::events:putEvents": (
+    "arn:${Partition}:states:::dynamodb:putItem": ("dynamodb:PutItem", lambda arguments: [arguments["TableName"]]),
+    "arn:${Partition}:states:::dynamodb:getItem": ("dynamodb:GetItem", lambda arguments: [arguments["TableName"]]),
+    "arn:${Partition}:states:::dynamodb:updateItem": (
+        "dynamodb:UpdateItem",
+        lambda arguments: [arguments["TableName"]],
+    ),
+    "arn:${Partition}:states:::sqs:sendMessage": ("sqs:SendMessage", lambda arguments: [arguments["QueueUrl"]]),
+    "arn:${Partition}:states:::lambda:invoke": ("lambda:InvokeFunction", lambda arguments: [arguments["FunctionName"]]),
+    "arn:${Partition}:states:::events:putEvents": (
         "events:PutEvents",
         lambda arguments: [entry["EventBusName"] for entry in arguments["Entries"]],
     ),

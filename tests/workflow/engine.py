@@ -8,7 +8,7 @@ import copy
 import functools
 import json
 import re
-from collections.abc import Callable, Iterable, Iterator, Sized
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -119,8 +119,8 @@ class Engine:
     """Seconds of each Wait state, in order."""
     pauses: list[tuple[str, float]] = field(default_factory=list)
     """State and seconds of each pause before a retry; jitter draws the longest."""
-    faults: dict[str, Iterator[Fault]] = field(default_factory=dict)
-    """By state, what its next calls come to; an exhausted one lets calls through."""
+    faults: Mapping[str, Iterator[Fault | None]] = field(default_factory=dict)
+    """By state, what its next calls come to; None and an exhausted one let calls through."""
     before: dict[str, Callable[[], None]] = field(default_factory=dict)
     """By state, what happens once just before its service is called."""
     state: str = ""

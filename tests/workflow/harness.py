@@ -85,6 +85,8 @@ def substituted(definition: dict[str, Any], poll_schedule: str | None = None) ->
         "OrderBusName": BUS,
         "OrderPlacedDeadLetterQueueUrl": DEAD_LETTERS,
         "PollSchedule": poll_schedule or load_template()["Parameters"]["PollSchedule"]["Default"],
+        "DelayedAfterSeconds": str(load_template()["Parameters"]["DelayedAfterSeconds"]["Default"]),
+        "Partition": "aws",
         "CheckStatusFunctionArn": CHECK_STATUS,
         "DeliverCardsFunctionArn": DELIVER_CARDS,
     }

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from giftcards.adapters.aws import AwsUnavailableError
 from giftcards.events import HeldReason
 from giftcards.workflow import Outcome, StepRequest
 from workflow.harness import definition_text, load_definition, load_template, substituted
@@ -38,13 +39,22 @@ JSONPATH_FIELDS = {
     "ItemsPath",
 }
 FUNCTIONS = {"CheckStatus": "CheckStatusFunction", "DeliverCards": "DeliverCardsFunction"}
-LAMBDA_ERRORS = {
+OUTAGES = [
+    "Lambda.TooManyRequestsException",
     "Lambda.ServiceException",
     "Lambda.AWSLambdaException",
     "Lambda.SdkClientException",
-    "Lambda.TooManyRequestsException",
-    "Lambda.Unknown",  # what the local cloud calls a throttled function
-}
+    "Lambda.ClientExecutionTimeoutException",
+    # Lambda cannot connect the function to its subnets now, or creates it again after weeks without a call.
+    "Lambda.EC2ThrottledException",
+    "Lambda.ENILimitReachedException",
+    "Lambda.SubnetIPAddressLimitReachedException",
+    "Lambda.ResourceNotReadyException",
+    "Lambda.ResourceConflictException",
+    AwsUnavailableError.__name__,
+    "States.Timeout",  # functions time out before their tasks do, so Lambda has not run it or lost its answer
+]
+"""Errors that say nothing about the function: AWS does not run it, or something that it needs does not answer."""
 EVERY_TASK = pytest.mark.parametrize("name", TASKS)
 
 
@@ -118,6 +128,7 @@ def test_choices_keep_the_order_by_default() -> None:
         "RouteClaim": "ParkOrder",
         "RouteOrder": "HoldOrder",
         "RouteDelivery": "HoldOrder",
+        "RouteOutage": "WaitBeforeCheck",
     }
 
 
@@ -135,10 +146,11 @@ def test_task_retries_transient_errors_with_full_jitter(name: str) -> None:
     for retrier in retriers:
         assert retrier["JitterStrategy"] == "FULL"
         assert retrier["BackoffRate"] > 1
-        assert retrier["MaxAttempts"] >= 4
+        assert retrier["MaxAttempts"] >= (2 if retrier["ErrorEquals"] == OUTAGES else 4)
         assert retrier["MaxDelaySeconds"] <= (300 if name == "HoldOrder" else 60)
         assert "States.ALL" not in retrier["ErrorEquals"]
-    assert retriers[-1]["ErrorEquals"] == ["States.TaskFailed", "States.Timeout"]
+    last = ["States.TaskFailed"] if name in FUNCTIONS else ["States.TaskFailed", "States.Timeout"]
+    assert retriers[-1]["ErrorEquals"] == last
 
 
 @EVERY_TASK
@@ -168,10 +180,16 @@ def test_order_is_looked_up_as_it_is_now() -> None:
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)
-def test_throttled_function_is_retried_longer_than_one_that_raises(name: str) -> None:
-    throttled, raised = transient_retriers(TASKS[name])
-    assert set(throttled["ErrorEquals"]) == LAMBDA_ERRORS
-    assert throttled["MaxAttempts"] > raised["MaxAttempts"]
+def test_outage_of_aws_is_waited_out_and_everything_else_holds(name: str) -> None:
+    outage, unknown, raised = transient_retriers(TASKS[name])
+    assert outage["ErrorEquals"] == OUTAGES
+    # The local cloud calls a throttled function so, AWS one that times out or runs out of memory.
+    assert unknown["ErrorEquals"] == ["Lambda.Unknown"]
+    assert unknown["MaxAttempts"] > raised["MaxAttempts"]
+    assert [(catcher["ErrorEquals"], catcher["Next"]) for catcher in TASKS[name]["Catch"]] == [
+        (OUTAGES, "WaitForAws"),
+        (["States.ALL"], "HoldOrder"),
+    ]
 
 
 @pytest.mark.parametrize(("name", "function"), FUNCTIONS.items())
@@ -187,19 +205,19 @@ def test_function_is_told_what_the_contract_says_and_nothing_else(name: str) -> 
 
 def test_tasks_call_what_the_workflow_is_for_and_nothing_else() -> None:
     assert {name: task["Resource"] for name, task in TASKS.items()} == {
-        "ClaimOrder": "arn:aws:states:::dynamodb:putItem",
-        "LookUpOrder": "arn:aws:states:::dynamodb:getItem",
-        "ResumeOrder": "arn:aws:states:::dynamodb:updateItem",
-        "ReannounceOrder": "arn:aws:states:::dynamodb:updateItem",
-        "CheckStatus": "arn:aws:states:::lambda:invoke",
-        "AnnounceDelay": "arn:aws:states:::events:putEvents",
-        "RecordDelay": "arn:aws:states:::dynamodb:updateItem",
-        "DeliverCards": "arn:aws:states:::lambda:invoke",
-        "HoldOrder": "arn:aws:states:::dynamodb:updateItem",
-        "AnnounceHold": "arn:aws:states:::events:putEvents",
-        "AnnounceDispute": "arn:aws:states:::events:putEvents",
-        "AnnounceRepeat": "arn:aws:states:::events:putEvents",
-        "ParkOrder": "arn:aws:states:::sqs:sendMessage",
+        "ClaimOrder": "arn:${Partition}:states:::dynamodb:putItem",
+        "LookUpOrder": "arn:${Partition}:states:::dynamodb:getItem",
+        "ResumeOrder": "arn:${Partition}:states:::dynamodb:updateItem",
+        "ReannounceOrder": "arn:${Partition}:states:::dynamodb:updateItem",
+        "CheckStatus": "arn:${Partition}:states:::lambda:invoke",
+        "AnnounceDelay": "arn:${Partition}:states:::events:putEvents",
+        "RecordDelay": "arn:${Partition}:states:::dynamodb:updateItem",
+        "DeliverCards": "arn:${Partition}:states:::lambda:invoke",
+        "HoldOrder": "arn:${Partition}:states:::dynamodb:updateItem",
+        "AnnounceHold": "arn:${Partition}:states:::events:putEvents",
+        "AnnounceDispute": "arn:${Partition}:states:::events:putEvents",
+        "AnnounceRepeat": "arn:${Partition}:states:::events:putEvents",
+        "ParkOrder": "arn:${Partition}:states:::sqs:sendMessage",
     }
 
 

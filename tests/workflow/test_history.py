@@ -1,8 +1,10 @@
 """An execution's history holds 25,000 events; an order that waits long must not run out of them."""
 
-from giftcards.rules.schedule import MAX_CHECKS, PollSchedule
+import pytest
+
+from giftcards.rules.schedule import LONGEST_BACKOFF_SECONDS, MAX_CHECKS, PollSchedule
 from giftcards.workflow import Outcome
-from workflow.answers import PENDING, SETTLED, Closed, result
+from workflow.answers import PENDING, SETTLED, Closed, Raised, result
 from workflow.harness import ORDER, Workflow, load_definition, load_template
 
 HISTORY_EVENTS = 25_000  # docs.aws.amazon.com, Step Functions service quotas
@@ -28,6 +30,24 @@ def test_most_checks_of_a_pending_order_leave_a_quarter_of_the_history_for_retri
 
 def test_most_checks_of_an_order_that_cannot_be_delivered_fit_into_the_history(workflow: Workflow) -> None:
     assert events_of_a_round(workflow, delivering=True) * MAX_CHECKS <= HISTORY_EVENTS
+
+
+@pytest.mark.parametrize("step", ["CheckStatus", "DeliverCards"])
+def test_history_has_room_for_days_of_an_outage_beside_the_checks_of_the_default_schedule(
+    workflow: Workflow, step: str
+) -> None:
+    def events(rounds: int) -> int:
+        outage = [Raised("AwsUnavailableError")] * 3 * rounds
+        order = {"orderId": f"outage-{rounds}", "userId": "user-1"}
+        if step == "CheckStatus":
+            return workflow.run(order, check=[*outage, SETTLED], deliver=[Closed()]).history_events
+        return workflow.run(order, check=[SETTLED] * (rounds + 1), deliver=[*outage, Closed()]).history_events
+
+    schedule = PollSchedule.parse(load_template()["Parameters"]["PollSchedule"]["Default"])
+    left = HISTORY_EVENTS - schedule.checks * events_of_a_round(workflow, delivering=False)
+
+    rounds = left // (events(2) - events(1))
+    assert rounds * LONGEST_BACKOFF_SECONDS / 2 > 2 * 86_400  # jitter can halve each wait
 
 
 def test_machine_lives_longer_than_the_deadline_of_the_default_schedule() -> None:

@@ -1,4 +1,4 @@
-"""What nobody foresaw: a function that raises, or that Lambda does not run. Retried, then held."""
+"""What nobody foresaw: a function that raises is retried, then its order is held; an outage of AWS is waited out."""
 
 import base64
 import json
@@ -7,17 +7,18 @@ from itertools import repeat
 
 import pytest
 
-from workflow.answers import PENDING, SETTLED, Answering, Closed, Raised
-from workflow.engine import Fault
+from giftcards.rules.schedule import LONGEST_BACKOFF_SECONDS
+from giftcards.workflow import Outcome
+from workflow.answers import PENDING, SETTLED, Answering, Closed, Raised, result
+from workflow.engine import Engine, Fault
 from workflow.harness import CLAIMED, HELD, ORDER, Run, Workflow
+from workflow.test_definition import OUTAGES as ERRORS
 
 CARD = 'CARD-"7f3a"-\\9c51-e8d2'
-LAMBDA_BUSY = [
-    "ServiceException",
-    "AWSLambdaException",
-    "SdkClientException",
-    "TooManyRequestsException",
-    "Unknown",
+OUTAGES: list[Raised | Fault] = [
+    *(Fault(error.removeprefix("Lambda.")) for error in ERRORS if error.startswith("Lambda.")),
+    Raised("AwsUnavailableError"),
+    Fault("Timeout"),
 ]
 STEPS = ["CheckStatus", "DeliverCards"]
 
@@ -43,15 +44,67 @@ def test_function_that_raises_for_a_moment_is_called_again(workflow: Workflow, s
     assert run.pauses == [(step, 5), (step, 10)]
 
 
+each_outage = pytest.mark.parametrize("outage", OUTAGES, ids=lambda outage: outage.error)
+CALLS_A_ROUND = 3
+"""Of a step that meets an outage: the call and its two quick retries."""
+
+
+def run_through(workflow: Workflow, step: str, outage: Raised | Fault, times: int) -> Run:
+    """Let a function meet an outage at so many calls, and answer well afterwards."""
+    raised: list[Answering] = [outage] * times if isinstance(outage, Raised) else []
+    faults = [] if isinstance(outage, Raised) else [outage] * times
+    if step == "CheckStatus":
+        return run_with(workflow, step, [*raised, SETTLED], faults)
+    checks = [SETTLED] * (times // CALLS_A_ROUND + 1)
+    return workflow.run(ORDER, check=checks, deliver=[*raised, Closed()], faults={step: faults})
+
+
 @pytest.mark.parametrize("step", STEPS)
-@pytest.mark.parametrize("error", [*LAMBDA_BUSY, "Timeout"])
-def test_function_that_lambda_does_not_run_for_a_moment_is_called_again(
-    workflow: Workflow, step: str, error: str
-) -> None:
-    run = run_with(workflow, step, [well(step)], [Fault(error)] * 2)
+@each_outage
+def test_outage_of_a_moment_costs_no_wait(workflow: Workflow, step: str, outage: Raised | Fault) -> None:
+    run = run_through(workflow, step, outage, times=2)
 
     assert run.status == "SUCCEEDED"
-    assert run.pauses == ([(step, 5), (step, 10)] if error == "Timeout" else [(step, 2), (step, 4)])
+    assert run.pauses == [(step, 2), (step, 4)]
+    assert len(run.waits) == 1
+
+
+@pytest.mark.parametrize("step", STEPS)
+@each_outage
+def test_outage_of_hours_only_makes_the_order_wait(workflow: Workflow, step: str, outage: Raised | Fault) -> None:
+    run = run_through(workflow, step, outage, times=20 * CALLS_A_ROUND)
+
+    assert run.status == "SUCCEEDED"
+    assert run.announced == ["CardsDelivered"]
+    if step == "CheckStatus":  # the scripted checks between deliveries forget the failures
+        assert run.waits[1:7] == [15, 30, 60, 120, 240, 450]
+        assert sum(run.waits) > 2 * 3600
+
+
+def test_orders_that_met_an_outage_together_come_back_spread(engine: Engine) -> None:
+    engine.random = 0.999
+    run = run_through(Workflow(engine), "CheckStatus", OUTAGES[0], times=8 * CALLS_A_ROUND)
+
+    assert run.waits[1:7] == [30, 60, 120, 240, 480, LONGEST_BACKOFF_SECONDS]
+
+
+def test_time_of_an_outage_is_time_without_an_answer(workflow: Workflow) -> None:
+    run = run_through(workflow, "CheckStatus", OUTAGES[0], times=3 * CALLS_A_ROUND)
+
+    [request] = run.check_requests
+    assert (request.checks, request.failures) == (0, 3)
+    assert request.unanswered_since is not None
+    assert request.unanswered_since >= request.claimed_at
+
+
+def test_outage_goes_on_from_the_failures_before_it(workflow: Workflow) -> None:
+    busy = result(Outcome.SUPPLIER_BUSY, failures=4)
+    outage = [Raised("AwsUnavailableError")] * CALLS_A_ROUND
+
+    run = workflow.run(ORDER, check=[busy, *outage, SETTLED], deliver=[Closed()])
+
+    assert run.check_requests[-1].failures == 5
+    assert run.check_requests[-1].unanswered_since == busy.unanswered_since
 
 
 @pytest.mark.parametrize("step", STEPS)
@@ -81,11 +134,10 @@ RAISED_PAUSES = [5, 10, 20, 40, 60, 60, 60, 60]
     [
         (Raised("KeyError"), "KeyError", RAISED_PAUSES),
         (Raised("Sandbox.Timedout"), "Sandbox.Timedout", RAISED_PAUSES),
-        (Fault("Timeout"), "States.Timeout", RAISED_PAUSES),
         (Fault("AccessDeniedException"), "Lambda.AccessDeniedException", RAISED_PAUSES),
-        *((Fault(code), f"Lambda.{code}", [2, 4, 8, 16, 32, *[60] * 7]) for code in LAMBDA_BUSY),
+        (Fault("Unknown"), "Lambda.Unknown", [2, 4, 8, 16, 32, *[60] * 7]),
     ],
-    ids=["bug", "killed", "timed out", "denied", *LAMBDA_BUSY],
+    ids=["bug", "killed", "denied", "unknown"],
 )
 def test_function_that_keeps_failing_holds_the_order(
     workflow: Workflow, step: str, failure: Raised | Fault, error: str, pauses: list[int]

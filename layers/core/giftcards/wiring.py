@@ -8,6 +8,8 @@ import logging
 import random
 import time
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import cache
 from typing import TYPE_CHECKING
@@ -50,6 +52,26 @@ def now() -> datetime:
 def jitter() -> float:
     """Draw a number in [0, 1)."""
     return random.random()  # noqa: S311 - it spreads retries, it guards nothing
+
+
+@contextmanager
+def naming_outages() -> Iterator[None]:
+    """Raise an outage of AWS under the one name that the workflow waits for; let everything else pass.
+
+    Raises
+    ------
+    AwsUnavailableError
+        If AWS throttles, fails or cannot be reached.
+    """
+    try:
+        yield
+    except Exception as error:
+        from giftcards.adapters.aws import outage_of
+
+        outage = outage_of(error)
+        if outage is None:
+            raise
+        raise outage from None
 
 
 @cache

@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING
 
 import boto3
 from botocore.config import Config
+from botocore.exceptions import ClientError, HTTPClientError
+from botocore.exceptions import ConnectionError as NotConnectedError
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -16,6 +18,31 @@ CONFIG = Config(connect_timeout=2, read_timeout=5, retries={"mode": "standard", 
 # DescribeExecution refills at 10 calls a second, 15 in the largest regions (Step Functions service quotas). Adaptive
 # retries slow a long sweep down to that instead of failing it.
 _PACED = CONFIG.merge(Config(retries={"mode": "adaptive", "total_max_attempts": 8}))
+
+
+_LIMITS = {"ProvisionedThroughputExceededException", "RequestLimitExceeded", "TransactionInProgressException"}
+
+
+class AwsUnavailableError(Exception):
+    """AWS throttles, fails or cannot be reached. The workflow waits for it by this name, and never holds the order."""
+
+
+def outage_of(error: BaseException | None) -> AwsUnavailableError | None:
+    """Find the outage of AWS behind an error, or None where asking again later would not help.
+
+    The encryption SDK wraps what KMS answers, so the causes are looked at too. The message holds an operation and an
+    error code only.
+    """
+    while error is not None:
+        if isinstance(error, ClientError):
+            code = error.response.get("Error", {}).get("Code", "")
+            status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+            if status >= 500 or code in _LIMITS or "Throttl" in code:
+                return AwsUnavailableError(f"{error.operation_name}: {code}")
+        if isinstance(error, NotConnectedError | HTTPClientError):
+            return AwsUnavailableError(type(error).__name__)
+        error = error.__cause__ or error.__context__
+    return None
 
 
 @cache

@@ -1,0 +1,64 @@
+"""What counts as an outage of AWS: only that makes an order wait without a bound."""
+
+import pytest
+from botocore.exceptions import ClientError, ConnectTimeoutError, EndpointConnectionError, ReadTimeoutError
+
+from giftcards import wiring
+from giftcards.adapters.aws import AwsUnavailableError
+
+URL = {"endpoint_url": "https://dynamodb.eu-west-1.amazonaws.com"}
+
+
+def client_error(code: str, status: int = 400) -> ClientError:
+    answer = {"Error": {"Code": code, "Message": "CARD-1"}, "ResponseMetadata": {"HTTPStatusCode": status}}
+    return ClientError(answer, "GetItem")  # type: ignore[arg-type]
+
+
+OUTAGES = [
+    client_error("ThrottlingException"),
+    client_error("ProvisionedThroughputExceededException"),
+    client_error("RequestLimitExceeded"),
+    client_error("TransactionInProgressException"),
+    client_error("InternalServerError", 500),
+    client_error("ServiceUnavailable", 503),
+    EndpointConnectionError(**URL),
+    ConnectTimeoutError(**URL),
+    ReadTimeoutError(**URL),
+]
+OTHERS = [
+    client_error("AccessDeniedException"),
+    client_error("ResourceNotFoundException"),
+    client_error("ValidationException"),
+    client_error("ConditionalCheckFailedException"),
+    KeyError("orderId"),
+    ValueError("CARD-1"),
+]
+
+
+def name(error: Exception) -> str:
+    return error.response["Error"]["Code"] if isinstance(error, ClientError) else type(error).__name__
+
+
+@pytest.mark.parametrize("error", OUTAGES, ids=name)
+def test_outage_is_raised_under_the_name_that_the_workflow_waits_for(error: Exception):
+    with pytest.raises(AwsUnavailableError) as raised, wiring.naming_outages():
+        raise error
+
+    assert "CARD-1" not in str(raised.value)
+    assert raised.value.__suppress_context__
+
+
+@pytest.mark.parametrize("error", OTHERS, ids=name)
+def test_error_that_asking_again_does_not_end_passes(error: Exception):
+    with pytest.raises(type(error)) as raised, wiring.naming_outages():
+        raise error
+
+    assert raised.value is error
+
+
+def test_outage_that_a_library_wraps_is_found():
+    wrapped = RuntimeError("Master Key unable to generate data key")
+    wrapped.__cause__ = client_error("KMSInternalException", 500)
+
+    with pytest.raises(AwsUnavailableError), wiring.naming_outages():
+        raise wrapped
