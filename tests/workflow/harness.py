@@ -393,5 +393,13 @@ def _check_promises(run: Run) -> None:
         case "ExecutionSuperseded":
             assert run.status == "FAILED"
             assert order is None or order.status.is_closed or order.execution_arn != run.execution_arn
+        case "OrderNotClaimed":
+            assert run.status == "FAILED"
+            assert run.cause
+            assert run.announced == []
+            assert run.dead_letters or "The dead-letter queue did not take the OrderPlaced event" in run.cause
+        case "OrderNotHeld":
+            assert run.status == "FAILED"
+            assert "OrderHeld" not in run.announced
         case unknown:
             raise AssertionError(f"ended in {unknown}: {run.status} {run.error} {run.cause}")

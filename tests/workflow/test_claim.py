@@ -239,16 +239,16 @@ def test_throttled_resumption_is_retried(workflow: Workflow, error: str) -> None
     ],
     ids=["throttled", "denied", "timed out"],
 )
-def test_order_that_cannot_be_claimed_is_kept_in_the_dead_letter_queue_and_announced_as_held(
+def test_event_of_an_order_that_cannot_be_claimed_goes_to_the_dead_letter_queue_without_order_held(
     workflow: Workflow, faults: Iterable[Fault], error: str
 ) -> None:
     run = workflow.run(ORDER, faults={"ClaimOrder": faults})
 
     assert (run.status, run.error) == ("FAILED", "UNEXPECTED_ERROR")
-    assert run.cause == f"ClaimOrder failed: {error}. The announcement is kept in the dead-letter queue."
+    assert run.cause == f"ClaimOrder failed: {error}. The OrderPlaced event is in the dead-letter queue."
     assert [(letter.detail_type, letter.detail) for letter in run.dead_letters] == [("OrderPlaced", ORDER)]
     assert workflow.rows() == []
-    assert run.only("OrderHeld")["message"] == run.cause
+    assert run.announced == []
     assert run.pauses_at("ClaimOrder") == [1, 2, 4, 8, 16, 32, 60, 60, 60, 60]
 
 
@@ -262,7 +262,7 @@ def test_held_order_that_cannot_be_taken_up_stays_as_it_was(workflow: Workflow) 
     assert str(again.cause).startswith("ResumeOrder failed: DynamoDB.ProvisionedThroughputExceededException.")
     assert [letter.detail for letter in again.dead_letters] == [ORDER]
     assert workflow.rows() == before
-    assert again.announced == ["OrderHeld"]
+    assert again.announced == []
 
 
 @pytest.mark.parametrize("placed_at", [{}, {"placedAt": "2026-01-01T00:00:00Z"}])
@@ -274,13 +274,40 @@ def test_what_is_kept_in_the_dead_letter_queue_is_the_announcement_and_nothing_e
     assert [letter.detail for letter in run.dead_letters] == [ORDER | placed_at]
 
 
-def test_order_that_can_neither_be_claimed_nor_kept_is_announced_as_held(workflow: Workflow) -> None:
+def test_execution_that_can_neither_claim_nor_park_says_that_the_event_is_nowhere(workflow: Workflow) -> None:
     lost = {"ClaimOrder": repeat(THROTTLED), "ParkOrder": repeat(Fault("InternalError"))}
 
     run = workflow.run(ORDER, faults=lost)
 
-    assert (run.status, run.announced, run.dead_letters) == ("FAILED", ["OrderHeld"], [])
-    assert "dead-letter" not in run.only("OrderHeld")["message"]
+    assert (run.status, run.announced, run.dead_letters) == ("FAILED", [], [])
+    assert str(run.cause).endswith("The dead-letter queue did not take the OrderPlaced event either.")
+
+
+HELD_ROW = OPEN_ROW | {"status": "HELD", "openStatus": "HELD", "heldReason": "ORDER_UNKNOWN"}
+CLOSED_ROW = OPEN_ROW | {"status": "FULFILLED"}
+REFUNDED_ROW = OPEN_ROW | {"status": "REFUNDED"}
+
+
+@pytest.mark.parametrize(
+    ("state", "row"),
+    [
+        *((state, row) for state in ("ClaimOrder", "LookUpOrder") for row in (OPEN_ROW, HELD_ROW, CLOSED_ROW)),
+        ("ResumeOrder", HELD_ROW),
+        ("ReannounceOrder", CLOSED_ROW),
+        ("ReannounceOrder", REFUNDED_ROW),
+    ],
+    ids=lambda value: value if isinstance(value, str) else value["status"],
+)
+def test_repeat_that_meets_a_failing_table_publishes_no_order_held_for_a_known_order(
+    workflow: Workflow, state: str, row: dict[str, str]
+) -> None:
+    workflow.put_row(row)
+
+    run = workflow.run(ORDER, faults={state: repeat(THROTTLED)})
+
+    assert (run.states[-2:], run.announced) == (["ParkOrder", "OrderNotClaimed"], [])
+    assert [letter.detail for letter in run.dead_letters] == [ORDER]
+    assert workflow.rows() == [row]
 
 
 def test_order_that_cannot_be_looked_up_is_kept_in_the_dead_letter_queue(workflow: Workflow) -> None:
@@ -299,7 +326,7 @@ def test_order_that_vanishes_between_claim_and_look_up_is_kept_in_the_dead_lette
     run = workflow.run(ORDER)
 
     assert [letter.detail for letter in run.dead_letters] == [ORDER]
-    assert run.announced == ["OrderHeld"]
+    assert run.announced == []
 
 
 def test_order_whose_claim_was_written_though_it_failed_is_open_and_known_to_have_no_execution(
@@ -311,4 +338,4 @@ def test_order_whose_claim_was_written_though_it_failed_is_open_and_known_to_hav
     assert (run.status, run.error) == ("FAILED", "UNEXPECTED_ERROR")
     assert run.order_row is not None
     assert (run.order_row["status"], run.order_row["executionArn"]) == ("HANDLING", run.execution_arn)
-    assert run.announced == ["OrderHeld"]
+    assert run.announced == []

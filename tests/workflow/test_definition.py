@@ -21,6 +21,8 @@ TERMINAL = {
     "OrderDisputed": "Fail",
     "OrderHeld": "Fail",
     "ExecutionSuperseded": "Fail",
+    "OrderNotClaimed": "Fail",
+    "OrderNotHeld": "Fail",
 }
 JSONPATH_FIELDS = {
     "InputPath",
@@ -173,6 +175,12 @@ def test_failed_condition_is_no_transient_error(name: str) -> None:
 def test_every_write_to_the_table_has_a_condition(name: str) -> None:
     if ":dynamodb:" in TASKS[name]["Resource"] and not TASKS[name]["Resource"].endswith(":getItem"):
         assert "ConditionExpression" in TASKS[name]["Arguments"]
+
+
+@EVERY_TASK
+def test_every_write_to_the_table_asks_for_the_user_or_the_execution_that_has_the_order(name: str) -> None:
+    condition = TASKS[name]["Arguments"].get("ConditionExpression")
+    assert condition is None or "executionArn = :thisExecution" in condition or "userId = :userId" in condition
 
 
 def test_order_is_looked_up_as_it_is_now() -> None:

@@ -109,6 +109,24 @@ def test_delay_that_cannot_be_recorded_is_announced_once_and_does_not_hold_the_o
     assert [request.delay_announced for request in run.check_requests] == [False, True, True]
 
 
+@pytest.mark.parametrize("now_has", [{"status": "FULFILLED"}, {"status": "HELD"}, {"executionArn": "arn:another"}])
+def test_delay_is_recorded_only_in_an_open_order_of_this_execution(
+    workflow: Workflow, now_has: dict[str, str]
+) -> None:
+    def change() -> None:
+        row = workflow.order_row("order-1")
+        assert row is not None
+        workflow.put_row(row | now_has)
+
+    workflow.between("RecordDelay", change)
+
+    run = workflow.run(ORDER, check=[PENDING_LATE, DEADLINE_PASSED])
+
+    assert run.pauses == []
+    assert run.order_row is not None
+    assert "delayedAt" not in run.order_row
+
+
 def test_delay_of_an_order_that_is_gone_writes_no_row(workflow: Workflow) -> None:
     def delete(_request: object) -> object:
         workflow.delete_row("order-1")

@@ -142,11 +142,14 @@ def test_hold_whose_answer_was_lost_stands_and_is_announced_once(workflow: Workf
 
 
 @pytest.mark.parametrize("error", ["ProvisionedThroughputExceededException", "AccessDeniedException", "Timeout"])
-def test_hold_that_cannot_be_written_is_announced_with_the_reason_all_the_same(workflow: Workflow, error: str) -> None:
+def test_order_whose_hold_cannot_be_written_is_not_announced_as_held_and_stays_open_for_the_sweep(
+    workflow: Workflow, error: str
+) -> None:
     run = workflow.run(ORDER, check=[DEADLINE_PASSED], faults={"HoldOrder": repeat(Fault(error))})
 
-    assert (run.status, run.error) == ("FAILED", "DEADLINE_PASSED")
-    assert run.only("OrderHeld")["reason"] == "DEADLINE_PASSED"
+    assert (run.status, run.error, run.announced) == ("FAILED", "DEADLINE_PASSED", [])
+    assert run.order_row is not None
+    assert (run.order_row["openStatus"], run.order_row["executionArn"]) == ("HANDLING", run.execution_arn)
     assert run.pauses_at("HoldOrder") == [1, 2, 4, 8, 16, 32, 64, 128, 256, *[300] * 191]
 
 
