@@ -48,6 +48,7 @@ PERMISSIONS = {
         *WATCHED,
     },
     "RevealCardsFunction": {
+        "dynamodb:GetItem on CardTable",
         "dynamodb:Query on CardTable",
         "dynamodb:PutItem on AuditTable",
         "kms:Decrypt on CardKey",

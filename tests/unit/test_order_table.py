@@ -11,6 +11,7 @@ from giftcards.adapters import aws, order_table
 from giftcards.adapters.order_table import (
     ORDER_ATTRIBUTES,
     TRANSACTION_ITEMS,
+    CardsNotReadError,
     OrderNotOpenError,
     OrdersNotReadError,
     OrderTable,
@@ -64,6 +65,12 @@ def close_with(
     assert order is not None
     closed = with_card_expiry(close(order, settled(count), ATTEMPT, NOW, checks=12), retention)
     orders.close(closed.model_copy(update=changes), ciphertexts(count) if sealed is None else sealed)
+
+
+def order_in(orders: OrderTable, order_id: str = ORDER_ID) -> Order:
+    order = orders.get(order_id)
+    assert order is not None
+    return order
 
 
 # ------------------------------------------------------------------- reading
@@ -153,6 +160,60 @@ def test_order_and_its_cards_are_read_together_however_many_pages_they_fill(clou
     assert len(cloud.sent("Query")) == 2
 
 
+# ------------------------------------------------- reading in a transaction
+
+
+@pytest.fixture
+def conflict() -> Exception:
+    """Give what DynamoDB answers while a transaction writes one of the items."""
+    code = "TransactionCanceledException"
+    return aws.dynamodb().exceptions.TransactionCanceledException({"Error": {"Code": code}}, "TransactGetItems")
+
+
+@pytest.mark.usefixtures("small_transactions")
+@pytest.mark.parametrize("count", [1, 2, 3, 7])
+def test_cards_are_read_again_in_transactions(cloud: Cloud, orders: OrderTable, count: int):
+    cloud.claim()
+    close_with(orders, count)
+    cloud.forget()
+
+    cards = orders.get_cards_again(order_in(orders), now=NOW)
+
+    assert cards == dict(enumerate(ciphertexts(count), start=1))
+    assert {operation for operation, _ in cloud.calls} == {"GetItem", "TransactGetItems"}
+
+
+def test_cards_that_are_being_written_are_asked_for_until_they_are_stored(
+    cloud: Cloud, pauses: list[float], conflict: Exception
+):
+    orders = OrderTable(cloud.card_table, aws.dynamodb(), pause=pauses.append)
+    cloud.claim()
+    close_with(orders, 2)
+    cloud.at_next("TransactGetItems", conflict, times=4)
+
+    assert sorted(orders.get_cards_again(order_in(orders), now=NOW)) == [1, 2]
+    assert pauses == [0.1, 0.2, 0.4, 0.8]
+
+
+def test_cards_that_are_written_for_too_long_are_not_read(cloud: Cloud, pauses: list[float], conflict: Exception):
+    orders = OrderTable(cloud.card_table, aws.dynamodb(), pause=pauses.append)
+    cloud.claim()
+    close_with(orders, 2)
+    cloud.at_next("TransactGetItems", conflict, times=5)
+
+    with pytest.raises(CardsNotReadError):
+        orders.get_cards_again(order_in(orders), now=NOW)
+
+
+def test_cards_that_are_missing_or_expired_are_missing_when_they_are_read_again(cloud: Cloud, orders: OrderTable):
+    cloud.claim()
+    close_with(orders, 3, retention=timedelta(days=30))
+    cloud.delete(cloud.card_table, cloud.card_rows()[1])
+
+    assert sorted(orders.get_cards_again(order_in(orders), now=NOW)) == [1, 3]
+    assert orders.get_cards_again(order_in(orders), now=NOW + timedelta(days=31)) == {}
+
+
 # ------------------------------------------------------------- reading many
 
 
@@ -188,7 +249,7 @@ def test_order_that_is_named_twice_is_asked_for_once(cloud: Cloud, orders: Order
 def test_many_orders_are_read_whole_and_nothing_of_their_cards(cloud: Cloud, orders: OrderTable):
     cloud.claim()
     close_with(orders, 2)
-    orders.mark_announced(ORDER_ID, NOW)
+    orders.mark_announced(order_in(orders), NOW)
     cloud.put(cloud.card_table, cloud.order_row() | {"ciphertext": b"misplaced"})
     cloud.forget()
 
@@ -263,7 +324,7 @@ def test_order_is_closed_in_as_few_transactions_as_hold_its_cards(
     cloud.forget()
 
     close_with(orders, count)
-    orders.mark_announced(ORDER_ID, NOW)
+    orders.mark_announced(order_in(orders), NOW)
 
     transactions = [params["TransactItems"] for params in cloud.sent("TransactWriteItems")]
     assert [len(items) for items in transactions] == actions
@@ -554,7 +615,7 @@ def test_order_is_among_the_open_ones_until_the_shop_has_been_told(cloud: Cloud,
     close_with(orders, 2)
     assert cloud.open_orders() == [ORDER_ID]
 
-    orders.mark_announced(ORDER_ID, NOW + timedelta(seconds=1))
+    orders.mark_announced(order_in(orders), NOW + timedelta(seconds=1))
     assert cloud.open_orders() == []
     row = cloud.order_row()
     assert set(row) == DELIVERED - {"openStatus"} | {"announcedAt"}
@@ -569,11 +630,22 @@ def test_held_order_is_among_the_open_ones(cloud: Cloud, orders: OrderTable):
     assert [order.status for order in orders.list(status=OrderStatus.HELD)] == [OrderStatus.HELD]
 
 
-def test_order_that_is_not_there_is_not_made_by_announcing_it(cloud: Cloud, orders: OrderTable):
-    with pytest.raises(ClientError):
-        orders.mark_announced(ORDER_ID, NOW)
+@pytest.mark.parametrize("lost", [None, {}, {"status": "HELD"}])
+def test_order_whose_closed_row_was_lost_is_not_marked_as_announced(
+    cloud: Cloud, orders: OrderTable, lost: dict[str, str] | None
+):
+    cloud.claim()
+    close_with(orders, 0)
+    closed = order_in(orders)
+    cloud.delete(cloud.card_table, cloud.order_row())
+    if lost is not None:
+        cloud.claim(**lost)
+    before = cloud.rows(cloud.card_table)
 
-    assert cloud.rows(cloud.card_table) == []
+    with pytest.raises(ClientError):
+        orders.mark_announced(closed, NOW)
+
+    assert cloud.rows(cloud.card_table) == before
 
 
 @pytest.fixture
@@ -584,7 +656,7 @@ def several(cloud: Cloud, orders: OrderTable) -> None:
     cloud.hold("held")
     for order_id in ("done", "untold"):
         close_with(orders, 2, order_id=order_id)
-    orders.mark_announced("done", NOW)
+    orders.mark_announced(order_in(orders, "done"), NOW)
     cloud.forget()
 
 

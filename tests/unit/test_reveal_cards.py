@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from giftcards.adapters import aws
 from giftcards.adapters.audit_table import AuditTable
-from giftcards.adapters.order_table import OrderTable
+from giftcards.adapters.order_table import CardsNotReadError, OrderTable
 from giftcards.adapters.vault import Vault
 from giftcards.reveal_cards import MESSAGES, CardReveal, Revealed, RevealOutcome, RevealRequest
 from giftcards.rules.orders import close, with_card_expiry
@@ -192,6 +192,50 @@ def test_cards_whose_retention_has_ended_are_gone_however_many_rows_are_left(
         cloud.delete(cloud.card_table, row)
 
     assert_not_shown(cloud, reveal(), RevealOutcome.CARDS_EXPIRED)
+
+
+# ------------------------------------------ a query into the closing transaction
+
+
+@pytest.mark.parametrize("seen", range(3))
+def test_query_that_sees_the_closed_order_and_not_yet_all_its_cards_is_no_tampering(
+    cloud: Cloud, delivered: Callable[..., None], reveal: Reveal, seen: int
+):
+    delivered()
+    cloud.at_next("Query", {"Items": [cloud.order_row(), *cloud.card_rows()[:seen]]})
+
+    revealed = reveal()
+
+    assert [opened(revealed.cards[index]) for index in (1, 2, 3)] == card_data(3)
+    assert outcomes_written_down(cloud) == ["REVEALED"]
+
+
+def test_query_that_sees_the_closed_order_and_a_card_of_the_attempt_before_is_no_tampering(
+    cloud: Cloud, vault: Vault, delivered: Callable[..., None], reveal: Reveal
+):
+    delivered()
+    first, *rest = cloud.card_rows()
+    earlier = first | {"ciphertext": vault.encrypt(ORDER_ID, USER_ID, "an earlier attempt", cards(1))[0]}
+    cloud.at_next("Query", {"Items": [cloud.order_row(), earlier, *rest]})
+
+    assert len(reveal().cards) == 3
+
+
+def test_cards_that_are_still_being_written_are_said_to_be_nothing(
+    cloud: Cloud, vault: Vault, delivered: Callable[..., None]
+):
+    delivered()
+    code = "TransactionCanceledException"
+    conflict = aws.dynamodb().exceptions.TransactionCanceledException({"Error": {"Code": code}}, "TransactGetItems")
+    cloud.at_next("Query", {"Items": [cloud.order_row()]})
+    cloud.at_next("TransactGetItems", conflict, times=100)
+    orders = OrderTable(cloud.card_table, aws.dynamodb(), pause=lambda _seconds: None)
+    card_reveal = CardReveal(orders, vault, AuditTable(cloud.audit_table, aws.dynamodb()), Measures())
+
+    with pytest.raises(CardsNotReadError):
+        card_reveal.reveal(RevealRequest(order_id=ORDER_ID, user_id=USER_ID), request_id="request-1", now=NOW)
+
+    assert outcomes_written_down(cloud) == []
 
 
 # ----------------------------------------------------------------- tampering

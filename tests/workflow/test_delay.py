@@ -110,9 +110,7 @@ def test_delay_that_cannot_be_recorded_is_announced_once_and_does_not_hold_the_o
 
 
 @pytest.mark.parametrize("now_has", [{"status": "FULFILLED"}, {"status": "HELD"}, {"executionArn": "arn:another"}])
-def test_delay_is_recorded_only_in_an_open_order_of_this_execution(
-    workflow: Workflow, now_has: dict[str, str]
-) -> None:
+def test_delay_is_recorded_only_in_an_open_order_of_this_execution(workflow: Workflow, now_has: dict[str, str]) -> None:
     def change() -> None:
         row = workflow.order_row("order-1")
         assert row is not None

@@ -82,7 +82,7 @@ class CardDelivery:
             return next_step(busy, request, now=now, patience=self.patience, jitter=jitter)
         if order.announced_at is None:
             self.bus.publish(announcement_of(order))
-            self.orders.mark_announced(order.order_id, now)
+            self.orders.mark_announced(order, now)
             self._measure(order, now)
         return StepResult(
             outcome=Outcome.CLOSED,

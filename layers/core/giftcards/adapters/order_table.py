@@ -20,7 +20,7 @@ TRANSACTION_ITEMS = 100
 """What one TransactWriteItems call takes (DynamoDB service quotas)."""
 BATCH_ITEMS = 100
 """What one BatchGetItem call takes (DynamoDB service quotas)."""
-BATCH_TRIES = 5
+TRIES = 5
 FIRST_PAUSE_SECONDS = 0.1
 """Before asking again for what DynamoDB has left out; doubled each time, 1.5 s in all."""
 _CARD = "CARD#"
@@ -30,6 +30,10 @@ ORDER_ATTRIBUTES = tuple(sorted(str(field.alias) for field in Order.model_fields
 
 class OrderNotOpenError(Exception):
     """The order is not open: another delivery has closed it, or it is held."""
+
+
+class CardsNotReadError(Exception):
+    """DynamoDB is writing the cards that it was asked for, or is throttled. It says nothing about the cards."""
 
 
 class OrdersNotReadError(Exception):
@@ -72,6 +76,24 @@ def _in_index(index: str, attribute: str, value: str) -> dict[str, Any]:
 def order_key(order_id: str) -> dict[str, str]:
     """Return the key of an order's row. Its cards have the same ``pk``."""
     return {"pk": f"ORDER#{order_id}", "sk": "ORDER"}
+
+
+def _card_sk(index: int) -> str:
+    return f"{_CARD}{index:04d}"
+
+
+def _ciphertext_in(item: Mapping[str, Any], now: datetime) -> dict[int, bytes]:
+    """Give a card's ciphertext by its index; nothing where it has expired or no delivery has written the row."""
+    with suppress(KeyError, TypeError, ValueError):
+        if item.get("expiresAt", math.inf) > now.timestamp():
+            return {int(item["sk"].removeprefix(_CARD)): bytes(item["ciphertext"])}
+    return {}
+
+
+def _pieces(of_cards: Sequence[Mapping[str, Any]]) -> list[Sequence[Mapping[str, Any]]]:
+    """Split what there is for each card into transactions that have room for the order row."""
+    room = TRANSACTION_ITEMS - 1
+    return [of_cards[start : start + room] for start in range(0, len(of_cards), room)]
 
 
 def _read(row: Mapping[str, Any]) -> Order | UnreadableOrder:
@@ -128,7 +150,7 @@ class OrderTable:
         Raises
         ------
         OrdersNotReadError
-            If DynamoDB does not give all of them within ``BATCH_TRIES`` calls.
+            If DynamoDB does not give all of them within ``TRIES`` calls.
         """
         keys = [order_key(order_id) for order_id in dict.fromkeys(order_ids)]
         batches = [keys[start : start + BATCH_ITEMS] for start in range(0, len(keys), BATCH_ITEMS)]
@@ -158,10 +180,23 @@ class OrderTable:
             if item["sk"] == "ORDER":
                 order = _readable(item)
             else:
-                with suppress(KeyError, TypeError, ValueError):
-                    if item.get("expiresAt", math.inf) > now.timestamp():
-                        cards[int(item["sk"].removeprefix(_CARD))] = bytes(item["ciphertext"])
+                cards |= _ciphertext_in(item, now)
         return order, cards
+
+    def get_cards_again(self, order: Order, *, now: datetime) -> dict[int, bytes]:
+        """Read the cards of a delivered order so that none of the transaction that closed it is missing.
+
+        A query is isolated from a transaction for each item only: it can see the closed order row and not yet the
+        cards of the same transaction. TransactGetItems is refused for as long as such a transaction is in progress.
+        https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/transaction-apis.html#transaction-isolation
+        """
+        pk = order_key(order.order_id)["pk"]
+        keys = [{"pk": pk, "sk": _card_sk(index)} for index in range(1, (order.fulfilled_quantity or 0) + 1)]
+        cards = dict[int, bytes]()
+        for piece in _pieces(keys):
+            for item in self._get_in_transaction(piece):
+                cards |= _ciphertext_in(item, now)
+        return cards
 
     def list(
         self, *, status: OrderStatus | None = None, user_id: str | None = None
@@ -283,22 +318,26 @@ class OrderTable:
             {"Put": {"TableName": self._table_name, "Item": self._card_item(order, index, ciphertext)}}
             for index, ciphertext in enumerate(cards, start=1)
         ]
-        room = TRANSACTION_ITEMS - 1
-        pieces = [puts[start : start + room] for start in range(0, len(puts), room)] or [[]]
+        pieces = _pieces(puts) or [[]]
         if len(pieces) > 1:
             self._transact([*pieces[0], {"Update": self._taking_over(order)}])
             for piece in pieces[1:-1]:
                 self._transact([*piece, {"ConditionCheck": self._while_taken_over(order)}])
         self._transact([*pieces[-1], {"Update": self._closing(order, is_last_of_several=len(pieces) > 1)}])
 
-    def mark_announced(self, order_id: str, at: datetime) -> None:
-        """Write down that the shop has been told; with that the order leaves the open ones."""
+    def mark_announced(self, order: Order, at: datetime) -> None:
+        """Record that the event of a closed order is published; the order leaves the index of open orders.
+
+        The condition asks for the status whose event it is: a row that was lost and is open again must stay in that
+        index, or no sweep would find it.
+        """
         self._dynamodb.update_item(
             TableName=self._table_name,
-            Key=order_key(order_id),
+            Key=order_key(order.order_id),
             UpdateExpression="SET announcedAt = if_not_exists(announcedAt, :at) REMOVE openStatus",
-            ConditionExpression="attribute_exists(pk)",
-            ExpressionAttributeValues={":at": timestamp(at)},
+            ConditionExpression="#status = :status",
+            ExpressionAttributeNames={"#status": "status"},
+            ExpressionAttributeValues={":status": order.status, ":at": timestamp(at)},
         )
 
     def _batch(self, keys: Sequence[Mapping[str, str]]) -> Iterator[dict[str, Any]]:
@@ -311,7 +350,7 @@ class OrderTable:
                 "ExpressionAttributeNames": names,
             }
         }
-        for attempt in range(BATCH_TRIES):
+        for attempt in range(TRIES):
             if attempt:
                 self._pause(FIRST_PAUSE_SECONDS * 2 ** (attempt - 1))
             answer = self._dynamodb.batch_get_item(RequestItems=waiting)
@@ -320,7 +359,18 @@ class OrderTable:
             if not waiting:
                 return
         left = len(waiting[self._table_name]["Keys"])
-        raise OrdersNotReadError(f"DynamoDB did not give {left} of {len(keys)} orders, asked {BATCH_TRIES} times.")
+        raise OrdersNotReadError(f"DynamoDB did not give {left} of {len(keys)} orders, asked {TRIES} times.")
+
+    def _get_in_transaction(self, keys: Sequence[Mapping[str, str]]) -> Iterator[dict[str, Any]]:
+        gets = [{"Get": {"TableName": self._table_name, "Key": key}} for key in keys]
+        for attempt in range(TRIES):
+            if attempt:
+                self._pause(FIRST_PAUSE_SECONDS * 2 ** (attempt - 1))
+            with suppress(self._dynamodb.exceptions.TransactionCanceledException):
+                answer = self._dynamodb.transact_get_items(TransactItems=gets)
+                yield from (found["Item"] for found in answer["Responses"] if "Item" in found)
+                return
+        raise CardsNotReadError(f"DynamoDB did not give {len(keys)} cards, asked {TRIES} times.")
 
     def _sweep(self, order: Order, update: str, at: datetime, unless_since: datetime) -> bool:
         values = {
@@ -349,7 +399,7 @@ class OrderTable:
     def _card_item(self, order: Order, index: int, ciphertext: bytes) -> dict[str, Any]:
         item = {
             "pk": order_key(order.order_id)["pk"],
-            "sk": f"{_CARD}{index:04d}",
+            "sk": _card_sk(index),
             "ciphertext": ciphertext,
             "userId": order.user_id,
             "deliveredAt": order.delivered_at and timestamp(order.delivered_at),
