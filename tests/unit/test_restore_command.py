@@ -1,33 +1,274 @@
-"""`giftcards restore ORDER_ID` puts back the cards of the delivery that is in force, and of no other."""
+"""`giftcards restore` puts back what is missing, and never over a delivery that is in force."""
+
+from typing import Any
 
 import pytest
 
-from unit.fakes import ORDER_ID, Cloud, Giftcards, Said
+from giftcards.adapters import aws, order_table
+from giftcards.adapters.order_table import OrderTable
+from giftcards.rules.orders import close, delivery_id_of
+from giftcards.supplier_contract import SettledOrder
+from unit.fakes import NOW, ORDER_ID, Cloud, Giftcards, Said, order_data
 
-CLOSED = {"status": "FULFILLED", "deliveryId": "the-one-that-all-deliveries-of-the-order-have"}
+RESUMED = "The next sweep, within 15 minutes, resumes them: the supplier's cards are delivered again.\n"
+REOPENED = f"put back open, because the copy lacks cards of them: {ORDER_ID}\n{RESUMED}"
+
+
+def sealed(attempt: str, count: int) -> list[bytes]:
+    return [f"{attempt}-{index}".encode() for index in range(count)]
+
+
+def deliver(cloud: Cloud, attempt: str, count: int) -> None:
+    """Close the order that is in the card table; with no cards it is refunded."""
+    orders = OrderTable(cloud.card_table, aws.dynamodb())
+    order = orders.get(ORDER_ID)
+    assert order is not None
+    settled = SettledOrder.model_validate(order_data("FULFILLED" if count else "REFUNDED", count or 1))
+    orders.close(close(order, settled, attempt, NOW, checks=1), sealed(attempt, count))
+
+
+def lose(cloud: Cloud) -> None:
+    for row in cloud.rows(cloud.card_table):
+        cloud.delete(cloud.card_table, row)
+
+
+def ciphertexts(cloud: Cloud) -> list[bytes]:
+    return [row["ciphertext"].value for row in cloud.card_rows()]
 
 
 @pytest.fixture
 def copy(cloud: Cloud) -> str:
-    """Give a table that has the order as it was delivered first; the audit table has the keys of the card table."""
-    cloud.claim()
-    cloud.put(cloud.card_table, cloud.order_row() | CLOSED | {"deliveryAttempt": "first"})
-    cloud.put(cloud.audit_table, cloud.order_row())
-    cloud.put(cloud.audit_table, {"pk": f"ORDER#{ORDER_ID}", "sk": "CARD#0001", "ciphertext": b"of the first"})
+    """Give a table to copy to; the audit table has the keys of the card table."""
     return cloud.audit_table
 
 
-def test_cards_of_the_same_attempt_are_put_back(cloud: Cloud, giftcards: Giftcards, copy: str):
-    assert giftcards("restore", ORDER_ID, "--from", copy) == Said(0, "cards put back: 1\n", "")
-    assert [bytes(row["ciphertext"].value) for row in cloud.card_rows()] == [b"of the first"]
+def take_copy(cloud: Cloud, copy: str) -> None:
+    for row in cloud.rows(cloud.card_table):
+        cloud.put(copy, row)
 
 
-def test_cards_of_a_later_attempt_are_not_overwritten(cloud: Cloud, giftcards: Giftcards, copy: str):
-    cloud.put(cloud.card_table, cloud.order_row() | {"deliveryAttempt": "second"})
-    cloud.put(cloud.card_table, {"pk": f"ORDER#{ORDER_ID}", "sk": "CARD#0001", "ciphertext": b"of the second"})
+@pytest.fixture
+def delivered(cloud: Cloud, copy: str) -> list[dict[str, Any]]:
+    """Given an order of three cards and a copy of its rows."""
+    cloud.claim()
+    deliver(cloud, "first", 3)
+    take_copy(cloud, copy)
+    return cloud.rows(cloud.card_table)
+
+
+@pytest.fixture(params=[2, 100], ids=["in pieces", "at once"])
+def either_way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Write three cards in three transactions, or in one."""
+    monkeypatch.setattr(order_table, "TRANSACTION_ITEMS", request.param)
+
+
+# ----------------------------------------------------------- missing orders
+
+
+@pytest.mark.usefixtures("either_way")
+def test_missing_order_is_put_back_as_it_was(cloud: Cloud, giftcards: Giftcards, copy: str, delivered: Any):
+    lose(cloud)
+
+    assert giftcards("restore", "--from", copy) == Said(0, "orders put back: 1\n", "")
+    assert cloud.rows(cloud.card_table) == delivered
+    assert giftcards("restore", "--from", copy) == Said(0, "orders put back: 0\n", "")
+
+
+@pytest.mark.usefixtures("either_way")
+@pytest.mark.parametrize("cards_again", [1, 3, 4])
+def test_order_that_is_delivered_again_meanwhile_is_left_alone(
+    cloud: Cloud,
+    giftcards: Giftcards,
+    copy: str,
+    delivered: Any,
+    cards_again: int,
+):
+    lose(cloud)
+
+    def deliver_again() -> None:
+        with cloud._aside():
+            cloud.claim()
+            deliver(cloud, "second", cards_again)
+
+    cloud.at_next("TransactWriteItems", deliver_again)
+
+    assert giftcards("restore", "--from", copy) == Said(0, "orders put back: 0\n", "")
+    assert cloud.order_row()["deliveryAttempt"] == "second"
+    assert ciphertexts(cloud) == sealed("second", cards_again)
+
+
+@pytest.mark.parametrize("either_way", [2], indirect=True)
+def test_delivery_between_two_pieces_of_a_restoration_is_left_alone(
+    cloud: Cloud, giftcards: Giftcards, copy: str, delivered: Any, either_way: None
+):
+    lose(cloud)
+
+    def deliver_before_the_second_piece() -> None:
+        if len(cloud.sent("TransactWriteItems")) == 2:
+            with cloud._aside():
+                cloud.claim()
+                deliver(cloud, "second", 3)
+
+    cloud.at_next("TransactWriteItems", deliver_before_the_second_piece, times=2)
+
+    assert giftcards("restore", "--from", copy) == Said(0, "orders put back: 0\n", "")
+    assert ciphertexts(cloud) == sealed("second", 3)
+
+
+def test_order_row_that_is_missing_is_put_back_over_cards_that_are_left(
+    cloud: Cloud, giftcards: Giftcards, copy: str, delivered: Any
+):
+    cloud.delete(cloud.card_table, cloud.order_row())
+
+    assert giftcards("restore", "--from", copy).code == 0
+    assert cloud.rows(cloud.card_table) == delivered
+
+
+def test_open_order_is_put_back_without_the_cards_and_the_name_of_a_delivery_in_progress(
+    cloud: Cloud, giftcards: Giftcards, copy: str
+):
+    cloud.claim(deliveryAttempt="in progress")
+    cloud.put(cloud.card_table, {"pk": f"ORDER#{ORDER_ID}", "sk": "CARD#0001", "ciphertext": b"of its first piece"})
+    take_copy(cloud, copy)
+    lose(cloud)
+
+    assert giftcards("restore", "--from", copy) == Said(0, "orders put back: 1\n", "")
+    assert cloud.card_rows() == []
+    assert "deliveryAttempt" not in cloud.order_row()
+    assert cloud.open_orders() == [ORDER_ID]
+
+
+def test_refunded_order_is_put_back(cloud: Cloud, giftcards: Giftcards, copy: str):
+    cloud.claim()
+    deliver(cloud, "first", 0)
+    take_copy(cloud, copy)
     before = cloud.rows(cloud.card_table)
+    lose(cloud)
+
+    assert giftcards("restore", "--from", copy) == Said(0, "orders put back: 1\n", "")
+    assert cloud.rows(cloud.card_table) == before
+
+
+def test_row_of_the_copy_that_cannot_be_read_is_named_and_not_put_back(cloud: Cloud, giftcards: Giftcards, copy: str):
+    cloud.claim(status="WONDERFUL")
+    take_copy(cloud, copy)
+    lose(cloud)
+
+    said = giftcards("restore", "--from", copy)
+
+    assert (said.code, said.out) == (1, "orders put back: 0\n")
+    assert said.err == f"giftcards: not put back, because the copy's row cannot be read: {ORDER_ID}\n"
+    assert cloud.rows(cloud.card_table) == []
+
+
+# -------------------------------------------- a copy of half a transaction
+
+
+def lacks_a_card(cloud: Cloud, copy: str) -> None:
+    cloud.delete(copy, cloud.card_rows()[1])
+
+
+def has_a_card_of_an_earlier_attempt(cloud: Cloud, copy: str) -> None:
+    cloud.put(copy, cloud.card_rows()[1] | {"deliveredAt": "2026-03-14T09:26:52.000Z", "ciphertext": b"earlier-1"})
+
+
+HALF = pytest.mark.parametrize("half", [lacks_a_card, has_a_card_of_an_earlier_attempt])
+
+
+@HALF
+@pytest.mark.parametrize("order_id", [[], [ORDER_ID]], ids=["all", "one"])
+def test_closed_order_of_a_copy_without_all_its_cards_is_put_back_open(
+    cloud: Cloud, giftcards: Giftcards, copy: str, delivered: Any, *, half: Any, order_id: list[str]
+):
+    cloud.put(copy, cloud.order_row() | {"announcedAt": "2026-03-14T09:26:54.000Z", "sweptAt": "2026-03-14T09:26:50Z"})
+    half(cloud, copy)
+    lose(cloud)
+
+    said = giftcards("restore", *order_id, "--from", copy)
+
+    put_back = "cards put back: 0\n" if order_id else "orders put back: 1\n"
+    assert said == Said(0, put_back + REOPENED, "")
+    assert cloud.order_row().keys() == {
+        *("pk", "sk", "orderId", "userId", "status", "openStatus", "claimedAt", "checks"),
+    }
+    assert (cloud.order_row()["status"], cloud.open_orders()) == ("HANDLING", [ORDER_ID])
+    assert cloud.card_rows() == []
+
+
+@HALF
+def test_cards_of_an_order_that_is_there_are_not_put_back_from_half_a_copy(
+    cloud: Cloud, giftcards: Giftcards, copy: str, delivered: Any, half: Any
+):
+    half(cloud, copy)
 
     said = giftcards("restore", ORDER_ID, "--from", copy)
 
-    assert said.err == f"giftcards: order {ORDER_ID} is not the one of the copy: it was delivered later, or not yet\n"
-    assert (said.code, said.out, cloud.rows(cloud.card_table)) == (1, "", before)
+    assert said == Said(1, "", f"giftcards: the copy has not all cards of order {ORDER_ID}; nothing is changed\n")
+    assert cloud.rows(cloud.card_table) == delivered
+
+
+@pytest.mark.parametrize("left", [0, 1])
+def test_order_whose_cards_have_expired_is_put_back_closed(
+    cloud: Cloud, giftcards: Giftcards, copy: str, delivered: Any, left: int
+):
+    cloud.put(copy, cloud.order_row() | {"cardsExpireAt": "2026-04-14T00:00:00Z"})
+    for card in cloud.card_rows()[left:]:
+        cloud.delete(copy, card)
+    lose(cloud)
+
+    assert giftcards("restore", "--from", copy) == Said(0, "orders put back: 1\n", "")
+    assert (cloud.order_row()["status"], len(cloud.card_rows())) == ("FULFILLED", left)
+
+
+# ----------------------------------------------------- cards of one order
+
+
+@pytest.mark.usefixtures("either_way")
+def test_cards_of_the_same_attempt_are_put_back(cloud: Cloud, giftcards: Giftcards, copy: str, delivered: Any):
+    cloud.put(cloud.card_table, cloud.card_rows()[0] | {"ciphertext": b"tampered"})
+    cloud.delete(cloud.card_table, cloud.card_rows()[2])
+
+    assert giftcards("restore", ORDER_ID, "--from", copy) == Said(0, "cards put back: 3\n", "")
+    assert cloud.rows(cloud.card_table) == delivered
+
+
+def test_cards_of_an_order_that_has_no_attempt_are_put_back(
+    cloud: Cloud, giftcards: Giftcards, copy: str, delivered: Any
+):
+    for table in (copy, cloud.card_table):
+        cloud.put(table, {name: value for name, value in cloud.order_row().items() if name != "deliveryAttempt"})
+
+    assert giftcards("restore", ORDER_ID, "--from", copy).code == 0
+    cloud.put(cloud.card_table, cloud.order_row() | {"deliveryAttempt": "second"})
+    assert giftcards("restore", ORDER_ID, "--from", copy).code == 1
+
+
+OTHERWISE = f"giftcards: order {ORDER_ID} is not the one of the copy: it was delivered later, or not yet\n"
+
+
+def test_cards_of_a_later_attempt_are_not_overwritten(cloud: Cloud, giftcards: Giftcards, copy: str, delivered: Any):
+    lose(cloud)
+    cloud.claim()
+    deliver(cloud, "second", 3)
+    before = cloud.rows(cloud.card_table)
+
+    assert giftcards("restore", ORDER_ID, "--from", copy) == Said(1, "", OTHERWISE)
+    assert cloud.rows(cloud.card_table) == before
+    assert cloud.order_row()["deliveryId"] == delivery_id_of(ORDER_ID)
+
+
+@pytest.mark.parametrize("meanwhile", ["claimed", "claimed and taken over", "delivered"])
+def test_cards_are_not_overwritten_by_those_of_the_copy_while_the_order_is_delivered_again(
+    cloud: Cloud, giftcards: Giftcards, copy: str, delivered: Any, meanwhile: str
+):
+    def lose_and_claim() -> None:
+        with cloud._aside():
+            lose(cloud)
+            cloud.claim(**({"deliveryAttempt": "first"} if meanwhile == "claimed and taken over" else {}))
+            if meanwhile == "delivered":
+                deliver(cloud, "second", 3)
+
+    cloud.at_next("TransactWriteItems", lose_and_claim)
+
+    assert giftcards("restore", ORDER_ID, "--from", copy) == Said(1, "", OTHERWISE)
+    assert ciphertexts(cloud) == (sealed("second", 3) if meanwhile == "delivered" else [])

@@ -78,6 +78,12 @@ def order_key(order_id: str) -> dict[str, str]:
     return {"pk": f"ORDER#{order_id}", "sk": "ORDER"}
 
 
+def card_keys(order: Order) -> list[dict[str, str]]:
+    """Return the keys of the cards that an order was closed with, in order of their index."""
+    pk = order_key(order.order_id)["pk"]
+    return [{"pk": pk, "sk": _card_sk(index)} for index in range(1, (order.fulfilled_quantity or 0) + 1)]
+
+
 def _card_sk(index: int) -> str:
     return f"{_CARD}{index:04d}"
 
@@ -88,12 +94,6 @@ def _ciphertext_in(item: Mapping[str, Any], now: datetime) -> dict[int, bytes]:
         if item.get("expiresAt", math.inf) > now.timestamp():
             return {int(item["sk"].removeprefix(_CARD)): bytes(item["ciphertext"])}
     return {}
-
-
-def _pieces(of_cards: Sequence[Mapping[str, Any]]) -> list[Sequence[Mapping[str, Any]]]:
-    """Split what there is for each card into transactions that have room for the order row."""
-    room = TRANSACTION_ITEMS - 1
-    return [of_cards[start : start + room] for start in range(0, len(of_cards), room)]
 
 
 def _read(row: Mapping[str, Any]) -> Order | UnreadableOrder:
@@ -190,11 +190,10 @@ class OrderTable:
         cards of the same transaction. TransactGetItems is refused for as long as such a transaction is in progress.
         https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/transaction-apis.html#transaction-isolation
         """
-        pk = order_key(order.order_id)["pk"]
-        keys = [{"pk": pk, "sk": _card_sk(index)} for index in range(1, (order.fulfilled_quantity or 0) + 1)]
+        keys = card_keys(order)
         cards = dict[int, bytes]()
-        for piece in _pieces(keys):
-            for item in self._get_in_transaction(piece):
+        for start in range(0, len(keys), TRANSACTION_ITEMS - 1):  # as many as close() writes: 4 MB at most
+            for item in self._get_in_transaction(keys[start : start + TRANSACTION_ITEMS - 1]):
                 cards |= _ciphertext_in(item, now)
         return cards
 
@@ -314,11 +313,9 @@ class OrderTable:
         OrderNotOpenError
             If the order is no longer open, or another attempt has taken it over.
         """
-        puts = [
-            {"Put": {"TableName": self._table_name, "Item": self._card_item(order, index, ciphertext)}}
-            for index, ciphertext in enumerate(cards, start=1)
-        ]
-        pieces = _pieces(puts) or [[]]
+        pieces = self._puts_in_pieces(
+            [self._card_item(order, index, ciphertext) for index, ciphertext in enumerate(cards, start=1)]
+        )
         if len(pieces) > 1:
             self._transact([*pieces[0], {"Update": self._taking_over(order)}])
             for piece in pieces[1:-1]:
@@ -339,6 +336,42 @@ class OrderTable:
             ExpressionAttributeNames={"#status": "status"},
             ExpressionAttributeValues={":status": order.status, ":at": timestamp(at)},
         )
+
+    def restore(self, order: Mapping[str, Any], cards: Sequence[Mapping[str, Any]]) -> bool:
+        """Write the rows of an order that has no row, and return whether they are written.
+
+        The order row is written last, because a reader believes the cards with it. Each transaction asks for the
+        absence of the order row: an order that is claimed meanwhile is left alone, and its delivery overwrites the
+        cards that are written already.
+        """
+        key = {"pk": order["pk"], "sk": order["sk"]}
+        no_row = {"TableName": self._table_name, "ConditionExpression": "attribute_not_exists(pk)"}
+        *earlier, last = self._puts_in_pieces(cards)
+        try:
+            for piece in earlier:
+                self._transact([*piece, {"ConditionCheck": no_row | {"Key": key}}])
+            self._transact([*last, {"Put": no_row | {"Item": order}}])
+        except OrderNotOpenError:
+            return False
+        return True
+
+    def restore_cards(self, order: Order, cards: Sequence[Mapping[str, Any]]) -> bool:
+        """Write the cards of a delivered order as this attempt stored them, and return whether they are written.
+
+        They are not where another attempt has delivered the order: cards are bound to their attempt.
+        """
+        check = self._while_closed_by(order)
+        try:
+            for piece in self._puts_in_pieces(cards):
+                self._transact([*piece, {"ConditionCheck": check}])
+        except OrderNotOpenError:
+            return False
+        return True
+
+    def _puts_in_pieces(self, rows: Sequence[Mapping[str, Any]]) -> Sequence[Sequence[dict[str, Any]]]:
+        puts = [{"Put": {"TableName": self._table_name, "Item": row}} for row in rows]
+        room = TRANSACTION_ITEMS - 1  # and the order row
+        return [puts[start : start + room] for start in range(0, len(puts), room)] or [[]]
 
     def _batch(self, keys: Sequence[Mapping[str, str]]) -> Iterator[dict[str, Any]]:
         names = {f"#{attribute}": attribute for attribute in ("pk", *ORDER_ATTRIBUTES)}
@@ -426,6 +459,19 @@ class OrderTable:
         check = self._while_open(order)
         check["ConditionExpression"] += " AND deliveryAttempt = :attempt"
         check["ExpressionAttributeValues"] |= {":attempt": order.delivery_attempt}
+        return check
+
+    def _while_closed_by(self, order: Order) -> dict[str, Any]:
+        check = {
+            "TableName": self._table_name,
+            "Key": order_key(order.order_id),
+            "ConditionExpression": "#status = :status AND attribute_not_exists(deliveryAttempt)",
+            "ExpressionAttributeNames": {"#status": "status"},
+            "ExpressionAttributeValues": {":status": order.status},
+        }
+        if order.delivery_attempt is not None:  # older orders have none
+            check["ConditionExpression"] = "#status = :status AND deliveryAttempt = :attempt"
+            check["ExpressionAttributeValues"] = {":status": order.status, ":attempt": order.delivery_attempt}
         return check
 
     def _closing(self, order: Order, *, is_last_of_several: bool) -> dict[str, Any]:
