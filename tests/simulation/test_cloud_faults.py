@@ -174,3 +174,51 @@ def test_order_whose_claim_meets_a_failing_table_is_kept_in_the_dead_letter_queu
     world.announce(letter["detail"]["orderId"], letter["detail"]["userId"])
     world.run(30)
     assert_delivered_once(world, order_id, 1)
+
+
+@pytest.mark.parametrize("how", ["aborted while it retries its claim", "neither claimed nor parked"])
+def test_order_that_left_nothing_behind_is_found_by_the_reconciliation_and_resumed(world: World, how: str) -> None:
+    order_id = world.place(1)
+    with world.table_down(queue_too=True):
+        execution = world.announce(order_id)
+        world.run(20)
+        if how.startswith("aborted"):
+            world.abort(execution)
+        world.run(3_600)
+    # No row, no dead letter, no execution, and no event: nothing here knows the order.
+    assert (world.rows(), world.dead_letters(), world.kinds(order_id)) == ([], [], [])
+    assert world.execution(execution).status in {"ABORTED", "FAILED"}
+    world.sweep()
+    world.run(60)
+    assert world.known(order_id) is None
+
+    world.reconcile()
+
+    [unclaimed] = [event["detail"] for event in world.heard() if event["detail-type"] == "OrderUnclaimed"]
+    assert unclaimed["orderId"] == order_id
+
+    # `giftcards place`, or a replay of the archive: the same event once more
+    world.announce(order_id)
+    world.run(60)
+
+    assert_delivered_once(world, order_id, 1)
+    world.reconcile()
+    assert world.kinds(order_id) == ["OrderUnclaimed", "CardsDelivered"]
+
+
+def test_replay_of_all_events_of_a_day_delivers_what_was_lost_and_changes_nothing_else(world: World) -> None:
+    delivered, refunded, lost = world.order(1), world.order(1, typeId="TEST_REFUND"), world.place(1)
+    world.run(60)
+    with world.table_down(queue_too=True):
+        world.announce(lost)
+        world.run(3_600)
+    before = {row["pk"]: row for row in world.rows()}
+
+    for order_id in (delivered, refunded, lost):
+        world.announce(order_id)
+    world.run(60)
+
+    assert {pk: row for pk, row in ((row["pk"], row) for row in world.rows()) if pk in before} == before
+    assert_delivered_once(world, lost, 1)
+    assert world.kinds(delivered) == ["CardsDelivered", "OrderRepeated"]
+    assert world.kinds(refunded) == ["OrderRefunded", "OrderRepeated"]

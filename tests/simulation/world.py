@@ -12,6 +12,7 @@ import traceback
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, redirect_stdout
 from dataclasses import dataclass, field
+from datetime import timedelta
 from functools import cache
 from types import FrameType, ModuleType
 from typing import Any
@@ -37,6 +38,7 @@ from giftcards.adapters.executions import Executions
 from giftcards.adapters.order_table import OrderTable
 from giftcards.adapters.supplier import Supplier, new_client
 from giftcards.events import SOURCE
+from giftcards.reconcile_orders import ReconciliationReport, Window
 from giftcards.rules.orders import Order
 from giftcards.sweep_orders import OrderSweep
 from giftcards_local.supplier import SupplierBook, SupplierServer, cards_of
@@ -67,7 +69,8 @@ SUPPLIER_SECONDS = 0.05
 """What a call to the supplier takes."""
 REAL_PATIENCE_SECONDS = 0.25
 """How long a call to the supplier may really take: short, since a test waits for it."""
-TABLE_CALLS = {"PutItem", "UpdateItem", "GetItem"}
+TABLE_CALLS = frozenset({"PutItem", "UpdateItem", "GetItem"})
+TABLES = {"CardTable": TABLE, "GateTable": "gate", "AuditTable": "audit", "DifferenceTable": "differences"}
 BUILDERS = ("status_check", "card_delivery", "card_reveal")
 
 
@@ -115,7 +118,7 @@ class World:
         self.dumps_memory = False
         self._elsewhere: tuple[str, int] | None = None
         self._events_to_refuse = 0
-        self._table_is_down = False
+        self._down = frozenset[str]()
         self._lambda_error: str | None = None
         self._build = {name: getattr(wiring, name).__wrapped__ for name in BUILDERS}
         self._running: list[Invocation] = []
@@ -185,11 +188,11 @@ class World:
         return lambda: self._events_to_refuse
 
     @contextmanager
-    def table_down(self) -> Iterator[None]:
-        """Have DynamoDB fail for the workflow itself."""
-        self._table_is_down = True
+    def table_down(self, *, queue_too: bool = False) -> Iterator[None]:
+        """Have DynamoDB, and SQS too if asked, fail for the workflow itself."""
+        self._down = TABLE_CALLS | ({"SendMessage"} if queue_too else set())
         yield
-        self._table_is_down = False
+        self._down = frozenset()
 
     @contextmanager
     def lambda_down(self, error: str = "TooManyRequestsException") -> Iterator[None]:
@@ -227,6 +230,17 @@ class World:
         sweep.sweep(now=self.timeline.now).raise_for_failures()
         for event in self._receive("announcements"):
             self.announce(order_id=event["detail"].pop("orderId"), user_id=event["detail"].pop("userId"))
+
+    def reconcile(self) -> ReconciliationReport:
+        """Compare the supplier's list with the orders once."""
+        built = wiring.reconciliation.__wrapped__()
+        outer, self._running = self._running, [Invocation("reconcile_orders", built)]
+        try:
+            now = self.timeline.now
+            window = Window(now - timedelta(days=1), now)
+            return built.reconcile(window, time_out=now + timedelta(minutes=5))
+        finally:
+            self._running = outer
 
     def reveal(self, order_id: str, user_id: str = "alice") -> dict[str, Any]:
         """Ask for the cards of an order."""
@@ -324,7 +338,7 @@ class World:
     def note(self, real: Callable[..., Any], client: BaseClient, operation: str, params: dict[str, Any]) -> Any:
         """Stand in for ``BaseClient._make_api_call``."""
         if not self._running:
-            if self._table_is_down and operation in TABLE_CALLS:
+            if operation in self._down:
                 raise TaskFault("InternalServerError").as_exception()
             return real(client, operation, params)
         if operation == "PutEvents" and self._events_to_refuse:
@@ -397,7 +411,7 @@ class World:
 
     def _create(self) -> None:
         resources = load_template()["Resources"]
-        for name, called in (("CardTable", TABLE), ("GateTable", "gate"), ("AuditTable", "audit")):
+        for name, called in TABLES.items():
             properties = resources[name]["Properties"]
             known = ("AttributeDefinitions", "KeySchema", "GlobalSecondaryIndexes", "BillingMode")
             self._dynamodb.create_table(
@@ -433,6 +447,7 @@ class World:
             "GATE_TABLE_NAME": "gate",
             "CARD_TABLE_NAME": TABLE,
             "AUDIT_TABLE_NAME": "audit",
+            "DIFFERENCE_TABLE_NAME": "differences",
             "CARD_KEY_ARN": self.key_arn,
             "ORDER_BUS_NAME": BUS,
             "CARD_RETENTION_DAYS": "0",

@@ -68,7 +68,7 @@ def test_every_transition_is_in_the_picture_but_those_on_unexpected_errors():
 
 def test_unexpected_errors_lead_where_the_text_says():
     targets = {way.split("->")[1] for way in transitions(unexpected=True) - transitions(unexpected=False)}
-    assert targets == {"HoldOrder", "ParkOrder", "WaitBeforeCheck"}
+    assert targets == {"HoldOrder", "OrderNotHeld", "ParkOrder", "WaitBeforeCheck"}
 
 
 def test_every_branch_has_words():
