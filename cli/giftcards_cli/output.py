@@ -152,7 +152,10 @@ def show(order: Order, waiting_for: str | None) -> None:
     if order.checks is not None:
         grid.add_row("checks", str(order.checks))
     if order.fulfilled_amount is not None and order.status.is_delivered:
-        grid.add_row("amount", f"{order.fulfilled_amount} DZD ({order.price_per_card} a card)")
+        price = "" if order.price_per_card is None else f" ({order.price_per_card} a card)"
+        grid.add_row("amount", f"{order.fulfilled_amount} DZD{price}")
+    if order.accept_cards is not None:
+        grid.add_row("accepted", escape(f"by {order.accept_cards.by}: {order.accept_cards.reason}"))
     if order.delivery_id is not None:
         grid.add_row("delivery", order.delivery_id)
     grid.add_row("execution", escape(order.execution_arn or "none; SweepOrders has released the order"))
@@ -164,7 +167,7 @@ def show(order: Order, waiting_for: str | None) -> None:
 def print_cards(cards: list[dict[str, Any]]) -> None:
     """Print cards one a line, never cut or folded; what cannot be printed as it is, as JSON would write it."""
     rows = [("#", "VALUE", "SERIAL")]
-    rows += [(str(card["index"]), _printable(card["value"]), _printable(card["serial"])) for card in cards]
+    rows += [(str(card["index"]), _printable(card["value"]), _printable(card["serial"] or "")) for card in cards]
     widths = [max(len(row[column]) for row in rows) for column in range(3)]
     for row in rows:
         line = "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True))

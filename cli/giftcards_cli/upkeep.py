@@ -2,6 +2,7 @@
 
 from collections import Counter
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Annotated, Literal
 
 import typer
@@ -10,12 +11,14 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from giftcards.adapters.event_bus import EventBus, EventNotPublishedError
 from giftcards.adapters.order_table import UnreadableOrder
 from giftcards.events import HeldReason, OrderPlaced
-from giftcards.rules.orders import LenientTime, Order, OrderStatus, placed_again
+from giftcards.rules.orders import Acceptance, LenientTime, Order, OrderStatus, placed_again
 from giftcards_cli import output
 from giftcards_cli.arguments import ORDER_ID, StackName
 from giftcards_cli.dead_letters import DeadLetter, DeadLetterQueue
 from giftcards_cli.stack import CommandError, Stack, aws_errors, not_read
 
+MAX_REASON = 512
+"""Characters, as for a reveal."""
 _RESUME_SOURCE = "giftcards.cli"
 _REPLAY_SOURCE = "giftcards.replay"
 
@@ -23,18 +26,51 @@ _REPLAY_SOURCE = "giftcards.replay"
 def resume(
     order_id: Annotated[str | None, ORDER_ID] = None,
     held: Annotated[bool, typer.Option("--held", help="All orders that are held.")] = False,  # noqa: FBT002
-    reason: Annotated[HeldReason | None, typer.Option("--reason", help="All that are held for this reason.")] = None,
+    reason: Annotated[
+        str | None, typer.Option("--reason", help="All that are held for this reason; or why you accept the cards.")
+    ] = None,
+    accept_cards: Annotated[  # noqa: FBT002
+        bool,
+        typer.Option(
+            "--accept-cards",
+            help="Deliver the cards of ORDER_ID as they arrive, whatever their number and values. "
+            "Only for SUPPLIER_CONTRACT_BROKEN; needs a --reason, which is recorded with your name.",
+        ),
+    ] = False,
     stack: StackName = "giftcards",
 ) -> None:
-    """Have held orders taken up again: one by its ORDER_ID, all, or all of one reason. Safe at any time."""
-    if (order_id is not None) + held + (reason is not None) != 1:
+    """Resume held orders: one by its ORDER_ID, all, or all of one reason. Safe at any time."""
+    if accept_cards:
+        if order_id is None or held or not (reason or "").strip():
+            raise CommandError("--accept-cards needs an ORDER_ID and a --reason", exit_code=2)
+    elif (order_id is not None) + held + (reason is not None) != 1:
         raise CommandError("name an ORDER_ID, or --held, or --reason: one of them", exit_code=2)
     with aws_errors(stack):
         deployed = Stack.connect(stack)
-        if order_id is not None:
-            _say(_resume_one(deployed, order_id))
-        else:
-            _resume_held(deployed, reason)
+        if order_id is None:
+            _resume_held(deployed, None if reason is None else _held_reason(reason))
+            return
+        if accept_cards:
+            _accept_cards(deployed, order_id, str(reason).strip())
+        _say(_resume_one(deployed, order_id))
+
+
+def _held_reason(text: str) -> HeldReason:
+    try:
+        return HeldReason(text)
+    except ValueError:
+        raise CommandError(f"--reason must be one of {', '.join(HeldReason)}", exit_code=2) from None
+
+
+def _accept_cards(deployed: Stack, order_id: str, reason: str) -> None:
+    if len(reason) > MAX_REASON:
+        raise CommandError(f"--reason must be at most {MAX_REASON} characters", exit_code=2)
+    order = deployed.orders.get(order_id)
+    acceptance = Acceptance(by=deployed.caller(), reason=reason, at=datetime.now(UTC))
+    if order is None or not deployed.orders.accept_cards(order, acceptance):
+        raise CommandError(
+            f"order {order_id} is not held as {HeldReason.SUPPLIER_CONTRACT_BROKEN}; there are no cards to accept"
+        )
 
 
 def replay_dlq(stack: StackName = "giftcards") -> None:

@@ -20,5 +20,5 @@ def handler(event: dict[str, Any], _context: LambdaContext) -> dict[str, Any]:
     with wiring.naming_outages():
         result = wiring.card_delivery().deliver(request, now=wiring.now(), jitter=wiring.jitter())
     told = {"outcome": result.outcome, "note": result.message, "ageSeconds": result.age_seconds}
-    wiring.log(result.outcome.level, "delivery done", **told)
+    wiring.log(result.level, "delivery done", **told)
     return result.model_dump(mode="json", by_alias=True)

@@ -33,7 +33,11 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
         "outcome": revealed.outcome,
         "message": MESSAGES[revealed.outcome],
         "cards": [
-            {"index": index, "value": card.value.get_secret_value(), "serial": card.serial.get_secret_value()}
+            {
+                "index": index,
+                "value": card.value.get_secret_value(),
+                "serial": None if card.serial is None else card.serial.get_secret_value(),
+            }
             for index, card in sorted(revealed.cards.items())
         ],
     }

@@ -3,6 +3,7 @@
 import pytest
 
 from giftcards.events import HeldReason
+from giftcards.rules.next_step import MIN_DOUBT_SECONDS
 from giftcards_local.supplier import cards_of
 from simulation.supplier_faults import DELIVERED, REFUNDED, TROUBLES, WAITS, SupplierTrouble
 from simulation.world import World
@@ -32,6 +33,11 @@ def befall(world: World, trouble: SupplierTrouble, *, after_calls: int = 0, once
         world.supplier_moves_to(trouble.address.format(port=port), after_calls=after_calls)
     else:
         world.fault(**trouble.fault, afterCalls=after_calls, times=1 if once else None)
+
+
+def seconds_to(expected: str) -> int:
+    """Give the time that it takes: a doubtful answer is held once it has persisted."""
+    return 20 if expected in {WAITS, DELIVERED, REFUNDED} else MIN_DOUBT_SECONDS + 20
 
 
 def assert_came_to(world: World, order_id: str, expected: str) -> None:
@@ -76,7 +82,7 @@ def test_trouble_at_the_check_comes_to_what_is_decided(world: World, trouble: Su
     befall(world, trouble, once=trouble.at_check == DELIVERED)  # the delivery then gets a right answer
 
     world.announce(order_id)
-    world.run(20)
+    world.run(seconds_to(trouble.at_check))
 
     assert_came_to(world, order_id, trouble.at_check)
     assert_goes_well_once_it_is_over(world, order_id, trouble.at_check)
@@ -88,7 +94,7 @@ def test_trouble_at_the_delivery_comes_to_what_is_decided(world: World, trouble:
     befall(world, trouble, after_calls=1)
 
     world.announce(order_id)
-    world.run(20)
+    world.run(seconds_to(trouble.expected_at_delivery))
 
     assert_came_to(world, order_id, trouble.expected_at_delivery)
     assert_goes_well_once_it_is_over(world, order_id, trouble.expected_at_delivery)

@@ -66,9 +66,10 @@ def cards(count: int) -> list[Card]:
     return [Card.model_validate(card) for card in card_data(count)]
 
 
-def opened(card: Card) -> dict[str, str]:
+def opened(card: Card) -> dict[str, str | None]:
     """Give a card as the supplier sent it."""
-    return {"value": card.value.get_secret_value(), "serial": card.serial.get_secret_value()}
+    serial = None if card.serial is None else card.serial.get_secret_value()
+    return {"value": card.value.get_secret_value(), "serial": serial}
 
 
 def _traces() -> Iterable[str]:
@@ -532,10 +533,11 @@ class Cloud:
         with self._aside():
             self._dynamodb.delete_item(TableName=table, Key={"pk": row["pk"], "sk": row["sk"]})
 
-    def set_api_key(self, value: str = API_KEY) -> str:
-        """Put the supplier's key into the secret; returns its version id."""
+    def set_api_key(self, value: str | bytes = API_KEY) -> str:
+        """Put the supplier's key into the secret, as text or binary; returns its version id."""
+        held = {"SecretString" if isinstance(value, str) else "SecretBinary": value}
         with self._aside():
-            answer = aws.secrets_manager().put_secret_value(SecretId=self.secret_arn, SecretString=value)
+            answer = aws.secrets_manager().put_secret_value(SecretId=self.secret_arn, **held)
         return answer["VersionId"]
 
 

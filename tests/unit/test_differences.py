@@ -22,6 +22,7 @@ NUMBERS = {
     "fulfilled_amount": Decimal(981),
     "price_per_card": Decimal("490.5"),
 }
+AMOUNTS = ["fulfilled_amount", "price_per_card"]
 
 
 def listed(status: str = "FULFILLED", quantity: int = 2, placed_at: datetime = LONG_AGO, **changes: Any) -> ListedOrder:
@@ -175,7 +176,17 @@ def test_order_that_was_closed_after_its_page_was_made_is_no_difference(closed: 
     assert compare(listed("HANDLING"), ours(**closed), NOW) is None
 
 
-@pytest.mark.parametrize("missing", NUMBERS)
+@pytest.mark.parametrize("amount", AMOUNTS)
+@pytest.mark.parametrize("theirs", ["missing", "null", "text"])
+def test_amount_that_one_side_does_not_know_is_no_difference(amount: str, theirs: str):
+    supplier_says = {"missing": {amount: None}, "null": {amount: "null"}, "text": {amount: "490 DZD"}}[theirs]
+
+    assert compare(listed(**supplier_says), ours(), NOW) is None
+    assert compare(listed(), ours(**{amount: None}), NOW) is None
+    assert compare(listed(**supplier_says), ours(**{amount: None}), NOW) is None
+
+
+@pytest.mark.parametrize("missing", sorted(set(NUMBERS) - set(AMOUNTS)))
 def test_closed_row_that_lacks_a_number_is_a_mismatch(missing: str):
     assert found(listed(), ours(**{missing: None})).kind is DifferenceKind.MISMATCH
 

@@ -178,6 +178,15 @@ CASES = {
         STEP_KEYS,
         prepare=will(answered()),
     ),
+    "delivered without amounts": Case(
+        "deliver_cards",
+        {"AmountMissing": [1]}
+        | {"SupplierAnswered": [1], "OrderDelivered": [1], "CardsDelivered": [2], "TimeToDelivery": [60]}
+        | ONE_CALL,
+        "WARNING",
+        STEP_KEYS,
+        prepare=will(answered(order_data(fulfilled_amount="490 DZD", price_per_card=None))),
+    ),
     "partially delivered, ordered long before the claim": Case(
         "deliver_cards",
         {"SupplierAnswered": [1], "OrderPartiallyDelivered": [1], "CardsDelivered": [2], "TimeToDelivery": [3600]}

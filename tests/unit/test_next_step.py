@@ -7,11 +7,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from giftcards.rules.next_step import RETRY_AFTER_SPREAD, SHORTEST_SPREAD_SECONDS, Patience, next_step
-from giftcards.rules.schedule import LONGEST_BACKOFF_SECONDS, MAX_CHECKS
+from giftcards.rules.next_step import (
+    MIN_REFUSAL_SECONDS,
+    RETRY_AFTER_SPREAD,
+    SHORTEST_SPREAD_SECONDS,
+    Patience,
+    doubted_at_delivery,
+    next_step,
+)
+from giftcards.rules.schedule import LONGEST_BACKOFF_SECONDS, MAX_CHECKS, PollSchedule
 from giftcards.rules.trouble import Trouble, TroubleKind
 from giftcards.supplier_contract import OrderProgress, SupplierStatus
-from giftcards.workflow import Outcome, StepResult
+from giftcards.workflow import Doubt, Outcome, RetryState, StepRequest, StepResult
 from unit.fakes import NOW, ORDER_ID, PATIENCE, step_request
 
 DEADLINE = PATIENCE.schedule.deadline_seconds
@@ -50,6 +57,10 @@ CLOSE_THE_GATE = [
     TroubleKind.ACCESS_DENIED,
 ]
 
+DOUBTS = [*LASTING, TroubleKind.ORDER_REFUSED]
+HELD_FOR = AFTER_TROUBLE | {TroubleKind.ORDER_REFUSED: Outcome.SUPPLIER_CONTRACT_BROKEN}
+
+each_doubt = pytest.mark.parametrize("kind", DOUBTS)
 each_passing_trouble = pytest.mark.parametrize("kind", PASSING)
 each_lasting_trouble = pytest.mark.parametrize("kind", LASTING)
 jitters = st.floats(0, 1, exclude_max=True)
@@ -84,6 +95,7 @@ def test_every_kind_of_trouble_has_its_outcome(kind: TroubleKind):
 
     assert result.outcome is AFTER_TROUBLE[kind], "a new kind of trouble has to be decided here"
     assert result.message == "What happened."
+    assert result.retry_state.doubt == (doubt_of(kind) if kind in DOUBTS else None)
 
 
 @pytest.mark.parametrize("status", SupplierStatus)
@@ -172,6 +184,154 @@ def test_outage_is_counted_when_it_is_over_and_not_before(answer: OrderProgress 
     result = step(answer, failures=9, unanswered_since=since, unanswered_seconds=60)
 
     assert (result.unanswered_since, result.unanswered_seconds) == (since, 60)
+
+
+# --------------------------------------------------------------------- doubt
+
+
+def doubt_of(kind: TroubleKind, since: float = 0, count: int = 1, *, at_delivery: bool = False) -> Doubt:
+    return Doubt(kind=kind, since=NOW - timedelta(seconds=since), count=count, at_delivery=at_delivery)
+
+
+def doubted(kind: TroubleKind, since: float, count: int, *, at_delivery: bool = False) -> RetryState:
+    return RetryState(doubt=doubt_of(kind, since, count, at_delivery=at_delivery))
+
+
+BROKEN, UNKNOWN, REFUSED = TroubleKind.CONTRACT_BROKEN, TroubleKind.ORDER_UNKNOWN, TroubleKind.ORDER_REFUSED
+
+
+@each_doubt
+def test_first_doubtful_answer_makes_an_order_wait_by_its_schedule(kind: TroubleKind):
+    result = step(trouble(kind), age=5, jitter=0, retry_state=RetryState())
+
+    assert (result.outcome, result.wait_seconds) == (Outcome.SUPPLIER_BUSY, 5)
+    assert result.retry_state.doubt == doubt_of(kind)
+
+
+@pytest.mark.parametrize("kind", LASTING)
+@pytest.mark.parametrize(
+    ("since", "before", "is_held"),
+    [(59, 99, False), (60, 1, False), (60, 2, True), (86_400, 1, False), (86_400, 2, True)],
+)
+def test_doubt_is_held_when_it_has_lasted_a_minute_and_three_checks(
+    kind: TroubleKind, since: float, before: int, is_held: bool
+):
+    result = step(trouble(kind), retry_state=doubted(kind, since, before))
+
+    assert result.outcome is (HELD_FOR[kind] if is_held else Outcome.SUPPLIER_BUSY)
+    assert result.retry_state.doubt == doubt_of(kind, since, before + 1)
+
+
+def test_doubts_of_several_kinds_are_one_row_and_the_last_is_what_it_is_held_for():
+    result = step(trouble(UNKNOWN), retry_state=doubted(BROKEN, 60, 2))
+
+    assert result.outcome is Outcome.ORDER_UNKNOWN
+    assert result.message == "What happened. Doubtful answers in a row: 3, in 60 seconds."
+
+
+@each_doubt
+@pytest.mark.parametrize("at_delivery", [False, True])
+def test_pending_order_ends_the_doubt(kind: TroubleKind, *, at_delivery: bool):
+    result = step(progress(), retry_state=doubted(kind, 50, 9, at_delivery=at_delivery))
+
+    assert result.retry_state.doubt is None
+
+
+@each_doubt
+@pytest.mark.parametrize("status", sorted(status for status in SupplierStatus if status.is_final))
+def test_final_status_ends_the_doubt_of_a_check_and_not_of_a_delivery(kind: TroubleKind, status: SupplierStatus):
+    assert step(progress(status), retry_state=doubted(kind, 50, 9)).retry_state.doubt is None
+    at_delivery = doubted(kind, 50, 9, at_delivery=True)
+    assert step(progress(status), retry_state=at_delivery).retry_state == at_delivery
+
+
+@pytest.mark.parametrize("kind", sorted(set(PASSING) - {TroubleKind.ORDER_REFUSED}))
+def test_trouble_that_says_nothing_about_the_order_neither_ends_nor_lengthens_a_doubt(kind: TroubleKind):
+    before = doubted(BROKEN, 500, 2)
+
+    result = step(trouble(kind), retry_state=before)
+
+    assert result.outcome in WAITS
+    assert result.retry_state == before
+
+
+@pytest.mark.parametrize(
+    ("age", "since", "is_held"),
+    [
+        (3_000, MIN_REFUSAL_SECONDS - 1, False),
+        (3_599, MIN_REFUSAL_SECONDS, True),
+        (DEADLINE, 59, False),
+        (DEADLINE, 60, True),
+    ],
+)
+def test_refused_order_is_held_after_an_hour_or_at_its_deadline(age: float, since: float, is_held: bool):
+    result = step(trouble(REFUSED), age=age, retry_state=doubted(REFUSED, since, 5))
+
+    assert result.outcome is (Outcome.SUPPLIER_CONTRACT_BROKEN if is_held else Outcome.SUPPLIER_BUSY)
+
+
+@pytest.mark.parametrize("schedule", ["120:5,300:15,3600:60,86400:120", "60:5", "86400:60", "1728000:7200"])
+@given(data=st.data())
+def test_refusal_that_never_changes_is_held_soon_after_the_deadline_at_the_latest(schedule: str, data: st.DataObject):
+    patience, jitter = Patience(PollSchedule.parse(schedule), 600), data.draw(jitters)
+    state, age, failures, outcome = RetryState(), data.draw(st.integers(5, 100)), 0, Outcome.SUPPLIER_BUSY
+    while outcome is Outcome.SUPPLIER_BUSY:
+        request = step_request(claimed_at=NOW, failures=failures, retry_state=state, unanswered_since=NOW)
+        now = NOW + timedelta(seconds=age)
+        result = next_step(trouble(REFUSED), request, now=now, patience=patience, jitter=jitter)
+        state, failures, outcome = result.retry_state, result.failures, result.outcome
+        age += result.wait_seconds
+
+    assert outcome is Outcome.SUPPLIER_CONTRACT_BROKEN
+    assert result.age_seconds <= max(patience.schedule.deadline_seconds, 3 * 7_200 * 1.2 + 100)
+
+
+def test_refused_order_backs_off():
+    waits = [step(trouble(REFUSED), failures=failures, jitter=0).wait_seconds for failures in range(9)]
+
+    assert waits == [5, 10, 20, 40, 80, 160, 320, 450, 450]
+
+
+def test_doubtful_answer_ends_a_row_of_failures():
+    outage = {"failures": 9, "unanswered_since": NOW - timedelta(hours=2), "retry_state": RetryState()}
+
+    result = step(trouble(BROKEN), age=7_300, **outage)
+
+    assert (result.failures, result.unanswered_seconds) == (0, 7_200)
+
+
+@pytest.mark.parametrize("kind", LASTING)
+def test_doubt_is_waited_out_past_the_deadline_too(kind: TroubleKind):
+    result = step(trouble(kind), age=DEADLINE * 2, retry_state=RetryState())
+
+    assert (result.outcome, result.wait_seconds) == (Outcome.SUPPLIER_BUSY, 60)
+
+
+@pytest.mark.parametrize("kind", LASTING)
+def test_retry_after_of_a_doubtful_answer_is_honoured(kind: TroubleKind):
+    assert step(trouble(kind, 300), jitter=0, retry_state=RetryState()).wait_seconds == 300
+
+
+def test_workflow_of_the_former_version_holds_a_doubt_at_once_and_a_refusal_never():
+    assert step(trouble(BROKEN)).outcome is Outcome.SUPPLIER_CONTRACT_BROKEN
+    assert step(trouble(REFUSED), age=DEADLINE * 2).outcome is Outcome.SUPPLIER_BUSY
+
+
+@pytest.mark.parametrize("state", [{"doubt": {"kind": "LATER"}}, {"doubt": 5}, "text", {"later": 1}, {}])
+def test_state_that_a_later_version_has_written_is_an_empty_one(state: Any):
+    request = StepRequest.model_validate(
+        {"orderId": "o", "userId": "u", "claimedAt": NOW, "checks": 0, "failures": 0, "delayAnnounced": False}
+        | {"retryState": state}
+    )
+
+    assert request.retry_state == RetryState()
+
+
+def test_state_goes_through_json_unchanged():
+    result = doubted_at_delivery(step(trouble(BROKEN), retry_state=RetryState()))
+    carried = result.model_dump(mode="json", by_alias=True)["retryState"]
+
+    assert RetryState.model_validate(carried).doubt == doubt_of(BROKEN, at_delivery=True)
 
 
 # --------------------------------------------------------------------- queue
@@ -299,7 +459,16 @@ def test_deadline_does_not_pass_while_the_supplier_cannot_be_asked(kind: Trouble
 # ---------------------------------------------------------------- max checks
 
 
-@pytest.mark.parametrize("answer", [progress(), *(trouble(kind) for kind in PASSING)])
+@pytest.mark.parametrize("kind", sorted(set(TroubleKind) - set(PASSING) | {TroubleKind.ORDER_REFUSED}))
+def test_doubt_is_what_an_order_is_held_for_when_the_executions_history_is_used_up(kind: TroubleKind):
+    result = step(trouble(kind), checks=MAX_CHECKS, retry_state=RetryState())
+
+    assert result.outcome is HELD_FOR[kind]
+
+
+@pytest.mark.parametrize(
+    "answer", [progress(), *(trouble(kind) for kind in PASSING if kind is not TroubleKind.ORDER_REFUSED)]
+)
 def test_order_is_held_when_the_executions_history_is_used_up(answer: OrderProgress | Trouble):
     result = step(answer, checks=MAX_CHECKS)
 

@@ -185,7 +185,7 @@ def test_order_that_breaks_the_contract_is_announced_and_hides_no_other(
     }
 
 
-@pytest.mark.parametrize("field", ["quantity", "fulfilled_quantity", "fulfilled_amount", "price_per_card"])
+@pytest.mark.parametrize("field", ["quantity", "fulfilled_quantity"])
 @pytest.mark.parametrize("number", [10**60, 1e200, 1e-200, f"0.{'1' * 50}"])
 def test_number_that_no_table_holds_is_announced_once_and_hides_no_other(
     cloud: Cloud, bench: Bench, field: str, number: float | str
@@ -462,7 +462,7 @@ def test_run_without_a_key_is_not_complete(cloud: Cloud, supplier: SupplierDoubl
     report = Bench(cloud, supplier).run()
 
     assert report.outcome is UNAVAILABLE
-    assert "API key is not set" in report.message
+    assert "There is no API key" in report.message
     assert supplier.requests == []
 
 

@@ -9,13 +9,14 @@ from aws_lambda_powertools.utilities.parameters import base as parameters
 from aws_lambda_powertools.utilities.parameters.exceptions import GetParameterError
 
 from giftcards.adapters import aws
-from giftcards.adapters.api_key import CACHE_SECONDS, ApiKey, ApiKeySource
+from giftcards.adapters.api_key import CACHE_SECONDS, ApiKeySource
 from giftcards.gated_supplier import TRIES_FOR_A_PLACE
 from giftcards.rules.gate import BLOCK_SECONDS, CALLS_AT_ONCE, LEASE_SECONDS, RATE_LIMIT_SECONDS, Place, admit
 from giftcards.rules.trouble import Trouble, TroubleKind
 from giftcards.supplier_contract import OrderProgress, SupplierStatus
 from unit.fakes import (
     API_KEY,
+    MARK,
     ORDER_ID,
     Clock,
     Cloud,
@@ -478,7 +479,10 @@ def test_key_comes_with_the_version_of_its_secret(cloud: Cloud, secret: ApiKeySo
 
 
 def test_secret_without_a_value_is_no_key_and_no_version(secret: ApiKeySource):
-    assert secret.read() == ApiKey(None, None)
+    key = secret.read()
+
+    assert (key.value, key.version) == (None, None)
+    assert "never had a value" in key.problem
 
 
 def test_first_key_is_seen_at_once(cloud: Cloud, secret: ApiKeySource):
@@ -493,7 +497,66 @@ def test_first_key_is_seen_at_once(cloud: Cloud, secret: ApiKeySource):
 def test_value_that_no_header_can_hold_is_no_key_but_has_a_version(cloud: Cloud, secret: ApiKeySource, value: str):
     version = cloud.set_api_key(value)
 
-    assert secret.read() == ApiKey(None, version)
+    key = secret.read()
+
+    assert (key.value, key.version) == (None, version)
+    assert "Put the key alone into the secret" in key.problem
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        "{}",
+        "\ufeff{}",
+        " {}\r\n",
+        "\u00a0{}",
+        '"{}"',
+        "'{}'",
+        '{{"apiKey": "{}"}}',
+        '\ufeff {{"apiKey": " {}\\n"}}',
+        '{{"apiKey": "{}", "rotated": 3, "on": null}}',
+    ],
+)
+@pytest.mark.parametrize("is_binary", [False, True])
+def test_key_is_found_in_what_consoles_and_editors_wrap_it_in(
+    cloud: Cloud, secret: ApiKeySource, written: str, *, is_binary: bool
+):
+    cloud.set_api_key(written.format(API_KEY).encode() if is_binary else written.format(API_KEY))
+
+    key = secret.read()
+
+    assert key.value is not None
+    assert (key.value.get_secret_value(), key.problem) == (API_KEY, "")
+
+
+@pytest.mark.parametrize(
+    ("value", "problem"),
+    [
+        (f'{{"apiKey": "{API_KEY}", "other": "{MARK}"}}', "JSON with 2 text values"),
+        (f'{{"{MARK}": {{"apiKey": "{API_KEY}"}}}}', "JSON with 0 text values"),
+        ("{}", "JSON with 0 text values"),
+        (f'["{API_KEY}"]', "JSON with 0 text values"),
+        (f'{{"apiKey": "{API_KEY}"', "begins like JSON and is none"),
+        (f"{{apiKey: {API_KEY}}}", "begins like JSON and is none"),
+        (f'{{"a": "{{\\"apiKey\\": \\"{API_KEY}\\"}}"}}', "JSON within JSON"),
+        ('{"apiKey": ""}', "empty"),
+        ('""', "empty"),
+        (b"\xff\xfe" + API_KEY.encode(), "binary and holds no text"),
+    ],
+)
+def test_secret_that_is_no_key_is_never_sent_and_the_gate_says_what_is_wrong(
+    cloud: Cloud, supplier: SupplierDouble, value: str | bytes, problem: str
+):
+    cloud.set_api_key(value)
+
+    trouble = supplier_on(cloud, supplier, Clock()).ask(ORDER_ID, OrderProgress)
+
+    assert isinstance(trouble, Trouble)
+    assert trouble.kind is TroubleKind.KEY_MISSING
+    assert problem in trouble.message
+    assert "Put the key alone into the secret" in trouble.message
+    assert supplier.requests == []
+    assert not leaks(trouble.message)
 
 
 def test_line_end_that_was_pasted_with_the_key_does_no_harm(cloud: Cloud, secret: ApiKeySource):

@@ -13,10 +13,10 @@ from giftcards.adapters.order_table import OrderNotOpenError, OrderTable
 from giftcards.adapters.vault import Vault
 from giftcards.gated_supplier import GatedSupplier
 from giftcards.metrics import Meter, Metric
-from giftcards.rules.next_step import Patience, next_step
+from giftcards.rules.next_step import Patience, doubted_at_delivery, next_step
 from giftcards.rules.orders import Order, OrderStatus, announcement_of, close, with_card_expiry
 from giftcards.rules.trouble import Trouble, TroubleKind
-from giftcards.supplier_contract import SettledOrder
+from giftcards.supplier_contract import AcceptedOrder, SettledOrder
 from giftcards.workflow import Outcome, StepRequest, StepResult
 
 _MEASURED = {
@@ -73,32 +73,40 @@ class CardDelivery:
         """
         order = self._claimed(request)
         if not order.status.is_closed:
-            settled = self.supplier.ask(request.order_id, SettledOrder)
+            settled = self.supplier.ask(request.order_id, AcceptedOrder if order.accept_cards else SettledOrder)
             if isinstance(settled, Trouble) or not settled.status.is_final:
-                return next_step(settled, request, now=now, patience=self.patience, jitter=jitter)
+                return self._try_again(settled, request, now, jitter)
             order = self._close(order, settled, request, now)
         if not order.status.is_closed:
             busy = Trouble(TroubleKind.BUSY, "Another delivery of this order is under way.")
-            return next_step(busy, request, now=now, patience=self.patience, jitter=jitter)
+            return self._try_again(busy, request, now, jitter)
         if order.announced_at is None:
             self.bus.publish(announcement_of(order))
             self.orders.mark_announced(order, now)
             self._measure(order, now)
         return StepResult(
             outcome=Outcome.CLOSED,
-            message=f"The order is closed: {order.status}.",
+            message=f"The order is closed: {order.status}.{order.irregularities}",
             age_seconds=max(0, int((now - request.claimed_at).total_seconds())),
             wait_seconds=1,
             failures=0,
             unanswered_since=now,
             unanswered_seconds=request.unanswered_seconds,
             announce_delay=False,
+            is_irregular=bool(order.irregularities),
         )
+
+    def _try_again(
+        self, answer: SettledOrder | Trouble, request: StepRequest, now: datetime, jitter: float
+    ) -> StepResult:
+        return doubted_at_delivery(next_step(answer, request, now=now, patience=self.patience, jitter=jitter))
 
     def _measure(self, order: Order, now: datetime) -> None:
         self.measure(_MEASURED[order.status], 1)
         if order.status.is_delivered:
             self.measure(Metric.CARDS_DELIVERED, order.fulfilled_quantity or 0)
+            if order.missing_amounts:
+                self.measure(Metric.AMOUNT_MISSING, 1)
             waited = now - order.ordered_at
             self.measure(Metric.TIME_TO_DELIVERY, max(0.0, waited.total_seconds()))
 

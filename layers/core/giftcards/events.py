@@ -80,8 +80,12 @@ class CardsDelivered(OrderAnnouncement):
     delivery_id: str = Field(description="The same on every repeat of this event")
     quantity: int = Field(ge=1, description="Cards ordered")
     fulfilled_quantity: int = Field(ge=1, description="Cards delivered")
-    fulfilled_amount: Money = Field(description="What the delivered cards cost, DZD")
-    price_per_card: Money = Field(description="What one card cost, DZD")
+    fulfilled_amount: Money | None = Field(
+        default=None, description="What the delivered cards cost, DZD; left out where the supplier sends none"
+    )
+    price_per_card: Money | None = Field(
+        default=None, description="What one card cost, DZD; left out where the supplier sends none"
+    )
 
 
 class CardsPartiallyDelivered(CardsDelivered):

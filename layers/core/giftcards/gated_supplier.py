@@ -62,9 +62,7 @@ class GatedSupplier:
             if isinstance(place, Trouble):
                 return place
             if key.value is None:
-                missing = Trouble(
-                    TroubleKind.KEY_MISSING, "The supplier's API key is not set, or cannot be sent in a header."
-                )
+                missing = Trouble(TroubleKind.KEY_MISSING, f"There is no API key for the supplier. {key.problem}")
                 self._close_if_due(missing, key)
                 return missing
             if self.gate.take(place, gate):

@@ -48,6 +48,12 @@ class Metric(Enum):
     )
     ORDER_REFUNDED = _Described("OrderRefunded", Unit.COUNT, "DeliverCards", "An order was refunded whole.")
     CARDS_DELIVERED = _Described("CardsDelivered", Unit.COUNT, "DeliverCards", "Cards of delivered orders.")
+    AMOUNT_MISSING = _Described(
+        "AmountMissing",
+        Unit.COUNT,
+        "DeliverCards",
+        "An order was delivered without an amount or price, because the supplier sent none that can be read.",
+    )
     TIME_TO_DELIVERY = _Described(
         "TimeToDelivery",
         Unit.SECONDS,

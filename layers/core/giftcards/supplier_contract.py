@@ -1,10 +1,14 @@
 """What the supplier answers about an order, as its documents describe it.
 
-Views of one document: ``OrderProgress`` and ``ListedOrder`` leave the cards where they are, for whoever only
-has to know how far the order is or what it came to; ``SettledOrder`` takes them, as secrets. Unknown fields
-are ignored, missing or contradicting ones are a broken contract.
+Views of one document: ``OrderProgress`` and ``ListedOrder`` leave the cards where they are; ``SettledOrder`` takes
+them, as secrets. Strict about whose cards they are and how many: what is missing or contradictory there is a broken
+contract. Liberal about everything else: unknown fields are ignored, values are read in any spelling that has one
+meaning, and an amount that cannot be read is left out.
 """
 
+import re
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from decimal import Decimal
 from enum import StrEnum
@@ -13,8 +17,10 @@ from typing import Annotated, Any, Self
 from pydantic import (
     AwareDatetime,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
+    ModelWrapValidatorHandler,
     PlainValidator,
     SecretStr,
     StringConstraints,
@@ -23,16 +29,15 @@ from pydantic import (
 )
 
 from giftcards.events import Identifier
+from giftcards.rules.supplier_values import amount_of, count_of, has_visible_character, text_of
 
-LONGEST_CARD_SECRET = 2_048
+MAX_CARD_TEXT = 2_048
 """Characters. Real codes have some dozen; 99 cards of this size still fit into one transaction (4 MB)."""
-CardSecret = Annotated[SecretStr, Field(min_length=1, max_length=LONGEST_CARD_SECRET)]
-LARGEST_COUNT = 1_000_000_000
-"""Counts, and amounts, are such that DynamoDB holds them (38 digits): others could not be stored, nor a difference
-in them remembered."""
-Count = Annotated[int, Field(ge=0, le=LARGEST_COUNT, strict=True)]
-CardsOrdered = Annotated[int, Field(ge=1, le=LARGEST_COUNT, strict=True)]
-Amount = Annotated[Decimal, Field(ge=0, max_digits=38, decimal_places=20, allow_inf_nan=False)]
+MAX_ACCEPTED_CARD_TEXT = 4 * MAX_CARD_TEXT
+"""Characters of a card that a person has accepted."""
+Count = Annotated[int, BeforeValidator(count_of)]
+CardsOrdered = Annotated[int, Field(ge=1), BeforeValidator(count_of)]
+Amount = Annotated[Decimal | None, PlainValidator(amount_of)]
 
 
 class SupplierStatus(StrEnum):
@@ -47,6 +52,17 @@ class SupplierStatus(StrEnum):
     def is_final(self) -> bool:
         """Whether the supplier is done with the order."""
         return self is not SupplierStatus.HANDLING
+
+
+_STATUSES = {status.replace("_", ""): status for status in SupplierStatus}
+
+
+def _status_of(value: Any) -> Any:
+    """Read a status whatever its case and separators."""
+    return _STATUSES.get(re.sub(r"[\s_.-]+", "", value).upper(), value) if isinstance(value, str) else value
+
+
+Status = Annotated[SupplierStatus, BeforeValidator(_status_of)]
 
 
 class ContradictionError(ValueError):
@@ -68,26 +84,64 @@ class _Answer(BaseModel):
 
 
 class OrderProgress(_Answer):
-    """How far an order is, without its cards."""
+    """How far an order is, without its cards and counts."""
 
-    order_id: Annotated[str, StringConstraints(min_length=1)] = Field(alias="_id")
-    status: SupplierStatus
-    quantity: CardsOrdered
+    order_id: Annotated[str, StringConstraints(min_length=1), BeforeValidator(text_of)] = Field(alias="_id")
+    status: Status
 
 
 class Card(_Answer):
-    """One card. Both fields are secret: the value is the money, the serial the second credential."""
+    """One card. Both fields are secret: the value is the money, the serial (if any) the second credential."""
 
-    value: CardSecret
-    serial: CardSecret
+    value: SecretStr
+    serial: SecretStr | None = None
+
+
+def _card_text(value: Any) -> Any:
+    text = text_of(value)
+    if isinstance(text, str) and not _is_unicode(text):
+        raise ValueError("a card has text that is no Unicode")
+    return text
+
+
+def _card_value(value: Any) -> Any:
+    text = _card_text(value)
+    if isinstance(text, str) and not has_visible_character(text):
+        raise ValueError("a card's value has no visible character")
+    return text
+
+
+def _card_serial(value: Any) -> Any:
+    """Read a serial; products that have only a code come with null, an empty text or blanks."""
+    text = _card_text(value)
+    return None if isinstance(text, str) and not has_visible_character(text) else text
+
+
+def _is_unicode(text: str) -> bool:
+    """Say whether a text can be stored: not with half a surrogate pair, nor with bytes that were no UTF-8."""
+    return not any("\ud800" <= character <= "\udfff" for character in text)
+
+
+class SuppliedCard(Card):
+    """A card as it must come to be delivered without a person."""
+
+    value: Annotated[SecretStr, Field(max_length=MAX_CARD_TEXT), BeforeValidator(_card_value)]
+    serial: Annotated[SecretStr | None, Field(max_length=MAX_CARD_TEXT), BeforeValidator(_card_serial)] = None
 
 
 class CountedOrder(OrderProgress):
-    """An order with what it came to in numbers. Pending orders have no counts or amounts yet."""
+    """An order with what it came to in numbers. Pending orders have no counts or amounts yet.
 
+    Attributes
+    ----------
+    fulfilled_amount, price_per_card
+        DZD. None where the supplier sends none that can be read; nothing depends on them.
+    """
+
+    quantity: CardsOrdered
     fulfilled_quantity: Count | None = None
-    fulfilled_amount: Amount | None = None
-    price_per_card: Amount | None = None
+    fulfilled_amount: Amount = None
+    price_per_card: Amount = None
 
     @model_validator(mode="after")
     def _counts_agree(self) -> Self:
@@ -95,42 +149,122 @@ class CountedOrder(OrderProgress):
             case SupplierStatus.HANDLING:
                 return self
             case SupplierStatus.FULFILLED:
-                agree = self.fulfilled_quantity == self.quantity
+                agree = self.cards_due == self.quantity
             case SupplierStatus.PARTIALLY_FILLED:
-                agree = 0 < (self.fulfilled_quantity or 0) < self.quantity
+                agree = 0 < self.cards_due < self.quantity
             case SupplierStatus.REFUNDED:
-                agree = not self.fulfilled_quantity
+                agree = self.cards_due == 0
         if not agree:
             raise ContradictionError("fulfilled_quantity contradicts the status", "fulfilled_quantity", "status")
-        if self.fulfilled_quantity and (self.fulfilled_amount is None or self.price_per_card is None):
-            raise ContradictionError(
-                "fulfilled_amount or price_per_card is missing", "fulfilled_amount", "price_per_card"
-            )
         return self
+
+    @property
+    def cards_due(self) -> int:
+        """How many cards belong to the order. Without ``fulfilled_quantity``, FULFILLED says that it is all of them."""
+        if self.fulfilled_quantity is None:
+            return self.quantity if self.status is SupplierStatus.FULFILLED else 0
+        return self.fulfilled_quantity
+
+
+def _none_is_empty(value: Any) -> Any:
+    return () if value is None else value
 
 
 class SettledOrder(CountedOrder):
     """An order with its cards. Pending orders have none yet."""
 
-    cards: tuple[Card, ...] = ()
+    cards: Annotated[tuple[SuppliedCard, ...], BeforeValidator(_none_is_empty)] = ()
 
     @model_validator(mode="after")
     def _cards_agree(self) -> Self:
         if self.status is SupplierStatus.HANDLING:
             return self
-        if len(self.cards) != (self.fulfilled_quantity or 0):
+        if len(self.cards) != self.cards_due:
             raise ValueError("the number of cards contradicts fulfilled_quantity")
-        if len({(card.value.get_secret_value(), card.serial.get_secret_value()) for card in self.cards}) != len(
-            self.cards
-        ):
+        if _has_repeats(self.cards):
             raise ValueError("a card appears twice")
         return self
+
+
+class AcceptedOrder(SettledOrder):
+    """A settled order whose cards a person has accepted as they arrived, whatever their number and values.
+
+    Nothing else can be accepted: not another order's cards, not an unknown status, and there must be a card. Its
+    status and counts are those of the cards that arrived.
+    """
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _accept(cls, data: Any, handler: ModelWrapValidatorHandler["AcceptedOrder"]) -> "AcceptedOrder":
+        try:
+            return handler(data)
+        except ValidationError:
+            try:
+                arrived = _ArrivedOrder.model_validate(data)
+            except ValidationError:
+                arrived = None
+            if arrived is None or not arrived.status.is_final or not arrived.cards:
+                raise
+        count = len(arrived.cards)
+        quantity = arrived.quantity or count
+        status = SupplierStatus.FULFILLED if count >= quantity else SupplierStatus.PARTIALLY_FILLED
+        return cls.model_construct(
+            **dict(arrived) | {"status": status, "quantity": quantity, "fulfilled_quantity": count}
+        )
+
+
+def _serial_or_none(value: Any) -> SecretStr | None:
+    text = text_of(value)
+    is_serial = isinstance(text, str) and _is_unicode(text) and has_visible_character(text)
+    return SecretStr(text) if is_serial and len(text) <= MAX_ACCEPTED_CARD_TEXT else None
+
+
+class _AcceptedCard(Card):
+    value: Annotated[SecretStr, Field(min_length=1, max_length=MAX_ACCEPTED_CARD_TEXT), BeforeValidator(_card_text)]
+    serial: Annotated[SecretStr | None, PlainValidator(_serial_or_none)] = None
+
+
+def _arrived_cards(value: Any) -> tuple[_AcceptedCard, ...]:
+    cards = []
+    for card in value if isinstance(value, list) else ():
+        with suppress(ValidationError):
+            cards.append(_AcceptedCard.model_validate(card))
+    return tuple(cards)
+
+
+def _quantity_or_none(value: Any) -> int | None:
+    try:
+        return count_of(value)
+    except ValueError:
+        return None
+
+
+class _ArrivedOrder(OrderProgress):
+    quantity: Annotated[int | None, PlainValidator(_quantity_or_none)] = None
+    fulfilled_amount: Amount = None
+    price_per_card: Amount = None
+    cards: Annotated[tuple[_AcceptedCard, ...], PlainValidator(_arrived_cards)] = ()
+
+
+def _has_repeats(cards: Sequence[Card]) -> bool:
+    """Say whether a card appears twice. Where a serial is missing, nothing tells two equal values apart."""
+    serials_by_value: dict[str, list[str | None]] = {}
+    for card in cards:
+        serial = None if card.serial is None else card.serial.get_secret_value()
+        serials_by_value.setdefault(card.value.get_secret_value().strip(), []).append(serial)
+    return any(
+        len(serials) > 1 and (None in serials or len(set(serials)) < len(serials))
+        for serials in serials_by_value.values()
+    )
+
+
+ListedId = Annotated[Identifier, BeforeValidator(text_of)]
 
 
 class ListedOrder(CountedOrder):
     """An order of the supplier's list, which holds its cards in clear: they are not taken."""
 
-    order_id: Identifier = Field(alias="_id")
+    order_id: ListedId = Field(alias="_id")
     placed_at: AwareDatetime = Field(alias="time")
 
 
@@ -151,7 +285,7 @@ class BrokenOrder:
 
 
 class _Named(_Answer):
-    order_id: Identifier = Field(alias="_id")
+    order_id: ListedId = Field(alias="_id")
 
 
 def _listed(item: Any) -> ListedOrder | BrokenOrder:
@@ -177,10 +311,10 @@ def _broken_fields(error: ValidationError) -> tuple[str, ...]:
 class Pagination(_Answer):
     """Which page of the list it is."""
 
-    page: int = Field(ge=1, strict=True)
-    page_size: int = Field(alias="pageSize", ge=1, strict=True)
-    total_pages: int = Field(alias="totalPages", ge=0, strict=True)
-    total_results: int = Field(alias="totalResults", ge=0, strict=True)
+    page: Annotated[int, Field(ge=1), BeforeValidator(count_of)]
+    page_size: Annotated[int, Field(ge=1), BeforeValidator(count_of)] = Field(alias="pageSize")
+    total_pages: Count = Field(alias="totalPages")
+    total_results: Count = Field(alias="totalResults")
 
 
 class OrderPage(_Answer):

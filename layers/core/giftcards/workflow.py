@@ -1,11 +1,12 @@
 """What the state machine passes to its functions and gets back: ids, counts and enums, never a card."""
 
 from enum import StrEnum
-from typing import Literal
+from typing import Annotated, Any, Literal, cast
 
-from pydantic import AwareDatetime, Field
+from pydantic import AwareDatetime, Field, ValidationError, ValidatorFunctionWrapHandler, WrapValidator
 
 from giftcards.events import Contract, Identifier
+from giftcards.rules.trouble import TroubleKind
 
 Level = Literal["INFO", "WARNING", "ERROR"]
 """How loud a line of the log is: a step that was done, trouble that ends by itself, something for a person."""
@@ -43,6 +44,28 @@ class Outcome(StrEnum):
                 return "ERROR"
 
 
+class Doubt(Contract):
+    """Answers in a row that contradict the supplier's documents, or that refuse or do not know the order."""
+
+    kind: TroubleKind = Field(description="Of the last of them")
+    since: AwareDatetime = Field(description="When the first of them came")
+    count: int = Field(ge=1)
+    at_delivery: bool = Field(default=False, description="Whether DeliverCards has met one of them")
+
+
+class RetryState(Contract):
+    """What a step has to know of the steps before it. The workflow carries it and does not look inside."""
+
+    doubt: Doubt | None = None
+
+
+def _empty_if_invalid(value: Any, validate: ValidatorFunctionWrapHandler) -> RetryState | None:
+    try:
+        return cast("RetryState | None", validate(value))
+    except ValidationError:  # written by a later version, before a rollback
+        return RetryState()
+
+
 class StepRequest(Contract):
     """What CheckStatus and DeliverCards are called with.
 
@@ -59,6 +82,9 @@ class StepRequest(Contract):
     unanswered_since: AwareDatetime | None = Field(default=None, description="When the first of these was")
     unanswered_seconds: int = Field(default=0, ge=0, description="How long such rows of checks took that are over")
     delay_announced: bool = Field(description="Whether OrderDelayed has gone out")
+    retry_state: Annotated[RetryState | None, WrapValidator(_empty_if_invalid)] = Field(
+        default=None, description="As the last step answered it; None from a workflow that does not carry it"
+    )
 
 
 class StepResult(Contract):
@@ -72,3 +98,12 @@ class StepResult(Contract):
     unanswered_since: AwareDatetime = Field(description="When the first of these was; now, where there are none")
     unanswered_seconds: int = Field(ge=0, description="That of the request, and this row's if the answer ended it")
     announce_delay: bool = Field(description="Whether OrderDelayed is due now")
+    retry_state: RetryState = Field(default_factory=RetryState)
+    is_irregular: bool = Field(
+        default=False, exclude=True, description="Whether it was done in spite of something that a person should see"
+    )
+
+    @property
+    def level(self) -> Level:
+        """How loud its line in the log is."""
+        return "WARNING" if self.is_irregular else self.outcome.level

@@ -1,5 +1,7 @@
 """The supplier's API key in Secrets Manager, cached for so short a time that a rotated key needs no deploy."""
 
+import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,6 +11,9 @@ from pydantic import SecretStr
 CACHE_SECONDS = 60
 
 
+_SET_IT = "Put the key alone into the secret, as plain text."
+
+
 @dataclass(frozen=True)
 class ApiKey:
     """The key and the version of the secret that it came from.
@@ -16,13 +21,61 @@ class ApiKey:
     Attributes
     ----------
     value
-        None where no key has been set, or none that an HTTP header can hold.
+        None where no key has been set, or none that can be sent.
     version
         Version id of the secret; None where the secret has never had a value.
+    problem
+        Why there is no value, and what to do, in sentences that hold no part of the secret; empty where there is one.
     """
 
     value: SecretStr | None
     version: str | None
+    problem: str = ""
+
+
+class _UnusableKeyError(ValueError):
+    """The secret holds no key that can be sent. The text says why and holds no part of the secret."""
+
+
+def _key_in(secret: Mapping[str, Any]) -> str:
+    """Find the key in what Secrets Manager holds.
+
+    Editors and consoles wrap it: in a byte order mark, blanks, quotes, or the JSON object that the console makes by
+    default (https://docs.aws.amazon.com/secretsmanager/latest/userguide/create_secret.html).
+    """
+    text = secret.get("SecretString")
+    if text is None:
+        try:
+            text = secret.get("SecretBinary", b"").decode()
+        except UnicodeDecodeError:
+            raise _UnusableKeyError("The secret is binary and holds no text.") from None
+    text = _unwrapped(text)
+    if text[:1] in {"{", "["}:
+        text = _unwrapped(_only_text_in(text))
+    if text == "":
+        raise _UnusableKeyError("The secret is empty.")
+    if text[:1] in {"{", "["}:
+        raise _UnusableKeyError("The secret holds JSON within JSON.")
+    if not text.isascii() or not text.isprintable():
+        raise _UnusableKeyError("The secret has characters that cannot be sent in a header.")
+    return text
+
+
+def _only_text_in(document: str) -> str:
+    try:
+        fields = json.loads(document)
+    except (ValueError, RecursionError):
+        raise _UnusableKeyError("The secret begins like JSON and is none.") from None
+    texts = [text for text in fields.values() if isinstance(text, str)] if isinstance(fields, dict) else []
+    if len(texts) != 1:
+        raise _UnusableKeyError(f"The secret is JSON with {len(texts)} text values, and only one could be the key.")
+    return texts[0]
+
+
+def _unwrapped(text: str) -> str:
+    text = text.strip("\ufeff\u200b \t\r\n\f\v\x00\xa0")
+    is_quoted = len(text) > 1 and text[0] == text[-1] and text[0] in "\"'"
+    return text[1:-1].strip() if is_quoted else text
 
 
 class _VersionedSecretsProvider(SecretsProvider):
@@ -31,9 +84,12 @@ class _VersionedSecretsProvider(SecretsProvider):
     def _get(self, name: str, **_: Any) -> dict[str, str | None]:  # type: ignore[override]
         try:
             secret = self.client.get_secret_value(SecretId=name)
-        except self.client.exceptions.ResourceNotFoundException:  # a secret that never had a value
-            return {"value": "", "version": None}
-        return {"value": secret.get("SecretString", "").strip(), "version": secret["VersionId"]}
+        except self.client.exceptions.ResourceNotFoundException:
+            return {"value": None, "version": None, "problem": "The secret has never had a value."}
+        try:
+            return {"value": _key_in(secret), "version": secret["VersionId"], "problem": ""}
+        except _UnusableKeyError as error:
+            return {"value": None, "version": secret["VersionId"], "problem": str(error)}
 
 
 class ApiKeySource:
@@ -58,11 +114,11 @@ class ApiKeySource:
             If Secrets Manager cannot be read.
         """
         secret: Any = self._provider.get(self._secret_arn, max_age=CACHE_SECONDS, force_fetch=fresh)
-        if secret["value"] == "" and not fresh:  # the first key is seen at once
+        if secret["value"] is None and not fresh:  # the first key is seen at once
             return self.read(fresh=True)
-        value = secret["value"]
-        is_usable = value.isascii() and value.isprintable() and value != ""
-        return ApiKey(SecretStr(value) if is_usable else None, secret["version"])
+        if secret["value"] is None:
+            return ApiKey(None, secret["version"], f"{secret['problem']} {_SET_IT}")
+        return ApiKey(SecretStr(secret["value"]), secret["version"])
 
     def current_version(self) -> str | None:
         """Return the version id of the current key, without its value; None where the secret has never had one."""

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from giftcards.adapters.timestamps import timestamp
-from giftcards.rules.orders import Order, OrderStatus
+from giftcards.events import HeldReason
+from giftcards.rules.orders import Acceptance, Order, OrderStatus
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -321,6 +322,32 @@ class OrderTable:
             for piece in pieces[1:-1]:
                 self._transact([*piece, {"ConditionCheck": self._while_taken_over(order)}])
         self._transact([*pieces[-1], {"Update": self._closing(order, is_last_of_several=len(pieces) > 1)}])
+
+    def accept_cards(self, order: Order, acceptance: Acceptance) -> bool:
+        """Write down that a person has accepted the cards of an order that is held for a broken contract.
+
+        Returns
+        -------
+        bool
+            Whether it was: not where the order is no longer held for that reason.
+        """
+        try:
+            self._dynamodb.update_item(
+                TableName=self._table_name,
+                Key=order_key(order.order_id),
+                UpdateExpression="SET acceptCards = :acceptance",
+                ConditionExpression="userId = :userId AND #status = :held AND heldReason = :reason",
+                ExpressionAttributeNames={"#status": "status"},
+                ExpressionAttributeValues={
+                    ":acceptance": acceptance.model_dump(by_alias=True) | {"at": timestamp(acceptance.at)},
+                    ":userId": order.user_id,
+                    ":held": OrderStatus.HELD,
+                    ":reason": HeldReason.SUPPLIER_CONTRACT_BROKEN,
+                },
+            )
+        except self._dynamodb.exceptions.ConditionalCheckFailedException:
+            return False
+        return True
 
     def mark_announced(self, order: Order, at: datetime) -> None:
         """Record that the event of a closed order is published; the order leaves the index of open orders.

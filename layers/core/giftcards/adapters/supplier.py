@@ -5,14 +5,16 @@ import json
 import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from decimal import Decimal
 from email.utils import parsedate_to_datetime
-from typing import Generic, Literal, TypeVar
+from typing import Annotated, Any, Generic, Literal, TypeVar
 from urllib.parse import quote, urlencode
 
 import httpx
-from pydantic import BaseModel, ConfigDict, SecretStr, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, SecretStr, ValidationError
 
 from giftcards.adapters.timestamps import timestamp
+from giftcards.rules.supplier_values import text_of
 from giftcards.rules.trouble import Trouble, TroubleKind
 from giftcards.supplier_contract import OrderPage, OrderProgress
 
@@ -31,22 +33,20 @@ View = TypeVar("View", bound=OrderProgress)
 Data = TypeVar("Data", bound=BaseModel)
 
 
+def _as_success(value: Any) -> Any:
+    """Read ``success``. Where the data is there and no error is, leaving it out means the same."""
+    return True if value is None else _truth(value)
+
+
+def _truth(value: Any) -> bool | None:
+    return {"true": True, "1": True, "false": False, "0": False}.get(str(value).strip().lower())
+
+
 class _Answered(BaseModel, Generic[Data]):
     model_config = ConfigDict(hide_input_in_errors=True)
 
-    success: Literal[True]
+    success: Annotated[Literal[True], BeforeValidator(_as_success)] = True
     data: Data
-
-
-class _ErrorDetails(BaseModel):
-    code: str
-
-
-class _Refused(BaseModel):
-    model_config = ConfigDict(hide_input_in_errors=True)
-
-    success: Literal[False]
-    error: _ErrorDetails
 
 
 class _AnswerTooLargeError(Exception):
@@ -139,9 +139,6 @@ class Supplier:
         if isinstance(answer, Trouble):
             return answer
         listed = interpret(answer.status, answer.headers, answer.body, OrderPage)
-        if isinstance(listed, Trouble) and listed.kind is TroubleKind.CONTRACT_BROKEN:
-            # Text of one order that JSON does not allow must not hide the others; nothing is delivered from here.
-            listed = interpret(answer.status, answer.headers, _readable(answer.body) or answer.body, OrderPage)
         if not isinstance(listed, Trouble) and listed.pagination.page != page:
             return Trouble(TroubleKind.CONTRACT_BROKEN, "The supplier answered with another page (pagination.page).")
         return listed
@@ -186,49 +183,67 @@ async def _read(response: httpx.Response, body: bytearray) -> None:
 
 def interpret(status: int, headers: httpx.Headers, body: bytes, view: type[Data]) -> Data | Trouble:
     """Say what an HTTP answer means (supplier's documents, error table)."""
-    if status != httpx.codes.OK:
-        return _refusal(status, headers, body)
     try:
-        return _answered(view).model_validate_json(body).data
+        document = read_json(body)
+    except ValueError:
+        if status in _ANSWER_STATUSES:
+            return Trouble(TroubleKind.BUSY, f"The supplier answered {status} with something that is not JSON.")
+        document = None
+    code = _error_code(document)
+    if status not in _ANSWER_STATUSES or code not in {None, _UNREADABLE_CODE}:
+        return _refusal(status, headers, code)
+    try:
+        return _answered(view).model_validate(document).data
     except ValidationError as error:
-        return _not_an_answer(error, headers, body)
+        return _broken_contract(error)
+
+
+_ANSWER_STATUSES = range(200, 204)
+"""200, and what a proxy can make of it (RFC 9110 section 15.3); 204 and later have no whole body."""
+
+
+def read_json(body: bytes) -> Any:
+    """Read JSON as liberally as its content stays certain.
+
+    A byte order mark may be ignored (https://www.rfc-editor.org/rfc/rfc8259#section-8.1), UTF-16 and UTF-32 are told
+    by their zeros, control characters inside a text are what they are. Bytes that are no UTF-8 become lone
+    surrogates, which no field that matters accepts. Numbers keep their digits.
+
+    Raises
+    ------
+    ValueError
+        If it is not JSON. The text can quote the body.
+    """
+    text = body.decode(json.detect_encoding(body), "surrogateescape").lstrip("\ufeff")
+    try:
+        return json.loads(text, strict=False, parse_float=_number, parse_int=_number, parse_constant=_number)
+    except RecursionError:
+        raise ValueError("JSON nested too deeply") from None
+
+
+def _number(text: str) -> Decimal:
+    return Decimal(text)
 
 
 def _answered(view: type[Data]) -> type[_Answered[Data]]:
     return _Answered[view]  # type: ignore[valid-type]
 
 
-def _not_an_answer(error: ValidationError, headers: httpx.Headers, body: bytes) -> Trouble:
-    """Tell a broken contract from something that is no answer of the supplier at all."""
+def _broken_contract(error: ValidationError) -> Trouble:
     problems = error.errors(include_input=False, include_url=False, include_context=False)
-    if any(problem["type"] == "json_invalid" for problem in problems):
-        if _readable(body) is None:
-            return Trouble(TroubleKind.BUSY, "The supplier answered 200 with something that is not JSON.")
-        return Trouble(TroubleKind.CONTRACT_BROKEN, "The supplier's answer has text that JSON does not allow.")
-    if _error_code(body) is not None:
-        return _refusal(httpx.codes.OK, headers, body)
     fields = ", ".join(sorted({".".join(str(part) for part in problem["loc"]) or "answer" for problem in problems}))
-    reasons = ", ".join(sorted({problem["msg"] for problem in problems if problem["type"] == "value_error"}))
+    reasons = ", ".join(
+        sorted(
+            {problem["msg"].removeprefix("Value error, ") for problem in problems if problem["type"] == "value_error"}
+        )
+    )
     return Trouble(
         TroubleKind.CONTRACT_BROKEN,
         f"The supplier's answer breaks its documents: {fields}{f' ({reasons})' if reasons else ''}.",
     )
 
 
-def _readable(body: bytes) -> bytes | None:
-    """Make JSON of what is JSON but for its text (no UTF-8, control characters); None of anything else.
-
-    The text is not what the supplier meant, so nothing that matters can be taken from it.
-    """
-    try:
-        document = json.loads(body.decode("utf-8-sig", "replace"), strict=False)
-    except (ValueError, RecursionError):
-        return None
-    return json.dumps(document, ensure_ascii=False).encode("utf-8", "replace")
-
-
-def _refusal(status: int, headers: httpx.Headers, body: bytes) -> Trouble:
-    code = _error_code(body)
+def _refusal(status: int, headers: httpx.Headers, code: str | None) -> Trouble:
     return Trouble(
         _kind(status, code),
         f"The supplier answered {status} {code or 'without its envelope'}.",
@@ -293,20 +308,29 @@ _CODE = re.compile(r"(?:[A-Z]{1,15}_)*(?:[A-Z]{1,15}|[0-9]{1,4})")
 _GROUPS_OF_A_CARD = 3
 
 
-def _error_code(body: bytes) -> str | None:
-    """Read the error code of an enveloped error, or None where there is no envelope."""
-    try:
-        return normalized_code(_Refused.model_validate_json(body).error.code)
-    except ValidationError:
+def _error_code(document: Any) -> str | None:
+    """Read the error code of an error envelope, or None where there is no such envelope.
+
+    ``success`` tells the envelope from what a router or a proxy sends. Where the supplier leaves it out, only a code
+    in words does: the router's ``error`` is a text, and a proxy's code a number.
+    """
+    if not isinstance(document, dict):
         return None
+    success, error = document.get("success"), document.get("error")
+    code = error.get("code") if isinstance(error, dict) else error or document.get("code")
+    if _truth(success) is False:
+        return normalized_code(text_of(code))
+    return normalized_code(code) if success is None and isinstance(error, dict) and isinstance(code, str) else None
 
 
-def normalized_code(code: str) -> str:
+def normalized_code(code: Any) -> str:
     """Write an error code as the supplier's documents do, whatever its case and separators.
 
     A code is shown to people and kept in rows, and a confused supplier can put anything here, a card too. So only
     words are shown, with one short number at most, and not groups of equal length, as cards have them.
     """
+    if not isinstance(code, str):
+        return _UNREADABLE_CODE
     words = re.sub(r"(?<=[a-z])(?=[A-Z])|[ _.:/-]+", "_", code.strip()).strip("_").upper()
     documented = _DOCUMENTED_CODES.get(words.replace("_", ""))
     if documented is not None:

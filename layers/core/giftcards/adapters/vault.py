@@ -145,5 +145,6 @@ class Vault:
 
 def _plaintext(index: int, attempt: str, card: Card) -> bytes:
     # json and not pydantic, whose serialization warnings quote the values that they warn of
-    revealed = {"value": card.value.get_secret_value(), "serial": card.serial.get_secret_value()}
+    serial = None if card.serial is None else card.serial.get_secret_value()
+    revealed = {"value": card.value.get_secret_value(), "serial": serial}
     return json.dumps({"index": index, "attempt": attempt, "card": revealed}, ensure_ascii=False).encode()

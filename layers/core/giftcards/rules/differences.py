@@ -1,5 +1,6 @@
 """What differs between the supplier's list and our orders: a pure comparison of one order with its row."""
 
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 from decimal import Decimal
 from enum import StrEnum
@@ -175,7 +176,7 @@ def _mismatch(listed: ListedOrder, order: Order, now: datetime) -> Difference | 
         if closed_at is not None and now - closed_at <= GRACE:
             return None
         theirs = {"status": theirs["status"]}
-    fields = tuple(name for name in theirs if ours[name] != theirs[name])
+    fields = tuple(name for name in theirs if ours[name] != theirs[name] and not _is_unknown(name, ours, theirs))
     if not fields:
         return None
     words = [f"{name} is {_said(ours[name])} here and {_said(theirs[name])} at the supplier" for name in fields]
@@ -192,14 +193,19 @@ def _mismatch(listed: ListedOrder, order: Order, now: datetime) -> Difference | 
 
 
 def _facts(order: Order | ListedOrder) -> dict[str, Fact]:
-    """Give what has to be the same on both sides. What the supplier may leave out of a refund counts as nothing."""
+    """Give what has to be the same on both sides. A price of no cards says nothing."""
     return {
         "status": str(order.status),
         "quantity": order.quantity,
-        "fulfilledQuantity": order.fulfilled_quantity or 0,
-        "fulfilledAmount": order.fulfilled_amount or 0,
-        "pricePerCard": (order.price_per_card or 0) if order.fulfilled_quantity else 0,
+        "fulfilledQuantity": order.cards_due if isinstance(order, ListedOrder) else order.fulfilled_quantity or 0,
+        "fulfilledAmount": order.fulfilled_amount,
+        "pricePerCard": order.price_per_card if order.fulfilled_quantity else None,
     }
+
+
+def _is_unknown(name: str, ours: Mapping[str, Fact], theirs: Mapping[str, Fact]) -> bool:
+    """Say whether a side has no such amount. The supplier may leave amounts out, or send what cannot be read."""
+    return name in {"fulfilledAmount", "pricePerCard"} and None in {ours[name], theirs[name]}
 
 
 def _said(value: Fact) -> str:

@@ -14,19 +14,28 @@ from giftcards.rules.schedule import (
 )
 from giftcards.rules.trouble import Trouble, TroubleKind
 from giftcards.supplier_contract import OrderProgress
-from giftcards.workflow import Outcome, StepRequest, StepResult
+from giftcards.workflow import Doubt, Outcome, RetryState, StepRequest, StepResult
 
 _HOLDS = {
     TroubleKind.ORDER_UNKNOWN: Outcome.ORDER_UNKNOWN,
     TroubleKind.ORDER_REJECTED: Outcome.INVALID_ORDER,
+    TroubleKind.ORDER_REFUSED: Outcome.SUPPLIER_CONTRACT_BROKEN,
     TroubleKind.CONTRACT_BROKEN: Outcome.SUPPLIER_CONTRACT_BROKEN,
 }
+"""Doubtful answers, and what an order is held as if they persist."""
 _WAITS = {
     TroubleKind.KEY_REFUSED: Outcome.KEY_REFUSED,
     TroubleKind.KEY_MISSING: Outcome.GATE_CLOSED,
     TroubleKind.GATE_CLOSED: Outcome.GATE_CLOSED,
     TroubleKind.QUEUED: Outcome.GATE_CLOSED,
 }
+MIN_DOUBT_SECONDS = 60
+MIN_DOUBT_CHECKS = 3
+"""What persists: suppliers are known to settle an order a moment before they list its cards, and to know an order a
+moment after they have taken it."""
+MIN_REFUSAL_SECONDS = 3_600
+"""A refusal with an undocumented code may be transient; it is held after an hour, or at the deadline if that is
+earlier."""
 RETRY_AFTER_SPREAD = 0.2
 SHORTEST_SPREAD_SECONDS = 10
 """Orders that wait for the same moment come back spread over this share of their wait, or over so many seconds, and
@@ -46,10 +55,10 @@ def next_step(
 ) -> StepResult:
     """Decide what the workflow does next with an order.
 
-    An order is only held at its deadline when the supplier has been asked and says that it is still
-    pending: trouble with the supplier never ends an order, it only makes it wait. Nor does the time count
-    in which the supplier did not say how the order is. The one exception is an execution that has used up
-    its history (``MAX_CHECKS``).
+    An order is held when the supplier answers about it and no waiting helps: it is still pending at its deadline, or
+    doubtful answers persist. Trouble that says nothing about the order never ends it: it only makes it wait, and this
+    time does not count against the deadline. The one exception is an execution that has used up its history
+    (``MAX_CHECKS``).
 
     Parameters
     ----------
@@ -64,49 +73,137 @@ def next_step(
     jitter
         A random number in [0, 1).
     """
-    age = max(0.0, (now - request.claimed_at).total_seconds())
-    unanswered_since = (request.failures and request.unanswered_since) or now
-    unanswered = request.unanswered_seconds
-    if isinstance(answer, OrderProgress) and not answer.status.is_final:
-        unanswered += max(0, int((now - unanswered_since).total_seconds()))
+    step = _Step(request, now, patience, jitter, _doubt_after(answer, request, now))
+    if isinstance(answer, Trouble):
+        return step.after_trouble(answer)
+    return step.after_settlement(answer) if answer.status.is_final else step.after_pending()
 
-    def result(outcome: Outcome, message: str, *, wait: int = 1, failures: int = 0) -> StepResult:
+
+def doubted_at_delivery(result: StepResult) -> StepResult:
+    """Mark the doubt as one of DeliverCards, which sees more of an answer than CheckStatus: see ``_doubt_after``."""
+    doubt = result.retry_state.doubt
+    if doubt is None:
+        return result
+    return result.model_copy(update={"retry_state": RetryState(doubt=doubt.model_copy(update={"at_delivery": True}))})
+
+
+@dataclass(frozen=True)
+class _Step:
+    request: StepRequest
+    now: datetime
+    patience: Patience
+    jitter: float
+    doubt: Doubt | None
+
+    @property
+    def age(self) -> float:
+        return max(0.0, (self.now - self.request.claimed_at).total_seconds())
+
+    @property
+    def unanswered_since(self) -> datetime:
+        return (self.request.failures and self.request.unanswered_since) or self.now
+
+    @property
+    def unanswered_until_now(self) -> int:
+        """Seconds without an answer, in all, if the answer of this step ends the row of failures."""
+        return self.request.unanswered_seconds + max(0, int((self.now - self.unanswered_since).total_seconds()))
+
+    def after_settlement(self, answer: OrderProgress) -> StepResult:
+        # The failures are carried on: a delivery that keeps failing after good checks has to back off too.
+        message = f"The supplier has settled the order: {answer.status}."
+        return self._result(Outcome.SETTLED, message, failures=self.request.failures)
+
+    def after_pending(self) -> StepResult:
+        unanswered = self.unanswered_until_now
+        wait = self._scheduled(unanswered)
+        if self.request.checks >= MAX_CHECKS:
+            return self._used_up(unanswered)
+        if wait is None:
+            message = f"Still pending at the supplier after {int(self.age - unanswered)} seconds."
+            return self._result(Outcome.DEADLINE_PASSED, message, unanswered=unanswered)
+        message = "The supplier is still handling the order."
+        return self._result(Outcome.PENDING, message, wait=wait, unanswered=unanswered)
+
+    def after_trouble(self, trouble: Trouble) -> StepResult:
+        is_refused = trouble.kind is TroubleKind.ORDER_REFUSED
+        if self.doubt is not None and trouble.kind in _HOLDS:
+            if self.request.checks >= MAX_CHECKS or self._persists(self.doubt):
+                lasted = int((self.now - self.doubt.since).total_seconds())
+                row = f" Doubtful answers in a row: {self.doubt.count}, in {lasted} seconds." if lasted else ""
+                return self._result(_HOLDS[trouble.kind], trouble.message + row)
+            if not is_refused:
+                return self._after_doubt(trouble)
+        if self.request.checks >= MAX_CHECKS:
+            return self._used_up(self.request.unanswered_seconds)
+        return self._after_failure(trouble)
+
+    def _after_doubt(self, trouble: Trouble) -> StepResult:
+        unanswered = self.unanswered_until_now
+        wait = max(self._scheduled(unanswered) or MIN_DOUBT_SECONDS, self._asked(trouble))
+        return self._result(Outcome.SUPPLIER_BUSY, trouble.message, wait=wait, unanswered=unanswered)
+
+    def _after_failure(self, trouble: Trouble) -> StepResult:
+        failures = self.request.failures + 1
+        outcome = _WAITS.get(trouble.kind, Outcome.SUPPLIER_BUSY)
+        backoff = (gate_wait_seconds if outcome is Outcome.GATE_CLOSED else backoff_seconds)(failures, self.jitter)
+        wait = max(self._scheduled(self.request.unanswered_seconds) or 1, backoff, self._asked(trouble))
+        if trouble.kind is TroubleKind.QUEUED:  # nothing is wrong: come back soon, and not all at once
+            wait = queue_wait_seconds(failures, self.jitter)
+        return self._result(outcome, trouble.message, wait=wait, failures=failures)
+
+    def _used_up(self, unanswered: int) -> StepResult:
+        message = f"Not settled, after more than {self.request.checks} checks."
+        return self._result(Outcome.DEADLINE_PASSED, message, unanswered=unanswered)
+
+    def _persists(self, doubt: Doubt) -> bool:
+        is_refused = doubt.kind is TroubleKind.ORDER_REFUSED
+        if self.request.retry_state is None:  # a workflow of the former version carries nothing: it holds at once
+            return not is_refused
+        waits_longer = is_refused and self.age < self.patience.schedule.deadline_seconds
+        least = MIN_REFUSAL_SECONDS if waits_longer else MIN_DOUBT_SECONDS
+        return (self.now - doubt.since).total_seconds() >= least and doubt.count >= MIN_DOUBT_CHECKS
+
+    def _scheduled(self, unanswered: int) -> int | None:
+        return self.patience.schedule.next_wait(max(0.0, self.age - unanswered), self.jitter)
+
+    def _asked(self, trouble: Trouble) -> int:
+        """Seconds that the supplier or the gate asks for.
+
+        The gate keeps a longer Retry-After for all orders: an order need not sleep through it to honour it.
+        """
+        asked = min(trouble.retry_after_seconds or 0, LONGEST_BACKOFF_SECONDS)
+        spread = max(RETRY_AFTER_SPREAD * asked, SHORTEST_SPREAD_SECONDS) * self.jitter if asked else 0
+        return math.ceil(asked + spread)
+
+    def _result(
+        self, outcome: Outcome, message: str, *, wait: int = 1, failures: int = 0, unanswered: int | None = None
+    ) -> StepResult:
         waits = outcome in {Outcome.PENDING, Outcome.SUPPLIER_BUSY, Outcome.KEY_REFUSED, Outcome.GATE_CLOSED}
+        is_late = self.age >= self.patience.delayed_after_seconds
         return StepResult(
             outcome=outcome,
             message=message,
-            age_seconds=int(age),
+            age_seconds=int(self.age),
             wait_seconds=wait,
             failures=failures,
-            unanswered_since=unanswered_since,
-            unanswered_seconds=unanswered,
-            announce_delay=waits and age >= patience.delayed_after_seconds and not request.delay_announced,
+            unanswered_since=self.unanswered_since,
+            unanswered_seconds=self.request.unanswered_seconds if unanswered is None else unanswered,
+            announce_delay=waits and is_late and not self.request.delay_announced,
+            retry_state=RetryState(doubt=self.doubt),
         )
 
-    if isinstance(answer, OrderProgress) and answer.status.is_final:
-        # The failures are carried on: a delivery that keeps failing after good checks has to back off too.
-        return result(
-            Outcome.SETTLED, f"The supplier has settled the order: {answer.status}.", failures=request.failures
-        )
-    if isinstance(answer, Trouble) and answer.kind in _HOLDS:
-        return result(_HOLDS[answer.kind], answer.message)
-    if request.checks >= MAX_CHECKS:
-        return result(Outcome.DEADLINE_PASSED, f"Not settled, after more than {request.checks} checks.")
 
-    answered = max(0.0, age - unanswered)
-    scheduled = patience.schedule.next_wait(answered, jitter)
+def _doubt_after(answer: OrderProgress | Trouble, request: StepRequest, now: datetime) -> Doubt | None:
+    """Carry on the row of doubtful answers, or end it.
+
+    A good answer ends it. But CheckStatus sees the status alone: that is no answer to what DeliverCards has doubted.
+    """
+    before = request.retry_state.doubt if request.retry_state else None
     if isinstance(answer, Trouble):
-        failures = request.failures + 1
-        outcome = _WAITS.get(answer.kind, Outcome.SUPPLIER_BUSY)
-        backoff = (gate_wait_seconds if outcome is Outcome.GATE_CLOSED else backoff_seconds)(failures, jitter)
-        # The gate keeps a longer Retry-After for all orders: an order need not sleep through it to honour it.
-        asked = min(answer.retry_after_seconds or 0, LONGEST_BACKOFF_SECONDS)
-        if asked:
-            asked += max(RETRY_AFTER_SPREAD * asked, SHORTEST_SPREAD_SECONDS) * jitter
-        wait = max(scheduled or 1, backoff, math.ceil(asked))
-        if answer.kind is TroubleKind.QUEUED:  # nothing is wrong: come back soon, and not all at once
-            wait = queue_wait_seconds(failures, jitter)
-        return result(outcome, answer.message, wait=wait, failures=failures)
-    if scheduled is None:
-        return result(Outcome.DEADLINE_PASSED, f"Still pending at the supplier after {int(answered)} seconds.")
-    return result(Outcome.PENDING, "The supplier is still handling the order.", wait=scheduled)
+        if answer.kind not in _HOLDS:
+            return before
+        if before is None:
+            return Doubt(kind=answer.kind, since=now, count=1)
+        return before.model_copy(update={"kind": answer.kind, "count": before.count + 1})
+    is_open = before is not None and before.at_delivery and answer.status.is_final
+    return before if is_open else None

@@ -3,7 +3,7 @@
 from datetime import datetime, timedelta
 from decimal import Decimal
 from enum import StrEnum
-from typing import Annotated, Any, cast
+from typing import Annotated, Any
 from uuid import UUID, uuid5
 
 from pydantic import AwareDatetime, ValidationError, ValidatorFunctionWrapHandler, WrapValidator
@@ -43,9 +43,9 @@ class OrderStatus(StrEnum):
         return self in {OrderStatus.FULFILLED, OrderStatus.PARTIALLY_FILLED}
 
 
-def _none_if_invalid(value: Any, validate: ValidatorFunctionWrapHandler) -> datetime | None:
+def _none_if_invalid(value: Any, validate: ValidatorFunctionWrapHandler) -> Any:
     try:
-        return cast("datetime | None", validate(value))
+        return validate(value)
     except ValidationError:
         return None
 
@@ -54,11 +54,29 @@ LenientTime = Annotated[AwareDatetime | None, WrapValidator(_none_if_invalid)]
 """What the shop said, which must not make an order unreadable."""
 
 
+class Acceptance(Contract):
+    """A person's word that the cards of a held order are to be delivered as they arrive.
+
+    Attributes
+    ----------
+    by
+        Who, as AWS knows them (an ARN).
+    reason
+        Why, as they say.
+    """
+
+    by: str
+    reason: str
+    at: AwareDatetime
+
+
 class Order(Contract):
     """The order row.
 
     The workflow writes it on claim, hold and delay, DeliverCards when it closes the order, and SweepOrders when the
     execution that had it is gone: ``execution_arn`` is None from then until the workflow takes the order up again.
+
+    ``accept_cards`` is written by a person and lasts until the next hold; a closed order keeps it.
 
     ``checks`` is written on hold and closing: how often CheckStatus has answered about the order, in all executions
     that came to one of the two. One that was lost on the way took its count along.
@@ -86,6 +104,21 @@ class Order(Contract):
     refunded_at: AwareDatetime | None = None
     announced_at: AwareDatetime | None = None
     swept_at: AwareDatetime | None = None
+    accept_cards: Annotated[Acceptance | None, WrapValidator(_none_if_invalid)] = None
+
+    @property
+    def missing_amounts(self) -> tuple[str, ...]:
+        """Which amounts a delivered order lacks, because the supplier sent none that can be read."""
+        amounts = {"fulfilledAmount": self.fulfilled_amount, "pricePerCard": self.price_per_card}
+        return tuple(name for name, amount in amounts.items() if amount is None) if self.status.is_delivered else ()
+
+    @property
+    def irregularities(self) -> str:
+        """What a person should know of a closed order, in sentences; empty where all is regular."""
+        missing = (
+            f" The supplier sent no readable {' and '.join(self.missing_amounts)}." if self.missing_amounts else ""
+        )
+        return missing + (" A person has accepted its cards as they arrived." if self.accept_cards else "")
 
     @property
     def ordered_at(self) -> datetime:
