@@ -12,7 +12,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 export SAM_CLI_TELEMETRY := 0
 export __SAM_CLI_APP_DIR := $(CURDIR)/.aws-sam/app
 
-.PHONY: help setup demo test test-fast drill soak storm update lint build deploy docs dashboard bench cost lock outdated clean
+.PHONY: help setup demo test test-fast drill soak storm update lint build deploy deploy-built docs dashboard bench cost lock outdated clean
 
 help: ## Say what each target does
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "%-18s %s\n", $$1, $$2}'
@@ -71,12 +71,17 @@ lint: setup ## ruff and mypy
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 
-build: setup ## Build what is deployed (python3.13, arm64)
-	$(BIN)/sam build
-
 STAGE ?= dev
-deploy: build ## Deploy STAGE=dev (staging, prod) to AWS, as samconfig.toml has it
-	$(BIN)/sam deploy --config-env $(STAGE)
+build: setup ## Build for STAGE=dev (staging, prod), as samconfig.toml has it
+	$(BIN)/sam build --config-env $(STAGE)
+
+deploy: build deploy-built ## Build, and deploy STAGE=dev (staging, prod) to AWS
+
+# Each deployment is a release of its own, so that the same commit can be deployed again after a rollback.
+RELEASE ?= $(or $(shell git rev-parse --short=7 HEAD | cut -c 1-7),none)-$(shell date +%s)
+deploy-built: setup ## Deploy what is built (OPTIONS="--s3-bucket ..." are given to sam)
+	@sed 's/"Release=none"/"Release=$(RELEASE)"/' samconfig.toml > .aws-sam/samconfig.toml
+	$(BIN)/sam deploy --config-env $(STAGE) --config-file "$(CURDIR)/.aws-sam/samconfig.toml" $(OPTIONS)
 
 docs: setup ## Write again what is made from the code: picture, event schemas, two pages
 	@$(UV) pip install --quiet --require-hashes --python $(BIN)/python --requirements requirements/docs.txt

@@ -47,6 +47,7 @@ BUILDERS = {
 }
 ENVIRONMENT = {
     "STAGE_NAME": "bench",
+    "RELEASE_NAME": "bench",
     "POWERTOOLS_SERVICE_NAME": "bench",
     "SUPPLIER_BASE_URL": "http://127.0.0.1:9",
     "SUPPLIER_API_KEY_SECRET_ARN": "arn",

@@ -33,6 +33,7 @@ STACK = "giftcards"
 TEMPLATE = PROJECT / "template.yaml"
 SAM_TIMEOUT_SECONDS = 1800
 """It downloads packages, and on a busy machine it takes ten times as long as on an idle one."""
+ON_LOCAL_CLOUD = {"DeployTarget": "local", "Stage": "local"}
 
 
 class LocalCloud:
@@ -127,7 +128,8 @@ class LocalCloud:
     def build(self, template: Path = TEMPLATE) -> Path:
         """Build a template for this machine; the cloud need not run. Return the folder of the artifacts."""
         folder = self.folder / "build"
-        options = ["--template-file", str(template), "--build-dir", str(folder), *_overrides(_this_machine())]
+        overrides = _overrides({**_this_machine(), **ON_LOCAL_CLOUD})
+        options = ["--template-file", str(template), "--build-dir", str(folder), *overrides]
         self._sam("build", *options, environment=download_environment(os.environ))
         return folder
 
@@ -148,7 +150,7 @@ class LocalCloud:
         """
         built = str(self.build(template) / "template.yaml")
         options = ["--template-file", built, "--stack-name", STACK, "--no-confirm-changeset"]
-        overrides = _overrides({**parameters, **_this_machine(), "DeployTarget": "local", "Stage": "local"})
+        overrides = _overrides({**parameters, **_this_machine(), **ON_LOCAL_CLOUD})
         self._sam("deploy", *options, *overrides, environment=local_environment(os.environ) | self.environment)
 
     def set_api_key(self, api_key: str) -> None:
@@ -206,10 +208,6 @@ class LocalCloud:
             "SAM_CLI_POLL_DELAY": "0.2",  # seconds; it waits 5 for what is here done at once
             "__SAM_CLI_APP_DIR": str(self.folder / "sam"),  # else it writes into the home folder
             "PATH": os.pathsep.join((str(_PYTHON.parent), os.environ.get("PATH", ""))),  # uv lies beside sam
-            # Layers for this machine, not for production; compiled once here and not by each function's process,
-            # and believed although unpacking changes their times.
-            "LAYER_TARGET": f"--python {_in_make(CLOUD_PYTHON)} --compile-bytecode",
-            "PYC_INVALIDATION_MODE": "UNCHECKED_HASH",
         }
 
 
@@ -218,11 +216,6 @@ def _is_healthy(port: int) -> bool:
         return httpx.get(f"http://127.0.0.1:{port}/_ministack/health", timeout=5, trust_env=False).is_success
     except httpx.HTTPError:
         return False
-
-
-def _in_make(path: Path) -> str:
-    """Quote a path for the shell that make starts, and for make, which expands variables that it gets."""
-    return shlex.quote(str(path)).replace("$", "$$")
 
 
 def _overrides(parameters: Mapping[str, str]) -> list[str]:

@@ -9,6 +9,7 @@ from template.reading import Template
 
 PARAMETERS = {
     "Stage": "prod",
+    "Release": "none",
     "SupplierBaseUrl": "https://api.oneclickdz.com",
     "PollSchedule": "120:5,300:15,3600:60,86400:120",
     "DelayedAfterSeconds": 600,

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from stack.test_update import next_release
-from template.reading import ROOT, Template, deploy, load, properties, ref, resources
+from template.reading import ROOT, Template, deploy, load, properties, ref, resources, transform
 from template.test_functions import FUNCTIONS
 from template.test_permissions import CALLING_THE_SUPPLIER
 
@@ -17,7 +17,8 @@ ROLLS_BACK = ["FunctionErrorsAlarm", "CardsUnreadableAlarm"]
 
 
 # Versions. A version is published when its description changes, so that has to carry the value of every parameter
-# that changes the function, and of no other: Lambda publishes nothing when the function is as it was.
+# that changes the function, and of no other: Lambda publishes nothing when the function is as it was. Runtime and
+# architecture need no place in it: with them the layers change, which publish their functions.
 
 
 def references(node: Any) -> Iterator[str]:
@@ -52,7 +53,7 @@ def unpublished(template: Template) -> list[str]:
     """Say which parameters would change a function and not move its alias, or the other way round."""
     found = []
     for function in FUNCTIONS:
-        uses = parameters_in(template, properties(template, function))
+        uses = parameters_in(template, properties(template, function)) - {"PythonRuntime", "Architecture"}
         carries = parameters_in(template, version_of(template, function).get("Description"))
         if uses != carries:
             found.append(f"{function}: VersionDescription has to carry {sorted(uses)}, not {sorted(carries)}")
@@ -95,6 +96,22 @@ def test_as_many_subnets_and_groups_deploy_as_a_description_holds(template: Temp
         assert re.fullmatch(pattern, accepted)
     for refused in ("", f"{most},{most.split(',', maxsplit=1)[0]}", "vpc-0123456789abcdef0", most.upper()):
         assert not re.fullmatch(pattern, refused)
+
+
+@pytest.mark.parametrize("function", FUNCTIONS)
+def test_a_release_changes_every_function_and_its_version(template: Template, function: str):
+    transformed = deploy(template, on_aws=True)
+    assert properties(transformed, function)["Environment"]["Variables"]["RELEASE_NAME"] == ref("Release")
+    assert "Release" in parameters_in(transformed, version_of(transformed, function)["Description"])
+
+
+def test_other_content_of_the_layer_is_a_new_version_of_every_function(template: Template):
+    # `sam package` names what it uploads by its content, which differs with runtime and architecture.
+    before = set(resources(transform(template), "AWS::Lambda::Version"))
+    properties(template, "CoreLayer")["ContentUri"] += "-for-another-runtime"
+    after = set(resources(transform(template), "AWS::Lambda::Version"))
+    assert len(before) == len(after) == len(FUNCTIONS)
+    assert before.isdisjoint(after)
 
 
 # Traffic.

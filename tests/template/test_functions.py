@@ -107,11 +107,25 @@ def test_a_new_layer_alone_moves_the_alias(template: Template, on_aws: Template,
 
 
 def test_layers_are_built_for_the_functions(template: Template):
+    folder = {"Fn::Sub": "layers/targets/${PythonRuntime}-${Architecture}"}
     for name, layer in resources(template, "AWS::Serverless::LayerVersion").items():
         assert layer["Metadata"]["BuildMethod"] == "makefile", f"{name}: SAM builds no layer with uv"
         assert layer["Properties"]["CompatibleRuntimes"] == [ref("PythonRuntime")]
         assert layer["Properties"]["CompatibleArchitectures"] == [ref("Architecture")]
-        assert (ROOT / layer["Properties"]["ContentUri"] / "Makefile").is_file()
+        assert layer["Metadata"]["ContextPath"] == {"Fn::If": ["OnAws", folder, "layers/targets/local"]}
+        assert layer["Metadata"]["BuildArchitecture"] == ref("Architecture")
+        assert f"build-{name}:" in (ROOT / "layers/build.mk").read_text()
+
+
+def test_every_combination_that_the_template_takes_is_built_or_refused(template: Template):
+    runtimes, processors = (template["Parameters"][name]["AllowedValues"] for name in ("PythonRuntime", "Architecture"))
+    targets = {f"{runtime}-{processor}" for runtime in runtimes for processor in processors}
+    assert {path.name for path in (ROOT / "layers/targets").iterdir()} == targets | {"local"}
+    (assertion,) = template["Rules"]["RuntimeThatAwsTakes"]["Assertions"]
+    taken, _ = assertion["Assert"]["Fn::Contains"]
+    refused = {name for name in targets if "$(error" in (ROOT / "layers/targets" / name / "Makefile").read_text()}
+    assert {name for name in targets if name.split("-")[0] not in taken} == refused
+    assert template["Rules"]["RuntimeThatAwsTakes"]["RuleCondition"] == {"Fn::Equals": [ref("DeployTarget"), "aws"]}
 
 
 def test_only_the_functions_that_see_a_card_have_the_encryption_library(template: Template):
@@ -129,8 +143,9 @@ def wrong_variables(template: Template, function: str) -> list[str]:
     """Say which variables a transformed function misses, and which it has that it never reads."""
     model = getattr(settings, f"{step(function)}Settings")
     read = {field.alias for field in model.model_fields.values()}
-    # Powertools reads this one itself.
-    deployed = set(properties(template, function)["Environment"]["Variables"]) - {"POWERTOOLS_SERVICE_NAME"}
+    # Powertools reads the one itself; the other only has to differ between releases.
+    unread = {"POWERTOOLS_SERVICE_NAME", "RELEASE_NAME"}
+    deployed = set(properties(template, function)["Environment"]["Variables"]) - unread
     missing = [f"{function}: set {name}, which {model.__name__} reads" for name in sorted(read - deployed)]
     return missing + [f"{function}: delete {name}, which nothing reads" for name in sorted(deployed - read)]
 
