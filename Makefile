@@ -75,7 +75,8 @@ STAGE ?= dev
 build: setup ## Build for STAGE=dev (staging, prod), as samconfig.toml has it
 	$(BIN)/sam build --config-env $(STAGE)
 
-deploy: build deploy-built ## Build, and deploy STAGE=dev (staging, prod) to AWS
+deploy: build ## Build, and deploy STAGE=dev (staging, prod) to AWS
+	@$(MAKE) --no-print-directory deploy-built
 
 # Each deployment is a release of its own, so that the same commit can be deployed again after a rollback.
 RELEASE ?= $(or $(shell git rev-parse --short=7 HEAD | cut -c 1-7),none)-$(shell date +%s)

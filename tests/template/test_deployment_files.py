@@ -18,6 +18,7 @@ from template.permissions import Statement, as_list, grants, statements
 from template.reading import ROOT, Template, resources, stage_parameters, stage_settings
 
 STACKS = {"dev": "giftcards-dev", "staging": "giftcards-staging", "prod": "giftcards"}
+BUILT_FOR = ("PythonRuntime", "Architecture")
 ON_GITHUB = ROOT / ".github/workflows"
 CREATED_BY = {
     "AWS::CloudWatch::Alarm": "cloudwatch:PutMetricAlarm",
@@ -285,21 +286,58 @@ def test_github_keeps_no_key_and_only_a_deployment_gets_a_token():
 def test_github_runs_commands_that_exist():
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.M))
     options = {opt for option in sam_deploy.params for opt in (*option.opts, *option.secondary_opts)}
-    lines = [
-        step["run"]
+    steps = [
+        step
         for path in ON_GITHUB.glob("*.yml")
         for job in workflow(path.name)["jobs"].values()
         for step in job.get("steps", [])
         if "run" in step
     ]
-    for line in lines:
-        words = line.split()
-        if words[0] == "make":
-            assert set(words[1:]) <= targets
-        else:
-            assert words[:2] == [".venv/bin/sam", "deploy"]
-            assert {word for word in words if word.startswith("-")} <= options
-    assert len(lines) == 4
+    for step in steps:
+        command, *words = step["run"].split()
+        assert command == "make"
+        assert {word for word in words if "=" not in word} <= targets
+        given = step.get("env", {}).get("OPTIONS", "").split()
+        assert {word for word in given if word.startswith("--")} <= options
+    assert len(steps) == 4
+
+
+def test_actions_are_pinned_by_commit_and_say_their_version():
+    used = [line for path in ON_GITHUB.glob("*.yml") for line in path.read_text().splitlines() if "- uses:" in line]
+    assert len(used) >= 5
+    assert [line for line in used if not re.search(r"uses: [\w-]+/[\w-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+$", line)] == []
+
+
+def test_what_is_built_once_fits_every_stage_and_is_compiled():
+    # One build goes through all stages, on a machine with the Python that the functions run on.
+    built = {tuple(stage_parameters(name, "build")[key] for key in BUILT_FOR) for name in STACKS}
+    assert len(built) == 1
+    ((runtime, _),) = built
+    (setup,) = (
+        step for step in workflow("deploy.yml")["jobs"]["build"]["steps"] if "setup-python" in step.get("uses", "")
+    )
+    assert f"python{setup['with']['python-version']}" == runtime
+
+
+def test_sam_builds_what_it_deploys():
+    for name in STACKS:
+        assert stage_parameters(name, "build") == stage_parameters(name, "deploy")
+
+
+def test_every_deployment_is_a_release_of_its_own():
+    recipe = subprocess.run(
+        ["make", "--dry-run", "deploy-built", "STAGE=prod", "RELEASE=abc1234-1"],
+        cwd=ROOT, capture_output=True, text=True, timeout=60, check=True,
+    ).stdout.splitlines()  # fmt: skip
+    replaced = re.search(r"sed 's/(.*)/(.*)/' samconfig.toml", "\n".join(recipe))
+    assert (ROOT / "samconfig.toml").read_text().count(replaced[1]) == len(STACKS)
+    assert replaced[2] == '"Release=abc1234-1"'
+
+
+def test_a_release_of_github_and_of_make_fits(template: Template):
+    release = template["Parameters"]["Release"]
+    for value in ("none", f"{'a' * 12}-9999", f"{'a' * 7}-{2**33}"):
+        assert fits(release, value)
 
 
 # The application repository.
