@@ -1,8 +1,10 @@
 """What `sam build` makes: for production from any host, and needing nothing but the layers and boto3."""
 
 import os
+import platform
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -25,39 +27,105 @@ FUNCTIONS = {  # its layers, topmost first, and the adapters that it uses, some 
 LARGEST_CORE_LAYER_BYTES = 15_000_000
 
 
-@pytest.fixture(scope="module")
-def production_build(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Build as for AWS: no parameter overrides, no LAYER_TARGET."""
-    folder = tmp_path_factory.mktemp("production")
-    environment = {name: value for name, value in os.environ.items() if name != "LAYER_TARGET"} | {
+ELF_MACHINE = {"arm64": b"\xb7\x00", "x86_64": b"\x3e\x00"}
+RUNTIMES = ("3.12", "3.13", "3.14")
+
+
+@dataclass(frozen=True)
+class Build:
+    """What `sam build` made for one runtime and architecture."""
+
+    folder: Path
+    version: str
+    architecture: str
+
+    @property
+    def layers(self) -> list[Path]:
+        return [self.folder / name for name in ("CoreLayer", "EncryptionLayer")]
+
+    @property
+    def interpreter(self) -> str | None:
+        """A Python of this version on this machine, found as layers/build.mk finds it."""
+        for chosen in ({}, {"PYENV_VERSION": self.version}):  # by a shim of pyenv only when asked
+            find = ["uv", "python", "find", "--no-project", "--no-python-downloads", self.version]
+            found = subprocess.run(find, env=_environment() | chosen, capture_output=True, text=True, check=False)
+            if found.returncode == 0:
+                return found.stdout.strip()
+        return None
+
+
+def _environment() -> dict[str, str]:
+    return os.environ | {
         "SAM_CLI_TELEMETRY": "0",
-        "__SAM_CLI_APP_DIR": str(folder / "sam"),
         "PATH": os.pathsep.join((str(Path(sys.executable).parent), os.environ["PATH"])),
     }
-    command = ["sam", "build", "--build-dir", str(folder / "build")]
-    built = subprocess.run(command, cwd=PROJECT, env=environment, capture_output=True, timeout=200, check=False)
-    assert built.returncode == 0, built.stderr.decode()
-    return folder / "build"
 
 
-def test_the_default_build_is_for_python_3_13_on_arm64(production_build: Path) -> None:
-    modules = sorted(production_build.rglob("*.so"))
-    assert modules
-    assert all("aarch64" in module.name or "abi3" in module.name for module in modules), modules
-    assert any("cpython-313-aarch64" in module.name for module in modules)
-    elf_machine_is_aarch64 = b"\xb7\x00"
-    assert all(module.read_bytes()[18:20] == elf_machine_is_aarch64 for module in modules)
+def sam_build(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Build as a person does: parameters on the command line, nothing in the environment."""
+    return subprocess.run(
+        ["sam", "build", "--build-dir", str(folder / "build"), *arguments],
+        cwd=PROJECT, env=_environment() | {"__SAM_CLI_APP_DIR": str(folder / "sam")},
+        capture_output=True, text=True, timeout=300, check=False,
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module", params=[(v, a) for v in RUNTIMES for a in ELF_MACHINE], ids="-".join)
+def production_build(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Build:
+    """Build as for AWS, for each runtime and architecture that the template takes there."""
+    version, architecture = request.param
+    folder = tmp_path_factory.mktemp(f"{version}-{architecture}")
+    chosen = [f"PythonRuntime=python{version}", f"Architecture={architecture}"]
+    built = sam_build(folder, "--parameter-overrides", *chosen)
+    assert built.returncode == 0, built.stderr
+    return Build(folder / "build", version, architecture)
+
+
+def test_native_modules_are_for_the_runtime_and_the_processor(production_build: Build) -> None:
+    modules = [module for layer in production_build.layers for module in layer.rglob("*.so")]
+    tag = f".cpython-{production_build.version.replace('.', '')}-"
+    assert any(tag in module.name for module in modules)
+    assert [module.name for module in modules if tag not in module.name and ".abi3." not in module.name] == []
+    machine = ELF_MACHINE[production_build.architecture]
+    assert {module.read_bytes()[18:20] for module in modules} == {machine}
+
+
+def test_layers_are_compiled_where_this_machine_has_the_python(production_build: Build) -> None:
+    # Lambda cannot write into a layer: what is not compiled, each cold start compiles again.
+    suffix = f".cpython-{production_build.version.replace('.', '')}.pyc"
+    for layer in production_build.layers:
+        compiled = set(layer.rglob("*.pyc"))
+        expected = {file.parent / "__pycache__" / f"{file.stem}{suffix}" for file in layer.rglob("*.py")}
+        assert compiled == (expected if production_build.interpreter else set())
+        # Flags 0b01: by the source's hash, which is not looked at again; zip changes the times of files.
+        assert {path.read_bytes()[4:8] for path in compiled} <= {b"\x01\x00\x00\x00"}
 
 
 def test_the_layer_of_check_status_is_small_and_has_neither_boto3_nor_the_encryption_sdk(
-    production_build: Path,
+    production_build: Build,
 ) -> None:
-    layer = production_build / "CoreLayer"
+    layer = production_build.folder / "CoreLayer"
     size = sum(file.stat().st_size for file in layer.rglob("*") if file.is_file())
     assert size <= LARGEST_CORE_LAYER_BYTES
     packages = {path.name for path in (layer / "python").iterdir()}
     assert packages.isdisjoint({"boto3", "botocore", "aws_encryption_sdk", "cryptography"})
     assert {"giftcards", "httpx", "pydantic", "aws_lambda_powertools"} <= packages
+
+
+@pytest.mark.parametrize("function", FUNCTIONS)
+def test_what_aws_gets_imports_with_its_layers_and_boto3_alone(
+    production_build: Build, tmp_path: Path, function: str
+) -> None:
+    if production_build.architecture != host_architecture() or production_build.interpreter is None:
+        pytest.skip("this machine cannot run it")
+    import_alone(production_build.interpreter, production_build.folder, tmp_path, function)
+
+
+def test_a_runtime_that_aws_refuses_is_not_built(tmp_path: Path) -> None:
+    refused = sam_build(tmp_path, "--parameter-overrides", "PythonRuntime=python3.11")
+    assert refused.returncode != 0
+    (reason,) = (line for line in refused.stderr.splitlines() if "AWS creates no function with python3.11" in line)
+    assert "set PythonRuntime" in reason
 
 
 @pytest.fixture(scope="module")
@@ -71,13 +139,21 @@ def test_each_artifact_imports_with_its_layers_and_boto3_alone(
     build_for_this_machine: Path, tmp_path: Path, function: str
 ) -> None:
     """The local cloud lends functions its own packages, so a forgotten requirement would go unnoticed there."""
+    import_alone(sys.executable, build_for_this_machine, tmp_path, function)
+
+
+def host_architecture() -> str:
+    return "arm64" if platform.machine().lower() in {"arm64", "aarch64"} else "x86_64"
+
+
+def import_alone(interpreter: str, build: Path, tmp_path: Path, function: str) -> None:
     layers, adapters = FUNCTIONS[function]
     site_packages = Path(next(path for path in sys.path if path.endswith("site-packages")))
     for package in RUNTIME_HAS:
         (tmp_path / package).symlink_to(site_packages / package)
     folders = (function, *(f"{layer}/python" for layer in layers))
-    path = [*(str(build_for_this_machine / folder) for folder in folders), str(tmp_path)]
+    path = [*(str(build / folder) for folder in folders), str(tmp_path)]
     program = f"import sys; sys.path[:0] = {path!r}; import app; from giftcards.adapters import {', '.join(adapters)}"
-    command = [sys.executable, "-I", "-S", "-B", "-c", program]  # -I -S: nothing of this environment is on its path
+    command = [interpreter, "-I", "-S", "-B", "-c", program]  # -I -S: nothing of this environment is on its path
     imported = subprocess.run(command, env={"STAGE_NAME": "test"}, capture_output=True, timeout=60, check=False)
     assert imported.returncode == 0, imported.stderr.decode()
