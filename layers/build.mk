@@ -10,7 +10,7 @@ TARGET      := $(if $(PLATFORM),--python-version $(PYTHON) --python-platform $(P
 
 define install
 uv pip install --quiet --no-deps --require-hashes --only-binary :all: $(TARGET) \
-  --target "$(ARTIFACTS_DIR)/python" --requirement $(1)/requirements.txt
+  --target "$$ARTIFACTS_DIR/python" --requirement $(1)/requirements.txt
 endef
 
 # Lambda cannot write into a layer, so what is not compiled here is compiled again by every cold start. The compiled
@@ -21,7 +21,7 @@ define compile
 endef
 else
 define compile
-"$(INTERPRETER)" -m compileall -q -j 0 --invalidation-mode unchecked-hash -s "$(ARTIFACTS_DIR)" -p /opt "$(ARTIFACTS_DIR)/python"
+"$(INTERPRETER)" -m compileall -q -j 0 --invalidation-mode unchecked-hash -s "$$ARTIFACTS_DIR" -p /opt "$$ARTIFACTS_DIR/python"
 endef
 endif
 
@@ -32,9 +32,9 @@ UNUSED := pydantic/v1 $(addprefix aws_lambda_powertools/,$(POWERTOOLS_UNUSED))
 
 build-CoreLayer:
 	$(call install,core)
-	cd "$(ARTIFACTS_DIR)/python" && rm -r $(UNUSED)
-	cp -r core/giftcards "$(ARTIFACTS_DIR)/python/"
-	find "$(ARTIFACTS_DIR)/python" -name __pycache__ -type d -prune -exec rm -r {} +
+	cd "$$ARTIFACTS_DIR/python" && rm -r $(UNUSED)
+	cp -r core/giftcards "$$ARTIFACTS_DIR/python/"
+	find "$$ARTIFACTS_DIR/python" -name __pycache__ -type d -prune -exec rm -r {} +
 	$(compile)
 
 build-EncryptionLayer:

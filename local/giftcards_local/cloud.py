@@ -5,7 +5,6 @@ What the emulator needs to behave like AWS here, and what it cannot do, is in do
 
 import os
 import platform
-import shlex
 import shutil
 import subprocess
 from collections.abc import Mapping
