@@ -11,6 +11,7 @@ import pytest
 
 from giftcards_local import PROJECT
 from giftcards_local.cloud import LocalCloud
+from giftcards_local.pythons import find_python
 
 RUNTIME_HAS = ("boto3", "botocore", "s3transfer", "urllib3", "dateutil", "six.py", "jmespath")
 ADAPTERS = ("api_key", "aws", "gate_table", "supplier")
@@ -45,13 +46,8 @@ class Build:
 
     @property
     def interpreter(self) -> str | None:
-        """A Python of this version on this machine, found as layers/build.mk finds it."""
-        for chosen in ({}, {"PYENV_VERSION": self.version}):  # by a shim of pyenv only when asked
-            find = ["uv", "python", "find", "--no-project", "--no-python-downloads", self.version]
-            found = subprocess.run(find, env=_environment() | chosen, capture_output=True, text=True, check=False)
-            if found.returncode == 0:
-                return found.stdout.strip()
-        return None
+        """A Python of this version on this machine."""
+        return find_python(self.version)
 
 
 def _environment() -> dict[str, str]:
