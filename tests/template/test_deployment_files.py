@@ -26,6 +26,7 @@ CREATED_BY = {
     "AWS::CodeDeploy::Application": "codedeploy:CreateApplication",
     "AWS::CodeDeploy::DeploymentGroup": "codedeploy:CreateDeploymentGroup",
     "AWS::DynamoDB::Table": "dynamodb:CreateTable",
+    "AWS::Events::Archive": "events:CreateArchive",
     "AWS::Events::EventBus": "events:CreateEventBus",
     "AWS::Events::Rule": "events:PutRule",
     "AWS::IAM::Role": "iam:CreateRole",
@@ -48,6 +49,7 @@ CREATED_BY = {
 CREATED_BY_AN_ADMINISTRATOR = {
     "AWS::KMS::Alias": "kms:CreateAlias",
     "AWS::KMS::Key": "kms:CreateKey",
+    "AWS::Lambda::ResourcePolicy": "lambda:PutResourcePolicy",
     "AWS::SecretsManager::Secret": "secretsmanager:CreateSecret",
 }
 # What the handlers of CloudFormation's own resource types call besides: create, read and update of what is in the
