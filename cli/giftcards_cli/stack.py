@@ -1,7 +1,9 @@
 """A deployed stack, found by name with the usual AWS variables."""
 
 import json
-from collections.abc import Iterator, Sequence
+import os
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from functools import cached_property
@@ -9,31 +11,24 @@ from typing import Any
 
 import boto3
 from botocore.config import Config
-from botocore.exceptions import (
-    BotoCoreError,
-    ClientError,
-    EndpointConnectionError,
-    NoCredentialsError,
-    NoRegionError,
-    PartialCredentialsError,
-)
-from botocore.exceptions import (
-    ConnectionError as NoConnection,
-)
+from botocore.exceptions import BotoCoreError, ClientError
+from botocore.parsers import ResponseParserError
 
 from giftcards.adapters.api_key import ApiKeySource
 from giftcards.adapters.event_bus import EventBus, EventNotPublishedError
 from giftcards.adapters.gate_table import GateTable
 from giftcards.adapters.order_table import OrdersNotReadError, OrderTable, UnreadableOrder, UnreadableOrderError
 from giftcards.rules.gate import Closing
+from giftcards_cli.connection import CONNECT_TIMEOUT_SECONDS, HOW_TO_CREATE, explain, region
 from giftcards_cli.dead_letters import DeadLetterQueue
 
-_CONFIG = Config(connect_timeout=3, read_timeout=60, retries={"mode": "standard", "total_max_attempts": 2})
-MOST_NAMED = 5
-_HOW_TO_CREATE = (
-    "`giftcards local up` creates one on this machine (then `source .giftcards/env`); "
-    "`make deploy STAGE=dev` creates one on AWS"
+_CONFIG = Config(
+    connect_timeout=CONNECT_TIMEOUT_SECONDS, read_timeout=60, retries={"mode": "standard", "total_max_attempts": 2}
 )
+MOST_NAMED = 5
+MARK = "CardTableName"
+"""The output that tells a gift-card service from another stack."""
+_STACK_NAME = re.compile(r"[A-Za-z][-A-Za-z0-9]{0,127}|arn:\S+")
 
 
 class CommandError(Exception):
@@ -56,21 +51,21 @@ def aws_errors(stack_name: str) -> Iterator[None]:
     """Turn what AWS, or its absence, can raise into one clear line."""
     try:
         yield
-    except (NoCredentialsError, PartialCredentialsError, NoRegionError) as error:
-        what = "region" if isinstance(error, NoRegionError) else "credentials"
-        raise CommandError(f"no AWS {what} set, so no stack {stack_name!r} can be reached: {_HOW_TO_CREATE}") from None
-    except (EndpointConnectionError, NoConnection) as error:
-        where = error.kwargs.get("endpoint_url", "AWS")
-        raise CommandError(
-            f"nothing answers at {where}, so there is no stack {stack_name!r}: {_HOW_TO_CREATE}"
-        ) from None
-    except ClientError as error:
-        code = error.response.get("Error", {}).get("Code", "?")
-        raise CommandError(f"AWS refused {error.operation_name}: {code}") from None
     except (EventNotPublishedError, OrdersNotReadError, UnreadableOrderError) as error:
         raise CommandError(str(error)) from None
-    except BotoCoreError as error:
-        raise CommandError(f"AWS cannot be reached ({type(error).__name__})") from None
+    except (BotoCoreError, ClientError, ResponseParserError) as error:
+        raise CommandError(explain(error, stack_name, os.environ)) from None
+
+
+@contextmanager
+def _setting_up(stack_name: str) -> Iterator[None]:
+    """Turn what Python itself raises at a wrong variable or file, while boto3 reads them, into one clear line."""
+    try:
+        yield
+    except (BotoCoreError, ClientError, ResponseParserError):
+        raise
+    except (ValueError, RuntimeError, OSError, EOFError, KeyError) as error:
+        raise CommandError(explain(error, stack_name, os.environ)) from None
 
 
 class Stack:
@@ -90,12 +85,17 @@ class Stack:
         self.name = name
         self._session = session
         self._endpoint_url = endpoint_url
-        self.outputs = self._outputs()
+        with _setting_up(name):  # the first call is the one that fetches credentials
+            self.outputs = self._outputs()
 
     @classmethod
     def connect(cls, name: str) -> "Stack":
         """Find a stack with the usual AWS variables."""
-        return cls(name, boto3.Session())
+        if not _STACK_NAME.fullmatch(name):
+            raise CommandError("--stack must be the name of a stack: a letter, then letters, digits or -", exit_code=2)
+        with _setting_up(name):
+            session = boto3.Session(region_name=region(os.environ))
+        return cls(name, session)
 
     @cached_property
     def orders(self) -> OrderTable:
@@ -162,27 +162,76 @@ class Stack:
     @cached_property
     def dynamodb(self) -> Any:
         """A client that speaks Python types."""
-        resource = self._session.resource("dynamodb", config=_CONFIG, endpoint_url=self._endpoint_url)
+        with _setting_up(self.name):
+            resource = self._session.resource("dynamodb", config=_CONFIG, endpoint_url=self._endpoint_url)
         return resource.meta.client
 
     def _client(self, service: str, config: Config = _CONFIG) -> Any:
-        return self._session.client(service, config=config, endpoint_url=self._endpoint_url)  # type: ignore[call-overload]
+        with _setting_up(self.name):
+            return self._session.client(service, config=config, endpoint_url=self._endpoint_url)  # type: ignore[call-overload]
 
     def _physical_id(self, logical_id: str) -> str:
-        found = self._client("cloudformation").describe_stack_resource(
-            StackName=self.name, LogicalResourceId=logical_id
-        )
+        try:
+            found = self._client("cloudformation").describe_stack_resource(
+                StackName=self.name, LogicalResourceId=logical_id
+            )
+        except ClientError as error:
+            if not _is_absent(error):
+                raise
+            raise CommandError(
+                f"the stack {self.name!r} has no {logical_id}: it is of another release than this command; use its own"
+            ) from None
         return str(found["StackResourceDetail"]["PhysicalResourceId"])
 
     def _outputs(self) -> dict[str, str]:
         try:
-            stacks = self._client("cloudformation").describe_stacks(StackName=self.name)["Stacks"]
+            found = self._client("cloudformation").describe_stacks(StackName=self.name)["Stacks"][0]
         except ClientError as error:
-            if error.response.get("Error", {}).get("Code") != "ValidationError":
+            if not _is_absent(error):
                 raise
-            raise CommandError(f"there is no stack {self.name!r}: {_HOW_TO_CREATE}") from None
-        outputs = {output["OutputKey"]: output["OutputValue"] for output in stacks[0].get("Outputs", [])}
-        if "CardTableName" not in outputs:
-            status = stacks[0]["StackStatus"]
-            raise CommandError(f"the stack {self.name!r} is {status} and not a gift-card service: {_HOW_TO_CREATE}")
+            raise CommandError(self._absence()) from None
+        outputs = _outputs_of(found)
+        if MARK not in outputs:
+            raise CommandError(_unusable(self.name, found["StackStatus"]))
         return outputs
+
+    def _absence(self) -> str:
+        where = f"no stack {self.name!r} in {self._session.region_name}"
+        others = self._others()
+        if others:
+            options = " or ".join(f"`--stack {name}`" for name in others)
+            return f"there is {where}, but another stage is deployed there: add {options}"
+        return f"there is {where} (another region? `export AWS_REGION=…`): {HOW_TO_CREATE}"
+
+    def _others(self) -> list[str]:
+        """Name the gift-card services of this account and region, as far as the caller may know them."""
+        pages = self._client("cloudformation").get_paginator("describe_stacks").paginate()
+        try:
+            return sorted(
+                str(stack["StackName"]) for page in pages for stack in page["Stacks"] if MARK in _outputs_of(stack)
+            )
+        except ClientError:
+            return []
+
+
+def _outputs_of(stack: Mapping[str, Any]) -> dict[str, str]:
+    return {output["OutputKey"]: output["OutputValue"] for output in stack.get("Outputs", [])}
+
+
+def _is_absent(error: ClientError) -> bool:
+    return error.response.get("Error", {}).get("Code") == "ValidationError"
+
+
+def _unusable(name: str, status: str) -> str:
+    """Say why a stack without outputs is none to work with."""
+    found = f"the stack {name!r} is {status}"
+    if status == "REVIEW_IN_PROGRESS":
+        return f"{found}: its first change set has not been executed; deploy it"
+    if status.startswith("DELETE"):
+        return f"{found}: deploy it again when it is gone"
+    if status.endswith("_IN_PROGRESS") and "ROLLBACK" not in status:
+        return f"{found}: try again when it is complete"
+    if "ROLLBACK" in status or status.endswith("FAILED"):
+        events = f"`aws cloudformation describe-stack-events --stack-name {name}`"
+        return f"{found}: it could not be created; {events} shows why, then delete it and deploy again"
+    return f"{found} and not a gift-card service: name another with --stack"
