@@ -4,7 +4,9 @@ What runs it is imported by the commands that run it: a third of the time that e
 """
 # ruff: noqa: PLC0415
 
+import codecs
 import re
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -67,7 +69,8 @@ def status(
     elif document["running"]:
         output.console.print(f"local cloud  {document['cloudUrl']}", highlight=False)
         output.console.print(f"supplier     {document['supplierUrl']}", highlight=False)
-        output.console.print(f"use it with  source {_short(service.environment_file)}", highlight=False)
+        use = f"use it with  source {_short(service.environment_file)}"
+        output.console.print(use, markup=False, highlight=False, soft_wrap=True)
     else:
         output.console.print("not running; start it with `giftcards local up`")
 
@@ -124,8 +127,9 @@ def _print_how_to_use(service: "LocalService", *, real_supplier: bool) -> None:
         highlight=False,
     )
     say("\nIn each shell that uses it:", highlight=False)
-    say(f"  source {_short(service.environment_file)}", highlight=False)
-    say(f"  export PATH={PROJECT / '.venv' / 'bin'}:$PATH", highlight=False, soft_wrap=True)
+    programs = shlex.quote(str(PROJECT / ".venv" / "bin"))
+    for command in (f"source {_short(service.environment_file)}", f'export PATH={programs}:"$PATH"'):
+        say(f"  {command}", markup=False, highlight=False, soft_wrap=True)
     if real_supplier:
         say("\nAnnounce an order that you placed at the supplier:", highlight=False)
     else:
@@ -152,13 +156,22 @@ def _print_how_to_ask(url: str) -> None:
 
 def _read_api_key(file: Path) -> str:
     try:
-        key = file.read_text(encoding="utf-8").strip()
+        key = _decoded(file.read_bytes()).strip()
     except (OSError, UnicodeDecodeError):
-        raise CommandError(f"the API key file {file} cannot be read", exit_code=2) from None
-    if not (key.isascii() and key.isprintable() and key):
+        raise CommandError(f"the API key file {file} cannot be read as text", exit_code=2) from None
+    if not key:
+        raise CommandError(f"the API key file {file} is empty", exit_code=2)
+    if not re.fullmatch("[!-~]+", key):
         raise CommandError(f"the file {file} holds no API key (one line of visible ASCII characters)", exit_code=2)
     return key
 
 
+def _decoded(content: bytes) -> str:
+    """Decode a text file; editors and shells of Windows begin it with a byte order mark, in UTF-8 or UTF-16."""
+    utf_16 = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    return content.decode("utf-16" if utf_16 else "utf-8-sig")
+
+
 def _short(path: Path) -> str:
-    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)
+    """Write a path as a shell takes it, below the current folder where it lies there."""
+    return shlex.quote(str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path))
