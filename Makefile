@@ -8,6 +8,14 @@ CHECKS := .venv-checks
 BIN    := $(VENV)/bin
 UV     := $(BIN)/uv
 UV_VERSION := 0.13.9
+# Of the user's settings for Python, pip and uv, what says how to download and how to print stays. The others lead an
+# installation out of these folders (PIP_USER, UV_SYSTEM_PYTHON), or other code into them (PYTHONPATH).
+KEPT := PIP_INDEX_URL PIP_EXTRA_INDEX_URL PIP_FIND_LINKS PIP_NO_INDEX PIP_TRUSTED_HOST PIP_CERT PIP_CLIENT_CERT \
+        PIP_PROXY PIP_TIMEOUT PIP_DEFAULT_TIMEOUT PIP_RETRIES PIP_CACHE_DIR PIP_CONFIG_FILE PIP_KEYRING_PROVIDER \
+        UV_INDEX% UV_DEFAULT_INDEX UV_EXTRA_INDEX_URL UV_FIND_LINKS UV_OFFLINE UV_HTTP_TIMEOUT UV_HTTP_RETRIES \
+        UV_NATIVE_TLS UV_SYSTEM_CERTS UV_INSECURE_HOST UV_KEYRING_PROVIDER UV_CACHE_DIR UV_CONFIG_FILE UV_LINK_MODE \
+        PYTHONIOENCODING PYTHONUTF8 PYTHONUNBUFFERED PYTHONDONTWRITEBYTECODE
+unexport VIRTUAL_ENV CONDA_PREFIX $(filter-out $(KEPT),$(filter PIP_% UV_% PYTHON%,$(.VARIABLES)))
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export SAM_CLI_TELEMETRY := 0
 export __SAM_CLI_APP_DIR := $(CURDIR)/.aws-sam/app
@@ -24,7 +32,7 @@ $(BIN)/uv:
 	  { echo "make: $(PYTHON) is older than Python 3.11; name a newer one: make PYTHON=python3.13 setup" >&2; exit 1; }
 	@echo "Installing into $(VENV) and $(CLOUD) (first run only)"
 	@$(PYTHON) -m venv $(VENV)
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
+	@$(BIN)/python -m pip install --no-user --quiet --disable-pip-version-check uv==$(UV_VERSION)
 
 $(VENV)/.installed: requirements/dev.txt pyproject.toml | $(BIN)/uv
 	@$(UV) pip sync --quiet --require-hashes --python $(BIN)/python requirements/dev.txt
