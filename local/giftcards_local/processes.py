@@ -79,7 +79,12 @@ def _is_alive(process: psutil.Process) -> bool:
 
 
 def start(
-    command: Sequence[str], *, port: int, log: Path, environment: Mapping[str, str], ready: Callable[[], bool]
+    command: Sequence[str],
+    *,
+    port: int,
+    log: Path,
+    environment: Mapping[str, str],
+    ready: Callable[[], bool],
 ) -> Process:
     """Start a process and wait until it is ready.
 
@@ -90,7 +95,7 @@ def start(
     port
         Where it will listen.
     log
-        File that takes its output.
+        File that takes its output, and is called as a person calls the process.
     environment
         All that it gets.
     ready
@@ -122,7 +127,7 @@ def start(
         if not is_ready:  # Ctrl-C too: nothing that was started is left behind
             process.stop()
     if not is_ready:
-        raise LocalError(f"{Path(command[0]).name} did not start; its log is {log}")
+        raise LocalError(f"the {log.stem} did not start; its log is {log}")
     return process
 
 

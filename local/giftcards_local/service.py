@@ -149,12 +149,14 @@ class LocalService:
         port = free_port(self.state.supplier.port if self.state.supplier else None)
         command = [sys.executable, "-P", "-m", "giftcards_cli", "local", "supplier", "--port", str(port)]
         command += ["--fulfil-after", str(fulfil_after_seconds), "--state-file", str(self.folder / "supplier.json")]
-        log = self.folder / "supplier.log"
-        self._remember(
-            supplier=start(
-                command, port=port, log=log, environment=local_environment(os.environ), ready=lambda: _answers(port)
-            ),
+        started = start(
+            command,
+            port=port,
+            log=self.folder / "supplier.log",
+            environment=local_environment(os.environ),
+            ready=lambda: _answers(port),
         )
+        self._remember(supplier=started)
 
     def _stop_supplier(self) -> None:
         if self.state.supplier is not None and self.state.supplier.is_running:
