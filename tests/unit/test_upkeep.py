@@ -15,6 +15,10 @@ from unit.fakes import MARK, NOW, ORDER_ID, REGION, USER_ID, Cloud, Giftcards, S
 
 CLOSED = {"quantity": 1, "fulfilledQuantity": 1, "deliveredAt": timestamp(NOW)}
 ANNOUNCED = CLOSED | {"announcedAt": timestamp(NOW)}
+DENIED = (
+    "AccessDenied; the credentials in AWS_ACCESS_KEY_ID and its companions may not do that: "
+    "the rights that each command needs are in docs/runbook.md"
+)
 NOT_TAKEN = {"FailedEntryCount": 1, "Entries": [{"ErrorCode": "InternalFailure"}]}
 
 
@@ -145,8 +149,8 @@ def test_resume_knows_the_reasons_of_holds_and_no_others(giftcards: Giftcards):
     ("operation", "outcome", "line"),
     [
         ("PutEvents", NOT_TAKEN, "EventBridge did not take OrderPlaced: InternalFailure"),
-        ("PutEvents", client_error("PutEvents", "AccessDenied"), "AWS refused PutEvents: AccessDenied"),
-        ("Query", client_error("Query", "AccessDenied"), "AWS refused Query: AccessDenied"),
+        ("PutEvents", client_error("PutEvents", "AccessDenied"), f"AWS refused PutEvents: {DENIED}"),
+        ("Query", client_error("Query", "AccessDenied"), f"AWS refused Query: {DENIED}"),
     ],
 )
 def test_what_aws_refuses_is_one_line(cloud: Cloud, giftcards: Giftcards, operation: str, outcome: Any, line: str):
@@ -294,7 +298,7 @@ def test_event_is_deleted_only_after_the_bus_took_it(cloud: Cloud, giftcards: Gi
 
     said = giftcards("replay-dlq")
 
-    assert said == Said(1, "", "giftcards: AWS refused PutEvents: AccessDenied\n")
+    assert said == Said(1, "", f"giftcards: AWS refused PutEvents: {DENIED}\n")
     assert queue.bodies == [event()]
     assert cloud.sent("DeleteMessage") == []
 
