@@ -7,7 +7,7 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from giftcards.rules.gate import Closing, Gate
+from giftcards.rules.gate import Closing, Gate, Lease
 from giftcards_cli import output
 from giftcards_cli.arguments import AsJson, StackName
 from giftcards_cli.stack import CommandError, Stack, aws_errors
@@ -24,7 +24,7 @@ def gate(
         now, version, found = datetime.now(UTC), deployed.api_key_version(), deployed.gate.read()
         closing = found.closing(now, version)
         if open_it and closing is not None:
-            _open(deployed, found, closing)
+            _open(deployed, found, closing, found.lost(now, version))
             found = deployed.gate.read()
             closing = found.closing(now, version)
     document = _document(found, closing, now, version)
@@ -34,18 +34,19 @@ def gate(
         output.console.print(_laid_out(document, closing))
 
 
-def _open(deployed: Stack, found: Gate, closing: Closing) -> None:
+def _open(deployed: Stack, found: Gate, closing: Closing, lost: dict[int, Lease]) -> None:
     if not closing.is_pause:
         raise CommandError(
             f"{closing.reason}: only a new version of the supplier's API key in its secret opens the gate; "
             "nothing is changed"
         )
-    if not deployed.gate.forget_pause(found):
+    if not deployed.gate.forget_pause(found, lost):
         raise CommandError("the gate has just been closed again; `giftcards gate` says why")
 
 
 def _document(found: Gate, closing: Closing | None, now: datetime, version: str | None) -> dict[str, Any]:
     opens_with = None if closing is None else ("TIME" if closing.is_pause else "NEW_KEY_VERSION")
+    suspicion = found.suspicion
     return {
         "open": closing is None,
         "reason": closing and closing.reason.value,
@@ -54,7 +55,10 @@ def _document(found: Gate, closing: Closing | None, now: datetime, version: str 
         "until": output.iso(closing.until) if closing and closing.until else None,
         "opensWith": opens_with,
         "placesTaken": found.taken(now),
-        "places": found.places(version),
+        "places": found.places(now, version),
+        "lostCalls": len(found.lost(now, version)),
+        "suspicion": suspicion
+        and {"orderId": suspicion.order_id, "code": suspicion.code, "since": output.iso(suspicion.at)},
     }
 
 
@@ -68,4 +72,11 @@ def _laid_out(document: dict[str, Any], closing: Closing | None) -> Table:
         grid.add_row("since", document["since"])
         grid.add_row("until", document["until"] or "the secret has another version")
     grid.add_row("places", f"{document['placesTaken']} of {document['places']} taken")
+    if document["lostCalls"]:
+        grid.add_row(
+            "lost", f"{document['lostCalls']} calls ended, and nobody wrote down what the supplier had answered"
+        )
+    if document["suspicion"]:
+        refused = "order {orderId} refused with {code} since {since}, and none answered".format(**document["suspicion"])
+        grid.add_row("suspicion", escape(refused))
     return grid

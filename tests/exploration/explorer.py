@@ -91,7 +91,6 @@ class Process:
     program: Program
     runs: int = 1
     carried: Hashable = None
-    can_die: bool = True
     _roots: dict[Any, "Step"] = field(default_factory=dict)
 
     def root(self, run: int, carried: Hashable, now: float) -> "Step":
@@ -161,6 +160,11 @@ class Step:
             return self.process.root(self.run + 1, known.result, now)
         return known
 
+    @property
+    def is_first(self) -> bool:
+        """Whether the process has done nothing yet."""
+        return self.run == 0 and len(self._history) == 1
+
     def __repr__(self) -> str:
         return f"{self.process.name}: {self.call or f'ended with {self.result!r}'}"
 
@@ -218,6 +222,9 @@ class Model:
         Set its ``rows`` to begin with something in the table.
     """
 
+    are_alike = False
+    """Whether the processes do the same, so that it is enough to explore one order in which they begin."""
+
     def __init__(self, processes: Sequence[Process], world: Any = None, tables: MemoryTables | None = None) -> None:
         self.processes = processes
         self.world = world
@@ -227,9 +234,19 @@ class Model:
         """Yield all that may come of a call to a service that is not the table; nothing while it has to wait."""
         raise NotImplementedError
 
+    def written(self, before: State, rows: Frozen, step: Step, outcome: Any) -> Any:
+        """Return the world after a call to the table, also a late one; `before` has the rows and the world before."""
+        del rows, step, outcome
+        return before.world
+
     def events(self, state: State) -> Iterable[tuple[str, State]]:  # noqa: ARG002 - for those that override it
         """Yield what can happen besides: time passes, a person acts. It must not go on for ever."""
         return ()
+
+    def may_die(self, process: Process, call: Call) -> bool:
+        """Say whether a process can die before this call. Say no where it makes no difference: it saves states."""
+        del process, call
+        return True
 
     def may_fail(self, call: Call) -> bool:
         """Say whether a call can fail without any effect."""
@@ -304,11 +321,14 @@ class Explorer:
         for index, step in enumerate(state.steps):
             if step is not None and step.call is not None:
                 yield from self._moves_of(state, index, step, step.call)
+                if self._model.are_alike and step.is_first:
+                    break
         for index, step in enumerate(state.late):
             if step not in state.late[:index]:
-                rows, _ = self._carry_out(state.rows, step)
+                rows, outcome = self._carry_out(state.rows, step)
                 late = state.late[:index] + state.late[index + 1 :]
-                yield f"late: {step}", state._replace(rows=rows, late=late)
+                world = self._model.written(state, rows, step, outcome)
+                yield f"late: {step}", state._replace(rows=rows, world=world, late=late)
         yield from self._model.events(state)
 
     def _moves_of(self, state: State, index: int, step: Step, call: Call) -> Iterator[tuple[str, State]]:
@@ -317,12 +337,13 @@ class Explorer:
 
         if call.service == TABLE:
             rows, outcome = self._carry_out(state.rows, step)
-            yield str(step), state._replace(rows=rows, steps=moved(step.after(outcome, state.now)))
+            world = self._model.written(state, rows, step, outcome)
+            yield str(step), state._replace(rows=rows, world=world, steps=moved(step.after(outcome, state.now)))
         else:
             for words, world, answer in self._model.serve(state, step.process, call):
                 steps = moved(step.after(answer, state.now))
                 yield f"{step.process.name}: {words}", state._replace(world=world, steps=steps)
-        if state.deaths and step.process.can_die:
+        if state.deaths and self._model.may_die(step.process, call):
             yield f"{step.process.name} dies", state._replace(steps=moved(None), deaths=state.deaths - 1)
         if state.failures and self._model.may_fail(call):
             steps = moved(step.after(_failure(call), state.now))

@@ -190,9 +190,9 @@ class Journaled:
     def __getattr__(self, name: str) -> Callable[..., Any]:
         method = getattr(self._wrapped, name)
 
-        def noted(*args: Any) -> Any:
+        def noted(*args: Any, **options: Any) -> Any:
             self._journal.append((name, args[0] if args else None))
-            return method(*args)
+            return method(*args, **options)
 
         return noted
 

@@ -1,5 +1,6 @@
 """Which trouble closes the gate for all orders, when it opens, and how many may pass it."""
 
+import re
 from datetime import datetime, timedelta
 
 import pytest
@@ -7,21 +8,27 @@ import pytest
 from giftcards.adapters import aws
 from giftcards.adapters.gate_table import GateTable
 from giftcards.adapters.supplier import TOTAL_SECONDS
+from giftcards.adapters.timestamps import timestamp
 from giftcards.rules.gate import (
     BLOCK_SECONDS,
     CALLS_AT_ONCE,
     LEASE_SECONDS,
     RATE_LIMIT_SECONDS,
+    START_SECONDS,
+    SUSPICION_SECONDS,
     Closing,
     Gate,
+    Lease,
     Place,
+    Suspicion,
     accepts_key,
     admit,
     closing_after,
+    is_suspicious,
 )
 from giftcards.rules.trouble import Trouble, TroubleKind
 from giftcards.supplier_contract import OrderProgress
-from unit.fakes import NOW, Cloud, order_data, template
+from unit.fakes import NOW, Cloud, order_data
 
 CLOSES = {
     TroubleKind.BUSY: True,
@@ -41,6 +48,7 @@ KEY_TROUBLE = [TroubleKind.KEY_MISSING, TroubleKind.KEY_REFUSED]
 ADDRESS_TROUBLE = [TroubleKind.ADDRESS_BLOCKED, TroubleKind.ACCESS_DENIED]
 TIMED = [TroubleKind.BUSY, TroubleKind.RATE_LIMITED, *ADDRESS_TROUBLE]
 VERSION, ANOTHER = "version-1", "version-2"
+OWNER = "caller-1"
 
 
 def after(seconds: float) -> datetime:
@@ -61,7 +69,7 @@ def gate_of(closing: Closing) -> Gate:
 
 def seconds_closed(gate: Closing | Gate, later: float = 0, key_version: str | None = VERSION) -> float | None:
     """For how long callers are told to stay away; 0 where only another key helps, None where they may call."""
-    told = admit(gate if isinstance(gate, Gate) else gate_of(gate), after(later), key_version)
+    told = admit(gate if isinstance(gate, Gate) else gate_of(gate), after(later), key_version, OWNER)
     if isinstance(told, Place):
         return None
     assert told.kind is TroubleKind.GATE_CLOSED
@@ -150,15 +158,19 @@ def test_retry_after_does_not_open_a_gate_closed_by_a_key(kind: TroubleKind):
 # -------------------------------------------------------------------- places
 
 
-def gate_with(*seconds_left: float | None, accepted: str | None = VERSION) -> Gate:
+def gate_with(*seconds_left: float | None, accepted: str | None = VERSION, version: str | None = VERSION) -> Gate:
     """Give a gate whose places are taken for so many seconds more, or free where it says None."""
-    leases = {number: after(left) for number, left in enumerate(seconds_left, start=1) if left is not None}
+    leases = {
+        number: Lease(after(left), f"caller-{number}", version)
+        for number, left in enumerate(seconds_left, start=1)
+        if left is not None
+    }
     return Gate(accepted_version=accepted, leases=leases)
 
 
 def number_of(gate: Gate, key_version: str | None = VERSION) -> int | None:
     """The number of the place that a caller gets, or None where it queues."""
-    place = admit(gate, NOW, key_version)
+    place = admit(gate, NOW, key_version, OWNER)
     if isinstance(place, Place):
         return place.number
     assert (place.kind, place.retry_after_seconds) == (TroubleKind.QUEUED, None)
@@ -166,7 +178,9 @@ def number_of(gate: Gate, key_version: str | None = VERSION) -> int | None:
 
 
 def test_caller_gets_the_first_free_place_until_its_lease_is_over():
-    assert admit(gate_with(10, None), NOW, VERSION) == Place(2, None, after(LEASE_SECONDS))
+    lease = Lease(after(LEASE_SECONDS), OWNER, VERSION)
+
+    assert admit(gate_with(10, None), NOW, VERSION, OWNER) == Place(2, lease, alone=False)
 
 
 def test_accepted_key_may_be_used_by_three_at_once_and_the_fourth_queues():
@@ -177,32 +191,81 @@ def test_accepted_key_may_be_used_by_three_at_once_and_the_fourth_queues():
 
 
 @pytest.mark.parametrize("accepted", [None, ANOTHER])
-def test_key_that_is_not_accepted_yet_is_tried_by_one_alone(accepted: str | None):
-    assert number_of(gate_with(None, 10, 10, accepted=accepted)) == 1
-    assert number_of(gate_with(10, accepted=accepted)) is None
+@pytest.mark.parametrize("taken", range(CALLS_AT_ONCE))
+def test_key_that_is_not_accepted_yet_is_tried_by_one_alone(accepted: str | None, taken: int):
+    left: list[float | None] = [None] * CALLS_AT_ONCE
+    assert number_of(gate_with(*left, accepted=accepted)) == 1
+
+    left[taken] = 10
+    assert number_of(gate_with(*left, accepted=accepted)) is None
+
+
+def test_new_key_is_tried_beside_calls_with_the_one_before():
+    assert number_of(gate_with(10, None, 10), key_version=ANOTHER) == 2
 
 
 def test_no_key_is_never_an_accepted_one():
-    assert number_of(gate_with(10, accepted=None), key_version=None) is None
+    assert Gate().places(NOW, None) == 1
 
 
-@pytest.mark.parametrize(("left", "number"), [(0.001, None), (0, 1), (-1, 1)])
-def test_place_is_free_again_when_its_lease_is_over(left: float, number: int | None):
-    assert number_of(gate_with(left, 10, 10)) == number
+# ---------------------------------------------- calls whose answer nobody knows
 
 
-def test_who_takes_a_place_over_has_seen_whose_it_was():
-    place = admit(gate_with(-1), NOW, VERSION)
+@pytest.mark.parametrize(("left", "number"), [(0.001, None), (0, 2), (-1, 2)])
+def test_place_whose_caller_died_is_lost_to_its_key_and_one_caller_alone_goes_on_with_the_next(
+    left: float, number: int | None
+):
+    gate = gate_with(left, accepted=None)
+
+    assert number_of(gate) == number
+    assert gate.is_tried_alone(NOW, VERSION)
+
+
+def test_accepted_key_has_to_prove_itself_again_after_a_call_whose_answer_nobody_knows():
+    gate = gate_with(-1)
+
+    assert (gate.places(NOW, VERSION), gate_with(1).places(NOW, VERSION)) == (1, CALLS_AT_ONCE)
+    assert number_of(gate_with(-1, 10)) is None
+
+
+def test_place_that_was_lost_to_another_key_is_free():
+    assert number_of(gate_with(-1, version=ANOTHER)) == 1
+
+
+def test_lease_of_the_former_release_that_ended_is_lost_to_every_key():
+    gate = Gate(accepted_version=VERSION, leases={1: Lease(after(-1))})
+
+    assert [number_of(gate, version) for version in (VERSION, ANOTHER)] == [2, 2]
+
+
+def test_key_with_which_every_place_was_lost_is_not_presented_for_15_minutes_and_then_by_one_caller():
+    gate = gate_with(-30, -20, -10)
+
+    assert gate.closing(NOW, ANOTHER) is None, "another key may be tried at once"
+    closing = gate.closing(NOW, VERSION)
+    assert closing is not None
+    assert (closing.reason, closing.is_pause) == (TroubleKind.BUSY, True)
+    told = admit(gate, NOW, VERSION, OWNER)
+    assert isinstance(told, Trouble)
+    assert (told.kind, told.retry_after_seconds) == (TroubleKind.GATE_CLOSED, BLOCK_SECONDS - 10)
+    place = admit(gate, after(BLOCK_SECONDS - 10), VERSION, OWNER)
+    assert isinstance(place, Place)
+    assert (place.number, place.alone) == (1, True)
+
+
+def test_call_that_begins_as_late_as_it_may_ends_before_its_lease():
+    place = admit(Gate(), NOW, VERSION, OWNER)
 
     assert isinstance(place, Place)
-    assert place.before == after(-1)
+    assert place.start_by == after(START_SECONDS)
+    assert START_SECONDS + TOTAL_SECONDS < LEASE_SECONDS
 
 
-def test_lease_is_longer_than_any_function_that_calls_may_run_and_than_a_call():
-    resources = template()["Resources"]
-    longest = max(resources[name]["Properties"]["Timeout"] for name in ("CheckStatusFunction", "DeliverCardsFunction"))
+def test_write_of_a_lease_with_all_its_retries_ends_before_the_call_has_to_begin():
+    attempts = aws.CONFIG.retries["total_max_attempts"]  # type: ignore[index, attr-defined]
+    seconds = aws.CONFIG.connect_timeout + aws.CONFIG.read_timeout  # type: ignore[attr-defined]
 
-    assert LEASE_SECONDS > longest > TOTAL_SECONDS
+    assert attempts * seconds < START_SECONDS
 
 
 def test_closed_gate_gives_no_place():
@@ -235,15 +298,21 @@ def test_gate_is_read_as_it_is_now_and_not_as_it_was(cloud: Cloud, record: GateT
 
 
 def accepted(record: GateTable, version: str = VERSION) -> Gate:
-    record.accept(version, record.read())
+    record.accept(version, record.read(), {})
     return record.read()
 
 
-def take(record: GateTable, seen: Gate | None = None, now: datetime = NOW) -> tuple[Place, bool]:
+def take(
+    record: GateTable, seen: Gate | None = None, now: datetime = NOW, owner: str = OWNER, version: str = VERSION
+) -> tuple[Place, bool]:
     seen = seen or record.read()
-    place = admit(seen, now, VERSION)
+    place = admit(seen, now, version, owner)
     assert isinstance(place, Place)
     return place, record.take(place, seen)
+
+
+def give_back(record: GateTable, place: Place) -> None:
+    record.give_back(place, is_answered=False)
 
 
 def test_gate_that_was_never_passed_nor_closed_has_no_record(record: GateTable):
@@ -331,10 +400,10 @@ def test_call_that_ends_late_with_an_old_key_does_not_open_the_gate_for_a_new_on
 def test_pause_that_a_person_forgets_is_gone_and_one_caller_alone_tries_the_key(record: GateTable):
     record.close(closed_by(TroubleKind.RATE_LIMITED, retry_after=30 * 86_400))
 
-    assert record.forget_pause(record.read())
+    assert record.forget_pause(record.read(), {})
 
     gate = record.read()
-    assert (gate.pause, seconds_closed(gate), gate.places(VERSION)) == (None, None, 1)
+    assert (gate.pause, seconds_closed(gate), gate.places(NOW, VERSION)) == (None, None, 1)
 
 
 def test_a_refused_key_stays_refused_whatever_pause_is_forgotten(record: GateTable):
@@ -342,7 +411,7 @@ def test_a_refused_key_stays_refused_whatever_pause_is_forgotten(record: GateTab
     record.close(refusal)
     record.close(closed_by(TroubleKind.ADDRESS_BLOCKED))
 
-    record.forget_pause(record.read())
+    record.forget_pause(record.read(), {})
 
     gate = record.read()
     assert (gate.refusal, gate.refused_versions, seconds_closed(gate)) == (refusal, {VERSION}, 0)
@@ -354,7 +423,7 @@ def test_pause_that_nobody_has_seen_is_not_forgotten(record: GateTable):
     longer = closed_by(TroubleKind.ADDRESS_BLOCKED)
     record.close(longer)
 
-    assert not record.forget_pause(seen)
+    assert not record.forget_pause(seen, {})
     assert record.read().pause == longer
 
 
@@ -370,9 +439,11 @@ def test_closing_takes_away_the_proof_of_the_key(record: GateTable, kind: Troubl
 def test_place_is_taken_and_given_back(record: GateTable):
     place, is_taken = take(record)
     assert is_taken
-    assert record.read().leases == {1: after(LEASE_SECONDS)}
+    gate = record.read()
+    assert gate.leases == {1: Lease(after(LEASE_SECONDS), OWNER, VERSION)}
+    assert gate.presented_version == VERSION
 
-    record.give_back(place)
+    give_back(record, place)
 
     assert record.read().leases == {}
 
@@ -382,41 +453,211 @@ def test_three_callers_hold_three_places_and_each_gives_back_its_own(record: Gat
     places = [take(record)[0] for _ in range(CALLS_AT_ONCE)]
     assert set(record.read().leases) == {1, 2, 3}
 
-    record.give_back(places[1])
+    give_back(record, places[1])
 
     assert set(record.read().leases) == {1, 3}
 
 
-@pytest.mark.parametrize("held", [None, -1])
-def test_of_two_callers_that_saw_the_same_place_one_gets_it(record: GateTable, held: float | None):
-    if held is not None:  # by one that has crashed
-        take(record, now=after(held - LEASE_SECONDS))
+@pytest.mark.parametrize("version", [VERSION, ANOTHER])
+@pytest.mark.parametrize("is_known", [True, False], ids=["accepted key", "new key"])
+def test_of_two_callers_that_saw_the_same_place_one_gets_it(record: GateTable, version: str, is_known: bool):
+    take(record, now=after(-1 - LEASE_SECONDS), version=version)  # by one that has died, with this or another key
+    if is_known:
+        accepted(record)
     seen = record.read()
 
-    assert [take(record, seen)[1], take(record, seen, after(1))[1]] == [True, False]
+    first, second = take(record, seen), take(record, seen, after(1), "caller-2")
 
-    assert record.read().leases == {1: after(LEASE_SECONDS)}
+    assert (first[0].number, first[1]) == (second[0].number, True)
+    assert not second[1]
+    assert record.read().leases[first[0].number] == first[0].lease
+
+
+def test_new_key_is_taken_to_no_place_if_any_place_has_changed_since_the_record_was_read(record: GateTable):
+    seen = record.read()
+    record.take(Place(3, Lease(after(LEASE_SECONDS), "caller-3", VERSION), alone=True), seen)
+
+    place, is_taken = take(record, seen)
+
+    assert (place.number, is_taken) == (1, False)
+
+
+def test_accepted_key_is_taken_to_a_place_whatever_happens_at_others(record: GateTable):
+    seen = accepted(record)
+    record.take(Place(3, Lease(after(LEASE_SECONDS), "caller-3", VERSION), alone=False), seen)
+
+    assert take(record, seen)[1]
 
 
 def test_place_that_another_has_taken_over_is_not_given_back_by_who_lost_it(record: GateTable):
     lost, _ = take(record)
     later = after(LEASE_SECONDS)
-    take(record, now=later)
+    place, _ = take(record, now=later, owner="caller-2", version=ANOTHER)
+    assert place.number == lost.number
 
-    record.give_back(lost)
+    give_back(record, lost)
 
-    assert record.read().leases == {1: later + timedelta(seconds=LEASE_SECONDS)}
+    assert record.read().leases == {1: place.lease}
+
+
+def test_release_that_is_repeated_frees_nobody_elses_place_taken_in_the_same_millisecond(record: GateTable):
+    first, _ = take(record)
+    give_back(record, first)
+    second, _ = take(record, owner="caller-2")
+    assert (first.number, first.lease.until) == (second.number, second.lease.until)
+
+    give_back(record, first)
+
+    assert record.read().leases == {1: second.lease}
 
 
 def test_times_are_kept_to_the_millisecond_and_still_recognised(record: GateTable):
-    moment = NOW.replace(microsecond=123_987)
-    place, _ = take(record, now=moment)
-    place_over, is_taken = take(record, now=moment + timedelta(seconds=LEASE_SECONDS))
-    assert (place.number, is_taken) == (place_over.number, True)
+    place, is_taken = take(record, now=NOW.replace(microsecond=123_987))
+    assert is_taken
 
-    record.give_back(place_over)
+    give_back(record, place)
 
     assert record.read().leases == {}
+
+
+def test_answer_ends_what_earlier_calls_with_unknown_answers_took_away(record: GateTable):
+    dead = [take(record, now=after(-LEASE_SECONDS * times))[0].number for times in (3, 2)]
+    seen = record.read()
+    assert (dead, set(seen.lost(NOW, VERSION))) == ([1, 2], {1, 2})
+    place, _ = take(record, seen)
+
+    record.accept(VERSION, seen, seen.lost(NOW, VERSION))
+
+    assert record.read().leases == {place.number: place.lease}
+
+
+def test_answer_frees_no_place_that_somebody_has_taken_meanwhile(record: GateTable):
+    take(record, now=after(-LEASE_SECONDS))
+    seen = record.read()
+    place, _ = take(record, owner="caller-2", version=ANOTHER)
+    assert place.number == 1
+
+    record.accept(VERSION, seen, seen.lost(NOW, VERSION))
+
+    assert record.read().leases == {1: place.lease}
+
+
+def test_person_who_opens_the_gate_gives_lost_places_back(record: GateTable):
+    for times in (5, 4, 3):
+        take(record, now=after(-LEASE_SECONDS * times))
+    seen = record.read()
+    assert seen.closing(NOW, VERSION) is not None
+
+    assert record.forget_pause(seen, seen.lost(NOW, VERSION))
+
+    assert (record.read().leases, record.read().closing(NOW, VERSION)) == ({}, None)
+
+
+# ----------------------------------------------------- a lease of the former release
+
+
+def taken_by_the_former_release(cloud: Cloud, record: GateTable, until: datetime) -> None:
+    row = next(iter(cloud.rows(cloud.gate_table)), {"pk": "SUPPLIER#oneclickdz", "sk": "GATE"})
+    cloud.put(cloud.gate_table, row | {"lease1": timestamp(until)})
+
+
+def test_place_taken_by_a_function_of_the_former_release_is_taken(cloud: Cloud, record: GateTable):
+    accepted(record)
+    taken_by_the_former_release(cloud, record, after(10))
+
+    assert record.read().leases == {1: Lease(after(10))}
+    assert take(record)[0].number == 2
+
+
+def test_place_that_the_former_release_took_over_is_not_given_back_by_who_had_it(cloud: Cloud, record: GateTable):
+    place, _ = take(record)
+    taken_by_the_former_release(cloud, record, after(LEASE_SECONDS + 10))
+
+    give_back(record, place)
+
+    assert record.read().leases == {1: Lease(after(LEASE_SECONDS + 10))}
+
+
+def test_lease_of_the_former_release_that_ended_is_freed_by_an_answer(cloud: Cloud, record: GateTable):
+    taken_by_the_former_release(cloud, record, after(-1))
+    seen = record.read()
+
+    record.accept(VERSION, seen, seen.lost(NOW, VERSION))
+
+    assert record.read().leases == {}
+
+
+# -------------------------------------------------------------- suspicion
+
+FORBIDDEN = Trouble(TroubleKind.ORDER_REFUSED, "The supplier answered 403 FORBIDDEN.", None, "FORBIDDEN", 403)
+SUSPICION = Suspicion("order-1", "FORBIDDEN", NOW)
+
+
+@pytest.mark.parametrize("status", [200, 403, 404, 410, 422, None])
+@pytest.mark.parametrize("kind", TroubleKind)
+def test_only_an_order_refused_with_403_can_be_about_the_key_or_the_address(kind: TroubleKind, status: int | None):
+    trouble = Trouble(kind, "What happened.", None, "CODE", status)
+
+    assert is_suspicious(trouble) == (kind is TroubleKind.ORDER_REFUSED and status == 403)
+
+
+@pytest.mark.parametrize(
+    ("order_id", "later", "is_confirmed"),
+    [
+        ("order-2", SUSPICION_SECONDS, True),
+        ("order-2", SUSPICION_SECONDS - 0.001, False),
+        ("order-1", SUSPICION_SECONDS, False),
+        ("order-1", 86_400, False),
+    ],
+)
+def test_another_order_that_is_refused_for_long_enough_confirms_a_suspicion(
+    order_id: str, later: float, is_confirmed: bool
+):
+    denied = SUSPICION.confirmed_by(FORBIDDEN, order_id, after(later))
+
+    assert (denied is not None) == is_confirmed
+    if denied is not None:
+        assert (denied.kind, denied.code) == (TroubleKind.ACCESS_DENIED, "FORBIDDEN")
+        assert {"order-1", "order-2", "FORBIDDEN"} <= set(re.findall(r"[\w-]+", denied.message))
+
+
+def test_first_order_that_is_refused_is_suspected_and_no_later_one_replaces_it(record: GateTable):
+    record.suspect(SUSPICION)
+    record.suspect(Suspicion("order-2", "OTHER", after(1)))
+
+    assert record.read().suspicion == SUSPICION
+
+
+@pytest.mark.parametrize("is_answered", [True, False])
+def test_place_given_back_after_an_answer_ends_the_suspicion(record: GateTable, is_answered: bool):
+    place, _ = take(record)
+    record.suspect(SUSPICION)
+
+    record.give_back(place, is_answered=is_answered)
+
+    assert record.read().suspicion == (None if is_answered else SUSPICION)
+
+
+@pytest.mark.parametrize("now", [None, Suspicion("order-1", "FORBIDDEN", after(1))])
+def test_gate_is_not_closed_by_a_suspicion_that_an_answer_has_ended(record: GateTable, now: Suspicion | None):
+    if now is not None:
+        record.suspect(now)
+
+    assert not record.close(closed_by(TroubleKind.ACCESS_DENIED), confirmed=SUSPICION)
+    assert record.read().pause is None
+
+
+def test_suspicion_outlasts_the_pause_that_follows_from_it_and_a_person_ends_it(record: GateTable):
+    record.suspect(SUSPICION)
+
+    assert record.close(closed_by(TroubleKind.ACCESS_DENIED), confirmed=SUSPICION)
+
+    assert (record.read().pause, record.read().suspicion) == (closed_by(TroubleKind.ACCESS_DENIED), SUSPICION)
+    assert record.forget_pause(record.read(), {})
+    assert record.read().suspicion is None
+
+
+# ------------------------------------------------------------ closed meanwhile
 
 
 @pytest.mark.parametrize("kind", [TroubleKind.KEY_REFUSED, TroubleKind.RATE_LIMITED])
@@ -440,7 +681,7 @@ def test_key_is_not_accepted_when_the_gate_was_closed_since_it_was_presented(rec
     seen = record.read()
     record.close(closed_by(TroubleKind.KEY_REFUSED))
 
-    record.accept(VERSION, seen)
+    record.accept(VERSION, seen, {})
 
     assert record.read().accepted_version is None
 
@@ -476,7 +717,7 @@ def test_record_of_the_former_format_is_an_open_gate_and_does_no_harm(
     assert accepted(record).accepted_version == VERSION
     record.close(closed_by(TroubleKind.KEY_REFUSED))
     record.close(closed_by(TroubleKind.RATE_LIMITED))
-    record.give_back(place)
+    give_back(record, place)
 
     gate = record.read()
     assert (gate.refusal, gate.pause, gate.leases, gate.closings) == (

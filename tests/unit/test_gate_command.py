@@ -12,7 +12,7 @@ import pytest
 from giftcards.adapters import aws
 from giftcards.adapters.gate_table import GateTable
 from giftcards.adapters.timestamps import timestamp
-from giftcards.rules.gate import Closing, admit
+from giftcards.rules.gate import LEASE_SECONDS, Closing, Place, Suspicion, admit
 from giftcards.rules.trouble import TroubleKind
 from giftcards_cli.main import main
 from giftcards_cli.stack import Stack
@@ -64,9 +64,9 @@ def giftcards(cloud: Cloud, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capt
 
 
 def test_open_gate_says_so_and_how_many_may_call(giftcards: Giftcards, record: GateTable):
-    record.accept(KEY, record.read())
+    record.accept(KEY, record.read(), {})
     seen = record.read()
-    place = admit(seen, datetime.now(UTC), KEY)
+    place = admit(seen, datetime.now(UTC), KEY, "caller-1")
     assert record.take(place, seen)  # type: ignore[arg-type]
 
     assert giftcards("--json").document == {
@@ -74,6 +74,8 @@ def test_open_gate_says_so_and_how_many_may_call(giftcards: Giftcards, record: G
         "open": True,
         "placesTaken": 1,
         "places": 3,
+        "lostCalls": 0,
+        "suspicion": None,
     }
     said = giftcards()
     assert (said.code, said.err) == (0, "")
@@ -95,6 +97,8 @@ def test_paused_gate_says_why_since_when_and_until_when(giftcards: Giftcards, re
         "opensWith": "TIME",
         "placesTaken": 0,
         "places": 1,
+        "lostCalls": 0,
+        "suspicion": None,
     }
     said = giftcards()
     assert said.code == 0
@@ -146,7 +150,7 @@ def test_open_never_forgets_a_refusal_and_says_what_would_help(
 
 
 def test_open_leaves_an_open_gate_as_it_is(giftcards: Giftcards, record: GateTable):
-    record.accept(KEY, record.read())
+    record.accept(KEY, record.read(), {})
     before = record.read()
 
     assert giftcards("--open").code == 0
@@ -163,3 +167,41 @@ def test_gate_that_closes_again_meanwhile_stays_closed(giftcards: Giftcards, rec
     assert said.code == 1
     assert "has just been closed again" in said.err
     assert record.read().pause == longer
+
+
+def lose_calls(record: GateTable, count: int) -> None:
+    """Let callers take places and die, one after the other."""
+    for number in range(count):
+        at = AT - timedelta(seconds=(count - number) * (LEASE_SECONDS + 1))
+        place = admit(record.read(), at, KEY, f"caller-{number}")
+        assert isinstance(place, Place)
+        assert record.take(place, record.read())
+
+
+def test_calls_whose_answer_nobody_knows_are_shown(giftcards: Giftcards, record: GateTable):
+    lose_calls(record, 2)
+
+    document = giftcards("--json").document
+
+    assert (document["open"], document["lostCalls"], document["places"]) == (True, 2, 1)
+    assert "lost" in giftcards().out
+
+
+def test_gate_that_lost_every_call_is_paused_and_can_be_opened(giftcards: Giftcards, record: GateTable):
+    lose_calls(record, 3)
+    document = giftcards("--json").document
+    assert (document["open"], document["opensWith"], document["reason"]) == (False, "TIME", "BUSY")
+
+    said = giftcards("--open", "--json")
+
+    assert (said.code, said.document["open"], said.document["lostCalls"]) == (0, True, 0)
+
+
+def test_suspicion_is_shown_with_its_order_and_its_code(giftcards: Giftcards, record: GateTable):
+    record.suspect(Suspicion("order[1]", "FORBIDDEN", AT))
+
+    document = giftcards("--json").document
+
+    assert document["suspicion"] == {"orderId": "order[1]", "code": "FORBIDDEN", "since": timestamp(AT)}
+    assert document["open"]
+    assert all(text in giftcards().out for text in ("order[1]", "FORBIDDEN", timestamp(AT)))

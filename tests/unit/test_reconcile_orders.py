@@ -30,7 +30,7 @@ from giftcards.reconcile_orders import (
     Window,
 )
 from giftcards.rules.differences import DifferenceKind
-from giftcards.rules.gate import Place
+from giftcards.rules.gate import Lease, Place
 from unit.fakes import (
     MARK,
     NOW,
@@ -469,7 +469,7 @@ def test_run_without_a_key_is_not_complete(cloud: Cloud, supplier: SupplierDoubl
 def occupy(cloud: Cloud, until: datetime) -> None:
     """Take the place at the gate for an unproven key."""
     gate = GateTable(cloud.gate_table, aws.dynamodb())
-    assert gate.take(Place(1, None, until), gate.read())
+    assert gate.take(Place(1, Lease(until, "caller", None), alone=True), gate.read())
 
 
 def test_run_queues_while_others_call_the_supplier(cloud: Cloud, bench: Bench):

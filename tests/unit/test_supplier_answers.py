@@ -11,7 +11,16 @@ from aws_lambda_powertools.utilities.parameters.exceptions import GetParameterEr
 from giftcards.adapters import aws
 from giftcards.adapters.api_key import CACHE_SECONDS, ApiKeySource
 from giftcards.gated_supplier import TRIES_FOR_A_PLACE
-from giftcards.rules.gate import BLOCK_SECONDS, CALLS_AT_ONCE, LEASE_SECONDS, RATE_LIMIT_SECONDS, Place, admit
+from giftcards.rules.gate import (
+    BLOCK_SECONDS,
+    CALLS_AT_ONCE,
+    LEASE_SECONDS,
+    RATE_LIMIT_SECONDS,
+    START_SECONDS,
+    SUSPICION_SECONDS,
+    Place,
+    admit,
+)
 from giftcards.rules.trouble import Trouble, TroubleKind
 from giftcards.supplier_contract import OrderProgress, SupplierStatus
 from unit.fakes import (
@@ -255,7 +264,7 @@ def prove_the_key(behind_gate: GatedDouble) -> None:
 def take_before(behind_gate: GatedDouble) -> None:
     """Take the first free place, as another container does."""
     gate = behind_gate.record.read()
-    place = admit(gate, behind_gate.clock(), behind_gate.keys.version)
+    place = admit(gate, behind_gate.clock(), behind_gate.keys.version, "another caller")
     assert isinstance(place, Place)
     assert behind_gate.record.take(place, gate)
 
@@ -445,8 +454,6 @@ def test_key_that_was_replaced_while_it_was_presented_does_not_let_a_refused_one
 
     def new_key_is_refused() -> Trouble:
         behind_gate.keys.rotate("version-2", f"{API_KEY}-2")
-        assert newer.ask("another", OrderProgress).kind is TroubleKind.QUEUED  # the old key's call has place 1
-        behind_gate.clock.advance(LEASE_SECONDS)
         assert newer.ask("another", OrderProgress).kind is TroubleKind.KEY_REFUSED
         return REFUSED
 
@@ -458,6 +465,164 @@ def test_key_that_was_replaced_while_it_was_presented_does_not_let_a_refused_one
     # Then the new one is not presented again
     assert behind_gate.ask().kind is TroubleKind.GATE_CLOSED
     assert len(behind_gate.supplier.requests) == 1
+
+
+# --------------------------------------------------- callers that die, orders refused
+
+WRONG_KEY = [(200, "INVALID_ACCESS_TOKEN"), (400, "INVALID_ACCESS_TOKEN"), (403, "ERR_AUTH"), (200, "IP_BLOCKED")]
+FORBIDDEN = Trouble(TroubleKind.ORDER_REFUSED, "The supplier answered 403 FORBIDDEN.", None, "FORBIDDEN", 403)
+
+
+@pytest.mark.parametrize(("status", "code"), WRONG_KEY)
+def test_code_about_the_key_or_the_address_closes_the_gate_whatever_the_status(
+    behind_gate: GatedDouble, status: int, code: str
+):
+    behind_gate.supplier.will(refused(status, code))
+
+    told = [behind_gate.ask(f"order-{number}").kind for number in range(12)]
+
+    assert len(behind_gate.supplier.requests) == 1
+    assert set(told[1:]) == {TroubleKind.GATE_CLOSED}
+
+
+def die(behind_gate: GatedDouble) -> None:
+    """Present the key in a container that dies before it can say what the supplier has answered."""
+
+    def crash() -> Any:
+        raise RuntimeError("made by the test")
+
+    supplier = Meanwhile(crash)
+    with pytest.raises(RuntimeError):
+        behind_gate.container(supplier).ask(ORDER_ID, OrderProgress)
+
+
+@pytest.mark.parametrize("is_known", [True, False], ids=["revoked", "new"])
+def test_bad_key_is_presented_three_times_at_most_however_many_callers_die(behind_gate: GatedDouble, is_known: bool):
+    if is_known:
+        prove_the_key(behind_gate)
+    for _ in range(CALLS_AT_ONCE):
+        die(behind_gate)
+        behind_gate.clock.advance(LEASE_SECONDS)
+
+    assert [behind_gate.ask().kind for _ in range(5)] == [TroubleKind.GATE_CLOSED] * 5
+
+    # When 15 minutes are over, one caller tries, and an answer gives all places back
+    behind_gate.clock.advance(BLOCK_SECONDS)
+    assert len(crowd(behind_gate, 5, HANDLING)[0]) == 1
+    assert behind_gate.record.read().leases == {}
+    assert len(crowd(behind_gate, 5, HANDLING)[0]) == CALLS_AT_ONCE
+
+
+def test_callers_that_die_for_reasons_of_their_own_stop_nobody(behind_gate: GatedDouble):
+    prove_the_key(behind_gate)
+    for _ in range(10):
+        die(behind_gate)
+        behind_gate.clock.advance(LEASE_SECONDS)
+        behind_gate.supplier.will(answered(PENDING))
+        assert isinstance(behind_gate.ask(), OrderProgress)
+
+    assert behind_gate.record.read().leases == {}
+
+
+def test_another_key_is_tried_at_once_where_every_place_was_lost_with_the_one_before(behind_gate: GatedDouble):
+    for _ in range(CALLS_AT_ONCE):
+        die(behind_gate)
+        behind_gate.clock.advance(LEASE_SECONDS)
+
+    behind_gate.keys.rotate("version-2")
+    behind_gate.supplier.will(answered(PENDING))
+
+    assert isinstance(behind_gate.ask(), OrderProgress)
+
+
+def test_call_that_would_outlast_its_lease_is_not_made(behind_gate: GatedDouble, cloud: Cloud):
+    cloud.at_next("UpdateItem", lambda: behind_gate.clock.advance(START_SECONDS + 1))
+
+    assert behind_gate.ask().kind is TroubleKind.QUEUED
+
+    assert behind_gate.supplier.requests == []
+    assert behind_gate.record.read().leases == {}
+
+
+def test_one_order_that_is_always_refused_stops_no_other(behind_gate: GatedDouble):
+    for _ in range(20):
+        behind_gate.supplier.will(refused(403, "ORDER_LOCKED"), *(answered(PENDING) for _ in range(3)))
+        told = [behind_gate.ask("bad"), *(behind_gate.ask() for _ in range(3))]
+        assert [getattr(answer, "kind", None) for answer in told] == [TroubleKind.ORDER_REFUSED, None, None, None]
+        behind_gate.clock.advance(60)
+
+    assert behind_gate.closings == []
+
+
+def test_one_order_that_is_refused_with_no_other_in_the_account_closes_nothing(behind_gate: GatedDouble):
+    for _ in range(20):
+        behind_gate.supplier.will(refused(403, "ORDER_LOCKED"))
+        assert behind_gate.ask("bad").kind is TroubleKind.ORDER_REFUSED
+        behind_gate.clock.advance(60)
+
+    assert behind_gate.closings == []
+
+
+def test_two_orders_that_are_refused_among_good_ones_stop_no_other(behind_gate: GatedDouble):
+    for _ in range(20):
+        behind_gate.supplier.will(*(refused(403, "ORDER_LOCKED") for _ in range(2)), answered(PENDING))
+        assert [behind_gate.ask(bad).kind for bad in ("bad", "worse")] == [TroubleKind.ORDER_REFUSED] * 2
+        assert isinstance(behind_gate.ask(), OrderProgress)
+        behind_gate.clock.advance(60)
+
+    assert behind_gate.closings == []
+
+
+def test_every_order_refused_is_about_the_key_or_the_address_and_then_one_caller_tries(behind_gate: GatedDouble):
+    # Given a supplier that refuses every order with a code that is not in its documents
+    prove_the_key(behind_gate)
+    behind_gate.supplier.will(*(refused(403, "ACCOUNT_LOCKED") for _ in range(4)))
+    first = [behind_gate.ask(order) for order in ("one", "two")]
+    behind_gate.clock.advance(SUSPICION_SECONDS)
+
+    # When it goes on for half a minute, then the gate is closed, and the order that shows it is not blamed
+    second = [behind_gate.ask(order) for order in ("two", "one")]
+    kinds = [answer.kind for answer in (*first, *second)]
+    assert kinds == [TroubleKind.ORDER_REFUSED] * 2 + [TroubleKind.ACCESS_DENIED, TroubleKind.GATE_CLOSED]
+
+    # And after the pause the first other order that is refused closes it again
+    behind_gate.clock.advance(BLOCK_SECONDS)
+    assert [behind_gate.ask(order).kind for order in ("three", "four")] == [
+        TroubleKind.ACCESS_DENIED,
+        TroubleKind.GATE_CLOSED,
+    ]
+
+    # Until one is answered
+    behind_gate.clock.advance(BLOCK_SECONDS)
+    assert len(crowd(behind_gate, 5, HANDLING)[0]) == 1
+    assert behind_gate.record.read().suspicion is None
+
+
+def test_answer_during_the_call_of_the_second_refused_order_keeps_the_gate_open(behind_gate: GatedDouble):
+    prove_the_key(behind_gate)
+    behind_gate.supplier.will(refused(403, "ORDER_LOCKED"), answered(PENDING))
+    behind_gate.ask("bad")
+    behind_gate.clock.advance(SUSPICION_SECONDS)
+
+    def another_is_answered() -> Trouble:
+        assert isinstance(behind_gate.ask(), OrderProgress)
+        return FORBIDDEN
+
+    second = behind_gate.container(Meanwhile(another_is_answered)).ask("worse", OrderProgress)
+
+    assert second is FORBIDDEN
+    assert behind_gate.record.read().pause is None
+
+
+def test_orders_refused_for_good_with_another_status_close_nothing(behind_gate: GatedDouble):
+    behind_gate.supplier.will(*(refused(status, "ORDER_GONE") for status in (410, 422, 410)))
+
+    for order in ("one", "two", "three"):
+        behind_gate.ask(order)
+        behind_gate.clock.advance(SUSPICION_SECONDS)
+
+    assert behind_gate.closings == []
+    assert behind_gate.record.read().suspicion is None
 
 
 # ------------------------------------------------------- the key in its secret

@@ -1,10 +1,11 @@
 """The one record of the supplier gate."""
 
+from collections.abc import Iterable, Mapping
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from giftcards.adapters.timestamps import timestamp
-from giftcards.rules.gate import CALLS_AT_ONCE, Closing, Gate, Place
+from giftcards.rules.gate import CALLS_AT_ONCE, Closing, Gate, Lease, Place, Suspicion
 from giftcards.rules.trouble import TroubleKind
 
 if TYPE_CHECKING:
@@ -32,18 +33,28 @@ class GateTable:
             refused_versions=frozenset(item.get("refusedKeyVersions", ())),
             pause=_closing(item, "paused"),
             accepted_version=item.get("acceptedKeyVersion"),
-            leases={
-                number: datetime.fromisoformat(item[f"lease{number}"])
-                for number in range(1, CALLS_AT_ONCE + 1)
-                if f"lease{number}" in item
-            },
+            leases={number: _lease(item, number) for number in range(1, CALLS_AT_ONCE + 1) if f"lease{number}" in item},
             closings=int(item.get("closings", 0)),
+            presented_version=item.get("presentedKeyVersion"),
+            suspicion=_suspicion(item),
         )
 
-    def close(self, closing: Closing) -> None:
+    def close(self, closing: Closing, *, confirmed: Suspicion | None = None) -> bool:
         """Close the gate for all orders. A pause does not replace one that lasts longer.
 
         The key has to prove itself again when the gate opens.
+
+        Parameters
+        ----------
+        closing
+            Why and until when.
+        confirmed
+            The suspicion that it follows from: the gate stays open if the supplier has answered an order since it was
+            read.
+
+        Returns
+        -------
+        Whether it was closed.
         """
         kind = "refused" if closing.until is None else "paused"
         values = {
@@ -53,75 +64,179 @@ class GateTable:
             f"{kind}KeyVersion": closing.key_version,
         }
         added: dict[str, Any] = {"closings": 1}
-        condition = None
+        conditions = _Conditions()
         if closing.until is not None:
             values["pausedUntil"] = timestamp(closing.until)
-            condition = "attribute_not_exists(pausedUntil) OR pausedUntil < :pausedUntil"
+            conditions.add("(attribute_not_exists(pausedUntil) OR pausedUntil < :pausedUntil)")
         elif closing.key_version is not None:
             added["refusedKeyVersions"] = {closing.key_version}
-        self._update(
+        if confirmed is not None:
+            conditions.add("suspicion = :suspicion", suspicion=_written(confirmed))
+        return self._update(
             f"SET {', '.join(f'{name} = :{name}' for name in values)} REMOVE acceptedKeyVersion "
             f"ADD {', '.join(f'{name} :{name}' for name in added)}",
-            {f":{name}": value for name, value in (values | added).items()},
-            condition,
+            values | added,
+            conditions,
         )
 
-    def forget_pause(self, seen: Gate) -> bool:
+    def suspect(self, suspicion: Suspicion) -> None:
+        """Write down the first order that is refused; a later one does not replace it."""
+        conditions = _Conditions().add("attribute_not_exists(suspicion)")
+        self._update("SET suspicion = :suspicion", {"suspicion": _written(suspicion)}, conditions)
+
+    def forget_pause(self, seen: Gate, lost: Mapping[int, Lease]) -> bool:
         """Forget what time would open, as a person wants it. The key has to prove itself again, by one call alone.
+
+        Parameters
+        ----------
+        seen
+            The record as it was read.
+        lost
+            Leases in it of calls whose answer nobody knows.
 
         Returns
         -------
         Whether it is forgotten; not if the gate has been closed again since the record was read.
         """
-        condition, values = _not_closed_since(seen)
-        forgotten = ", ".join(f"paused{what}" for what in ("Reason", "Message", "At", "KeyVersion", "Until"))
-        return self._update(f"REMOVE {forgotten}, acceptedKeyVersion", values, condition)
+        forgotten = [f"paused{what}" for what in ("Reason", "Message", "At", "KeyVersion", "Until")]
+        conditions = _Conditions().not_closed_since(seen).unchanged(lost)
+        return self._update(
+            f"REMOVE {', '.join([*forgotten, 'acceptedKeyVersion', 'suspicion', *_attributes(lost)])}", {}, conditions
+        )
 
     def take(self, place: Place, seen: Gate) -> bool:
-        """Take a place, if neither it nor the gate has changed since the record was read.
+        """Take a place, if neither it nor what allowed it has changed since the record was read.
+
+        Where the key is accepted, that is the acceptance, which each closing ends. Where one caller tries the key
+        alone, it is the number of closings and the leases of all places.
 
         Returns
         -------
         Whether it was taken; if not, read the record again.
         """
-        lease = f"lease{place.number}"
-        condition, values = _not_closed_since(seen)
-        condition += f" AND {lease} = :before" if place.before else f" AND attribute_not_exists({lease})"
-        if place.before is not None:
-            values[":before"] = timestamp(place.before)
-        return self._update(f"SET {lease} = :until", values | {":until": timestamp(place.until)}, condition)
+        lease = place.lease
+        if place.alone:
+            numbers = range(1, CALLS_AT_ONCE + 1)
+            conditions = _Conditions().not_closed_since(seen)
+        else:
+            numbers = range(place.number, place.number + 1)
+            conditions = _Conditions().add("acceptedKeyVersion = :presented")
+        conditions.unchanged({number: seen.leases.get(number) for number in numbers})
+        return self._update(
+            f"SET lease{place.number} = :until, holder{place.number} = :holder, presentedKeyVersion = :presented",
+            {"until": timestamp(lease.until), "holder": _holder(lease), "presented": lease.key_version},
+            conditions,
+        )
 
-    def give_back(self, place: Place) -> None:
-        """Give a place back, unless its time was over and another caller has it."""
-        lease = f"lease{place.number}"
-        self._update(f"REMOVE {lease}", {":until": timestamp(place.until)}, f"{lease} = :until")
+    def give_back(self, place: Place, *, is_answered: bool) -> None:
+        """Give a place back, unless its time was over and another caller has it.
 
-    def accept(self, key_version: str | None, seen: Gate) -> None:
-        """Write down that the supplier accepts this key, unless the gate was closed since the record was read."""
-        condition, values = _not_closed_since(seen)
-        self._update("SET acceptedKeyVersion = :version", values | {":version": key_version}, condition)
+        Parameters
+        ----------
+        place
+            As it was taken.
+        is_answered
+            Whether the supplier has answered an order: that ends any suspicion. It costs no write more.
+        """
+        given = {place.number: place.lease}
+        ended = ["suspicion"] if is_answered else []
+        self._update(f"REMOVE {', '.join([*_attributes(given), *ended])}", {}, _Conditions().unchanged(given))
 
-    def _update(self, expression: str, values: dict[str, Any], condition: str | None) -> bool:
-        """Change the record and return whether the condition held."""
-        conditional = {} if condition is None else {"ConditionExpression": condition}
+    def accept(self, key_version: str | None, seen: Gate, lost: Mapping[int, Lease]) -> None:
+        """Write down that the supplier accepts this key, unless the gate was closed since the record was read.
+
+        Parameters
+        ----------
+        key_version
+            Version id of the key.
+        seen
+            The record as it was read before the call.
+        lost
+            Leases in it of earlier calls whose answer nobody knows: it no longer matters.
+        """
+        removed = f" REMOVE {', '.join(_attributes(lost))}" if lost else ""
+        conditions = _Conditions().not_closed_since(seen).unchanged(lost)
+        self._update(f"SET acceptedKeyVersion = :version{removed}", {"version": key_version}, conditions)
+
+    def _update(self, expression: str, values: Mapping[str, Any], conditions: "_Conditions") -> bool:
+        """Change the record and return whether the conditions held."""
+        given = {f":{name}": value for name, value in (*values.items(), *conditions.values.items())}
+        options = {"ConditionExpression": conditions.expression, "ExpressionAttributeValues": given}
         try:
             self._dynamodb.update_item(
                 TableName=self._table_name,
                 Key=_KEY,
                 UpdateExpression=expression,
-                ExpressionAttributeValues=values,
-                **conditional,
+                **{name: option for name, option in options.items() if option},
             )
         except self._dynamodb.exceptions.ConditionalCheckFailedException:
             return False
         return True
 
 
-def _not_closed_since(seen: Gate) -> tuple[str, dict[str, Any]]:
-    """Return the condition that nobody has closed the gate since it was read, with its values."""
-    if seen.closings == 0:
-        return "attribute_not_exists(closings)", {}
-    return "closings = :closings", {":closings": seen.closings}
+class _Conditions:
+    """What must hold of the record for a write to happen, with the values that it is compared with."""
+
+    def __init__(self) -> None:
+        self._terms: list[str] = []
+        self.values: dict[str, Any] = {}
+
+    @property
+    def expression(self) -> str:
+        return " AND ".join(self._terms)
+
+    def add(self, term: str, **values: Any) -> Self:
+        self._terms.append(term)
+        self.values |= values
+        return self
+
+    def not_closed_since(self, seen: Gate) -> Self:
+        """Nobody has closed the gate since the record was read."""
+        if seen.closings == 0:
+            return self.add("attribute_not_exists(closings)")
+        return self.add("closings = :closings", closings=seen.closings)
+
+    def unchanged(self, leases: Mapping[int, Lease | None]) -> Self:
+        """These places are still, or again, taken by these leases; None means free.
+
+        The holder tells leases apart that end in the same millisecond. The time is compared too, because a function of
+        the former release writes it alone and leaves the holder of the lease before.
+        """
+        for number, lease in leases.items():
+            if lease is None:
+                self.add(f"attribute_not_exists(lease{number})")
+                continue
+            self.add(f"lease{number} = :lease{number}", **{f"lease{number}": timestamp(lease.until)})
+            if lease.owner is not None:
+                self.add(f"holder{number} = :holder{number}", **{f"holder{number}": _holder(lease)})
+        return self
+
+
+def _attributes(leases: Iterable[int]) -> list[str]:
+    return [f"{name}{number}" for number in leases for name in ("lease", "holder")]
+
+
+def _holder(lease: Lease) -> dict[str, Any]:
+    return {"owner": lease.owner, "keyVersion": lease.key_version, "until": timestamp(lease.until)}
+
+
+def _lease(item: Mapping[str, Any], number: int) -> Lease:
+    until = item[f"lease{number}"]
+    holder = item.get(f"holder{number}", {})
+    if holder.get("until") != until:  # a function of the former release has written the time alone
+        return Lease(datetime.fromisoformat(until))
+    return Lease(datetime.fromisoformat(until), holder["owner"], holder["keyVersion"])
+
+
+def _written(suspicion: Suspicion) -> dict[str, str]:
+    return {"orderId": suspicion.order_id, "code": suspicion.code, "at": timestamp(suspicion.at)}
+
+
+def _suspicion(item: Mapping[str, Any]) -> Suspicion | None:
+    if "suspicion" not in item:
+        return None
+    written = item["suspicion"]
+    return Suspicion(written["orderId"], written["code"], datetime.fromisoformat(written["at"]))
 
 
 def _closing(item: dict[str, Any], kind: str) -> Closing | None:

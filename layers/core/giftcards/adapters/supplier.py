@@ -249,6 +249,7 @@ def _refusal(status: int, headers: httpx.Headers, code: str | None) -> Trouble:
         f"The supplier answered {status} {code or 'without its envelope'}.",
         retry_after_seconds(headers.get("Retry-After"), datetime.now(UTC)),
         code,
+        status,
     )
 
 

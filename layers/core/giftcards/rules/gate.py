@@ -1,13 +1,23 @@
 """The supplier gate: one record that says why, and until when, nobody may call the supplier, and how many may.
 
-The supplier counts refused keys and blocks the address after a few, so a bad key must be presented once, not
-once for each order. Whoever wants to call takes one of a few places first. A key that the supplier has not
-accepted since it was set, or since the gate was last closed, is tried by one caller alone.
+The supplier counts refused keys and blocks the address after five, so few callers may present a key that turns out to
+be bad, and nobody after them:
+
+- A caller needs a lease on one of ``CALLS_AT_ONCE`` places. A key that the supplier has not accepted since it was set,
+  or since the gate was last closed, is presented by one caller at a time.
+- A lease that ends without being given back is a call whose answer nobody knows: it may have been "key refused". Its
+  place stays lost to this key until the supplier accepts the key. Where all places are lost, the gate is paused, and
+  then one caller tries.
+
+So a bad key, old or new, is presented at most ``CALLS_AT_ONCE`` times, however many callers die and whenever they do;
+as long as callers go on dying, it is presented once more in each ``BLOCK_SECONDS``. Answers that get lost on the
+network do not count: they look like a supplier that is down, and that must not stop the orders.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from http import HTTPStatus
 
 from giftcards.rules.trouble import Trouble, TroubleKind
 
@@ -16,10 +26,16 @@ BLOCK_SECONDS = 15 * 60
 RATE_LIMIT_SECONDS = 30
 """How long to stay away after a 429 without Retry-After; the supplier publishes no limit."""
 CALLS_AT_ONCE = 3
-"""Calls that may be under way. A key that is revoked meanwhile is presented by each of them, its successor by one
-more if that is bad too, and the supplier blocks the address after five refusals (supplier's documents)."""
+"""Calls that may be under way: a key that is revoked meanwhile is presented by each of them, and its successor once if
+it is bad too, which is still less than the five refusals after which the supplier blocks the address."""
 LEASE_SECONDS = 65
-"""How long a caller may keep its place: longer than a function may run, so that only one that has crashed loses it."""
+"""How long a lease lasts. It must not end before its call does, however long the function runs: a call begins within
+``START_SECONDS`` of its lease, and takes at most ``TOTAL_SECONDS`` (15, see adapters/supplier.py)."""
+START_SECONDS = 40
+"""How late after its lease a call may begin. The write of the lease takes 21 s at most, with all its retries."""
+SUSPICION_SECONDS = 30
+"""For how long orders are refused, and none is answered, until the refusals are about the key or the address. Shorter
+than the 60 s after which an order is held because it is refused: no order is to be held for trouble of all orders."""
 
 _UNTIL_NEW_KEY = {TroubleKind.KEY_MISSING, TroubleKind.KEY_REFUSED}
 
@@ -55,6 +71,26 @@ class Closing:
 
 
 @dataclass(frozen=True)
+class Lease:
+    """A caller's right to call.
+
+    Attributes
+    ----------
+    until
+        When it ends even if it is never given back.
+    owner
+        Random token of the caller, so that no other caller's lease is ever taken for its own; None in a lease of the
+        former release.
+    key_version
+        Version id of the key that the caller presents; None in a lease of the former release.
+    """
+
+    until: datetime
+    owner: str | None = None
+    key_version: str | None = None
+
+
+@dataclass(frozen=True)
 class Place:
     """One of the places that callers take.
 
@@ -62,15 +98,55 @@ class Place:
     ----------
     number
         From 1.
-    before
-        Until when somebody had it before, which the one who takes it must have seen.
-    until
-        When it is free again even if its holder never gives it back.
+    lease
+        What its caller gets.
+    alone
+        Whether no other caller may present the same key meanwhile.
     """
 
     number: int
-    before: datetime | None
-    until: datetime
+    lease: Lease
+    alone: bool
+
+    @property
+    def start_by(self) -> datetime:
+        """The last moment to begin the call."""
+        return self.lease.until - timedelta(seconds=LEASE_SECONDS - START_SECONDS)
+
+
+@dataclass(frozen=True)
+class Suspicion:
+    """An order was refused with a code that could as well be about the key or the address.
+
+    Attributes
+    ----------
+    order_id
+        Which order, the first since the supplier last answered one.
+    code
+        The supplier's error code.
+    at
+        When.
+    """
+
+    order_id: str
+    code: str
+    at: datetime
+
+    def confirmed_by(self, trouble: Trouble, order_id: str, now: datetime) -> Trouble | None:
+        """Say what the refusal of a second order means, or None where it is too early to say.
+
+        The first order itself confirms nothing, however often it is refused; it is held one day, and names the code.
+        """
+        if order_id == self.order_id or now < self.at + timedelta(seconds=SUSPICION_SECONDS):
+            return None
+        return Trouble(
+            TroubleKind.ACCESS_DENIED,
+            f"The supplier refuses every order: {self.order_id} with {self.code}, {order_id} with {trouble.code}, "
+            "and it answered none in between.",
+            trouble.retry_after_seconds,
+            trouble.code,
+            trouble.status,
+        )
 
 
 @dataclass(frozen=True)
@@ -89,39 +165,82 @@ class Gate:
     accepted_version
         Version id of the key that the supplier has accepted since the gate was last closed.
     leases
-        By place, until when it is taken.
+        By place; those that nobody has given back stay.
     closings
         How often the gate has been closed. Equal numbers mean that nobody has closed it in between; times cannot
         say so, two closings can fall into one millisecond.
+    presented_version
+        Version id of the key that was presented last, by any container.
+    suspicion
+        The first order that was refused, as far as one answer can show for reasons of its own, since the supplier last
+        answered an order.
     """
 
     refusal: Closing | None = None
     refused_versions: frozenset[str] = frozenset()
     pause: Closing | None = None
     accepted_version: str | None = None
-    leases: Mapping[int, datetime] = field(default_factory=dict)
+    leases: Mapping[int, Lease] = field(default_factory=dict)
     closings: int = 0
+    presented_version: str | None = None
+    suspicion: Suspicion | None = None
 
     def closing(self, now: datetime, key_version: str | None) -> Closing | None:
         """Say why this key may not be presented now, or None where it may."""
         refusal = self.refusal
         if refusal is not None and (key_version == refusal.key_version or key_version in self.refused_versions):
             return refusal
-        if self.pause is not None and self.pause.until is not None and now < self.pause.until:
-            return self.pause
+        for pause in (self.pause, self._pause_of_lost_calls(now, key_version)):
+            if pause is not None and pause.until is not None and now < pause.until:
+                return pause
         return None
 
-    def places(self, key_version: str | None) -> int:
-        """Say how many may call at once with this key; one alone where the supplier has not accepted it."""
-        is_known = self.accepted_version is not None and self.accepted_version == key_version
-        return CALLS_AT_ONCE if is_known else 1
+    def _pause_of_lost_calls(self, now: datetime, key_version: str | None) -> Closing | None:
+        lost = self.lost(now, key_version)
+        if len(lost) < CALLS_AT_ONCE:
+            return None
+        last = max(lease.until for lease in lost.values())
+        return Closing(
+            TroubleKind.BUSY,
+            f"The last {CALLS_AT_ONCE} callers died, or could not write down what the supplier had answered.",
+            last,
+            key_version,
+            until=last + timedelta(seconds=BLOCK_SECONDS),
+        )
+
+    def lost(self, now: datetime, key_version: str | None) -> dict[int, Lease]:
+        """Return the leases of calls with this key whose answer nobody knows, by place."""
+        return {number: lease for number, lease in self._leases_of(key_version).items() if lease.until <= now}
+
+    def is_tried_alone(self, now: datetime, key_version: str | None) -> bool:
+        """Say whether only one caller at a time may present this key: the supplier may refuse it."""
+        return key_version is None or self.accepted_version != key_version or bool(self.lost(now, key_version))
+
+    def places(self, now: datetime, key_version: str | None) -> int:
+        """Say how many may call at once with this key."""
+        return 1 if self.is_tried_alone(now, key_version) else CALLS_AT_ONCE
 
     def taken(self, now: datetime) -> int:
         """Say how many places are taken."""
-        return sum(until > now for until in self.leases.values())
+        return sum(lease.until > now for lease in self.leases.values())
+
+    def _leases_of(self, key_version: str | None) -> dict[int, Lease]:
+        return {number: lease for number, lease in self.leases.items() if lease.key_version in {key_version, None}}
+
+    def free_place(self, now: datetime, key_version: str | None) -> int | None:
+        """Return the first place that a caller with this key may take, or None where it has to queue."""
+        lost = self.lost(now, key_version)
+        if self.is_tried_alone(now, key_version) and len(self._leases_of(key_version)) > len(lost):
+            return None
+        for number in range(1, CALLS_AT_ONCE + 1):
+            lease = self.leases.get(number)
+            is_over = lease is None or lease.until <= now
+            if is_over and (number not in lost or len(lost) == CALLS_AT_ONCE):
+                return number
+        return None
 
 
-def admit(gate: Gate, now: datetime, key_version: str | None) -> Place | Trouble:
+def admit(gate: Gate, now: datetime, key_version: str | None, owner: str) -> Place | Trouble:
     """Give a caller a place, or say why it may not call.
 
     Parameters
@@ -132,16 +251,18 @@ def admit(gate: Gate, now: datetime, key_version: str | None) -> Place | Trouble
         The time.
     key_version
         Version id of the key that would be presented.
+    owner
+        Random token of the caller.
     """
     closing = gate.closing(now, key_version)
     if closing is not None:
         seconds = 0.0 if closing.until is None else (closing.until - now).total_seconds()
         return Trouble(TroubleKind.GATE_CLOSED, f"Nobody may call the supplier now: {closing.message}", seconds)
-    for number in range(1, gate.places(key_version) + 1):
-        before = gate.leases.get(number)
-        if before is None or before <= now:
-            return Place(number, before, now + timedelta(seconds=LEASE_SECONDS))
-    return Trouble(TroubleKind.QUEUED, "As many calls to the supplier are under way as may be.")
+    number = gate.free_place(now, key_version)
+    if number is None:
+        return Trouble(TroubleKind.QUEUED, "As many calls to the supplier are under way as may be.")
+    lease = Lease(now + timedelta(seconds=LEASE_SECONDS), owner, key_version)
+    return Place(number, lease, gate.is_tried_alone(now, key_version))
 
 
 def accepts_key(answer: object) -> bool:
@@ -150,6 +271,14 @@ def accepts_key(answer: object) -> bool:
     No trouble shows it: what is wrong with an order id may be said before the key is looked at, or without any call.
     """
     return not isinstance(answer, Trouble)
+
+
+def is_suspicious(trouble: Trouble) -> bool:
+    """Say whether an order was refused for what could be about the key or the address.
+
+    Only 403 is what the supplier answers to those; 410 or 422, say, is about the order, however many are answered so.
+    """
+    return trouble.kind is TroubleKind.ORDER_REFUSED and trouble.status == HTTPStatus.FORBIDDEN
 
 
 def closing_after(trouble: Trouble, now: datetime, key_version: str | None) -> Closing | None:

@@ -47,9 +47,12 @@ class Trouble:
         How long the supplier, or the gate, asks us to stay away; None where nothing is said.
     code
         The supplier's error code, normalized to ``UPPER_CASE``; None where the answer has none.
+    status
+        HTTP status of the answer; None where there is none, or where it is not a refusal.
     """
 
     kind: TroubleKind
     message: str
     retry_after_seconds: float | None = None
     code: str | None = None
+    status: int | None = None
