@@ -252,6 +252,8 @@ class GateModel(Model):
         world: World = state.world
         alive = {step.process.name for step in state.steps if step is not None}
         ends = [call.began + TOTAL_SECONDS for call in world.under_way if call.caller in alive]
+        if any(step and step.call and step.call.operation == "begin" for step in state.steps):
+            return  # a caller looks at the clock and calls, at one moment
         latest = min(ends, default=float("inf"))
         for instant in sorted(_instants(state)):
             if state.now < instant <= latest:
@@ -268,7 +270,7 @@ class GateModel(Model):
         old, new = before.rows.get(GATE, Frozen()), rows[GATE]
         for number in range(1, CALLS_AT_ONCE + 1):
             self._check_owner(before.now, step, old, new, number)
-        if not call.arguments["UpdateExpression"].startswith("SET lease"):
+        if not _is_take(call):
             return world
         version = call.arguments["ExpressionAttributeValues"][":presented"]
         until = _seconds(call.arguments["ExpressionAttributeValues"][":until"])
@@ -313,8 +315,17 @@ class GateModel(Model):
         return False
 
 
+def _is_take(call: Call) -> bool:
+    return str(call.arguments.get("UpdateExpression", "")).startswith("SET lease")
+
+
+def _leases_to_be_written(state: State) -> Iterable[Mapping[str, Any]]:
+    calls = (step.call for step in state.steps if step is not None and step.call is not None)
+    return [call.arguments["ExpressionAttributeValues"] for call in calls if _is_take(call)]
+
+
 def _is_before_lease(call: Call) -> bool:
-    return call.service == "secret" or call.operation == "get_item" or str(call).startswith("update_item SET lease")
+    return call.service == "secret" or call.operation == "get_item" or _is_take(call)
 
 
 def _ask_now(tables: MemoryTables, version: str, now: float) -> Any:
@@ -343,9 +354,8 @@ def _instants(state: State) -> set[float]:
     """What the record waits for: leases end, calls may no longer begin, pauses end."""
     record = state.rows.get(GATE, Frozen())
     leases = [_seconds(record[name]) for name in ("lease1", "lease2", "lease3") if name in record]
-    instants = set(leases)
-    if any(step is not None and step.call is not None and step.call.operation == "begin" for step in state.steps):
-        instants |= {until - LEASE_SECONDS + START_SECONDS for until in leases}
+    untils = [_seconds(values[":until"]) for values in _leases_to_be_written(state)]
+    instants = {*leases, *untils, *(until - LEASE_SECONDS + START_SECONDS for until in untils)}
     if len(leases) == CALLS_AT_ONCE:
         instants.add(max(leases) + BLOCK_SECONDS)
     if "pausedUntil" in record:
