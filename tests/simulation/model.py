@@ -29,6 +29,7 @@ TRANSIENT = tuple(
     and not {"delaySeconds", "slowBody", "endlessBody"} & trouble.fault.keys()
     # nor those about the key, which come about by taking it away
     and trouble.fault.get("status") != 401
+    and "ACCESS_TOKEN" not in trouble.name
 )
 BREAKING = tuple(
     (trouble.name, trouble.fault) for trouble in TROUBLES if trouble.expected_at_delivery == "SUPPLIER_CONTRACT_BROKEN"

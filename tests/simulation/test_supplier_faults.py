@@ -1,5 +1,7 @@
 """Every fault of the supplier comes to what is decided for it, and no order is the worse for it afterwards."""
 
+from typing import Any
+
 import pytest
 
 from giftcards.events import HeldReason
@@ -210,3 +212,93 @@ def test_an_endless_retry_after_keeps_no_function_busy(world: World) -> None:
     assert all(call.at.timestamp() >= before.timestamp() + 100_000 for call in world.book.calls[1:])
     world.run(2_000)
     assert_delivered(world, order_id)
+
+
+# ------------------------------------------------------------------------ doubt
+
+
+def test_cards_that_come_after_their_status_are_waited_for(world: World) -> None:
+    order_id = world.place(2)
+    world.fault(put={"/cards": []}, afterCalls=1, times=3)
+    world.announce(order_id)
+
+    world.run(60)
+
+    assert_delivered(world, order_id)
+    assert world.kinds(order_id) == ["CardsDelivered"]
+
+
+def test_order_that_the_supplier_knows_a_moment_later_is_delivered(world: World) -> None:
+    order_id = world.place(2)
+    world.fault(status=404, times=8)
+    world.announce(order_id)
+
+    world.run(90)
+
+    assert_delivered(world, order_id)
+    assert world.kinds(order_id) == ["CardsDelivered"]
+
+
+@pytest.mark.parametrize("answers", [{"put": {"/cards": None}}, {"status": 404}, {"merge": {"status": "LOST"}}])
+def test_doubt_is_held_after_a_minute_and_not_before(world: World, answers: dict[str, Any]) -> None:
+    order_id = world.place(2)
+    world.fault(**answers)
+    world.announce(order_id)
+
+    world.run(MIN_DOUBT_SECONDS)
+    assert world.status(order_id) == "HANDLING"
+    world.run(20)
+    assert world.status(order_id) in {"SUPPLIER_CONTRACT_BROKEN", "ORDER_UNKNOWN"}
+
+
+@pytest.mark.parametrize(("status", "code"), [(403, "SOMETHING_NEW"), (410, "GONE"), (422, "INVALID_STATE")])
+def test_refused_order_is_held_within_its_deadline_and_stops_no_other(world: World, status: int, code: str) -> None:
+    order_id = world.place(2)
+    world.fault(orderId=order_id, status=status, body={"success": False, "error": {"code": code, "message": "m"}})
+    world.announce(order_id)
+    world.run(60)
+    others = [world.order(2) for _ in range(12)]
+
+    world.run(60)
+    assert [world.status(other) for other in others] == ["FULFILLED"] * 12
+    assert world.status(order_id) == "HANDLING"
+    world.run(2 * 3_600)
+
+    order = world.known(order_id)
+    assert order is not None
+    assert order.held_reason is HeldReason.SUPPLIER_CONTRACT_BROKEN
+    assert f"{status} {code}" in (order.held_message or "")
+    assert world.kinds(order_id) == ["OrderDelayed", "OrderHeld"]
+
+
+def test_acceptance_ends_with_the_next_hold(world: World) -> None:
+    order_id = world.place(2)
+    world.fault(put={"/cards": []})
+    world.announce(order_id)
+    world.run(100)
+    assert world.status(order_id) == "SUPPLIER_CONTRACT_BROKEN"
+
+    world.accept_cards(order_id)
+    world.announce(order_id)
+    world.run(100)
+
+    order = world.known(order_id)
+    assert order is not None
+    assert (order.held_reason, order.accept_cards) == (HeldReason.SUPPLIER_CONTRACT_BROKEN, None)
+
+
+def test_accepted_cards_are_delivered_through_the_workflow(world: World) -> None:
+    order_id = world.place(2)
+    world.fault(put={"/fulfilled_quantity": 1})
+    world.announce(order_id)
+    world.run(100)
+    assert world.status(order_id) == "SUPPLIER_CONTRACT_BROKEN"
+
+    world.accept_cards(order_id)
+    world.announce(order_id)
+    world.run(30)
+
+    assert_delivered(world, order_id)
+    order = world.known(order_id)
+    assert order is not None
+    assert order.accept_cards is not None

@@ -39,7 +39,7 @@ from giftcards.adapters.order_table import OrderTable
 from giftcards.adapters.supplier import Supplier, new_client
 from giftcards.events import SOURCE
 from giftcards.reconcile_orders import ReconciliationReport, Window
-from giftcards.rules.orders import Order
+from giftcards.rules.orders import Acceptance, Order
 from giftcards.sweep_orders import OrderSweep
 from giftcards_local.supplier import SupplierBook, SupplierServer, cards_of
 from giftcards_local.supplier.book import NewOrder
@@ -211,6 +211,13 @@ class World:
         self._dynamodb.update_item(
             TableName=TABLE, Key={"pk": f"ORDER#{order_id}", "sk": "ORDER"}, UpdateExpression="REMOVE executionArn"
         )
+
+    def accept_cards(self, order_id: str) -> None:
+        """Accept the cards of a held order, as ``giftcards resume --accept-cards`` does."""
+        order = self.known(order_id)
+        assert order is not None
+        acceptance = Acceptance(by="arn:aws:iam::1:user/olga", reason="seen", at=self.timeline.now)
+        assert OrderTable(TABLE, self._dynamodb).accept_cards(order, acceptance)
 
     def put_row(self, row: dict[str, Any]) -> None:
         """Write a row past the service."""

@@ -11,11 +11,12 @@ from botocore.exceptions import ClientError
 from giftcards.adapters import aws, order_table
 from giftcards.adapters.event_bus import EventBus, EventNotPublishedError
 from giftcards.adapters.order_table import OrderTable
+from giftcards.adapters.timestamps import timestamp
 from giftcards.adapters.vault import Vault
 from giftcards.deliver_cards import CardDelivery, OrderNotClaimedError
 from giftcards.rules.orders import close, delivery_id_of
 from giftcards.supplier_contract import SettledOrder
-from giftcards.workflow import Outcome, StepResult
+from giftcards.workflow import Outcome, RetryState, StepResult
 from unit.fakes import (
     ATTEMPT,
     NOW,
@@ -438,3 +439,158 @@ def test_crash_before_the_order_is_closed_changes_nothing_and_can_be_repeated(
     assert (cloud.order_row()["status"], cloud.card_rows(), cloud.announced()) == ("HANDLING", [], [])
 
     assert deliver().outcome is Outcome.CLOSED
+
+
+# ------------------------------------------------------------ irregularities
+
+ACCEPTANCE = {"by": "arn:aws:iam::1:user/olga", "reason": "seen in the console", "at": timestamp(NOW)}
+FIRST, SECOND = card_data(2)
+
+
+def test_card_without_a_serial_is_stored_and_read_without_one(
+    cloud: Cloud, vault: Vault, supplier: SupplierDouble, deliver: Deliver
+):
+    cloud.claim()
+    supplier.will(answered(order_data(cards=[FIRST | {"serial": None}, {"value": SECOND["value"]}])))
+
+    assert deliver().outcome is Outcome.CLOSED
+
+    assert stored_cards(cloud, vault) == [card | {"serial": None} for card in (FIRST, SECOND)]
+
+
+@pytest.mark.parametrize("status", ["FULFILLED", "PARTIALLY_FILLED"])
+@pytest.mark.parametrize("amount", [None, -1, "490 DZD", "NaN", "9" * 60])
+def test_order_without_a_readable_amount_is_delivered_without_it_and_says_so(
+    cloud: Cloud, supplier: SupplierDouble, deliver: Deliver, status: str, amount: Any
+):
+    cloud.claim()
+    supplier.will(answered(order_data(status, 4, fulfilled_amount=amount)))
+
+    result = deliver()
+
+    assert (result.outcome, result.level) == (Outcome.CLOSED, "WARNING")
+    assert "fulfilledAmount" in result.message
+    assert "pricePerCard" not in result.message
+    assert "fulfilledAmount" not in cloud.order_row()
+    [(_, event)] = cloud.announced()
+    assert ("fulfilledAmount" in event, event["pricePerCard"]) == (False, 490.5)
+
+
+@pytest.mark.parametrize(
+    "contradiction",
+    [{"cards": []}, {"fulfilled_quantity": 1}, {"cards": [FIRST]}, {"cards": [FIRST, {"value": " "}]}, {"quantity": 3}],
+)
+def test_contradiction_at_delivery_waits_and_is_held_when_it_persists(
+    cloud: Cloud, supplier: SupplierDouble, deliver: Deliver, contradiction: dict[str, Any]
+):
+    cloud.claim()
+    supplier.will(*(answered(order_data() | contradiction) for _ in range(3)))
+
+    results, state = [], RetryState()
+    for later in (0, 30, 60):
+        results.append(deliver(later=later, retry_state=state))
+        state = results[-1].retry_state
+
+    assert [result.outcome for result in results] == [
+        Outcome.SUPPLIER_BUSY,
+        Outcome.SUPPLIER_BUSY,
+        Outcome.SUPPLIER_CONTRACT_BROKEN,
+    ]
+    assert [result.retry_state.doubt and result.retry_state.doubt.at_delivery for result in results] == [True] * 3
+    assert cloud.card_rows() == []
+
+
+def test_cards_that_come_a_moment_after_the_status_are_delivered(
+    cloud: Cloud, vault: Vault, supplier: SupplierDouble, deliver: Deliver
+):
+    cloud.claim()
+    supplier.will(answered(order_data(cards=[])), answered())
+
+    first = deliver(retry_state=RetryState())
+    second = deliver(later=first.wait_seconds, retry_state=first.retry_state)
+
+    assert (first.outcome, second.outcome) == (Outcome.SUPPLIER_BUSY, Outcome.CLOSED)
+    assert stored_cards(cloud, vault) == [FIRST, SECOND]
+
+
+@pytest.mark.parametrize(
+    ("contradiction", "delivered", "status"),
+    [
+        ({}, [FIRST, SECOND], "FULFILLED"),
+        ({"fulfilled_quantity": 1}, [FIRST, SECOND], "FULFILLED"),
+        ({"fulfilled_quantity": "?", "quantity": None}, [FIRST, SECOND], "FULFILLED"),
+        ({"status": "PARTIALLY_FILLED"}, [FIRST, SECOND], "FULFILLED"),
+        ({"status": "REFUNDED"}, [FIRST, SECOND], "FULFILLED"),
+        ({"cards": [FIRST]}, [FIRST], "PARTIALLY_FILLED"),
+        ({"cards": [FIRST, FIRST]}, [FIRST, FIRST], "FULFILLED"),
+        ({"cards": [FIRST, SECOND, FIRST]}, [FIRST, SECOND, FIRST], "FULFILLED"),
+        ({"cards": [FIRST, {"value": " ", "serial": 7}]}, [FIRST, {"value": " ", "serial": "7"}], "FULFILLED"),
+        ({"cards": [{"value": "x" * 3_000}, SECOND]}, [{"value": "x" * 3_000, "serial": None}, SECOND], "FULFILLED"),
+        ({"cards": [FIRST, {"value": ""}]}, [FIRST], "PARTIALLY_FILLED"),
+        ({"cards": [FIRST, "what", None, {"serial": "s"}]}, [FIRST], "PARTIALLY_FILLED"),
+        ({"cards": [FIRST, SECOND | {"serial": []}]}, [FIRST, SECOND | {"serial": None}], "FULFILLED"),
+    ],
+)
+def test_accepted_cards_are_delivered_as_they_arrive(
+    cloud: Cloud,
+    vault: Vault,
+    supplier: SupplierDouble,
+    deliver: Deliver,
+    contradiction: dict[str, Any],
+    *,
+    delivered: list[dict[str, Any]],
+    status: str,
+):
+    cloud.claim(acceptCards=ACCEPTANCE)
+    supplier.will(answered(order_data() | contradiction))
+
+    result = deliver(retry_state=RetryState())
+
+    assert (result.outcome, result.level) == (Outcome.CLOSED, "WARNING")
+    row = cloud.order_row()
+    assert (row["status"], row["fulfilledQuantity"], row["acceptCards"]) == (status, len(delivered), ACCEPTANCE)
+    assert stored_cards(cloud, vault) == delivered
+    [(detail_type, event)] = cloud.announced()
+    assert detail_type == ("CardsDelivered" if status == "FULFILLED" else "CardsPartiallyDelivered")
+    assert event["fulfilledQuantity"] == len(delivered)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        {"_id": "6901616fe9e88196b4eb64b4"},
+        {"_id": ""},
+        {"status": "LOST"},
+        {"cards": []},
+        {"cards": None},
+        {"cards": {"value": "v"}},
+        {"cards": [{"value": ""}]},
+    ],
+)
+def test_acceptance_is_only_about_number_and_values(
+    cloud: Cloud, supplier: SupplierDouble, deliver: Deliver, answer: dict[str, Any]
+):
+    cloud.claim(acceptCards=ACCEPTANCE)
+    supplier.will(answered(order_data() | answer))
+
+    assert deliver(retry_state=RetryState()).outcome is Outcome.SUPPLIER_BUSY
+    assert cloud.card_rows() == []
+
+
+@pytest.mark.parametrize("acceptance", [{}, {"by": 5}, "yes", None, True])
+def test_acceptance_that_names_nobody_accepts_nothing(
+    cloud: Cloud, supplier: SupplierDouble, deliver: Deliver, acceptance: Any
+):
+    cloud.claim(acceptCards=acceptance)
+    supplier.will(answered(order_data(cards=[FIRST])))
+
+    assert deliver(retry_state=RetryState()).outcome is Outcome.SUPPLIER_BUSY
+    assert cloud.card_rows() == []
+
+
+def test_accepted_refund_without_cards_is_a_refund(cloud: Cloud, supplier: SupplierDouble, deliver: Deliver):
+    cloud.claim(acceptCards=ACCEPTANCE)
+    supplier.will(answered(order_data("REFUNDED")))
+
+    assert deliver().outcome is Outcome.CLOSED
+    assert cloud.order_row()["status"] == "REFUNDED"

@@ -1,5 +1,6 @@
 """The simulator misbehaves on request, and only as requested."""
 
+import json
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
@@ -8,6 +9,7 @@ from starlette.testclient import TestClient
 
 from giftcards_local.processes import wait_for
 from giftcards_local.supplier import SANDBOX_API_KEY, SupplierBook, cards_of, create_app
+from giftcards_local.supplier.faults import put_at
 
 CHECK = "/v3/gift-cards/checkOrder"
 LIST = "/v3/gift-cards/list"
@@ -221,8 +223,43 @@ def test_slow_body_is_whole_in_the_end(http):
 
 
 @pytest.mark.parametrize(
+    ("put", "cards"),
+    [
+        ({"/cards/*/serial": None}, [{"value": "A", "serial": None}, {"value": "B", "serial": None}]),
+        ({"/cards/0/value": " "}, [{"value": " ", "serial": "1"}, {"value": "B", "serial": "2"}]),
+        ({"/cards": None}, None),
+        ({"/cards/7/value": "x", "/nothing/here": 1}, [{"value": "A", "serial": "1"}, {"value": "B", "serial": "2"}]),
+    ],
+)
+def test_value_is_put_where_a_merge_patch_cannot_reach(put, cards):
+    document = {"cards": [{"value": "A", "serial": "1"}, {"value": "B", "serial": "2"}]}
+    for pointer, value in put.items():
+        document = put_at(document, pointer.split("/")[1:], value)
+
+    assert document == {"cards": cards}
+
+
+def test_null_is_put_into_an_order(http):
+    fault(http, put={"/fulfilled_amount": None})
+
+    assert http.get(f"{CHECK}/order-1").json()["data"]["fulfilled_amount"] is None
+
+
+@pytest.mark.parametrize("spec", [{}, {"status": 404}, {"rawBody": "<html>"}])
+def test_byte_order_mark_comes_before_any_answer(http, spec):
+    plain = http.get(f"{CHECK}/order-1").content if not spec else None
+    fault(http, byteOrderMark=True, **spec)
+
+    content = http.get(f"{CHECK}/order-1").content
+
+    assert content[:3] == b"\xef\xbb\xbf"
+    assert plain is None or json.loads(content[3:])["data"] == json.loads(plain)["data"]
+
+
+@pytest.mark.parametrize(
     ("spec", "field"),
     [
+        ({"put": {"cards": None}}, "put"),
         ({"route": "catalog"}, "route"),
         ({"status": 99}, "status"),
         ({"times": 0}, "times"),

@@ -352,3 +352,87 @@ def test_replay_ends_although_every_event_comes_back_at_once(cloud: Cloud, giftc
     assert said.code == 0
     assert len(cloud.sent("ReceiveMessage")) == 3
     assert queue.visible != []
+
+
+# -------------------------------------------------------------- accept cards
+
+WHY = ("--accept-cards", "--reason", " seen in the console ")
+
+
+def test_accepted_order_has_who_and_why_in_its_row_and_is_resumed(cloud: Cloud, giftcards: Giftcards):
+    cloud.claim()
+    cloud.hold(reason="SUPPLIER_CONTRACT_BROKEN")
+
+    said = giftcards("resume", ORDER_ID, *WHY)
+
+    assert (said.code, said.err) == (0, "")
+    assert resumed(cloud) == [ORDER_ID]
+    acceptance = cloud.order_row()["acceptCards"]
+    assert acceptance["reason"] == "seen in the console"
+    assert acceptance["by"].startswith("arn:aws:")
+    assert acceptance["at"].endswith("Z")
+    assert cloud.writes() == ["UpdateItem", "PutEvents"]
+
+
+@pytest.mark.parametrize("reason", sorted(set(HeldReason) - {HeldReason.SUPPLIER_CONTRACT_BROKEN}))
+def test_order_that_is_held_for_another_reason_is_not_accepted(cloud: Cloud, giftcards: Giftcards, reason: str):
+    cloud.claim()
+    cloud.hold(reason=reason)
+
+    assert_not_accepted(cloud, giftcards)
+
+
+def test_order_that_is_not_held_is_not_accepted(cloud: Cloud, giftcards: Giftcards):
+    cloud.claim()
+
+    assert_not_accepted(cloud, giftcards)
+
+
+def test_order_that_is_resumed_by_somebody_else_meanwhile_is_not_accepted(cloud: Cloud, giftcards: Giftcards):
+    cloud.claim()
+    cloud.hold(reason="SUPPLIER_CONTRACT_BROKEN")
+    cloud.at_next("UpdateItem", cloud.claim)
+
+    assert_not_accepted(cloud, giftcards)
+
+
+def assert_not_accepted(cloud: Cloud, giftcards: Giftcards) -> None:
+    said = giftcards("resume", ORDER_ID, *WHY)
+
+    assert (said.code, said.out) == (1, "")
+    assert "is not held as SUPPLIER_CONTRACT_BROKEN" in said.err
+    assert "acceptCards" not in cloud.order_row()
+    assert resumed(cloud) == []
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("--accept-cards",),
+        (ORDER_ID, "--accept-cards"),
+        (ORDER_ID, "--accept-cards", "--reason", " "),
+        (ORDER_ID, "--accept-cards", "--reason", "x" * 513),
+        ("--accept-cards", "--reason", "why"),
+        ("--held", "--accept-cards", "--reason", "why"),
+        (ORDER_ID, "--held", "--accept-cards", "--reason", "why"),
+        (ORDER_ID, "--reason", "why"),
+        ("--reason", "why"),
+    ],
+)
+def test_acceptance_asks_for_one_order_and_a_reason(cloud: Cloud, giftcards: Giftcards, arguments: tuple[str, ...]):
+    cloud.claim()
+    cloud.hold(reason="SUPPLIER_CONTRACT_BROKEN")
+
+    said = giftcards("resume", *arguments)
+
+    assert (said.code, said.out, said.err.count("\n")) == (2, "", 1)
+    assert cloud.writes() == []
+
+
+def test_acceptance_is_shown_with_the_order(cloud: Cloud, giftcards: Giftcards):
+    cloud.claim()
+    cloud.hold(reason="SUPPLIER_CONTRACT_BROKEN")
+    giftcards("resume", ORDER_ID, *WHY)
+
+    assert "seen in the console" in giftcards("show", ORDER_ID).out
+    assert "seen in the console" in giftcards("show", ORDER_ID, "--json").out

@@ -76,6 +76,8 @@ class FaultFields(TypedDict, total=False):
     times: int
     after_calls: int
     merge: Mapping[str, object]
+    put: Mapping[str, object]
+    byte_order_mark: bool
 
 
 _calls = TypeAdapter(list[RecordedCall])

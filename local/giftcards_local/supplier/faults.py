@@ -2,6 +2,7 @@
 
 import itertools
 import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
@@ -15,6 +16,11 @@ Route = Literal["checkOrder", "list", "placeOrder", "validate"]
 # What may stand in a header without breaking the response apart.
 HeaderValue = Annotated[str, Field(pattern=r"^[ -~]*$")]
 HeaderName = Annotated[str, Field(pattern=r"^[!#$%&'*+.^_`|~0-9A-Za-z-]+$")]
+
+
+# RFC 6901; `*` stands for every item of a list.
+JsonPointer = Annotated[str, Field(pattern=r"^(/[^/~]+)+$")]
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
 class SlowBody(WireModel):
@@ -41,6 +47,8 @@ class Fault(WireModel):
     times: Annotated[int, Field(ge=1)] | None = None
     after_calls: Annotated[int, Field(ge=0)] = 0
     merge: dict[str, JsonValue] | None = None
+    put: dict[JsonPointer, JsonValue] = Field(default_factory=dict)
+    byte_order_mark: bool = False
 
     @property
     def strikes_before_key_check(self) -> bool:
@@ -124,13 +132,14 @@ def faulty_reply(fault: Fault, answer: Answer | None) -> Reply:
     if fault.replaces_answer or answer is None:
         reply = _replacement(fault)
     else:
-        reply = plain_reply(_merged(answer, fault.merge))
+        reply = plain_reply(_changed(_merged(answer, fault.merge), fault.put))
     headers = {**reply.headers}
     if fault.retry_after is not None:
         headers["Retry-After"] = str(fault.retry_after)
     own = {name.lower() for name in fault.headers}
     headers = {name: value for name, value in headers.items() if name.lower() not in own} | fault.headers
-    return Reply(reply.status, reply.content, headers)
+    content = _BYTE_ORDER_MARK + reply.content if fault.byte_order_mark else reply.content
+    return Reply(reply.status, content, headers)
 
 
 def merge_patch(target: JsonValue, patch: JsonValue) -> JsonValue:
@@ -150,6 +159,27 @@ def _merged(answer: Answer, patch: dict[str, JsonValue] | None) -> Answer:
     if patch is None or answer.status != 200:
         return answer
     return Answer(200, {**answer.document, "data": merge_patch(answer.document["data"], patch)})
+
+
+def put_at(target: JsonValue, steps: Sequence[str], value: JsonValue) -> JsonValue:
+    """Put a value, which null is too, at a place in a document; a place that is not there stays away."""
+    if not steps:
+        return value
+    step, *rest = steps
+    if isinstance(target, list):
+        return [put_at(item, rest, value) if step in {"*", str(place)} else item for place, item in enumerate(target)]
+    if isinstance(target, dict) and (step in target or not rest):
+        return target | {step: put_at(target.get(step), rest, value)}
+    return target
+
+
+def _changed(answer: Answer, changes: Mapping[str, JsonValue]) -> Answer:
+    if answer.status != 200:
+        return answer
+    data = answer.document["data"]
+    for pointer, value in changes.items():
+        data = put_at(data, pointer.split("/")[1:], value)
+    return Answer(200, {**answer.document, "data": data})
 
 
 def _replacement(fault: Fault) -> Reply:

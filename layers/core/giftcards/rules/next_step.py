@@ -139,7 +139,8 @@ class _Step:
 
     def _after_doubt(self, trouble: Trouble) -> StepResult:
         unanswered = self.unanswered_until_now
-        wait = max(self._scheduled(unanswered) or MIN_DOUBT_SECONDS, self._asked(trouble))
+        at_the_deadline = self.patience.schedule.steps[-1][1]
+        wait = max(self._scheduled(unanswered) or at_the_deadline, self._asked(trouble))
         return self._result(Outcome.SUPPLIER_BUSY, trouble.message, wait=wait, unanswered=unanswered)
 
     def _after_failure(self, trouble: Trouble) -> StepResult:
