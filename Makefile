@@ -20,7 +20,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 export SAM_CLI_TELEMETRY := 0
 export __SAM_CLI_APP_DIR := $(CURDIR)/.aws-sam/app
 
-.PHONY: help setup demo test test-fast drill soak storm update lint build deploy deploy-built docs dashboard bench cost lock outdated clean
+.PHONY: help setup demo test test-fast explore drill soak storm update lint build deploy deploy-built docs dashboard bench cost lock outdated clean
 
 help: ## Say what each target does
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "%-18s %s\n", $$1, $$2}'
@@ -60,6 +60,9 @@ test: lint $(CHECKS)/.installed ## Lint, types and every kind of test
 
 test-fast: lint $(CHECKS)/.installed ## The same without the stack tests
 	$(BIN)/pytest -n 2 tests/unit tests/workflow tests/template tests/simulation tests/exploration
+
+explore: setup ## Every interleaving of the gate and of an order up to a larger bound, and each condition of a write taken away
+	EXPLORE_BOUND=large $(BIN)/pytest -n 2 tests/exploration
 
 drill: setup ## Have each alarm ring on a local cloud, and end its trouble by the runbook's commands
 	@PYTHONPATH=tests $(BIN)/python -m stack.drill

@@ -118,7 +118,7 @@ class _Supplier:
 
 
 Carried = tuple[str | None, str | None, str, bool]
-"""What a container keeps: its copy of the key, the version that it has compared it with, its order; rotations or not."""
+"""What a container keeps: its copy of the key, what it has compared it with, its order, and whether keys rotate."""
 
 
 def asks(runner: Runner, carried: Carried) -> Carried:
@@ -175,7 +175,7 @@ class GateModel(Model):
             item = {"pk": GATE[1], "sk": GATE[2], **record}
             self.tables.execute("put_item", {"TableName": GATE[0], "Item": item})
 
-    def may_die(self, process: Process, call: Call) -> bool:
+    def may_die(self, process: Process, call: Call) -> bool:  # noqa: ARG002
         """Let it die once it may have a lease: who dies before is as good as not there."""
         return not _is_before_lease(call)
 

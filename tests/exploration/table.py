@@ -112,6 +112,8 @@ class MemoryTables:
     rewrite
         What is evaluated in place of a ConditionExpression; None means that the write has no condition. A test of
         tests takes conditions away with it.
+    update
+        UpdateExpression of the write whose condition is evaluated, for ``rewrite``.
     """
 
     exceptions = EXCEPTIONS
@@ -121,6 +123,7 @@ class MemoryTables:
     ) -> None:
         self.rows = Frozen()
         self.rewrite: Callable[[str], str | None] = str
+        self.update: str | None = None
         self._indexes = indexes or {}
         self._items_per_page = items_per_page
 
@@ -168,6 +171,7 @@ class MemoryTables:
 
     def _holds(self, options: Mapping[str, Any], row: Mapping[str, Any] | None) -> bool:
         _check_use(options)
+        self.update = options.get("UpdateExpression")
         expression = self.rewrite(options["ConditionExpression"]) if "ConditionExpression" in options else None
         if expression is None:
             return True
