@@ -10,6 +10,7 @@ be called again by as many as before.
 
 import os
 import re
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -130,7 +131,8 @@ def test_promises_of_the_gate_hold_in_every_interleaving(name: str, capsys: pyte
     explored = Explorer(model, **faults).run()
 
     with capsys.disabled():
-        print(f"\n  {name}: {explored}; most calls at once {model.most_under_way}, refusals {model.most_refusals}")
+        most = f"most calls at once {model.most_under_way}, refusals {model.most_refusals}"
+        sys.stdout.write(f"\n  {name}: {explored}; {most}\n")
     assert explored.ends >= 1
 
 
@@ -207,8 +209,8 @@ def test_each_condition_of_a_write_is_needed_but_those_known_to_be_a_second_line
     unnoticed = {term for term in terms if not is_noticed(term)}
 
     with capsys.disabled():
-        print(f"\n  {len(terms - unnoticed)} of {len(terms)} conditions are noticed when they are taken away; not:")
-        print("".join(f"    {kind}: {term}\n" for kind, term in sorted(unnoticed)))
+        counts = f"{len(terms - unnoticed)} of {len(terms)} conditions are noticed when they are taken away; not:"
+        sys.stdout.write(f"\n  {counts}\n" + "".join(f"    {kind}: {term}\n" for kind, term in sorted(unnoticed)))
     assert unnoticed == SECOND_LINE
 
 
