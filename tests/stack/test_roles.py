@@ -218,7 +218,6 @@ MAY = {
         "list open orders",
         "read the gate",
         "tell the supplier's keys apart",
-        "keep a failed run",
     },
 }
 

@@ -55,6 +55,8 @@ EVERY_RESOURCE = {
         for sid in ("LambdaConnectsItToTheSubnets", "ItsCodeDoesNot")
     },
     "CardKey.TheAccountManagesTheKeyThroughItsPolicies": OF_THIS_KEY,
+    "CardKey.OnlyRevealCardsDecrypts": OF_THIS_KEY,
+    "CardKey.OnlyDeliverCardsEncrypts": OF_THIS_KEY,
     "StorageKey.TheAccountManagesTheKeyThroughItsPolicies": OF_THIS_KEY,
     "StorageKey.LogGroupsOfThisStack": OF_THIS_KEY,
     "StorageKey.TheWorkflowsLogDelivery": OF_THIS_KEY,

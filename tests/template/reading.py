@@ -90,6 +90,10 @@ def _holds(condition: dict[str, Any], values: dict[str, str]) -> bool:
     ((function, arguments),) = condition.items()
     if function == "Fn::Not":
         return not _holds(arguments[0], values)
+    if function == "Fn::And":
+        return all(_holds(one, values) for one in arguments)
+    if function == "Condition":
+        return _holds(load()["Conditions"][arguments], values)
     assert function == "Fn::Equals", f"teach this {function}"
     one, other = (values[side["Ref"]] if isinstance(side, dict) else side for side in arguments)
     return one == other

@@ -23,6 +23,7 @@ PARAMETERS = {
     "VpcSubnetIds": "none",
     "VpcSecurityGroupIds": "none",
     "PermissionsBoundaryArn": "none",
+    "RevealPrincipalArns": "none",
 }
 OUTPUTS = {
     "OrderBusName",
@@ -31,6 +32,8 @@ OUTPUTS = {
     "CardKeyArn",
     "SupplierApiKeySecretArn",
     "AlarmTopicArn",
+    "OrderBusArn",
+    "RevealCardsAliasArn",
 }
 
 

@@ -1,11 +1,18 @@
 """Least privilege: one role for each function, named actions, named resources. The tables below are the whole of it."""
 
-from collections.abc import Callable
+import re
+import tomllib
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from giftcards.adapters.order_table import ORDER_ATTRIBUTES
+from giftcards import sweep_orders
+from giftcards.adapters.order_table import ORDER_ATTRIBUTES, OrderTable
+from giftcards.events import ANNOUNCEMENTS, OrderPlaced
+from giftcards.rules.orders import Order
 from template.permissions import (
     EVERY_ACTION,
     EVERY_RESOURCE,
@@ -18,7 +25,7 @@ from template.permissions import (
     role_of,
     statements,
 )
-from template.reading import Template, deploy, get_att, load, properties, ref, resources
+from template.reading import ROOT, Template, deploy, get_att, load, load_workflow, properties, ref, resources
 
 WATCHED = {
     "xray:PutTraceSegments on *",
@@ -89,7 +96,6 @@ PERMISSIONS = {
         "dynamodb:Query on CardTable/index/open-orders",
         "dynamodb:GetItem on GateTable",
         "secretsmanager:DescribeSecret on SupplierApiKeySecret",
-        "sqs:SendMessage on FunctionsDeadLetterQueue",
         "logs:CreateLogStream on MeasureOrdersLogGroup",
         "logs:PutLogEvents on MeasureOrdersLogGroup",
         *WATCHED,
@@ -109,6 +115,12 @@ CONNECTED = {
     "ec2:DeleteNetworkInterface on *",
     "ec2:AssignPrivateIpAddresses on *",
     "ec2:UnassignPrivateIpAddresses on *",
+}
+DATA_KEYS = {
+    "kms:GenerateDataKey",
+    "kms:GenerateDataKeyWithoutPlaintext",
+    "kms:GenerateDataKeyPair",
+    "kms:GenerateDataKeyPairWithoutPlaintext",
 }
 MOVING_AN_ALIAS = {"lambda:GetAlias", "lambda:UpdateAlias", "lambda:GetProvisionedConcurrencyConfig"}
 TRUSTED_SERVICES = {
@@ -294,8 +306,168 @@ def test_card_key_is_used_for_one_order_and_its_user(on_aws: Template, function:
     assert condition["Null"] == {"kms:EncryptionContext:orderId": "false", "kms:EncryptionContext:userId": "false"}
 
 
+PUBLISHES = {
+    "FulfilOrderRole": ("giftcards", {"OrderDelayed", "OrderDisputed", "OrderHeld", "OrderRepeated"}),
+    "DeliverCardsRole": ("giftcards", {"CardsDelivered", "CardsPartiallyDelivered", "OrderRefunded"}),
+    "SweepOrdersRole": ("giftcards.sweeper", {"OrderPlaced"}),
+    "ReconcileOrdersRole": ("giftcards", {"OrderMismatch", "OrderOverdue", "OrderUnclaimed"}),
+}
+
+
+def test_each_role_publishes_its_own_events_and_only_sweep_orders_an_order_placed(on_aws: Template):
+    found = {}
+    for statement in statements(on_aws):
+        if "events:PutEvents" in statement.actions:
+            assert list(statement.body["Condition"]) == ["StringEquals"]
+            bound = statement.body["Condition"]["StringEquals"]
+            assert set(bound) == {"events:source", "events:detail-type"}
+            found[statement.holder] = (bound["events:source"], set(bound["events:detail-type"]))
+    assert found == PUBLISHES
+
+
+def test_every_event_that_goes_out_is_published_by_one_role():
+    published = [name for _, names in PUBLISHES.values() for name in names]
+    assert sorted(published) == sorted([event.detail_type for event in ANNOUNCEMENTS] + [OrderPlaced.detail_type])
+    assert PUBLISHES["SweepOrdersRole"][0] == sweep_orders.SOURCE
+
+
+def test_the_workflow_may_publish_what_its_states_do(on_aws: Template):
+    states = load_workflow()["States"].values()
+    entries = [entry for state in states for entry in state.get("Arguments", {}).get("Entries", [])]
+    assert {entry["DetailType"] for entry in entries} == PUBLISHES["FulfilOrderRole"][1]
+    assert {entry["Source"] for entry in entries} == {PUBLISHES["FulfilOrderRole"][0]}
+
+
+def attributes_of(request: Mapping[str, Any]) -> set[str]:
+    """Give the attributes that a request to DynamoDB names anywhere."""
+    names = request.get("ExpressionAttributeNames", {})
+    found = set(request.get("Key", {}))
+    item = request.get("Item", "")
+    found |= set(re.findall(r"'(\w+)': \{'[SN]'", item)) if isinstance(item, str) else set(item)
+    for kind in ("UpdateExpression", "ConditionExpression", "ProjectionExpression"):
+        words = re.findall(r"(?<![:\w])#?[A-Za-z]\w*(?!\w*\()", request.get(kind, ""))
+        found |= {names.get(word, word) for word in words} - {"SET", "REMOVE", "AND", "OR", "NOT", "IN"}
+    return found
+
+
+def allowed_attributes(template: Template, name: str) -> set[str]:
+    (body,) = (s.body for s in statements(template) if s.name == name)
+    return set(body["Condition"]["ForAllValues:StringEquals"]["dynamodb:Attributes"])
+
+
+def test_the_workflow_may_name_the_attributes_that_its_states_name_and_no_others(on_aws: Template):
+    states = load_workflow()["States"].values()
+    named = set().union(*(attributes_of(s["Arguments"]) for s in states if ":dynamodb:" in s.get("Resource", "")))
+    assert allowed_attributes(on_aws, "FulfilOrderRole.ClaimHoldAndResumeOrders") == named, (
+        "template.yaml, ClaimHoldAndResumeOrders: list under dynamodb:Attributes what the workflow names, "
+        "or AWS denies the state that names it"
+    )
+    assert "ciphertext" not in named
+
+
+def test_sweep_orders_may_name_the_attributes_that_a_sweep_names_and_no_others(on_aws: Template):
+    requests = []
+    client = SimpleNamespace(update_item=lambda **request: requests.append(request))
+    table = OrderTable("cards", client)  # type: ignore[arg-type]
+    now = datetime(2026, 1, 1, tzinfo=UTC)
+    for execution in ("arn:aws:states:eu-west-1:123456789012:execution:fulfil-order:1", None):
+        row = {"orderId": "1", "userId": "1", "status": "HANDLING", "claimedAt": now, "executionArn": execution}
+        order = Order.model_validate(row)
+        for sweep in (table.release, table.mark_swept):
+            sweep(order, at=now, unless_since=now)
+    assert {request.get("ReturnValues", "NONE") for request in requests} == {"NONE"}
+    named = set().union(*map(attributes_of, requests))
+    assert allowed_attributes(on_aws, "SweepOrdersRole.ReleaseOrders") == named, (
+        "template.yaml, ReleaseOrders: list under dynamodb:Attributes what OrderTable.release and mark_swept name, "
+        "or AWS denies every sweep"
+    )
+
+
+@pytest.mark.parametrize(
+    ("sid", "denied", "role"),
+    [
+        ("OnlyRevealCardsDecrypts", {"kms:Decrypt", "kms:ReEncryptFrom", "kms:CreateGrant"}, "RevealCardsRole"),
+        ("OnlyDeliverCardsEncrypts", {"kms:Encrypt", "kms:ReEncryptTo", *DATA_KEYS}, "DeliverCardsRole"),
+    ],
+)
+def test_card_key_itself_denies_what_only_one_function_needs(
+    on_aws: Template, on_local_cloud: Template, sid: str, denied: set[str], role: str
+):
+    (body,) = (s.body for s in statements(on_aws) if s.name == f"CardKey.{sid}")
+    generated = f"arn:${{AWS::Partition}}:iam::${{AWS::AccountId}}:role/${{AWS::StackName}}-{role}-*"
+    assert (body["Effect"], body["Principal"], set(body["Action"])) == ("Deny", {"AWS": "*"}, denied)
+    assert body["Condition"] == {"ArnNotLike": {"aws:PrincipalArn": {"Fn::Sub": generated}}}
+    assert "RoleName" not in properties(on_aws, role), "CloudFormation names it, by the stack and its logical id"
+    others = {name for name in resources(on_aws, "AWS::IAM::Role") if name.startswith(role)}
+    assert others == {role}, "another role's name would match too"
+    assert f"CardKey.{sid}" not in {s.name for s in statements(on_local_cloud)}
+
+
+def test_administrators_can_still_manage_the_card_key(on_aws: Template):
+    # KMS refuses a policy after which nobody can change it (lock-out safety check).
+    denied = {a for s in statements(on_aws) if s.holder == "CardKey" and not s.allows for a in s.actions}
+    assert not {action for action in denied if "*" in action or "Policy" in action or "Key" in action} - DATA_KEYS
+
+
+@pytest.mark.parametrize("stage", ["dev", "staging", "prod"])
+def test_names_of_the_roles_that_the_card_key_knows_are_not_cut(stage: str):
+    # A role's name has at most 64 characters; CloudFormation cuts what is longer, and the pattern would not match.
+    stack = tomllib.loads((ROOT / "samconfig.toml").read_text())[stage]["deploy"]["parameters"]["stack_name"]
+    assert len(f"{stack}-DeliverCardsRole-") + 13 <= 64
+
+
+CALLERS = "arn:aws:iam::123456789012:role/shop,arn:aws:iam::123456789012:role/aws-reserved/sso.amazonaws.com/operators*"
+
+
+def test_reveal_cards_can_be_restricted_to_named_callers(template: Template):
+    deployed = deploy(template, on_aws=True, RevealPrincipalArns=CALLERS)
+    policies = resources(deployed, "AWS::Lambda::ResourcePolicy")
+    guarded = {}
+    for policy in policies.values():
+        (body,) = policy["Properties"]["PolicyDocument"]["Statement"]
+        assert (body["Effect"], body["Principal"], body["Action"]) == ("Deny", "*", "lambda:InvokeFunction")
+        split = {"Fn::Split": [",", ref("RevealPrincipalArns")]}
+        assert body["Condition"] == {"ArnNotLike": {"aws:PrincipalArn": split}}
+        guarded[str(policy["Properties"]["ResourceArn"])] = body["Resource"]
+    function, alias = get_att("RevealCardsFunction"), ref("RevealCardsFunctionAliaslive")
+    assert guarded == {
+        str(function): [function, {"Fn::Sub": "${RevealCardsFunction.Arn}:*"}],
+        str(alias): alias,
+    }
+
+
+def test_a_permission_and_a_policy_of_one_function_do_not_overwrite_each_other(template: Template):
+    deployed = deploy(template, on_aws=True, RevealPrincipalArns=CALLERS)
+    permitted = {str(p["Properties"]["FunctionName"]) for p in resources(deployed, "AWS::Lambda::Permission").values()}
+    assert not {name for name in permitted if "RevealCards" in name}
+
+
+def test_reveal_cards_is_not_restricted_unless_asked_for(on_aws: Template, template: Template):
+    assert not resources(on_aws, "AWS::Lambda::ResourcePolicy")
+    local = deploy(template, on_aws=False, RevealPrincipalArns=CALLERS)
+    assert not resources(local, "AWS::Lambda::ResourcePolicy"), "the local cloud does not know the type"
+
+
+@pytest.mark.parametrize(
+    ("given", "taken"),
+    [
+        ("none", True),
+        (CALLERS, True),
+        ("", False),
+        ("*", False),
+        ("arn:aws:iam::123456789012:role/shop,", False),
+        ("arn:aws:iam::123456789012:role/shop, arn:aws:iam::123456789012:role/ops", False),
+        ("arn:aws:sts::123456789012:assumed-role/shop/session", False),
+        ("arn:aws:iam::123456789012:root", False),
+    ],
+)
+def test_only_roles_and_users_can_be_named_as_callers(template: Template, given: str, taken: bool):
+    pattern = template["Parameters"]["RevealPrincipalArns"]["AllowedPattern"]
+    assert bool(re.fullmatch(pattern, given)) is taken
+
+
 # The local cloud's IAM never matches these keys, so a statement with one of them would allow nothing there.
-UNMATCHED_BY_THE_LOCAL_CLOUD = ("kms:encryptioncontext", "kms:viaservice")
+UNMATCHED_BY_THE_LOCAL_CLOUD = ("kms:encryptioncontext", "kms:viaservice", "events:", "dynamodb:")
 PLAYED_BY_NOBODY_LOCALLY = {
     "StorageKey.LogGroupsOfThisStack": "It admits CloudWatch Logs, which the local cloud does not let encrypt.",
 }
