@@ -1,8 +1,10 @@
 """docs/aws.md says what the template has: its parameters, its outputs, what rolls back, and what outlives the stack."""
 
+import json
 import re
+from typing import Any
 
-from template.reading import ROOT, Template
+from template.reading import ROOT, Template, as_list
 from template.test_deployment import ROLLS_BACK
 from template.test_deployment_files import STACKS
 
@@ -42,3 +44,39 @@ def test_every_command_block_says_that_it_needs_aws_and_names_stacks_that_are_th
         name for block in re.findall(r"```sh\n(.*?)```", PAGE, re.S) for name in re.findall(r"giftcards-[a-z]+", block)
     }
     assert stacks <= {*STACKS.values(), "giftcards-network"}
+
+
+# ------------------------------------------------------------------ policies
+
+OWN_WORDS = {"Region", "Account", "Stack"}
+
+
+def policies() -> list[dict[str, Any]]:
+    return [json.loads(block) for block in re.findall(r"```json\n(.*?)```", PAGE, re.S)]
+
+
+def test_example_policies_name_what_the_stack_has(template: Template):
+    shop, operator = policies()
+    assert [statement["Sid"] for statement in shop["Statement"]] == ["AnnounceOrders", "ShowCards"]
+    words = {word for policy in (shop, operator) for word in re.findall(r"<(\w+)>", json.dumps(policy))}
+    assert words - OWN_WORDS <= set(template["Outputs"])
+    named = set(re.findall(r"<Stack>-(\w+?)-\*", json.dumps(operator)))
+    assert named == {"GateTable", "OrderPlacedDeadLetterQueue", "ReconcileOrdersFunction"}
+    assert named <= set(template["Resources"])
+
+
+def test_example_policies_let_nobody_publish_what_the_service_does_or_read_a_key():
+    for policy in policies():
+        for statement in policy["Statement"]:
+            actions = as_list(statement["Action"])
+            assert not [action for action in actions if "*" in action or action.startswith(("kms:", "iam:"))]
+            assert "secretsmanager:GetSecretValue" not in actions
+            if "events:PutEvents" in actions:
+                assert statement["Condition"] == {"StringEquals": {"events:detail-type": "OrderPlaced"}}
+
+
+def test_an_operator_may_make_every_call_of_the_dead_letter_commands():
+    source = (ROOT / "cli/giftcards_cli/dead_letters.py").read_text(encoding="utf-8")
+    calls = {"".join(word.title() for word in name.split("_")) for name in re.findall(r"_sqs\.(\w+)\(", source)}
+    (replay,) = (s for s in policies()[1]["Statement"] if s["Sid"] == "ReplayDeadLetters")
+    assert {action.removeprefix("sqs:") for action in replay["Action"]} == calls
