@@ -126,6 +126,8 @@ def test_outputs_point_at_what_they_name(template: Template):
         "StateMachineArn": ref("FulfilOrderStateMachine"),
         "CardTableName": ref("CardTable"),
         "CardKeyArn": get_att("CardKey"),
+        "OrderBusArn": get_att("OrderBus"),
+        "RevealCardsAliasArn": ref("RevealCardsFunction.Alias"),
         "SupplierApiKeySecretArn": get_att("SupplierApiKeySecret", "Id"),
         "AlarmTopicArn": ref("AlarmTopic"),
     }

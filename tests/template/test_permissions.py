@@ -1,7 +1,6 @@
 """Least privilege: one role for each function, named actions, named resources. The tables below are the whole of it."""
 
 import re
-import tomllib
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from types import SimpleNamespace
@@ -25,7 +24,8 @@ from template.permissions import (
     role_of,
     statements,
 )
-from template.reading import ROOT, Template, deploy, get_att, load, load_workflow, properties, ref, resources
+from template.reading import Template, deploy, get_att, load, load_workflow, properties, ref, resources
+from template.test_deployment_files import STACKS
 
 WATCHED = {
     "xray:PutTraceSegments on *",
@@ -409,11 +409,10 @@ def test_administrators_can_still_manage_the_card_key(on_aws: Template):
     assert not {action for action in denied if "*" in action or "Policy" in action or "Key" in action} - DATA_KEYS
 
 
-@pytest.mark.parametrize("stage", ["dev", "staging", "prod"])
+@pytest.mark.parametrize("stage", STACKS)
 def test_names_of_the_roles_that_the_card_key_knows_are_not_cut(stage: str):
     # A role's name has at most 64 characters; CloudFormation cuts what is longer, and the pattern would not match.
-    stack = tomllib.loads((ROOT / "samconfig.toml").read_text())[stage]["deploy"]["parameters"]["stack_name"]
-    assert len(f"{stack}-DeliverCardsRole-") + 13 <= 64
+    assert len(f"{STACKS[stage]}-DeliverCardsRole-") + 13 <= 64
 
 
 CALLERS = "arn:aws:iam::123456789012:role/shop,arn:aws:iam::123456789012:role/aws-reserved/sso.amazonaws.com/operators*"
