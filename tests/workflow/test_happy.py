@@ -1,12 +1,14 @@
 """Orders that go well: wait, ask, deliver, close."""
 
-from datetime import datetime
+from collections.abc import Sequence
+from datetime import UTC, datetime
 
 import pytest
 
 from giftcards.rules.schedule import PollSchedule
+from giftcards.rules.trouble import TroubleKind
 from giftcards.supplier_contract import SupplierStatus
-from giftcards.workflow import Outcome, StepRequest
+from giftcards.workflow import Doubt, Outcome, RetryState, StepRequest, StepResult
 from workflow.answers import PENDING, SETTLED, Answer, Closed, Malformed, result
 from workflow.engine import Engine
 from workflow.harness import CLAIMED, ORDER, Workflow
@@ -163,6 +165,35 @@ def test_time_without_an_answer_is_passed_on_by_both_functions(workflow: Workflo
 
     assert [request.unanswered_seconds for request in run.check_requests] == [0, 60, 90]
     assert [request.unanswered_seconds for request in run.deliver_requests] == [0, 0]
+
+
+def with_doubt(answer: StepResult, count: int) -> StepResult:
+    doubt = Doubt(kind=TroubleKind.CONTRACT_BROKEN, since=datetime(2026, 1, 1, tzinfo=UTC), count=count)
+    return answer.model_copy(update={"retry_state": RetryState(doubt=doubt)})
+
+
+def doubts(requests: Sequence[StepRequest]) -> list[int]:
+    states = [request.retry_state for request in requests]
+    assert None not in states, "the workflow carries the state from the first step on"
+    return [state.doubt.count if state and state.doubt else 0 for state in states]
+
+
+def test_retry_state_is_passed_on_by_both_functions(workflow: Workflow) -> None:
+    checks = [with_doubt(PENDING, 1), with_doubt(SETTLED, 2), with_doubt(SETTLED, 4)]
+
+    run = workflow.run(ORDER, check=checks, deliver=[with_doubt(PENDING, 3), Closed()])
+
+    assert doubts(run.check_requests) == [0, 1, 3]
+    assert doubts(run.deliver_requests) == [2, 4]
+
+
+def test_retry_state_outlives_an_answer_of_the_version_before(workflow: Workflow) -> None:
+    before = Malformed(PENDING.model_dump(mode="json", by_alias=True, exclude={"retry_state"}))
+
+    run = workflow.run(ORDER, check=[before, with_doubt(PENDING, 1), before, SETTLED], deliver=[Closed()])
+
+    assert run.status == "SUCCEEDED"
+    assert doubts(run.check_requests) == [0, 0, 1, 1]
 
 
 def test_order_goes_on_while_functions_of_the_version_before_still_answer(workflow: Workflow) -> None:

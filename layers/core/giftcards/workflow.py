@@ -1,9 +1,9 @@
 """What the state machine passes to its functions and gets back: ids, counts and enums, never a card."""
 
 from enum import StrEnum
-from typing import Annotated, Any, Literal, cast
+from typing import Annotated, Any, Literal
 
-from pydantic import AwareDatetime, Field, ValidationError, ValidatorFunctionWrapHandler, WrapValidator
+from pydantic import AwareDatetime, BeforeValidator, Field, ValidationError
 
 from giftcards.events import Contract, Identifier
 from giftcards.rules.trouble import TroubleKind
@@ -59,9 +59,9 @@ class RetryState(Contract):
     doubt: Doubt | None = None
 
 
-def _empty_if_invalid(value: Any, validate: ValidatorFunctionWrapHandler) -> RetryState | None:
+def _empty_if_invalid(value: Any) -> RetryState | None:
     try:
-        return cast("RetryState | None", validate(value))
+        return None if value is None else RetryState.model_validate(value)
     except ValidationError:  # written by a later version, before a rollback
         return RetryState()
 
@@ -82,7 +82,7 @@ class StepRequest(Contract):
     unanswered_since: AwareDatetime | None = Field(default=None, description="When the first of these was")
     unanswered_seconds: int = Field(default=0, ge=0, description="How long such rows of checks took that are over")
     delay_announced: bool = Field(description="Whether OrderDelayed has gone out")
-    retry_state: Annotated[RetryState | None, WrapValidator(_empty_if_invalid)] = Field(
+    retry_state: Annotated[RetryState | None, BeforeValidator(_empty_if_invalid)] = Field(
         default=None, description="As the last step answered it; None from a workflow that does not carry it"
     )
 
