@@ -817,7 +817,7 @@ def test_status_counts_although_its_body_never_comes(supplier: SupplierDouble, s
     answer = httpx.Response(status, content=broken(), headers={"Retry-After": "30"})
 
     assert ask_and_get(supplier, answer) == Trouble(
-        kind, f"The supplier answered {status} without its envelope.", retry_after_seconds=30
+        kind, f"The supplier answered {status} without its envelope.", retry_after_seconds=30, status=status
     )
 
 
@@ -956,7 +956,7 @@ def test_status_counts_although_its_body_drips(serve: Callable[..., Wire], statu
 
     trouble = calling(serve(dripping(content, content.index(b"\r\n\r\n") + 4, 0.02)))()
 
-    assert trouble == Trouble(kind, f"The supplier answered {status} without its envelope.")
+    assert trouble == Trouble(kind, f"The supplier answered {status} without its envelope.", status=status)
 
 
 def test_total_time_of_a_call_leaves_room_for_the_rest_of_the_function():
