@@ -119,7 +119,7 @@ class Execution:
 
     def _assigned(self, way: Mapping[str, Any], variables: Frozen, states: Frozen) -> Frozen:
         values = {name: self._value(value, variables, states) for name, value in way.get("Assign", {}).items()}
-        return Frozen(variables | values)
+        return Frozen(freeze(variables | values))
 
     def _task(self, runner: Runner, name: str, variables: Frozen) -> tuple[Mapping[str, Any], Frozen]:
         """Return the way on, by the state or one of its catchers, and what that way may name of the outcome."""
