@@ -249,9 +249,7 @@ class GuardedTables(MemoryTables):
         before = self.rows
         super()._store(changed)
         old, new = before.get(ROW), self.rows.get(ROW)
-        assert old is None or new is None or old.get("userId") == new.get("userId"), (
-            "the order has gone to another user"
-        )
+        assert old is None or new is None or old.get("userId") == new.get("userId"), "the order changed its user"
         try:
             seen = visible_in(before)
             assert seen is None or seen == visible_in(self.rows), "a closed order has changed"
