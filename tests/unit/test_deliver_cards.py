@@ -559,6 +559,7 @@ def test_accepted_cards_are_delivered_as_they_arrive(
     "answer",
     [
         {"_id": "6901616fe9e88196b4eb64b4"},
+        {"status": "HANDLING", "quantity": None},
         {"_id": ""},
         {"status": "LOST"},
         {"cards": []},
