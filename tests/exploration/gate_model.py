@@ -271,7 +271,9 @@ class GateModel(Model):
         for number in range(1, CALLS_AT_ONCE + 1):
             self._check_owner(before.now, step, old, new, number)
         if not _is_take(call):
-            return world
+            # A caller that does not know whether it has got a place gives it back, and does not call.
+            kept = tuple(grant for grant in world.granted if _has_place(new, grant.caller))
+            return world._replace(granted=kept)
         version = call.arguments["ExpressionAttributeValues"][":presented"]
         until = _seconds(call.arguments["ExpressionAttributeValues"][":until"])
         assert version not in old.get("refusedKeyVersions", ()), f"a lease for {version}, which was refused"
@@ -313,6 +315,11 @@ class GateModel(Model):
                 leases = (_seconds(end) for name, end in tables.rows[GATE].items() if name.startswith("lease"))
                 now = min((end for end in leases if end > now), default=deadline + 1)
         return False
+
+
+def _has_place(record: Frozen, caller: str) -> bool:
+    holders = (record.get(f"holder{number}") for number in range(1, CALLS_AT_ONCE + 1))
+    return any(holder and holder["owner"].startswith(f"{caller}.") for holder in holders)
 
 
 def _is_take(call: Call) -> bool:

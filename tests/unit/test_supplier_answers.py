@@ -535,6 +535,16 @@ def test_another_key_is_tried_at_once_where_every_place_was_lost_with_the_one_be
     assert isinstance(behind_gate.ask(), OrderProgress)
 
 
+def test_place_is_not_lost_where_only_the_answer_to_its_lease_was(behind_gate: GatedDouble, cloud: Cloud):
+    cloud.at_next("UpdateItem", client_error("UpdateItem"), carried_out=True)
+
+    with pytest.raises(Exception, match="made by the test"):
+        behind_gate.ask()
+
+    assert behind_gate.supplier.requests == []
+    assert behind_gate.record.read().leases == {}
+
+
 def test_call_that_would_outlast_its_lease_is_not_made(behind_gate: GatedDouble, cloud: Cloud):
     cloud.at_next("UpdateItem", lambda: behind_gate.clock.advance(START_SECONDS + 1))
 

@@ -74,9 +74,16 @@ class GatedSupplier:
                 missing = Trouble(TroubleKind.KEY_MISSING, f"There is no API key for the supplier. {key.problem}")
                 self._close_if_due(missing, key)
                 return missing
-            if self.gate.take(place, gate):
+            if self._take(place, gate):
                 return self._call_from(_Admitted(place, gate, key, order_id), key.value, call)
         return Trouble(TroubleKind.QUEUED, "Others took every place at the supplier's gate first.")
+
+    def _take(self, place: Place, seen: Gate) -> bool:
+        try:
+            return self.gate.take(place, seen)
+        except Exception:  # the write may have happened, and no call was made: the place must not count as lost
+            self.gate.give_back(place, is_answered=False)
+            raise
 
     def _call_from(
         self, admitted: "_Admitted", value: SecretStr, call: Callable[[SecretStr], Answer | Trouble]
