@@ -246,6 +246,9 @@ CAUGHT = {
     (RESTORE, RESTORE): "restore and repeat",
     (RESTORE_CARDS, "deliveryAttempt = :attempt"): "restore of cards",
     (SWEEP, "attribute_not_exists(sweptAt)"): "function runs on",
+    (SWEEP, "sweptAt <= :since"): "function runs on",
+    (SWEEP_AGAIN, "attribute_not_exists(sweptAt)"): "restore of half a transaction",
+    (SWEEP_AGAIN, "sweptAt <= :since"): "function runs on",
 }
 """By condition and the term that is taken away: the scenario that notices."""
 
@@ -271,13 +274,10 @@ NOT_CAUGHT = {
     (SWEEP, "executionArn = :dead"): "a second execution would run beside the first",
     (SWEEP, "attribute_not_exists(announcedAt)"): "OrderPlaced for an announced order changes nothing",
     (SWEEP, SWEPT): "spares repeats within an hour",
-    (SWEEP, "sweptAt <= :since"): "an order that lost its second execution would wait; see the next one",
     (SWEEP_AGAIN, MARK): "as for an order that has an execution",
     (SWEEP_AGAIN, "attribute_not_exists(executionArn)"): "a second execution would run beside the first",
     (SWEEP_AGAIN, "attribute_not_exists(announcedAt)"): "OrderPlaced for an announced order changes nothing",
     (SWEEP_AGAIN, SWEPT): "spares repeats within an hour",
-    (SWEEP_AGAIN, "attribute_not_exists(sweptAt)"): "only a restored order has no execution and was never swept",
-    (SWEEP_AGAIN, "sweptAt <= :since"): "the recovery begins with the events that are on their way",
 }
 """The same for terms that the exploration does not miss, and why they are there."""
 
