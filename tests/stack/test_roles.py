@@ -194,6 +194,8 @@ MAY = {
     },
     "RevealCards": {
         "list cards",
+        "read a card",
+        "read cards in a transaction",
         "open a data key of the cards",
         "write an audit record",
     },

@@ -97,6 +97,16 @@ def test_time_of_an_outage_is_time_without_an_answer(workflow: Workflow) -> None
     assert request.unanswered_since >= request.claimed_at
 
 
+def test_outage_after_an_answer_begins_with_its_first_failure(workflow: Workflow) -> None:
+    outage = [Raised("AwsUnavailableError")] * CALLS_A_ROUND
+
+    run = workflow.run(ORDER, check=[PENDING, *outage, SETTLED], deliver=[Closed()])
+
+    since = run.check_requests[-1].unanswered_since
+    assert since is not None
+    assert PENDING.unanswered_since < run.check_requests[-1].claimed_at <= since
+
+
 def test_outage_goes_on_from_the_failures_before_it(workflow: Workflow) -> None:
     busy = result(Outcome.SUPPLIER_BUSY, failures=4)
     outage = [Raised("AwsUnavailableError")] * CALLS_A_ROUND
