@@ -2,11 +2,15 @@
 
 import json
 import re
+from datetime import UTC, datetime
 from typing import Any
 
+from giftcards.adapters.order_table import OrderTable
+from giftcards.rules.orders import Acceptance, Order, OrderStatus
 from template.reading import ROOT, Template, as_list
 from template.test_deployment import ROLLS_BACK
 from template.test_deployment_files import STACKS
+from template.test_permissions import attributes_of
 
 PAGE = (ROOT / "docs/aws.md").read_text(encoding="utf-8")
 
@@ -80,3 +84,19 @@ def test_an_operator_may_make_every_call_of_the_dead_letter_commands():
     calls = {"".join(word.title() for word in name.split("_")) for name in re.findall(r"_sqs\.(\w+)\(", source)}
     (replay,) = (s for s in policies()[1]["Statement"] if s["Sid"] == "ReplayDeadLetters")
     assert {action.removeprefix("sqs:") for action in replay["Action"]} == calls
+
+
+def test_an_operator_may_name_every_attribute_that_accepting_cards_names():
+    requests: list[dict[str, Any]] = []
+
+    class Recorder:
+        def update_item(self, **request: Any) -> None:
+            requests.append(request)
+
+    now = datetime(2026, 3, 14, tzinfo=UTC)
+    order = Order(order_id="1", user_id="alice", status=OrderStatus.HELD, claimed_at=now)
+    OrderTable("cards", Recorder()).accept_cards(order, Acceptance(by="ops", reason="checked", at=now))  # type: ignore[arg-type]
+
+    (accept,) = (statement for statement in policies()[1]["Statement"] if statement["Sid"] == "AcceptCards")
+    allowed = set(accept["Condition"]["ForAllValues:StringEquals"]["dynamodb:Attributes"])
+    assert allowed == set().union(*map(attributes_of, requests))

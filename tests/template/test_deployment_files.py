@@ -214,7 +214,7 @@ def test_the_secret_of_another_stack_is_out_of_reach(deploy_role: Template, hold
     for statement in statements_of(holder, deploy_role, "secretsmanager:DescribeSecret"):
         assert all(action.startswith("secretsmanager:") for action in statement.actions)
         assert statement.body["Condition"] == {
-            "StringEquals": {"secretsmanager:ResourceTag/aws:cloudformation:stack-name": {"Ref": "StackName"}}
+            "StringEquals": {"aws:ResourceTag/aws:cloudformation:stack-name": {"Ref": "StackName"}}
         }
 
 

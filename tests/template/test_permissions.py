@@ -409,10 +409,23 @@ def test_administrators_can_still_manage_the_card_key(on_aws: Template):
     assert not {action for action in denied if "*" in action or "Policy" in action or "Key" in action} - DATA_KEYS
 
 
-@pytest.mark.parametrize("stage", STACKS)
-def test_names_of_the_roles_that_the_card_key_knows_are_not_cut(stage: str):
-    # A role's name has at most 64 characters; CloudFormation cuts what is longer, and the pattern would not match.
-    assert len(f"{STACKS[stage]}-DeliverCardsRole-") + 13 <= 64
+MAX_STACK_NAME_LENGTH = 27
+MAX_ARCHIVE_NAME_LENGTH = 48
+
+
+def test_no_generated_name_is_cut(on_aws: Template):
+    # CloudFormation appends a hyphen and 12 characters, and cuts the stack's name where that makes more than 64
+    # characters. The patterns of the policies (`<stack>-…`) then match nothing.
+    generated = resources(on_aws, "AWS::IAM::Role") | resources(on_aws, "AWS::Serverless::Function")
+    longest = max(len(name) for name in generated)
+    assert MAX_STACK_NAME_LENGTH + len("-") + longest + len("-") + 12 <= 64
+
+
+def test_stack_whose_names_would_be_cut_cannot_be_created(on_aws: Template):
+    (archive,) = resources(on_aws, "AWS::Events::Archive").values()
+    suffix = str(archive["Properties"]["ArchiveName"]["Fn::Sub"]).removeprefix("${AWS::StackName}")
+    assert len(suffix) == MAX_ARCHIVE_NAME_LENGTH - MAX_STACK_NAME_LENGTH
+    assert all(len(stack) <= MAX_STACK_NAME_LENGTH for stack in STACKS.values())
 
 
 CALLERS = "arn:aws:iam::123456789012:role/shop,arn:aws:iam::123456789012:role/aws-reserved/sso.amazonaws.com/operators*"

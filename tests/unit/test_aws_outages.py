@@ -5,8 +5,16 @@ from botocore.exceptions import ClientError, ConnectTimeoutError, EndpointConnec
 
 from giftcards import wiring
 from giftcards.adapters.aws import AwsUnavailableError
+from giftcards.adapters.event_bus import EventNotPublishedError
 
 URL = {"endpoint_url": "https://dynamodb.eu-west-1.amazonaws.com"}
+
+
+def cancelled(*codes: str) -> ClientError:
+    reasons = [{"Code": code} for code in codes]
+    error = client_error("TransactionCanceledException")
+    error.response["CancellationReasons"] = reasons  # type: ignore[typeddict-unknown-key]
+    return error
 
 
 def client_error(code: str, status: int = 400) -> ClientError:
@@ -21,6 +29,10 @@ OUTAGES = [
     client_error("TransactionInProgressException"),
     client_error("InternalServerError", 500),
     client_error("ServiceUnavailable", 503),
+    cancelled("None", "ThrottlingError"),
+    cancelled("ProvisionedThroughputExceeded", "None"),
+    EventNotPublishedError("CardsDelivered", ["ThrottlingException"]),
+    EventNotPublishedError("CardsDelivered", ["InternalFailure"]),
     EndpointConnectionError(**URL),
     ConnectTimeoutError(**URL),
     ReadTimeoutError(**URL),
@@ -30,6 +42,8 @@ OTHERS = [
     client_error("ResourceNotFoundException"),
     client_error("ValidationException"),
     client_error("ConditionalCheckFailedException"),
+    cancelled("None", "ConditionalCheckFailed"),
+    EventNotPublishedError("CardsDelivered", ["NotAuthorizedForDetailTypeException"]),
     KeyError("orderId"),
     ValueError("CARD-1"),
 ]

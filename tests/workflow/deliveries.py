@@ -46,7 +46,7 @@ class _Vault:
 
 class _DeadBus:
     def publish(self, event: Announcement) -> None:
-        raise EventNotPublishedError(f"EventBridge did not take {event.detail_type}: InternalFailure")
+        raise EventNotPublishedError(event.detail_type, ["NotAuthorizedForDetailTypeException"])
 
 
 def close_order(request: StepRequest, closed: Closed, table_name: str, bus_name: str) -> StepResult | Raised:

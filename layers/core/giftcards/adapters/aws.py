@@ -1,12 +1,14 @@
 """boto3 clients: one of each for a container, with time limits that fit into a function's."""
 
 from functools import cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import boto3
 from botocore.config import Config
 from botocore.exceptions import ClientError, HTTPClientError
 from botocore.exceptions import ConnectionError as NotConnectedError
+
+from giftcards.adapters.event_bus import EventNotPublishedError
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -21,6 +23,9 @@ _PACED = CONFIG.merge(Config(retries={"mode": "adaptive", "total_max_attempts": 
 
 
 _LIMITS = {"ProvisionedThroughputExceededException", "RequestLimitExceeded", "TransactionInProgressException"}
+# A transaction that DynamoDB throttles is cancelled with status 400, and only its reasons say why
+# (docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_TransactWriteItems.html).
+_CANCELLED_BY_LIMITS = {"ProvisionedThroughputExceeded", "ThrottlingError"}
 
 
 class AwsUnavailableError(Exception):
@@ -37,8 +42,12 @@ def outage_of(error: BaseException | None) -> AwsUnavailableError | None:
         if isinstance(error, ClientError):
             code = error.response.get("Error", {}).get("Code", "")
             status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
-            if status >= 500 or code in _LIMITS or "Throttl" in code:
+            reasons: Any = error.response.get("CancellationReasons", [])
+            is_limited = any(reason.get("Code") in _CANCELLED_BY_LIMITS for reason in reasons)
+            if status >= 500 or code in _LIMITS or "Throttl" in code or is_limited:
                 return AwsUnavailableError(f"{error.operation_name}: {code}")
+        if isinstance(error, EventNotPublishedError) and error.is_transient:
+            return AwsUnavailableError(str(error))
         if isinstance(error, NotConnectedError | HTTPClientError):
             return AwsUnavailableError(type(error).__name__)
         error = error.__cause__ or error.__context__

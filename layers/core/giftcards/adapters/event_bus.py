@@ -1,5 +1,6 @@
 """The order bus."""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from giftcards.events import SOURCE, Announcement, OrderPlaced
@@ -8,8 +9,23 @@ if TYPE_CHECKING:
     from mypy_boto3_events import EventBridgeClient
 
 
+_TRANSIENT = {"InternalException", "InternalFailure", "ThrottlingException"}
+"""Error codes of entries that EventBridge takes later
+(docs.aws.amazon.com/eventbridge/latest/APIReference/API_PutEventsResultEntry.html)."""
+
+
 class EventNotPublishedError(Exception):
-    """EventBridge took the call but not the event; publish it again."""
+    """EventBridge took the call but not the event; publish it again.
+
+    Attributes
+    ----------
+    is_transient
+        Whether EventBridge failed or throttled; otherwise the event or a permission is wrong.
+    """
+
+    def __init__(self, detail_type: str, codes: Sequence[str]) -> None:
+        super().__init__(f"EventBridge did not take {detail_type}: {', '.join(codes)}")
+        self.is_transient = set(codes) <= _TRANSIENT
 
 
 class EventBus:
@@ -38,5 +54,5 @@ class EventBus:
             ]
         )
         if response["FailedEntryCount"]:
-            codes = ", ".join(entry.get("ErrorCode", "?") for entry in response["Entries"])
-            raise EventNotPublishedError(f"EventBridge did not take {event.detail_type}: {codes}")
+            codes = [entry.get("ErrorCode", "?") for entry in response["Entries"]]
+            raise EventNotPublishedError(event.detail_type, codes)
