@@ -141,11 +141,11 @@ def deliveries_in_pieces() -> OrderModel:
 
 
 SCENARIOS: dict[str, Scenario] = {
-    "two events": Scenario(two_events, DEATH, ALL),
+    "two events": Scenario(two_events, DEATH, DEATH | REPEAT),
     "two users": Scenario(two_users, DEATH, ALL),
     "function runs on": Scenario(function_runs_on, DEATH | REPEAT, ALL),
     "supplier changes its mind": Scenario(supplier_changes_its_mind, {}, DEATH | REPEAT),
-    "hold and delivery": Scenario(hold_and_delivery, FAILURE, ALL),
+    "hold and delivery": Scenario(hold_and_delivery, FAILURE, DEATH | FAILURE),
     "held by an error": Scenario(held_by_an_error, FAILURE, ALL),
     "delay and delivery": Scenario(delay_and_delivery, DEATH, ALL),
     "reveal at any moment": Scenario(reveal_at_any_moment, DEATH, ALL),
