@@ -8,8 +8,8 @@ CHECKS := .venv-checks
 BIN    := $(VENV)/bin
 UV     := $(BIN)/uv
 UV_VERSION := 0.13.9
-# Of the user's settings for Python, pip and uv, what says how to download and how to print stays. The others lead an
-# installation out of these folders (PIP_USER, UV_SYSTEM_PYTHON), or other code into them (PYTHONPATH).
+# Of the user's settings for Python, pip and uv, keep those for downloads and output. The others would install outside
+# these folders (PIP_USER, UV_SYSTEM_PYTHON) or bring other code into them (PYTHONPATH).
 KEPT := PIP_INDEX_URL PIP_EXTRA_INDEX_URL PIP_FIND_LINKS PIP_NO_INDEX PIP_TRUSTED_HOST PIP_CERT PIP_CLIENT_CERT \
         PIP_PROXY PIP_TIMEOUT PIP_DEFAULT_TIMEOUT PIP_RETRIES PIP_CACHE_DIR PIP_CONFIG_FILE PIP_KEYRING_PROVIDER \
         UV_INDEX% UV_DEFAULT_INDEX UV_EXTRA_INDEX_URL UV_FIND_LINKS UV_OFFLINE UV_HTTP_TIMEOUT UV_HTTP_RETRIES \
@@ -61,7 +61,7 @@ test: lint $(CHECKS)/.installed ## Lint, types and every kind of test
 test-fast: lint $(CHECKS)/.installed ## The same without the stack tests
 	$(BIN)/pytest -n 2 tests/unit tests/workflow tests/template tests/simulation tests/exploration
 
-explore: setup ## Every interleaving of the gate and of an order up to a larger bound, and each condition of a write taken away
+explore: setup ## Explore interleavings of the gate and of an order up to a larger bound, also without each condition of a write
 	EXPLORE_BOUND=large $(BIN)/pytest -n 2 tests/exploration
 
 drill: setup ## Have each alarm ring on a local cloud, and end its trouble by the runbook's commands
@@ -83,15 +83,15 @@ lint: setup ## ruff and mypy
 	$(BIN)/mypy
 
 STAGE ?= dev
-build: setup ## Build for STAGE=dev (staging, prod), as samconfig.toml has it
+build: setup ## Build for STAGE=dev (staging, prod), as configured in samconfig.toml
 	$(BIN)/sam build --config-env $(STAGE)
 
 deploy: build ## Build, and deploy STAGE=dev (staging, prod) to AWS
 	@$(MAKE) --no-print-directory deploy-built
 
-# Each deployment is a release of its own, so that the same commit can be deployed again after a rollback.
+# Each deployment is a new release, so that the same commit can be deployed again after a rollback.
 RELEASE ?= $(or $(shell git rev-parse --short=7 HEAD | cut -c 1-7),none)-$(shell date +%s)
-deploy-built: setup ## Deploy what is built (OPTIONS="--s3-bucket ..." are given to sam)
+deploy-built: setup ## Deploy the existing build (OPTIONS="--s3-bucket ..." are passed to sam)
 	@sed 's/"Release=none"/"Release=$(RELEASE)"/' samconfig.toml > .aws-sam/samconfig.toml
 	$(BIN)/sam deploy --config-env $(STAGE) --config-file "$(CURDIR)/.aws-sam/samconfig.toml" $(OPTIONS)
 

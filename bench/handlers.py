@@ -116,7 +116,7 @@ def production_build(folder: Path) -> tuple[Path, str]:
         if python := find_python(version):
             break
     else:
-        raise SystemExit(f"make bench needs one of the Pythons {', '.join(RUNTIMES)}, which run the functions on AWS")
+        raise SystemExit(f"make bench needs a Python of the functions on AWS: install one of {', '.join(RUNTIMES)}")
     architecture = "arm64" if platform.machine().lower() in {"arm64", "aarch64"} else "x86_64"
     bin_folder = Path(sys.executable).parent
     subprocess.run(

@@ -12,8 +12,8 @@ HEAD = """<!-- Written by `make docs` from the command line's own help. -->
 The same commands work on the local cloud (after `source .giftcards/env`) and on AWS (by the usual variables,
 `AWS_PROFILE` for example). A command exits 0 when it is done, 1 when it was refused or failed, 2 when it was called
 wrongly; errors are one line on stderr. With `--json` a command prints one JSON document and nothing else.
-A character that the terminal does not have is printed as an escape, of JSON in a card. `AWS_REGION` names the region,
-or else `AWS_DEFAULT_REGION`, or the profile.
+A character that the terminal cannot show is printed as an escape sequence; in a card, as a JSON escape. The region
+comes from `AWS_REGION`, `AWS_DEFAULT_REGION` or the profile, in this order.
 [Getting started](getting-started.md) shows the commands at work.
 
 """

@@ -13,11 +13,11 @@ uv pip install --quiet --no-deps --require-hashes --only-binary :all: $(TARGET) 
   --target "$$ARTIFACTS_DIR/python" --requirement $(1)/requirements.txt
 endef
 
-# Lambda cannot write into a layer, so what is not compiled here is compiled again by every cold start. The compiled
-# files are used without a look at the time of their source, which zip and Lambda change.
+# Lambda cannot write into a layer, so every cold start compiles whatever is not compiled here. The bytecode is not
+# validated against the sources' timestamps, which zip and Lambda change.
 ifeq ($(INTERPRETER),)
 define compile
-@echo "$@ is not compiled, so cold starts take longer: there is no Python $(PYTHON) here. See docs/aws.md, Deploy."
+@echo "$@ is not compiled, so cold starts take longer: this machine has no Python $(PYTHON). Install it and build again, or see docs/aws.md, Deploy."
 endef
 else
 define compile

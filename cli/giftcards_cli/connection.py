@@ -1,6 +1,6 @@
-"""Why AWS was not reached, or did not do what was asked: one line that names what to change.
+"""Explain in one line why a call to AWS failed, and what to change.
 
-No text of an answer is quoted, as it could hold a card. The text of a variable or of a configuration file is.
+No text of a response is quoted, because it could contain a card. Variables and configuration files are.
 """
 
 import re
@@ -29,11 +29,11 @@ _SETTINGS = (
     *(aws.EndpointVariantError, aws.EndpointProviderError, aws.InvalidProxiesConfigError),
     *(aws.MissingDependencyException, aws.UnknownRegionError, aws.UnknownCredentialError),
 )
-"""Their text is about variables and configuration files alone."""
+"""Their messages contain only variables and configuration files."""
 
 
 def region(environment: Mapping[str, str]) -> str | None:
-    """Return the region to use, None where a profile says it. boto3 does not know ``AWS_REGION``; Lambda and `aws` do.
+    """Return the region, or None if the profile sets it. boto3 ignores ``AWS_REGION``; Lambda and `aws` use it.
 
     https://docs.aws.amazon.com/sdkref/latest/guide/feature-region.html
     """
@@ -41,7 +41,7 @@ def region(environment: Mapping[str, str]) -> str | None:
 
 
 def explain(error: Exception, stack_name: str, environment: Mapping[str, str]) -> str:
-    """Say in one line why a call of AWS failed, and what to do."""
+    """Say in one line why a call to AWS failed, and what to do."""
     if isinstance(error, aws.ClientError):
         return _refusal(error, environment)
     if isinstance(
@@ -50,7 +50,7 @@ def explain(error: Exception, stack_name: str, environment: Mapping[str, str]) -
         return f"{_absence(error, environment)}, so no stack {stack_name!r} can be reached: {HOW_TO_CREATE}"
     reasons = (_about_profile, _about_credentials, _about_proxy_and_certificate, _about_endpoint, _about_settings)
     found = (reason(error, environment) for reason in reasons)
-    return next(filter(None, found), f"the call of AWS broke off ({type(error).__name__}); try again")
+    return next(filter(None, found), f"the call to AWS failed ({type(error).__name__}); try again")
 
 
 def _refusal(error: aws.ClientError, environment: Mapping[str, str]) -> str:
@@ -61,11 +61,14 @@ def _refusal(error: aws.ClientError, environment: Mapping[str, str]) -> str:
     if code in _EXPIRED:
         return f"{refused}; {who} have expired (or this machine's clock is wrong): get new ones"
     if code in _UNKNOWN:
-        return f"{refused}; AWS does not accept {who}: are they complete, and of the right account?"
+        return f"{refused}; AWS does not accept {who}: are they complete, and for the right account?"
     if code in _DENIED:
-        return f"{refused}; {who} may not do that: the rights that each command needs are in docs/runbook.md"
-    if code.isdigit():  # no answer of AWS, but of something in between
-        return f"{_somewhere(environment)} answers {error.operation_name} with HTTP {code} and not as AWS does"
+        return f"{refused}; {who} lack the permission: docs/runbook.md lists what each command needs"
+    if code.isdigit():  # not from AWS, but from something in between
+        return (
+            f"{_somewhere(environment)} answered {error.operation_name} with HTTP {code}, which is no AWS response: "
+            "check the endpoint, and any proxy or gateway in between"
+        )
     return refused
 
 
@@ -79,7 +82,7 @@ def _absence(error: aws.BotoCoreError, environment: Mapping[str, str]) -> str:
         case aws.ConnectTimeoutError():
             return f"nothing answers at {_where(error)} within {CONNECT_TIMEOUT_SECONDS} s"
     if "NameResolution" in type(error.kwargs.get("error")).__name__:
-        return f"the host of {_where(error)} is not known (is there a network, and is the region right?)"
+        return f"the host of {_where(error)} cannot be resolved (is the network up, and is the region right?)"
     return f"nothing answers at {_where(error)}"
 
 
@@ -108,8 +111,8 @@ def _about_credentials(error: Exception, environment: Mapping[str, str]) -> str 
             how = f"`aws sts get-caller-identity{_option(profile)}` shows why"
             return f"{who} cannot be fetched ({error.kwargs['provider']}): {how}"
         case aws.RefreshWithMFAUnsupportedError() | EOFError():
-            return f"{who} need the code of an MFA device, which is asked for on a terminal only"
-        case RuntimeError():  # https://github.com/boto/botocore, RefreshableCredentials: no class of its own
+            return f"{who} require an MFA code: run the command in a terminal"
+        case RuntimeError():  # https://github.com/boto/botocore, RefreshableCredentials raises it as it is
             return f"{who} have expired (AWS_CREDENTIAL_EXPIRATION, or at their source): get new ones"
     return None
 
@@ -119,7 +122,7 @@ def _about_proxy_and_certificate(error: Exception, environment: Mapping[str, str
         case aws.ProxyConnectionError():
             names = _set(environment, "HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy")
             return (
-                f"the proxy {error.kwargs['proxy_url']} ({names}) does not lead to AWS: correct the variable, "
+                f"the proxy {error.kwargs['proxy_url']} ({names}) does not connect to AWS: correct the variable, "
                 "or name the endpoint's host in NO_PROXY"
             )
         case aws.SSLError():
@@ -128,12 +131,12 @@ def _about_proxy_and_certificate(error: Exception, environment: Mapping[str, str
             if isinstance(cause, ssl.SSLCertVerificationError):
                 return (
                     f"the certificate of {where} is not trusted ({cause.verify_message}): "
-                    "name the file with the certificate of its authority in AWS_CA_BUNDLE"
+                    "set AWS_CA_BUNDLE to the file with its CA certificate"
                 )
             if isinstance(cause, OSError) and not isinstance(cause, ssl.SSLError):
                 return f"the certificates that {bundle} names cannot be read: {cause.strerror}"
             if isinstance(cause, ssl.SSLError) and cause.reason == "WRONG_VERSION_NUMBER":
-                return f"{where} does not speak TLS: should the endpoint begin with http://?"
+                return f"{where} does not use TLS: should the endpoint start with http://?"
             reason = getattr(cause, "reason", None) or type(cause).__name__
             return f"no TLS connection to {where} ({reason}); is {bundle} right?"
     return None
@@ -142,11 +145,11 @@ def _about_proxy_and_certificate(error: Exception, environment: Mapping[str, str
 def _about_endpoint(error: Exception, environment: Mapping[str, str]) -> str | None:
     match error:
         case aws.ReadTimeoutError():
-            return f"{_where(error)} accepts the call and does not answer in time; try again"
+            return f"{_where(error)} accepted the call but did not answer in time; try again"
         case aws.ConnectionClosedError():
-            return f"{_where(error)} closes the connection without an answer: should the endpoint begin with https://?"
+            return f"{_where(error)} closed the connection without an answer: should the endpoint start with https://?"
         case ResponseParserError() | KeyError():
-            return f"{_somewhere(environment)} answers, but not as AWS does: does the endpoint name another server?"
+            return f"{_somewhere(environment)} answers, but not like AWS: does the endpoint point to another server?"
     if isinstance(error, ValueError) or type(error) is aws.HTTPClientError:
         wrong = [
             f"{name}={value}"
@@ -154,9 +157,9 @@ def _about_endpoint(error: Exception, environment: Mapping[str, str]) -> str | N
             if name.startswith("AWS_ENDPOINT_URL") and not _is_url(value)
         ]
         if wrong:
-            return f"{' and '.join(wrong)} is no URL of an endpoint: write it as http://HOST:PORT or https://HOST"
+            return f"{' and '.join(wrong)} is not a valid endpoint URL: write it as http://HOST:PORT or https://HOST"
         if "nvalid endpoint" in str(error):
-            return f"endpoint_url is no URL in {_files(environment)}: write it as http://HOST:PORT or https://HOST"
+            return f"endpoint_url in {_files(environment)} is not a valid URL: write it as http://HOST:PORT or https://HOST"
     return None
 
 
@@ -164,9 +167,9 @@ def _about_settings(error: Exception, environment: Mapping[str, str]) -> str | N
     match error:
         case aws.InvalidRegionError():
             known = (name for name in ("AWS_REGION", "AWS_DEFAULT_REGION") if environment.get(name))
-            return f"{error.kwargs['region_name']!r} is no AWS region: correct {next(known, _files(environment))}"
+            return f"{error.kwargs['region_name']!r} is not an AWS region: correct {next(known, _files(environment))}"
         case aws.ConfigParseError() | aws.ConfigNotFound():
-            return f"{error.kwargs['path']} cannot be read as a configuration file of AWS: {_CORRECT}"
+            return f"{error.kwargs['path']} cannot be read as an AWS configuration file: {_CORRECT}"
         case OSError():
             return (
                 f"{error.filename or 'a file'} cannot be read ({error.strerror}): {_credentials(environment)} need it"
@@ -192,7 +195,7 @@ def _option(profile: str | None) -> str:
 
 
 def _credentials(environment: Mapping[str, str]) -> str:
-    """Name the credentials in use. Those in variables come before those of a profile that a variable names."""
+    """Name the credentials in use. Variables with credentials take precedence over a variable that names a profile."""
     if environment.get("AWS_ACCESS_KEY_ID"):
         return "the credentials in AWS_ACCESS_KEY_ID and its companions"
     profile = _profile(environment)
@@ -216,7 +219,7 @@ def _where(error: aws.BotoCoreError) -> str:
 
 def _somewhere(environment: Mapping[str, str]) -> str:
     urls = [_without_password(value) for name, value in environment.items() if name.startswith("AWS_ENDPOINT_URL")]
-    return " or ".join(dict.fromkeys(urls)) or "what stands between here and AWS"
+    return " or ".join(dict.fromkeys(urls)) or "a server between here and AWS"
 
 
 def _without_password(url: str) -> str:

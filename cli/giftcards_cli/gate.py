@@ -73,10 +73,10 @@ def _laid_out(document: dict[str, Any], closing: Closing | None) -> Table:
         grid.add_row("until", document["until"] or "the secret has another version")
     grid.add_row("places", f"{document['placesTaken']} of {document['places']} taken")
     if document["lostCalls"]:
-        grid.add_row(
-            "lost", f"{document['lostCalls']} calls ended, and nobody wrote down what the supplier had answered"
-        )
+        grid.add_row("lost", f"{document['lostCalls']} calls ended without a recorded answer; see the functions' logs")
     if document["suspicion"]:
-        refused = "order {orderId} refused with {code} since {since}, and none answered".format(**document["suspicion"])
+        refused = "order {orderId} refused with {code} since {since}, and no order answered since".format(
+            **document["suspicion"]
+        )
         grid.add_row("suspicion", escape(refused))
     return grid

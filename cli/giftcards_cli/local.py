@@ -158,9 +158,11 @@ def _read_api_key(file: Path) -> str:
     try:
         key = _decoded(file.read_bytes()).strip()
     except (OSError, UnicodeDecodeError):
-        raise CommandError(f"the API key file {file} cannot be read as text", exit_code=2) from None
+        raise CommandError(
+            f"the API key file {file} is not text in UTF-8 or UTF-16: save it again as UTF-8", exit_code=2
+        ) from None
     if not key:
-        raise CommandError(f"the API key file {file} is empty", exit_code=2)
+        raise CommandError(f"the API key file {file} is empty: write the key into it", exit_code=2)
     if not re.fullmatch("[!-~]+", key):
         raise CommandError(f"the file {file} holds no API key (one line of visible ASCII characters)", exit_code=2)
     return key

@@ -148,7 +148,7 @@ def main() -> None:
         code = 1
     except OSError as error:  # the text of its number; a file's name is the user's
         where = "" if error.filename is None else f" ({error.filename})"
-        code = _ended(f"this machine does not allow it: {error.strerror or type(error).__name__}{where}", 1)
+        code = _ended(f"the operating system reports an error: {error.strerror or type(error).__name__}{where}", 1)
     except Exception as error:  # noqa: BLE001 - its text could hold anything
         code = _ended(f"unexpected {type(error).__name__}; please report it with the command you ran", 1)
     sys.exit(code or 0)

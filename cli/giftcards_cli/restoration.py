@@ -46,8 +46,8 @@ def restore(
             _say(f"orders put back: {restoration.put_back}")
     if restoration.reopened:
         _say(
-            f"put back open, because the copy lacks cards of them: {', '.join(restoration.reopened)}\n"
-            "The next sweep, within 15 minutes, resumes them: the supplier's cards are delivered again."
+            f"put back open, because the copy lacks some of their cards: {', '.join(restoration.reopened)}\n"
+            "The next sweep resumes them within 15 minutes, and the supplier's cards are delivered again."
         )
     if restoration.unreadable:
         raise CommandError(f"not put back, because the copy's row cannot be read: {', '.join(restoration.unreadable)}")
@@ -68,9 +68,9 @@ class Restoration:
     put_back
         How many orders were put back.
     reopened
-        Those of them that the copy has as closed, and not with all their cards.
+        Those of them that are closed in the copy but lack cards there.
     unreadable
-        Orders whose row in the copy breaks the rules of its fields.
+        Orders whose row in the copy is invalid.
     """
 
     orders: OrderTable
@@ -106,7 +106,9 @@ class Restoration:
             return 0
         cards = self._cards(copied, order)
         if cards is None:
-            raise CommandError(f"the copy has not all cards of order {order_id}; nothing is changed")
+            raise CommandError(
+                f"the copy lacks some cards of order {order_id}; nothing was changed. Use a copy of another time"
+            )
         # Not the deliveryId, which all deliveries of an order have in common: cards are bound to their attempt.
         if not self.orders.restore_cards(order, cards):
             raise CommandError(f"order {order_id} is not the one of the copy: it was delivered later, or not yet")
@@ -137,7 +139,7 @@ class Restoration:
             return None
 
     def _cards(self, row: Row, order: Order) -> list[Row] | None:
-        """Give the cards of a closed order; None where the copy lacks any whose retention has not ended.
+        """Return the cards of a closed order; None if the copy lacks any that has not expired.
 
         A copy can hold a part of the transaction that closed the order: some cards are missing, or are those of an
         earlier attempt. The cards of one attempt have the order's ``deliveredAt``.

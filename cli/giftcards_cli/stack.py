@@ -59,7 +59,7 @@ def aws_errors(stack_name: str) -> Iterator[None]:
 
 @contextmanager
 def _setting_up(stack_name: str) -> Iterator[None]:
-    """Turn what Python itself raises at a wrong variable or file, while boto3 reads them, into one clear line."""
+    """Turn the errors that Python itself raises while boto3 reads variables and files into one clear line."""
     try:
         yield
     except (BotoCoreError, ClientError, ResponseParserError):
@@ -92,7 +92,7 @@ class Stack:
     def connect(cls, name: str) -> "Stack":
         """Find a stack with the usual AWS variables."""
         if not _STACK_NAME.fullmatch(name):
-            raise CommandError("--stack must be the name of a stack: a letter, then letters, digits or -", exit_code=2)
+            raise CommandError("--stack must be a stack name: a letter, then letters, digits or hyphens", exit_code=2)
         with _setting_up(name):
             session = boto3.Session(region_name=region(os.environ))
         return cls(name, session)
@@ -179,7 +179,8 @@ class Stack:
             if not _is_absent(error):
                 raise
             raise CommandError(
-                f"the stack {self.name!r} has no {logical_id}: it is of another release than this command; use its own"
+                f"the stack {self.name!r} has no {logical_id}: it was deployed from another release; "
+                "use the command of that release"
             ) from None
         return str(found["StackResourceDetail"]["PhysicalResourceId"])
 
@@ -204,7 +205,7 @@ class Stack:
         return f"there is {where} (another region? `export AWS_REGION=…`): {HOW_TO_CREATE}"
 
     def _others(self) -> list[str]:
-        """Name the gift-card services of this account and region, as far as the caller may know them."""
+        """Name the gift-card services of this account and region, if the caller may list them."""
         pages = self._client("cloudformation").get_paginator("describe_stacks").paginate()
         try:
             return sorted(
@@ -223,15 +224,15 @@ def _is_absent(error: ClientError) -> bool:
 
 
 def _unusable(name: str, status: str) -> str:
-    """Say why a stack without outputs is none to work with."""
+    """Say why a stack without outputs cannot be used."""
     found = f"the stack {name!r} is {status}"
     if status == "REVIEW_IN_PROGRESS":
-        return f"{found}: its first change set has not been executed; deploy it"
+        return f"{found}: its first change set was never executed; deploy it"
     if status.startswith("DELETE"):
-        return f"{found}: deploy it again when it is gone"
+        return f"{found}: wait until it is deleted, then deploy again"
     if status.endswith("_IN_PROGRESS") and "ROLLBACK" not in status:
         return f"{found}: try again when it is complete"
     if "ROLLBACK" in status or status.endswith("FAILED"):
         events = f"`aws cloudformation describe-stack-events --stack-name {name}`"
-        return f"{found}: it could not be created; {events} shows why, then delete it and deploy again"
-    return f"{found} and not a gift-card service: name another with --stack"
+        return f"{found}: it could not be created; {events} shows why. Delete it and deploy again"
+    return f"{found}, but it is not a gift-card service: pass another name with --stack"

@@ -27,22 +27,25 @@ def resume(
     order_id: Annotated[str | None, ORDER_ID] = None,
     held: Annotated[bool, typer.Option("--held", help="All orders that are held.")] = False,  # noqa: FBT002
     reason: Annotated[
-        str | None, typer.Option("--reason", help="All that are held for this reason; or why you accept the cards.")
+        str | None,
+        typer.Option(
+            "--reason", help="Resume all orders held for this reason; with --accept-cards, why you accept the cards."
+        ),
     ] = None,
     accept_cards: Annotated[  # noqa: FBT002
         bool,
         typer.Option(
             "--accept-cards",
             help="Deliver the cards of ORDER_ID as they arrive, whatever their number and values. "
-            "Only for SUPPLIER_CONTRACT_BROKEN; needs a --reason, which is recorded with your name.",
+            "Only for SUPPLIER_CONTRACT_BROKEN; requires --reason, which is recorded with your AWS identity.",
         ),
     ] = False,
     stack: StackName = "giftcards",
 ) -> None:
-    """Resume held orders: one by its ORDER_ID, all, or all of one reason. Safe at any time."""
+    """Resume held orders: one by its ORDER_ID, all, or all with one reason. Safe at any time."""
     if accept_cards:
         if order_id is None or held or not (reason or "").strip():
-            raise CommandError("--accept-cards needs an ORDER_ID and a --reason", exit_code=2)
+            raise CommandError("--accept-cards requires an ORDER_ID and a --reason", exit_code=2)
     elif (order_id is not None) + held + (reason is not None) != 1:
         raise CommandError("name an ORDER_ID, or --held, or --reason: one of them", exit_code=2)
     with aws_errors(stack):
@@ -69,7 +72,8 @@ def _accept_cards(deployed: Stack, order_id: str, reason: str) -> None:
     acceptance = Acceptance(by=deployed.caller(), reason=reason, at=datetime.now(UTC))
     if order is None or not deployed.orders.accept_cards(order, acceptance):
         raise CommandError(
-            f"order {order_id} is not held as {HeldReason.SUPPLIER_CONTRACT_BROKEN}; there are no cards to accept"
+            f"order {order_id} is not held as {HeldReason.SUPPLIER_CONTRACT_BROKEN}, so nothing is accepted; "
+            f"`giftcards show {order_id}` says how it stands"
         )
 
 

@@ -198,7 +198,7 @@ class LocalCloud:
             raise LocalError(f"`sam {command}` failed; its output is in {log}") from None
         except subprocess.TimeoutExpired:
             raise LocalError(
-                f"`sam {command}` took longer than {SAM_TIMEOUT_SECONDS} s; its output is in {log}"
+                f"`sam {command}` took longer than {SAM_TIMEOUT_SECONDS} s; see its output: {log}"
             ) from None
 
     def _sam_environment(self) -> dict[str, str]:

@@ -127,7 +127,7 @@ def start(
         if not is_ready:  # Ctrl-C too: nothing that was started is left behind
             process.stop()
     if not is_ready:
-        raise LocalError(f"the {log.stem} did not start; its log is {log}")
+        raise LocalError(f"the {log.stem} did not start; see its log: {log}")
     return process
 
 

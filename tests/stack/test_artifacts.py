@@ -120,7 +120,9 @@ def test_what_aws_gets_imports_with_its_layers_and_boto3_alone(
 def test_a_runtime_that_aws_refuses_is_not_built(tmp_path: Path) -> None:
     refused = sam_build(tmp_path, "--parameter-overrides", "PythonRuntime=python3.11")
     assert refused.returncode != 0
-    (reason,) = (line for line in refused.stderr.splitlines() if "AWS creates no function with python3.11" in line)
+    (reason,) = (
+        line for line in refused.stderr.splitlines() if "AWS no longer creates functions with python3.11" in line
+    )
     assert "set PythonRuntime" in reason
 
 

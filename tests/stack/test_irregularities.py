@@ -157,7 +157,7 @@ def test_10_secret_that_is_json_with_several_values_is_never_sent_and_one_value_
     orders = running.place_good_orders()
 
     assert wait_for(lambda: running.gate()["reason"] == "KEY_MISSING", within_seconds=60)
-    assert "JSON with 2 text values" in running.gate()["message"]
+    assert "JSON with 2 string values" in running.gate()["message"]
     assert running.service.supplier.control.calls() == []
 
     running.put_secret("\ufeff" + json.dumps({"apiKey": f"{SANDBOX_API_KEY}\n"}))

@@ -212,7 +212,7 @@ def test_profile_that_does_not_exist_is_named_with_its_variable(aws: Aws, run: R
         (f"[profile p]\n{ROLE}source_profile=q\n", ['source_profile "q"']),
         (f"[profile p]\n{ROLE}source_profile=p2\n[profile p2]\n{ROLE}source_profile=p\n", ["Infinite loop"]),
         (f"[profile p]\n{ROLE}credential_source=Nothing\n", ['"Nothing"']),
-        ("[profile p\nx", ["config cannot be read as a configuration file"]),
+        ("[profile p\nx", ["config cannot be read as an AWS configuration file"]),
     ],
 )  # fmt: skip
 def test_profile_that_gives_no_credentials_is_named_with_what_to_do(
@@ -235,13 +235,13 @@ def test_profile_that_asks_for_an_mfa_code_says_so_where_there_is_no_terminal(
     monkeypatch.setattr("sys.stdin", StringIO())
     said = run(AWS_PROFILE="p", AWS_CONFIG_FILE=str(file), **NONE)
     assert said.err.endswith("\n")
-    assert "the credentials of profile 'p' need the code of an MFA device" in said.err  # after the question for it
+    assert "the credentials of profile 'p' require an MFA code" in said.err  # after the question for it
 
 
 def test_configuration_file_in_another_encoding_is_named(aws: Aws, run: Run, tmp_path: Path):
     file = tmp_path / "config"
     file.write_bytes("[default]\nregion=é".encode("latin-1"))
-    says(run(AWS_CONFIG_FILE=str(file)), f"{file} cannot be read as a configuration file")
+    says(run(AWS_CONFIG_FILE=str(file)), f"{file} cannot be read as an AWS configuration file")
 
 
 @pytest.mark.parametrize(
@@ -253,7 +253,7 @@ def test_configuration_file_in_another_encoding_is_named(aws: Aws, run: Run, tmp
         ({"AWS_CREDENTIAL_EXPIRATION": "tomorrow"}, ["wrong value", "tomorrow"]),
         (NONE | {"AWS_WEB_IDENTITY_TOKEN_FILE": "/no/such", "AWS_ROLE_ARN": "arn:x"}, ["/no/such"]),
         ({"AWS_DEFAULT_REGION": None}, ["no AWS region set", "AWS_REGION"]),
-        ({"AWS_REGION": "eu west 1"}, ["'eu west 1' is no AWS region: correct AWS_REGION"]),
+        ({"AWS_REGION": "eu west 1"}, ["'eu west 1' is not an AWS region: correct AWS_REGION"]),
         ({"AWS_DEFAULT_REGION": "eu_west_1"}, ["correct AWS_DEFAULT_REGION"]),
         ({"AWS_STS_REGIONAL_ENDPOINTS": "x"}, ["STS regional endpoints option x"]),
         ({"AWS_DEFAULTS_MODE": "x"}, ["defaults mode"]),
@@ -272,7 +272,7 @@ def test_variable_that_is_missing_or_wrong_is_named(
         ("RequestExpired", ["clock"]),
         ("InvalidClientTokenId", ["does not accept the credentials in AWS_ACCESS_KEY_ID"]),
         ("SignatureDoesNotMatch", ["does not accept the credentials in AWS_ACCESS_KEY_ID"]),
-        ("AccessDenied", ["AWS refused DescribeStacks: AccessDenied", "may not do that", "docs/runbook.md"]),
+        ("AccessDenied", ["AWS refused DescribeStacks: AccessDenied", "lack the permission", "docs/runbook.md"]),
         ("Throttling", ["AWS refused DescribeStacks: Throttling"]),
     ],
 )
@@ -298,15 +298,15 @@ def test_refusal_names_the_profile_where_one_is_used(aws: Aws, run: Run, tmp_pat
 )  # fmt: skip
 @pytest.mark.parametrize("variable", ["AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_CLOUDFORMATION"])
 def test_endpoint_that_is_no_url_is_named_with_its_variable(aws: Aws, run: Run, variable: str, endpoint: str):
-    says(run(**{variable: endpoint}), f"{variable}={endpoint} is no URL", "http://HOST:PORT")
+    says(run(**{variable: endpoint}), f"{variable}={endpoint} is not a valid", "http://HOST:PORT")
 
 
 def test_endpoint_of_a_later_service_that_is_no_url_is_named(aws: Aws, run: Run):
     aws.stacks = {"giftcards": ("CREATE_COMPLETE", SERVICE)}
-    says(run(AWS_ENDPOINT_URL_DYNAMODB="127.0.0.1:1"), "AWS_ENDPOINT_URL_DYNAMODB=127.0.0.1:1 is no URL")
+    says(run(AWS_ENDPOINT_URL_DYNAMODB="127.0.0.1:1"), "AWS_ENDPOINT_URL_DYNAMODB=127.0.0.1:1 is not a valid")
     says(
         run("place", "x", "--user", "alice", AWS_ENDPOINT_URL_DYNAMODB="", AWS_ENDPOINT_URL_EVENTBRIDGE="127.0.0.1"),
-        "is no URL",
+        "is not a valid",
     )
 
 
@@ -327,19 +327,19 @@ def test_host_that_is_not_known_is_said(aws: Aws, run: Run, monkeypatch: pytest.
         raise socket.gaierror(-2, "Name or service not known")
 
     monkeypatch.setattr(socket, "getaddrinfo", unknown)
-    says(run(AWS_ENDPOINT_URL="https://nosuch.invalid"), "the host of https://nosuch.invalid/ is not known")
+    says(run(AWS_ENDPOINT_URL="https://nosuch.invalid"), "the host of https://nosuch.invalid/ cannot be resolved")
 
 
 @pytest.mark.parametrize(("status", "body"), [(200, "<html>hello</html>"), (200, "hello"), (200, "")])
 def test_server_that_is_not_aws_answers_and_is_not_said_to_be_away(aws: Aws, run: Run, status: int, body: str):
     aws.body = body
-    says(run(), f"{aws.url} answers", "not as AWS does")
+    says(run(), f"{aws.url} answers", "not like AWS")
 
 
 def test_gateway_in_between_is_named_with_its_status(aws: Aws, run: Run):
     aws.error = (502, "")
     said = run()
-    says(said, f"{aws.url} answers DescribeStacks with HTTP 502")
+    says(said, f"{aws.url} answered DescribeStacks with HTTP 502")
 
 
 def test_certificate_that_is_not_trusted_is_named_with_its_variable(tls: Aws, run: Run):
@@ -362,14 +362,14 @@ def test_bundle_that_cannot_be_read_is_named(tls: Aws, run: Run, content: bytes 
 
 
 def test_scheme_that_does_not_fit_the_server_is_named(tls: Aws, aws: Aws, run: Run):
-    says(run(AWS_ENDPOINT_URL=tls.url.replace("https", "http")), "should the endpoint begin with https://?")
-    says(run(AWS_ENDPOINT_URL=aws.url.replace("http", "https")), "should the endpoint begin with http://?")
+    says(run(AWS_ENDPOINT_URL=tls.url.replace("https", "http")), "should the endpoint start with https://?")
+    says(run(AWS_ENDPOINT_URL=aws.url.replace("http", "https")), "should the endpoint start with http://?")
 
 
 @pytest.mark.parametrize("proxy", ["http://user:secret@127.0.0.1:9", "http://127.0.0.1:9"])
 def test_proxy_that_does_not_connect_is_named_with_its_variable(aws: Aws, run: Run, proxy: str):
     said = run(AWS_ENDPOINT_URL=None, HTTPS_PROXY=proxy)
-    says(said, "(HTTPS_PROXY) does not lead to AWS", "127.0.0.1:9")
+    says(said, "(HTTPS_PROXY) does not connect to AWS", "127.0.0.1:9")
     assert "secret" not in said.err
     assert "nothing answers" not in said.err
 
@@ -400,8 +400,8 @@ def test_stack_that_is_not_there_is_said_although_listing_is_denied(aws: Aws, ru
         ("ROLLBACK_COMPLETE", "describe-stack-events --stack-name giftcards"),
         ("ROLLBACK_FAILED", "describe-stack-events --stack-name giftcards"),
         ("CREATE_FAILED", "describe-stack-events --stack-name giftcards"),
-        ("DELETE_IN_PROGRESS", "deploy it again when it is gone"),
-        ("DELETE_FAILED", "deploy it again when it is gone"),
+        ("DELETE_IN_PROGRESS", "wait until it is deleted, then deploy again"),
+        ("DELETE_FAILED", "wait until it is deleted, then deploy again"),
         ("CREATE_COMPLETE", "not a gift-card service"),
     ],
 )

@@ -10,8 +10,8 @@ from giftcards.rules.orders import close, delivery_id_of
 from giftcards.supplier_contract import SettledOrder
 from unit.fakes import NOW, ORDER_ID, Cloud, Giftcards, Said, order_data
 
-RESUMED = "The next sweep, within 15 minutes, resumes them: the supplier's cards are delivered again.\n"
-REOPENED = f"put back open, because the copy lacks cards of them: {ORDER_ID}\n{RESUMED}"
+RESUMED = "The next sweep resumes them within 15 minutes, and the supplier's cards are delivered again.\n"
+REOPENED = f"put back open, because the copy lacks some of their cards: {ORDER_ID}\n{RESUMED}"
 
 
 def sealed(attempt: str, count: int) -> list[bytes]:
@@ -203,7 +203,11 @@ def test_cards_of_an_order_that_is_there_are_not_put_back_from_half_a_copy(
 
     said = giftcards("restore", ORDER_ID, "--from", copy)
 
-    assert said == Said(1, "", f"giftcards: the copy has not all cards of order {ORDER_ID}; nothing is changed\n")
+    assert said == Said(
+        1,
+        "",
+        f"giftcards: the copy lacks some cards of order {ORDER_ID}; nothing was changed. Use a copy of another time\n",
+    )
     assert cloud.rows(cloud.card_table) == delivered
 
 

@@ -675,7 +675,7 @@ def test_value_that_no_header_can_hold_is_no_key_but_has_a_version(cloud: Cloud,
     key = secret.read()
 
     assert (key.value, key.version) == (None, version)
-    assert "Put the key alone into the secret" in key.problem
+    assert "Store only the key in the secret" in key.problem
 
 
 @pytest.mark.parametrize(
@@ -707,16 +707,16 @@ def test_key_is_found_in_what_consoles_and_editors_wrap_it_in(
 @pytest.mark.parametrize(
     ("value", "problem"),
     [
-        (f'{{"apiKey": "{API_KEY}", "other": "{MARK}"}}', "JSON with 2 text values"),
-        (f'{{"{MARK}": {{"apiKey": "{API_KEY}"}}}}', "JSON with 0 text values"),
-        ("{}", "JSON with 0 text values"),
-        (f'["{API_KEY}"]', "JSON with 0 text values"),
-        (f'{{"apiKey": "{API_KEY}"', "begins like JSON and is none"),
-        (f"{{apiKey: {API_KEY}}}", "begins like JSON and is none"),
-        (f'{{"a": "{{\\"apiKey\\": \\"{API_KEY}\\"}}"}}', "JSON within JSON"),
+        (f'{{"apiKey": "{API_KEY}", "other": "{MARK}"}}', "JSON with 2 string values"),
+        (f'{{"{MARK}": {{"apiKey": "{API_KEY}"}}}}', "JSON with 0 string values"),
+        ("{}", "JSON with 0 string values"),
+        (f'["{API_KEY}"]', "JSON with 0 string values"),
+        (f'{{"apiKey": "{API_KEY}"', "starts like JSON but is not valid JSON"),
+        (f"{{apiKey: {API_KEY}}}", "starts like JSON but is not valid JSON"),
+        (f'{{"a": "{{\\"apiKey\\": \\"{API_KEY}\\"}}"}}', "JSON nested in JSON"),
         ('{"apiKey": ""}', "empty"),
         ('""', "empty"),
-        (b"\xff\xfe" + API_KEY.encode(), "binary and holds no text"),
+        (b"\xff\xfe" + API_KEY.encode(), "binary and not text"),
     ],
 )
 def test_secret_that_is_no_key_is_never_sent_and_the_gate_says_what_is_wrong(
@@ -729,7 +729,7 @@ def test_secret_that_is_no_key_is_never_sent_and_the_gate_says_what_is_wrong(
     assert isinstance(trouble, Trouble)
     assert trouble.kind is TroubleKind.KEY_MISSING
     assert problem in trouble.message
-    assert "Put the key alone into the secret" in trouble.message
+    assert "Store only the key in the secret" in trouble.message
     assert supplier.requests == []
     assert not leaks(trouble.message)
 

@@ -16,8 +16,8 @@ from unit.fakes import MARK, NOW, ORDER_ID, REGION, USER_ID, Cloud, Giftcards, S
 CLOSED = {"quantity": 1, "fulfilledQuantity": 1, "deliveredAt": timestamp(NOW)}
 ANNOUNCED = CLOSED | {"announcedAt": timestamp(NOW)}
 DENIED = (
-    "AccessDenied; the credentials in AWS_ACCESS_KEY_ID and its companions may not do that: "
-    "the rights that each command needs are in docs/runbook.md"
+    "AccessDenied; the credentials in AWS_ACCESS_KEY_ID and its companions lack the permission: "
+    "docs/runbook.md lists what each command needs"
 )
 NOT_TAKEN = {"FailedEntryCount": 1, "Entries": [{"ErrorCode": "InternalFailure"}]}
 

@@ -397,7 +397,7 @@ def _check_promises(run: Run) -> None:
             assert run.status == "FAILED"
             assert run.cause
             assert run.announced == []
-            assert run.dead_letters or "The dead-letter queue did not take the OrderPlaced event" in run.cause
+            assert run.dead_letters or "The OrderPlaced event could not be sent to the dead-letter queue" in run.cause
         case "OrderNotHeld":
             assert run.status == "FAILED"
             assert "OrderHeld" not in run.announced

@@ -280,7 +280,9 @@ def test_execution_that_can_neither_claim_nor_park_says_that_the_event_is_nowher
     run = workflow.run(ORDER, faults=lost)
 
     assert (run.status, run.announced, run.dead_letters) == ("FAILED", [], [])
-    assert str(run.cause).endswith("The dead-letter queue did not take the OrderPlaced event either.")
+    assert str(run.cause).endswith(
+        "The OrderPlaced event could not be sent to the dead-letter queue either: replay it from the archive."
+    )
 
 
 HELD_ROW = OPEN_ROW | {"status": "HELD", "openStatus": "HELD", "heldReason": "ORDER_UNKNOWN"}

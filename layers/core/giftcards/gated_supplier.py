@@ -96,7 +96,7 @@ class GatedSupplier:
         place, started = admitted.place, self.clock()
         if started > place.start_by:  # the call might outlast its lease, and be one too many
             self.gate.give_back(place, is_answered=False)
-            return Trouble(TroubleKind.QUEUED, "It took too long to get a place at the supplier's gate.")
+            return Trouble(TroubleKind.QUEUED, "It took too long to acquire a slot at the supplier gate.")
         answer = call(value)
         self.measure(Metric.SUPPLIER_LATENCY, (self.clock() - started).total_seconds() * 1000)
         self.measure(Metric.of_call(answer.kind if isinstance(answer, Trouble) else None), 1)

@@ -103,7 +103,7 @@ class Metric(Enum):
         "SupplierOrderRefused",
         Unit.COUNT,
         _ASKING,
-        "It refuses one order with a code that is not about key or address.",
+        "It refused one order with a code that is not about the key or the address.",
     )
     SUPPLIER_CONTRACT_BROKEN = _Described(
         "SupplierContractBroken", Unit.COUNT, _ASKING, "Its answer contradicts its documents."

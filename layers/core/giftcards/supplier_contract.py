@@ -100,7 +100,7 @@ class Card(_Answer):
 def _card_text(value: Any) -> Any:
     text = text_of(value)
     if isinstance(text, str) and not _is_unicode(text):
-        raise ValueError("a card has text that is no Unicode")
+        raise ValueError("a card has text that is not valid Unicode")
     return text
 
 
@@ -123,14 +123,14 @@ def _is_unicode(text: str) -> bool:
 
 
 class SuppliedCard(Card):
-    """A card as it must come to be delivered without a person."""
+    """A card that can be delivered without an operator's decision."""
 
     value: Annotated[SecretStr, Field(max_length=MAX_CARD_TEXT), BeforeValidator(_card_value)]
     serial: Annotated[SecretStr | None, Field(max_length=MAX_CARD_TEXT), BeforeValidator(_card_serial)] = None
 
 
 class CountedOrder(OrderProgress):
-    """An order with what it came to in numbers. Pending orders have no counts or amounts yet.
+    """An order with its counts and amounts. Pending orders have no counts or amounts yet.
 
     Attributes
     ----------

@@ -11,7 +11,7 @@ from pydantic import SecretStr
 CACHE_SECONDS = 60
 
 
-_SET_IT = "Put the key alone into the secret, as plain text."
+_SET_IT = "Store only the key in the secret, as plain text."
 
 
 @dataclass(frozen=True)
@@ -48,16 +48,16 @@ def _key_in(secret: Mapping[str, Any]) -> str:
         try:
             text = secret.get("SecretBinary", b"").decode()
         except UnicodeDecodeError:
-            raise _UnusableKeyError("The secret is binary and holds no text.") from None
+            raise _UnusableKeyError("The secret is binary and not text.") from None
     text = _unwrapped(text)
     if text[:1] in {"{", "["}:
         text = _unwrapped(_only_text_in(text))
     if text == "":
         raise _UnusableKeyError("The secret is empty.")
     if text[:1] in {"{", "["}:
-        raise _UnusableKeyError("The secret holds JSON within JSON.")
+        raise _UnusableKeyError("The secret contains JSON nested in JSON.")
     if not text.isascii() or not text.isprintable():
-        raise _UnusableKeyError("The secret has characters that cannot be sent in a header.")
+        raise _UnusableKeyError("The secret contains characters that are not allowed in an HTTP header.")
     return text
 
 
@@ -65,10 +65,10 @@ def _only_text_in(document: str) -> str:
     try:
         fields = json.loads(document)
     except (ValueError, RecursionError):
-        raise _UnusableKeyError("The secret begins like JSON and is none.") from None
+        raise _UnusableKeyError("The secret starts like JSON but is not valid JSON.") from None
     texts = [text for text in fields.values() if isinstance(text, str)] if isinstance(fields, dict) else []
     if len(texts) != 1:
-        raise _UnusableKeyError(f"The secret is JSON with {len(texts)} text values, and only one could be the key.")
+        raise _UnusableKeyError(f"The secret is JSON with {len(texts)} string values; exactly one is needed.")
     return texts[0]
 
 

@@ -142,7 +142,7 @@ class Suspicion:
         return Trouble(
             TroubleKind.ACCESS_DENIED,
             f"The supplier refuses every order: {self.order_id} with {self.code}, {order_id} with {trouble.code}, "
-            "and it answered none in between.",
+            "with no order answered in between.",
             trouble.retry_after_seconds,
             trouble.code,
             trouble.status,
@@ -202,7 +202,8 @@ class Gate:
         last = max(lease.until for lease in lost.values())
         return Closing(
             TroubleKind.BUSY,
-            f"The last {CALLS_AT_ONCE} callers died, or could not write down what the supplier had answered.",
+            f"The last {CALLS_AT_ONCE} calls ended without a recorded answer: the functions crashed, or could not "
+            "write to the gate's table. Look at their logs.",
             last,
             key_version,
             until=last + timedelta(seconds=BLOCK_SECONDS),
@@ -260,7 +261,7 @@ def admit(gate: Gate, now: datetime, key_version: str | None, owner: str) -> Pla
         return Trouble(TroubleKind.GATE_CLOSED, f"Nobody may call the supplier now: {closing.message}", seconds)
     number = gate.free_place(now, key_version)
     if number is None:
-        return Trouble(TroubleKind.QUEUED, "As many calls to the supplier are under way as may be.")
+        return Trouble(TroubleKind.QUEUED, "All slots for calls to the supplier are in use.")
     lease = Lease(now + timedelta(seconds=LEASE_SECONDS), owner, key_version)
     return Place(number, lease, gate.is_tried_alone(now, key_version))
 

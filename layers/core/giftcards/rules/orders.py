@@ -55,14 +55,14 @@ LenientTime = Annotated[AwareDatetime | None, WrapValidator(_none_if_invalid)]
 
 
 class Acceptance(Contract):
-    """A person's word that the cards of a held order are to be delivered as they arrive.
+    """An operator's decision to deliver the cards of a held order as they arrive.
 
     Attributes
     ----------
     by
-        Who, as AWS knows them (an ARN).
+        ARN of the operator.
     reason
-        Why, as they say.
+        Why, in their words.
     """
 
     by: str
@@ -76,7 +76,7 @@ class Order(Contract):
     The workflow writes it on claim, hold and delay, DeliverCards when it closes the order, and SweepOrders when the
     execution that had it is gone: ``execution_arn`` is None from then until the workflow takes the order up again.
 
-    ``accept_cards`` is written by a person and lasts until the next hold; a closed order keeps it.
+    ``accept_cards`` is set when an operator accepts the cards, and removed by the next hold; a closed order keeps it.
 
     ``checks`` is written on hold and closing: how often CheckStatus has answered about the order, in all executions
     that came to one of the two. One that was lost on the way took its count along.
@@ -114,11 +114,11 @@ class Order(Contract):
 
     @property
     def irregularities(self) -> str:
-        """What a person should know of a closed order, in sentences; empty where all is regular."""
+        """What a person should know about a closed order, in sentences; empty if nothing is irregular."""
         missing = (
             f" The supplier sent no readable {' and '.join(self.missing_amounts)}." if self.missing_amounts else ""
         )
-        return missing + (" A person has accepted its cards as they arrived." if self.accept_cards else "")
+        return missing + (" An operator accepted its cards as they arrived." if self.accept_cards else "")
 
     @property
     def ordered_at(self) -> datetime:

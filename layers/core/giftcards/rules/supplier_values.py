@@ -48,7 +48,7 @@ def count_of(value: Any) -> int:
     """
     text = _digits_of(value)
     if not _COUNT.fullmatch(text) or Decimal(text) > MAX_COUNT:
-        raise ValueError("no whole number")
+        raise ValueError("not a whole number")
     return int(Decimal(text))
 
 
