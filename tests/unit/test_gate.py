@@ -13,9 +13,11 @@ from giftcards.rules.gate import (
     BLOCK_SECONDS,
     CALLS_AT_ONCE,
     LEASE_SECONDS,
+    MAX_BUSY_PAUSE_SECONDS,
+    MAX_SUSPICION_SECONDS,
+    MIN_SUSPICION_SECONDS,
     RATE_LIMIT_SECONDS,
     START_SECONDS,
-    SUSPICION_SECONDS,
     Closing,
     Gate,
     Lease,
@@ -99,8 +101,11 @@ def test_rate_limit_closes_the_gate_for_as_long_as_the_supplier_says(retry_after
     assert seconds_closed(closed_by(TroubleKind.RATE_LIMITED, retry_after)) == retry_after
 
 
-def test_supplier_that_says_how_long_it_is_unavailable_is_left_alone_by_all_orders():
-    assert seconds_closed(closed_by(TroubleKind.BUSY, 86_400)) == 86_400
+@pytest.mark.parametrize(("retry_after", "paused"), [(20, 20), (86_400, MAX_BUSY_PAUSE_SECONDS)])
+def test_retry_after_of_a_failure_that_may_be_about_one_order_pauses_all_for_a_minute_at_most(
+    retry_after: float, paused: float
+):
+    assert seconds_closed(closed_by(TroubleKind.BUSY, retry_after)) == paused
 
 
 @pytest.mark.parametrize("retry_after", [None, 0])
@@ -124,15 +129,16 @@ def test_block_closes_the_gate_for_15_minutes_or_longer_where_the_supplier_says_
 @pytest.mark.parametrize("kind", TIMED)
 def test_gate_with_a_time_counts_down_and_opens_by_itself(kind: TroubleKind):
     closing = closed_by(kind, retry_after=1_000)
+    seconds = MAX_BUSY_PAUSE_SECONDS if kind is TroubleKind.BUSY else 1_000
 
-    assert seconds_closed(closing, later=999.5) == 0.5
-    assert seconds_closed(closing, later=1_000) is None
+    assert seconds_closed(closing, later=seconds - 0.5) == 0.5
+    assert seconds_closed(closing, later=seconds) is None
     assert seconds_closed(closing, later=5_000) is None
 
 
 @pytest.mark.parametrize("kind", TIMED)
 def test_another_key_does_not_open_a_gate_with_a_time(kind: TroubleKind):
-    assert seconds_closed(closed_by(kind, retry_after=1_000), key_version=ANOTHER) == 1_000
+    assert seconds_closed(closed_by(kind, retry_after=1_000), key_version=ANOTHER) is not None
 
 
 @pytest.mark.parametrize("kind", KEY_TROUBLE)
@@ -595,18 +601,58 @@ SUSPICION = Suspicion("order-1", "FORBIDDEN", NOW)
 
 @pytest.mark.parametrize("status", [200, 403, 404, 410, 422, None])
 @pytest.mark.parametrize("kind", TroubleKind)
-def test_only_an_order_refused_with_403_can_be_about_the_key_or_the_address(kind: TroubleKind, status: int | None):
+def test_only_a_refused_order_can_be_about_the_key_or_the_address(kind: TroubleKind, status: int | None):
     trouble = Trouble(kind, "What happened.", None, "CODE", status)
+    naming_access = Trouble(kind, "What happened.", None, "PROVIDER_API_ERROR", status)
 
     assert is_suspicious(trouble) == (kind is TroubleKind.ORDER_REFUSED and status == 403)
+    assert is_suspicious(naming_access) == (kind is TroubleKind.ORDER_REFUSED)
+
+
+@pytest.mark.parametrize(("status", "is_denied"), [(401, True), (403, True), (404, False), (503, False), (None, False)])
+def test_refusal_without_an_envelope_can_be_about_the_key_or_the_address(status: int | None, is_denied: bool):
+    assert is_suspicious(Trouble(TroubleKind.BUSY, "What happened.", None, None, status)) == is_denied
+
+
+@pytest.mark.parametrize("order_id", ["order-1", "order-2"])
+def test_second_401_confirms_a_suspicion_at_once_whatever_the_order(order_id: str):
+    page = Trouble(TroubleKind.BUSY, "The supplier answered 401 without its envelope.", None, None, 401)
+
+    assert SUSPICION.confirmed_by(page, order_id, NOW) is not None
+
+
+@pytest.mark.parametrize(("order_id", "is_confirmed"), [("order-1", False), ("order-2", True)])
+def test_another_order_whose_refusal_names_the_key_confirms_a_suspicion_at_once(order_id: str, is_confirmed: bool):
+    refused = Trouble(TroubleKind.ORDER_REFUSED, "What happened.", None, "INVALID_API_KEY", 400)
+
+    assert (SUSPICION.confirmed_by(refused, order_id, NOW) is not None) == is_confirmed
+
+
+def test_suspicion_that_is_too_old_is_replaced(record: GateTable):
+    later = Suspicion("order-2", "OTHER", after(MAX_SUSPICION_SECONDS + 1))
+    assert not SUSPICION.is_over(after(MAX_SUSPICION_SECONDS))
+    assert SUSPICION.is_over(later.at)
+    record.suspect(SUSPICION)
+
+    record.suspect(later, instead_of=SUSPICION)
+
+    assert record.read().suspicion == later
+
+
+def test_suspicion_that_was_replaced_meanwhile_is_not_replaced_again(record: GateTable):
+    record.suspect(Suspicion("order-3", "OTHER", after(1)))
+
+    record.suspect(Suspicion("order-2", "OTHER", after(2)), instead_of=SUSPICION)
+
+    assert record.read().suspicion == Suspicion("order-3", "OTHER", after(1))
 
 
 @pytest.mark.parametrize(
     ("order_id", "later", "is_confirmed"),
     [
-        ("order-2", SUSPICION_SECONDS, True),
-        ("order-2", SUSPICION_SECONDS - 0.001, False),
-        ("order-1", SUSPICION_SECONDS, False),
+        ("order-2", MIN_SUSPICION_SECONDS, True),
+        ("order-2", MIN_SUSPICION_SECONDS - 0.001, False),
+        ("order-1", MIN_SUSPICION_SECONDS, False),
         ("order-1", 86_400, False),
     ],
 )
@@ -647,12 +693,18 @@ def test_gate_is_not_closed_by_a_suspicion_that_an_answer_has_ended(record: Gate
     assert record.read().pause is None
 
 
-def test_suspicion_outlasts_the_pause_that_follows_from_it_and_a_person_ends_it(record: GateTable):
+def test_suspicion_ends_with_the_pause_that_follows_from_it(record: GateTable):
     record.suspect(SUSPICION)
 
     assert record.close(closed_by(TroubleKind.ACCESS_DENIED), confirmed=SUSPICION)
 
-    assert (record.read().pause, record.read().suspicion) == (closed_by(TroubleKind.ACCESS_DENIED), SUSPICION)
+    assert (record.read().pause, record.read().suspicion) == (closed_by(TroubleKind.ACCESS_DENIED), None)
+
+
+def test_person_who_forgets_a_pause_ends_the_suspicion(record: GateTable):
+    record.close(closed_by(TroubleKind.RATE_LIMITED))
+    record.suspect(SUSPICION)
+
     assert record.forget_pause(record.read(), {})
     assert record.read().suspicion is None
 

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from datetime import datetime, timedelta, tzinfo
 from typing import Any
 
+import httpx
 import pytest
 from aws_lambda_powertools.utilities.parameters import base as parameters
 from aws_lambda_powertools.utilities.parameters.exceptions import GetParameterError
@@ -15,9 +16,10 @@ from giftcards.rules.gate import (
     BLOCK_SECONDS,
     CALLS_AT_ONCE,
     LEASE_SECONDS,
+    MAX_SUSPICION_SECONDS,
+    MIN_SUSPICION_SECONDS,
     RATE_LIMIT_SECONDS,
     START_SECONDS,
-    SUSPICION_SECONDS,
     Place,
     admit,
 )
@@ -586,18 +588,21 @@ def test_two_orders_that_are_refused_among_good_ones_stop_no_other(behind_gate: 
 def test_every_order_refused_is_about_the_key_or_the_address_and_then_one_caller_tries(behind_gate: GatedDouble):
     # Given a supplier that refuses every order with a code that is not in its documents
     prove_the_key(behind_gate)
-    behind_gate.supplier.will(*(refused(403, "ACCOUNT_LOCKED") for _ in range(4)))
+    behind_gate.supplier.will(*(refused(403, "ACCOUNT_LOCKED") for _ in range(5)))
     first = [behind_gate.ask(order) for order in ("one", "two")]
-    behind_gate.clock.advance(SUSPICION_SECONDS)
+    behind_gate.clock.advance(MIN_SUSPICION_SECONDS)
 
     # When it goes on for half a minute, then the gate is closed, and the order that shows it is not blamed
     second = [behind_gate.ask(order) for order in ("two", "one")]
     kinds = [answer.kind for answer in (*first, *second)]
     assert kinds == [TroubleKind.ORDER_REFUSED] * 2 + [TroubleKind.ACCESS_DENIED, TroubleKind.GATE_CLOSED]
 
-    # And after the pause the first other order that is refused closes it again
+    # And after the pause the next two that are refused close it again
     behind_gate.clock.advance(BLOCK_SECONDS)
-    assert [behind_gate.ask(order).kind for order in ("three", "four")] == [
+    third = behind_gate.ask("three")
+    behind_gate.clock.advance(MIN_SUSPICION_SECONDS)
+    assert [third.kind, behind_gate.ask("four").kind, behind_gate.ask("three").kind] == [
+        TroubleKind.ORDER_REFUSED,
         TroubleKind.ACCESS_DENIED,
         TroubleKind.GATE_CLOSED,
     ]
@@ -612,7 +617,7 @@ def test_answer_during_the_call_of_the_second_refused_order_keeps_the_gate_open(
     prove_the_key(behind_gate)
     behind_gate.supplier.will(refused(403, "ORDER_LOCKED"), answered(PENDING))
     behind_gate.ask("bad")
-    behind_gate.clock.advance(SUSPICION_SECONDS)
+    behind_gate.clock.advance(MIN_SUSPICION_SECONDS)
 
     def another_is_answered() -> Trouble:
         assert isinstance(behind_gate.ask(), OrderProgress)
@@ -629,7 +634,7 @@ def test_orders_refused_for_good_with_another_status_close_nothing(behind_gate: 
 
     for order in ("one", "two", "three"):
         behind_gate.ask(order)
-        behind_gate.clock.advance(SUSPICION_SECONDS)
+        behind_gate.clock.advance(MIN_SUSPICION_SECONDS)
 
     assert behind_gate.closings == []
     assert behind_gate.record.read().suspicion is None
@@ -778,3 +783,42 @@ def test_secret_that_could_not_be_read_is_read_again_at_once(cloud: Cloud, secre
         secret.read()
 
     assert secret.read().value is not None
+
+
+def test_one_order_whose_refusal_names_the_key_stops_no_other(behind_gate: GatedDouble):
+    for code in ("PROVIDER_API_ERROR", "GAME_TOKEN_UNAVAILABLE", "PLAYER_IP_REGION"):
+        behind_gate.supplier.will(refused(422, code), answered(PENDING))
+        assert behind_gate.ask("bad").kind is TroubleKind.ORDER_REFUSED
+        assert isinstance(behind_gate.ask(), OrderProgress)
+        behind_gate.clock.advance(60)
+
+    assert behind_gate.closings == []
+
+
+def test_one_order_that_a_proxy_refuses_stops_no_other(behind_gate: GatedDouble):
+    for status in (403, 403, 401):
+        behind_gate.supplier.will(httpx.Response(status, html="<html>"), answered(PENDING))
+        assert behind_gate.ask("bad").kind is TroubleKind.BUSY
+        assert isinstance(behind_gate.ask(), OrderProgress)
+        behind_gate.clock.advance(60)
+
+    assert behind_gate.closings == []
+
+
+def test_a_refusal_says_nothing_about_one_ten_minutes_later(behind_gate: GatedDouble):
+    behind_gate.supplier.will(refused(403, "ORDER_LOCKED"), refused(403, "ORDER_LOCKED"))
+    kinds = [behind_gate.ask("bad").kind]
+    behind_gate.clock.advance(MAX_SUSPICION_SECONDS + 1)
+    kinds.append(behind_gate.ask("worse").kind)
+
+    assert kinds == [TroubleKind.ORDER_REFUSED] * 2
+    assert behind_gate.closings == []
+    assert behind_gate.record.read().suspicion.order_id == "worse"
+
+
+def test_key_that_a_proxy_may_have_refused_is_presented_twice(behind_gate: GatedDouble):
+    prove_the_key(behind_gate)
+    behind_gate.supplier.will(*(httpx.Response(401) for _ in range(2)))
+    kinds = [behind_gate.ask(order).kind for order in ("one", "one", "two")]
+
+    assert kinds == [TroubleKind.BUSY, TroubleKind.ACCESS_DENIED, TroubleKind.GATE_CLOSED]

@@ -9,7 +9,17 @@ from uuid import uuid4
 from pydantic import SecretStr
 
 from giftcards.metrics import Meter, Metric
-from giftcards.rules.gate import Gate, Lease, Place, Suspicion, accepts_key, admit, closing_after, is_suspicious
+from giftcards.rules.gate import (
+    Gate,
+    Lease,
+    Place,
+    Suspicion,
+    accepts_key,
+    admit,
+    closing_after,
+    is_suspicious,
+    refusal_of,
+)
 from giftcards.rules.trouble import Trouble, TroubleKind
 from giftcards.supplier_contract import OrderPage
 
@@ -113,8 +123,8 @@ class GatedSupplier:
         if not is_suspicious(trouble) or order_id is None:
             self._close_if_due(trouble, admitted.key)
             return trouble
-        if suspicion is None:
-            self.gate.suspect(Suspicion(order_id, trouble.code or "", now))
+        if suspicion is None or suspicion.is_over(now):
+            self.gate.suspect(Suspicion(order_id, refusal_of(trouble), now), instead_of=suspicion)
             return trouble
         denied = suspicion.confirmed_by(trouble, order_id, now)
         closing = None if denied is None else closing_after(denied, now, admitted.key.version)

@@ -49,8 +49,8 @@ class GateTable:
         closing
             Why and until when.
         confirmed
-            The suspicion that it follows from: the gate stays open if the supplier has answered an order since it was
-            read.
+            The suspicion that it follows from, which is over then: after the pause, no order is blamed for the refusal
+            of one before it. The gate stays open if the supplier has answered an order since the record was read.
 
         Returns
         -------
@@ -64,7 +64,7 @@ class GateTable:
             f"{kind}KeyVersion": closing.key_version,
         }
         added: dict[str, Any] = {"closings": 1}
-        conditions = _Conditions()
+        conditions, removed = _Conditions(), ["acceptedKeyVersion"]
         if closing.until is not None:
             values["pausedUntil"] = timestamp(closing.until)
             conditions.add("(attribute_not_exists(pausedUntil) OR pausedUntil < :pausedUntil)")
@@ -72,16 +72,21 @@ class GateTable:
             added["refusedKeyVersions"] = {closing.key_version}
         if confirmed is not None:
             conditions.add("suspicion = :suspicion", suspicion=_written(confirmed))
+            removed.append("suspicion")
         return self._update(
-            f"SET {', '.join(f'{name} = :{name}' for name in values)} REMOVE acceptedKeyVersion "
+            f"SET {', '.join(f'{name} = :{name}' for name in values)} REMOVE {', '.join(removed)} "
             f"ADD {', '.join(f'{name} :{name}' for name in added)}",
             values | added,
             conditions,
         )
 
-    def suspect(self, suspicion: Suspicion) -> None:
-        """Write down the first order that is refused; a later one does not replace it."""
-        conditions = _Conditions().add("attribute_not_exists(suspicion)")
+    def suspect(self, suspicion: Suspicion, *, instead_of: Suspicion | None = None) -> None:
+        """Write down the first order that is refused; a later one replaces it only where it is over."""
+        conditions = _Conditions()
+        if instead_of is None:
+            conditions.add("attribute_not_exists(suspicion)")
+        else:
+            conditions.add("suspicion = :over", over=_written(instead_of))
         self._update("SET suspicion = :suspicion", {"suspicion": _written(suspicion)}, conditions)
 
     def forget_pause(self, seen: Gate, lost: Mapping[int, Lease]) -> bool:

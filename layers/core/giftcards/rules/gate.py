@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from http import HTTPStatus
 
-from giftcards.rules.trouble import Trouble, TroubleKind
+from giftcards.rules.trouble import Trouble, TroubleKind, names_access
 
 BLOCK_SECONDS = 15 * 60
 """How long the supplier blocks an address (supplier's documents: about 15 minutes)."""
@@ -33,9 +33,15 @@ LEASE_SECONDS = 65
 ``START_SECONDS`` of its lease, and takes at most ``TOTAL_SECONDS`` (15, see adapters/supplier.py)."""
 START_SECONDS = 40
 """How late after its lease a call may begin. The write of the lease takes 21 s at most, with all its retries."""
-SUSPICION_SECONDS = 30
-"""For how long orders are refused, and none is answered, until the refusals are about the key or the address. Shorter
-than the 60 s after which an order is held because it is refused: no order is to be held for trouble of all orders."""
+MAX_BUSY_PAUSE_SECONDS = 60
+"""How long a Retry-After of an answer that says nothing about the key, the address or the rate pauses all orders. It
+may be about the one order: only its own wait is longer."""
+MIN_SUSPICION_SECONDS = 30
+"""For how long orders are refused, and none is answered, until the refusals are about the key or the address. Two bad
+orders among good ones seldom follow each other for so long. A refusal that names the key or the address confirms a
+suspicion at once: the supplier counts refused keys."""
+MAX_SUSPICION_SECONDS = 600
+"""After this, a refusal says nothing about the next one."""
 
 _UNTIL_NEW_KEY = {TroubleKind.KEY_MISSING, TroubleKind.KEY_REFUSED}
 
@@ -132,17 +138,24 @@ class Suspicion:
     code: str
     at: datetime
 
+    def is_over(self, now: datetime) -> bool:
+        """Whether it is too old to say anything about another refusal."""
+        return now > self.at + timedelta(seconds=MAX_SUSPICION_SECONDS)
+
     def confirmed_by(self, trouble: Trouble, order_id: str, now: datetime) -> Trouble | None:
         """Say what the refusal of a second order means, or None where it is too early to say.
 
         The first order itself confirms nothing, however often it is refused; it is held one day, and names the code.
+        But a second 401 does, whatever the order: the supplier counts refused keys.
         """
-        if order_id == self.order_id or now < self.at + timedelta(seconds=SUSPICION_SECONDS):
+        least = 0 if names_access(trouble.code) else MIN_SUSPICION_SECONDS
+        is_second = order_id != self.order_id and now >= self.at + timedelta(seconds=least)
+        if not is_second and trouble.status != HTTPStatus.UNAUTHORIZED:
             return None
         return Trouble(
             TroubleKind.ACCESS_DENIED,
-            f"The supplier refuses every order: {self.order_id} with {self.code}, {order_id} with {trouble.code}, "
-            "with no order answered in between.",
+            f"The supplier refuses every order: {self.order_id} with {self.code}, {order_id} with "
+            f"{refusal_of(trouble)}, with no order answered in between.",
             trouble.retry_after_seconds,
             trouble.code,
             trouble.status,
@@ -275,11 +288,19 @@ def accepts_key(answer: object) -> bool:
 
 
 def is_suspicious(trouble: Trouble) -> bool:
-    """Say whether an order was refused for what could be about the key or the address.
+    """Say whether an order was refused for what could be about the key or the address, by the status or by the code.
 
-    Only 403 is what the supplier answers to those; 410 or 422, say, is about the order, however many are answered so.
+    Documented codes are certain, and 410 or 422, say, is about the order, however many are answered so.
     """
-    return trouble.kind is TroubleKind.ORDER_REFUSED and trouble.status == HTTPStatus.FORBIDDEN
+    is_denied = trouble.status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}
+    if trouble.kind is TroubleKind.ORDER_REFUSED:
+        return is_denied or names_access(trouble.code)
+    return trouble.kind is TroubleKind.BUSY and is_denied and trouble.code is None  # a proxy's page
+
+
+def refusal_of(trouble: Trouble) -> str:
+    """Name a refusal in a few characters: the supplier's code, or the status where there is none."""
+    return trouble.code or str(trouble.status)
 
 
 def closing_after(trouble: Trouble, now: datetime, key_version: str | None) -> Closing | None:
@@ -290,7 +311,7 @@ def closing_after(trouble: Trouble, now: datetime, key_version: str | None) -> C
         case TroubleKind.ADDRESS_BLOCKED | TroubleKind.ACCESS_DENIED:
             seconds = max(BLOCK_SECONDS, trouble.retry_after_seconds or 0)
         case TroubleKind.BUSY if trouble.retry_after_seconds:
-            seconds = trouble.retry_after_seconds
+            seconds = min(trouble.retry_after_seconds, MAX_BUSY_PAUSE_SECONDS)
         case kind if kind in _UNTIL_NEW_KEY:
             return Closing(trouble.kind, trouble.message, now, key_version, until=None)
         case _:

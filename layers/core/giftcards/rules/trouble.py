@@ -1,7 +1,10 @@
 """What can come back from the supplier instead of an answer about the order."""
 
+import re
 from dataclasses import dataclass
 from enum import StrEnum
+
+_NAMES_ACCESS = re.compile(r"(^|_)(IP|API|APIKEY|TOKEN)(_|$)")
 
 
 class TroubleKind(StrEnum):
@@ -56,3 +59,12 @@ class Trouble:
     retry_after_seconds: float | None = None
     code: str | None = None
     status: int | None = None
+
+
+def names_access(code: str | None) -> bool:
+    """Say whether an error code names the address or the API key.
+
+    An undocumented code that does can still be about one order (``PLAYER_IP_REGION``). KEY alone names neither: a
+    supplier of cards has keys to sell.
+    """
+    return code is not None and _NAMES_ACCESS.search(code) is not None
