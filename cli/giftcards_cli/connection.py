@@ -32,6 +32,9 @@ _SETTINGS = (
 """Their messages contain only variables and configuration files."""
 
 
+_CREDENTIALS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
+
+
 def region(environment: Mapping[str, str]) -> str | None:
     """Return the region, or None if the profile sets it. boto3 ignores ``AWS_REGION``; Lambda and `aws` use it.
 
@@ -48,7 +51,14 @@ def explain(error: Exception, stack_name: str, environment: Mapping[str, str]) -
         error, (aws.NoRegionError, aws.NoCredentialsError, aws.EndpointConnectionError, aws.ConnectTimeoutError)
     ):
         return f"{_absence(error, environment)}, so no stack {stack_name!r} can be reached: {HOW_TO_CREATE}"
-    reasons = (_about_profile, _about_credentials, _about_proxy_and_certificate, _about_endpoint, _about_settings)
+    reasons = (
+        _about_credentials,
+        _about_profile,
+        _about_credentials,
+        _about_proxy_and_certificate,
+        _about_endpoint,
+        _about_settings,
+    )
     found = (reason(error, environment) for reason in reasons)
     return next(filter(None, found), f"the call to AWS failed ({type(error).__name__}); try again")
 
@@ -139,6 +149,13 @@ def _about_proxy_and_certificate(error: Exception, environment: Mapping[str, str
                 return f"{where} does not use TLS: should the endpoint start with http://?"
             reason = getattr(cause, "reason", None) or type(cause).__name__
             return f"no TLS connection to {where} ({reason}); is {bundle} right?"
+    return None
+
+
+def _about_credentials(error: Exception, environment: Mapping[str, str]) -> str | None:
+    unsendable = [name for name in _CREDENTIALS if not environment.get(name, "").isprintable()]
+    if unsendable and (isinstance(error, ValueError) or type(error) is aws.HTTPClientError):
+        return f"{' and '.join(unsendable)} has a line break or another control character: copy the value again"
     return None
 
 

@@ -301,6 +301,13 @@ def test_endpoint_that_is_no_url_is_named_with_its_variable(aws: Aws, run: Run, 
     says(run(**{variable: endpoint}), f"{variable}={endpoint} is not a valid", "http://HOST:PORT")
 
 
+@pytest.mark.parametrize("variable", ["AWS_ACCESS_KEY_ID", "AWS_SESSION_TOKEN"])
+def test_credential_with_a_line_break_is_named_and_not_quoted(aws: Aws, run: Run, variable: str):
+    said = run(**{variable: "AKIA1\nAKIA2"})
+    says(said, variable, "control character")
+    assert "AKIA" not in said.err
+
+
 def test_endpoint_of_a_later_service_that_is_no_url_is_named(aws: Aws, run: Run):
     aws.stacks = {"giftcards": ("CREATE_COMPLETE", SERVICE)}
     says(run(AWS_ENDPOINT_URL_DYNAMODB="127.0.0.1:1"), "AWS_ENDPOINT_URL_DYNAMODB=127.0.0.1:1 is not a valid")
