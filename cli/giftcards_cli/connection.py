@@ -152,7 +152,7 @@ def _about_proxy_and_certificate(error: Exception, environment: Mapping[str, str
     return None
 
 
-def _about_credentials(error: Exception, environment: Mapping[str, str]) -> str | None:
+def _about_control_characters(error: Exception, environment: Mapping[str, str]) -> str | None:
     unsendable = [name for name in _CREDENTIALS if not environment.get(name, "").isprintable()]
     if unsendable and (isinstance(error, ValueError) or type(error) is aws.HTTPClientError):
         return f"{' and '.join(unsendable)} has a line break or another control character: copy the value again"
