@@ -52,7 +52,7 @@ def explain(error: Exception, stack_name: str, environment: Mapping[str, str]) -
     ):
         return f"{_absence(error, environment)}, so no stack {stack_name!r} can be reached: {HOW_TO_CREATE}"
     reasons = (
-        _about_credentials,
+        _about_control_characters,
         _about_profile,
         _about_credentials,
         _about_proxy_and_certificate,
