@@ -14,7 +14,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from giftcards.rules.gate import Closing
-from giftcards.rules.orders import Order, OrderStatus
+from giftcards.rules.orders import Acceptance, Order, OrderStatus
 
 _PIPE_WIDTH = 200
 # Emoji codes stay what they are: ":100:" can be part of a card. A program that reads the output gets whole lines.
@@ -155,13 +155,17 @@ def show(order: Order, waiting_for: str | None) -> None:
         price = "" if order.price_per_card is None else f" ({order.price_per_card} a card)"
         grid.add_row("amount", f"{order.fulfilled_amount} DZD{price}")
     if order.accept_cards is not None:
-        grid.add_row("accepted", escape(f"by {order.accept_cards.by}: {order.accept_cards.reason}"))
+        grid.add_row("accepted", escape(_acceptance_text(order.accept_cards)))
     if order.delivery_id is not None:
         grid.add_row("delivery", order.delivery_id)
     grid.add_row("execution", escape(order.execution_arn or "none; SweepOrders has released the order"))
     for moment in timeline(order):
         grid.add_row(moment["at"], moment["what"])
     console.print(grid)
+
+
+def _acceptance_text(acceptance: Acceptance) -> str:
+    return f"{acceptance.cards} cards, by {acceptance.by}: {acceptance.reason}"
 
 
 def print_cards(cards: list[dict[str, Any]]) -> None:

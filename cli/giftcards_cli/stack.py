@@ -15,6 +15,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from botocore.parsers import ResponseParserError
 
 from giftcards.adapters.api_key import ApiKeySource
+from giftcards.adapters.audit_table import AuditTable
 from giftcards.adapters.event_bus import EventBus, EventNotPublishedError
 from giftcards.adapters.gate_table import GateTable
 from giftcards.adapters.order_table import OrdersNotReadError, OrderTable, UnreadableOrder, UnreadableOrderError
@@ -101,6 +102,11 @@ class Stack:
     def orders(self) -> OrderTable:
         """Orders and their cards, encrypted."""
         return OrderTable(self.outputs["CardTableName"], self.dynamodb)
+
+    @cached_property
+    def audit(self) -> AuditTable:
+        """Who accepted which cards."""
+        return AuditTable(self._physical_id("AuditTable"), self.dynamodb)
 
     @cached_property
     def bus(self) -> EventBus:

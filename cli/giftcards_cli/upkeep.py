@@ -4,6 +4,7 @@ from collections import Counter
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Annotated, Literal
+from uuid import uuid4
 
 import typer
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -23,7 +24,7 @@ _RESUME_SOURCE = "giftcards.cli"
 _REPLAY_SOURCE = "giftcards.replay"
 
 
-def resume(
+def resume(  # noqa: PLR0913, PLR0917 - the options of one command
     order_id: Annotated[str | None, ORDER_ID] = None,
     held: Annotated[bool, typer.Option("--held", help="All orders that are held.")] = False,  # noqa: FBT002
     reason: Annotated[
@@ -36,16 +37,31 @@ def resume(
         bool,
         typer.Option(
             "--accept-cards",
-            help="Deliver the cards of ORDER_ID as they arrive, whatever their number and values. "
+            help="Deliver the --cards of ORDER_ID as they arrive, whatever their values. "
             "Only for SUPPLIER_CONTRACT_BROKEN; requires --reason, which is recorded with your AWS identity.",
         ),
     ] = False,
+    cards: Annotated[
+        int | None,
+        typer.Option(
+            "--cards",
+            min=0,
+            help="How many cards you accept, as the held message counts them; 0 accepts a refund. "
+            "The order is held again if the supplier sends another number.",
+        ),
+    ] = None,
+    ordered: Annotated[
+        int | None,
+        typer.Option("--ordered", min=1, help="How many cards were ordered; used if the supplier does not say."),
+    ] = None,
     stack: StackName = "giftcards",
 ) -> None:
     """Resume held orders: one by its ORDER_ID, all, or all with one reason. Safe at any time."""
     if accept_cards:
-        if order_id is None or held or not (reason or "").strip():
-            raise CommandError("--accept-cards requires an ORDER_ID and a --reason", exit_code=2)
+        if order_id is None or held or cards is None or not (reason or "").strip():
+            raise CommandError("--accept-cards requires an ORDER_ID, the number of --cards and a --reason", exit_code=2)
+    elif cards is not None or ordered is not None:
+        raise CommandError("--cards and --ordered are for --accept-cards", exit_code=2)
     elif (order_id is not None) + held + (reason is not None) != 1:
         raise CommandError("name an ORDER_ID, or --held, or --reason: one of them", exit_code=2)
     with aws_errors(stack):
@@ -53,8 +69,8 @@ def resume(
         if order_id is None:
             _resume_held(deployed, None if reason is None else _held_reason(reason))
             return
-        if accept_cards:
-            _accept_cards(deployed, order_id, str(reason).strip())
+        if accept_cards and cards is not None:
+            _accept_cards(deployed, order_id, str(reason).strip(), cards, ordered)
         _say(_resume_one(deployed, order_id))
 
 
@@ -65,16 +81,21 @@ def _held_reason(text: str) -> HeldReason:
         raise CommandError(f"--reason must be one of {', '.join(HeldReason)}", exit_code=2) from None
 
 
-def _accept_cards(deployed: Stack, order_id: str, reason: str) -> None:
+def _accept_cards(deployed: Stack, order_id: str, reason: str, cards: int, ordered: int | None) -> None:
     if len(reason) > MAX_REASON:
         raise CommandError(f"--reason must be at most {MAX_REASON} characters", exit_code=2)
     order = deployed.orders.get(order_id)
-    acceptance = Acceptance(by=deployed.caller(), reason=reason, at=datetime.now(UTC))
-    if order is None or not deployed.orders.accept_cards(order, acceptance):
-        raise CommandError(
-            f"order {order_id} is not held as {HeldReason.SUPPLIER_CONTRACT_BROKEN}, so nothing is accepted; "
-            f"`giftcards show {order_id}` says how it stands"
-        )
+    broken = HeldReason.SUPPLIER_CONTRACT_BROKEN
+    not_held = CommandError(
+        f"order {order_id} is not held as {broken}, so nothing is accepted; "
+        f"`giftcards show {order_id}` says how it stands"
+    )
+    if order is None or order.status is not OrderStatus.HELD or order.held_reason is not broken:
+        raise not_held
+    acceptance = Acceptance(by=deployed.caller(), reason=reason, at=datetime.now(UTC), cards=cards, ordered=ordered)
+    deployed.audit.add_acceptance(order, acceptance, str(uuid4()))
+    if not deployed.orders.accept_cards(order, acceptance):
+        raise not_held
 
 
 def replay_dlq(stack: StackName = "giftcards") -> None:

@@ -296,9 +296,28 @@ def test_accepted_cards_are_delivered_through_the_workflow(world: World) -> None
 
     world.accept_cards(order_id)
     world.announce(order_id)
-    world.run(30)
+    world.run(50)
+    assert world.status(order_id) == "HANDLING"
+    world.run(200)
 
     assert_delivered(world, order_id)
     order = world.known(order_id)
     assert order is not None
     assert order.accept_cards is not None
+
+
+def test_accepted_cards_wait_for_the_rest_that_comes_a_moment_later(world: World) -> None:
+    order_id = world.place(5)
+    world.fault(orderId=order_id, put={"/cards": [{"value": " ", "serial": "1"}]})
+    world.announce(order_id)
+    world.run(100)
+    assert world.status(order_id) == "SUPPLIER_CONTRACT_BROKEN"
+
+    world.accept_cards(order_id, cards=1)
+    world.supplier_is_back()
+    world.fault(orderId=order_id, times=4, put={"/cards": [{"value": "FIRST", "serial": "1"}]})
+    world.announce(order_id)
+    world.run(300)
+
+    assert world.status(order_id) == "FULFILLED"
+    assert len(world.reveal(order_id)["cards"]) == 5

@@ -212,11 +212,12 @@ class World:
             TableName=TABLE, Key={"pk": f"ORDER#{order_id}", "sk": "ORDER"}, UpdateExpression="REMOVE executionArn"
         )
 
-    def accept_cards(self, order_id: str) -> None:
+    def accept_cards(self, order_id: str, cards: int = 2, ordered: int | None = None) -> None:
         """Accept the cards of a held order, as ``giftcards resume --accept-cards`` does."""
         order = self.known(order_id)
         assert order is not None
-        acceptance = Acceptance(by="arn:aws:iam::1:user/olga", reason="seen", at=self.timeline.now)
+        olga, now = "arn:aws:iam::1:user/olga", self.timeline.now
+        acceptance = Acceptance(by=olga, reason="seen", at=now, cards=cards, ordered=ordered)
         assert OrderTable(TABLE, self._dynamodb).accept_cards(order, acceptance)
 
     def put_row(self, row: dict[str, Any]) -> None:

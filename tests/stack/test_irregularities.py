@@ -222,7 +222,9 @@ def test_cards_of_a_held_order_are_delivered_when_a_person_accepts_them(
     unexplained = running.service.giftcards("resume", order.order_id, "--accept-cards")
     assert (unexplained.returncode, "--reason" in unexplained.stderr) == (2, True)
 
-    accepted = running.service.giftcards("resume", order.order_id, "--accept-cards", "--reason", "seen in the console")
+    accepted = running.service.giftcards(
+        "resume", order.order_id, "--accept-cards", "--cards", "2", "--reason", "seen in the console"
+    )
     assert (accepted.returncode, accepted.stderr) == (0, "")
 
     closed = running.service.until_announced(order.order_id)
@@ -238,7 +240,7 @@ def test_cards_of_a_held_order_are_delivered_when_a_person_accepts_them(
 def test_acceptance_delivers_no_order_that_has_no_cards(running: Running, name: str) -> None:
     order = running.until_held(name)
 
-    asked = running.service.giftcards("resume", order.order_id, "--accept-cards", "--reason", "why not")
+    asked = running.service.giftcards("resume", order.order_id, "--accept-cards", "--cards", "1", "--reason", "why not")
 
     assert asked.returncode == (1 if order.held_reason is UNKNOWN else 0)
     assert [row["sk"]["S"] for row in running.service.items(order.order_id)] == ["ORDER"]

@@ -65,7 +65,7 @@ def test_example_policies_name_what_the_stack_has(template: Template):
     words = {word for policy in (shop, operator) for word in re.findall(r"<(\w+)>", json.dumps(policy))}
     assert words - OWN_WORDS <= set(template["Outputs"])
     named = set(re.findall(r"<Stack>-(\w+?)-\*", json.dumps(operator)))
-    assert named == {"GateTable", "OrderPlacedDeadLetterQueue", "ReconcileOrdersFunction"}
+    assert named == {"AuditTable", "GateTable", "OrderPlacedDeadLetterQueue", "ReconcileOrdersFunction"}
     assert named <= set(template["Resources"])
 
 
@@ -95,7 +95,7 @@ def test_an_operator_may_name_every_attribute_that_accepting_cards_names():
 
     now = datetime(2026, 3, 14, tzinfo=UTC)
     order = Order(order_id="1", user_id="alice", status=OrderStatus.HELD, claimed_at=now)
-    OrderTable("cards", Recorder()).accept_cards(order, Acceptance(by="ops", reason="checked", at=now))  # type: ignore[arg-type]
+    OrderTable("cards", Recorder()).accept_cards(order, Acceptance(by="ops", reason="checked", at=now, cards=1))  # type: ignore[arg-type]
 
     (accept,) = (statement for statement in policies()[1]["Statement"] if statement["Sid"] == "AcceptCards")
     allowed = set(accept["Condition"]["ForAllValues:StringEquals"]["dynamodb:Attributes"])

@@ -513,22 +513,56 @@ def test_cards_that_come_a_moment_after_the_status_are_delivered(
     assert stored_cards(cloud, vault) == [FIRST, SECOND]
 
 
+def acceptance_of(cards: int, **more: int) -> dict[str, Any]:
+    return ACCEPTANCE | {"cards": cards} | more
+
+
+def accepted_three_times(supplier: SupplierDouble, deliver: Deliver, *orders: dict[str, Any]) -> list[StepResult]:
+    """Deliver three times in 60 seconds, from one answer or from one each."""
+    results, state = [], RetryState()
+    for later, order in zip((0, 30, 60), orders * (3 // len(orders)), strict=True):
+        supplier.will(answered(order))
+        results.append(deliver(later=later, retry_state=state))
+        if results[-1].outcome is Outcome.CLOSED:
+            break
+        state = results[-1].retry_state
+    return results
+
+
+LONG = {"value": "x" * 3_000, "serial": None}
+BLANK = {"value": " ", "serial": "7"}
+
+
 @pytest.mark.parametrize(
-    ("contradiction", "delivered", "status"),
+    ("contradiction", "delivered", "counts"),
     [
-        ({}, [FIRST, SECOND], "FULFILLED"),
-        ({"fulfilled_quantity": 1}, [FIRST, SECOND], "FULFILLED"),
-        ({"fulfilled_quantity": "?", "quantity": None}, [FIRST, SECOND], "FULFILLED"),
-        ({"status": "PARTIALLY_FILLED"}, [FIRST, SECOND], "FULFILLED"),
-        ({"status": "REFUNDED"}, [FIRST, SECOND], "FULFILLED"),
-        ({"cards": [FIRST]}, [FIRST], "PARTIALLY_FILLED"),
-        ({"cards": [FIRST, FIRST]}, [FIRST, FIRST], "FULFILLED"),
-        ({"cards": [FIRST, SECOND, FIRST]}, [FIRST, SECOND, FIRST], "FULFILLED"),
-        ({"cards": [FIRST, {"value": " ", "serial": 7}]}, [FIRST, {"value": " ", "serial": "7"}], "FULFILLED"),
-        ({"cards": [{"value": "x" * 3_000}, SECOND]}, [{"value": "x" * 3_000, "serial": None}, SECOND], "FULFILLED"),
-        ({"cards": [FIRST, {"value": ""}]}, [FIRST], "PARTIALLY_FILLED"),
-        ({"cards": [FIRST, "what", None, {"serial": "s"}]}, [FIRST], "PARTIALLY_FILLED"),
-        ({"cards": [FIRST, SECOND | {"serial": []}]}, [FIRST, SECOND | {"serial": None}], "FULFILLED"),
+        ({"fulfilled_quantity": 1}, [FIRST, SECOND], ("FULFILLED", 2, None, None)),
+        ({"fulfilled_quantity": "?", "quantity": None}, [FIRST, SECOND], ("FULFILLED", 9, None, None)),
+        ({"status": "PARTIALLY_FILLED"}, [FIRST, SECOND], ("FULFILLED", 2, None, None)),
+        ({"cards": [FIRST]}, [FIRST], ("FULFILLED", 2, None, None)),
+        ({"cards": [FIRST, FIRST]}, [FIRST, FIRST], ("FULFILLED", 2, None, None)),
+        ({"cards": [FIRST, SECOND, FIRST]}, [FIRST, SECOND, FIRST], ("FULFILLED", 2, None, None)),
+        ({"cards": [FIRST, BLANK]}, [FIRST, BLANK], ("FULFILLED", 2, None, None)),
+        ({"cards": [LONG, SECOND]}, [LONG, SECOND], ("FULFILLED", 2, None, None)),
+        ({"cards": [FIRST, {"value": ""}]}, [FIRST], ("FULFILLED", 2, None, 1)),
+        ({"cards": [FIRST, "what", None, {"serial": "s"}]}, [FIRST], ("FULFILLED", 2, None, 3)),
+        ({"cards": [FIRST, SECOND | {"serial": []}]}, [FIRST, SECOND | {"serial": None}], ("FULFILLED", 2, None, None)),
+        ({"status": "PARTIALLY_FILLED", "quantity": 5}, [FIRST, SECOND], ("PARTIALLY_FILLED", 5, None, None)),
+        (
+            {"status": "PARTIALLY_FILLED", "quantity": 5, "fulfilled_quantity": 3},
+            [FIRST, SECOND],
+            ("PARTIALLY_FILLED", 5, 2, None),
+        ),
+        (
+            {"status": "PARTIALLY_FILLED", "quantity": 5, "fulfilled_quantity": 0},
+            [FIRST, SECOND],
+            ("PARTIALLY_FILLED", 5, 3, None),
+        ),
+        (
+            {"status": "PARTIALLY_FILLED", "quantity": 5, "fulfilled_quantity": None, "cards": [FIRST, SECOND, None]},
+            [FIRST, SECOND],
+            ("PARTIALLY_FILLED", 5, 2, 1),
+        ),
     ],
 )
 def test_accepted_cards_are_delivered_as_they_arrive(
@@ -539,20 +573,99 @@ def test_accepted_cards_are_delivered_as_they_arrive(
     contradiction: dict[str, Any],
     *,
     delivered: list[dict[str, Any]],
-    status: str,
+    counts: tuple[str, int, int | None, int | None],
 ):
-    cloud.claim(acceptCards=ACCEPTANCE)
-    supplier.will(answered(order_data() | contradiction))
+    acceptance = acceptance_of(len(delivered), ordered=9)
+    cloud.claim(acceptCards=acceptance)
 
-    result = deliver(retry_state=RetryState())
+    result = accepted_three_times(supplier, deliver, order_data() | contradiction)[-1]
 
-    assert (result.outcome, result.level) == (Outcome.CLOSED, "WARNING")
+    status, quantity, refunded, undelivered = counts
     row = cloud.order_row()
-    assert (row["status"], row["fulfilledQuantity"], row["acceptCards"]) == (status, len(delivered), ACCEPTANCE)
+    assert result.outcome is Outcome.CLOSED
+    assert (row["status"], row["quantity"], row.get("undeliveredCards")) == (status, quantity, undelivered)
+    assert (row["fulfilledQuantity"], row["acceptCards"]) == (len(delivered), acceptance)
     assert stored_cards(cloud, vault) == delivered
     [(detail_type, event)] = cloud.announced()
     assert detail_type == ("CardsDelivered" if status == "FULFILLED" else "CardsPartiallyDelivered")
-    assert event["fulfilledQuantity"] == len(delivered)
+    assert (event["quantity"], event["fulfilledQuantity"]) == (quantity, len(delivered))
+    if status == "PARTIALLY_FILLED":
+        assert event["refundedQuantity"] == (refunded or quantity - len(delivered))
+
+
+def test_accepted_order_says_what_was_not_delivered(cloud: Cloud, supplier: SupplierDouble, deliver: Deliver):
+    cloud.claim(acceptCards=acceptance_of(1))
+
+    result = accepted_three_times(supplier, deliver, order_data(cards=[FIRST, {"value": ""}]))[-1]
+
+    assert result.level == "WARNING"
+    assert "An operator accepted it" in result.message
+    assert "not delivered: 1." in result.message
+
+
+def test_accepted_cards_are_delivered_at_the_third_answer_with_as_many(
+    cloud: Cloud, supplier: SupplierDouble, deliver: Deliver
+):
+    cloud.claim(acceptCards=acceptance_of(1))
+
+    results = accepted_three_times(supplier, deliver, order_data(cards=[FIRST]))
+
+    waits, closed = [Outcome.SUPPLIER_BUSY] * 2, Outcome.CLOSED
+    assert [result.outcome for result in results] == [*waits, closed]
+
+
+@pytest.mark.parametrize("later", [59, 10])
+def test_accepted_cards_are_not_delivered_within_a_minute(
+    cloud: Cloud, supplier: SupplierDouble, deliver: Deliver, later: int
+):
+    cloud.claim(acceptCards=acceptance_of(1))
+    state = RetryState()
+    supplier.will(*[answered(order_data(cards=[FIRST]))] * 4)
+
+    for seconds in (0, 5, 9, later):
+        result = deliver(later=seconds, retry_state=state)
+        state = result.retry_state
+
+    assert result.outcome is Outcome.SUPPLIER_BUSY
+    assert cloud.card_rows() == []
+
+
+def test_accepted_cards_start_anew_when_another_number_came_between(
+    cloud: Cloud, supplier: SupplierDouble, deliver: Deliver
+):
+    cloud.claim(acceptCards=acceptance_of(1))
+    one, none = order_data(cards=[FIRST]), order_data(cards=[])
+
+    results = accepted_three_times(supplier, deliver, one, none, one)
+
+    assert [result.outcome for result in results] == [Outcome.SUPPLIER_BUSY] * 3
+    assert results[-1].retry_state.accepted is not None
+    assert results[-1].retry_state.accepted.count == 1
+
+
+@pytest.mark.parametrize("accepted", [0, 1, 3])
+def test_order_with_another_number_of_cards_than_accepted_is_held_again(
+    cloud: Cloud, supplier: SupplierDouble, deliver: Deliver, accepted: int
+):
+    cloud.claim(acceptCards=acceptance_of(accepted))
+
+    result = accepted_three_times(supplier, deliver, order_data(fulfilled_quantity=1))[-1]
+
+    assert result.outcome is Outcome.SUPPLIER_CONTRACT_BROKEN
+    assert f"accepted {accepted} cards; cards that can be accepted: 2 of 2." in result.message
+    assert cloud.card_rows() == []
+
+
+def test_answer_without_a_doubt_needs_no_acceptance(
+    cloud: Cloud, vault: Vault, supplier: SupplierDouble, deliver: Deliver
+):
+    cloud.claim(acceptCards=acceptance_of(1))
+    supplier.will(answered())
+
+    result = deliver(retry_state=RetryState())
+
+    assert (result.outcome, result.message) == (Outcome.CLOSED, "The order is closed: FULFILLED.")
+    assert stored_cards(cloud, vault) == [FIRST, SECOND]
 
 
 @pytest.mark.parametrize(
@@ -562,23 +675,79 @@ def test_accepted_cards_are_delivered_as_they_arrive(
         {"status": "HANDLING", "quantity": None},
         {"_id": ""},
         {"status": "LOST"},
+        {"status": "REFUNDED"},
+        {"status": "PARTIALLY_FILLED", "quantity": None},
+        {"quantity": 0},
         {"cards": []},
         {"cards": None},
         {"cards": {"value": "v"}},
         {"cards": [{"value": ""}]},
     ],
 )
+@pytest.mark.parametrize("count", [0, 1, 2])
 def test_acceptance_is_only_about_number_and_values(
-    cloud: Cloud, supplier: SupplierDouble, deliver: Deliver, answer: dict[str, Any]
+    cloud: Cloud, supplier: SupplierDouble, deliver: Deliver, answer: dict[str, Any], count: int
 ):
-    cloud.claim(acceptCards=ACCEPTANCE)
-    supplier.will(answered(order_data() | answer))
+    cloud.claim(acceptCards=acceptance_of(count))
 
-    assert deliver(retry_state=RetryState()).outcome is Outcome.SUPPLIER_BUSY
+    results = accepted_three_times(supplier, deliver, order_data() | answer)
+
     assert cloud.card_rows() == []
+    is_refund = (answer, count) == ({"status": "REFUNDED"}, 0)
+    assert (results[-1].outcome is Outcome.CLOSED) is is_refund
 
 
-@pytest.mark.parametrize("acceptance", [{}, {"by": 5}, "yes", None, True])
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"fulfilled_quantity": 1}, "cards that can be accepted: 2 of 2"),
+        ({"cards": [FIRST, {"value": None}]}, "cards that can be accepted: 1 of 2; no readable value: number 2"),
+        ({"cards": [None] * 12 + [FIRST]}, "1 of 13; no readable value: number 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 2 more"),
+        ({"status": "REFUNDED"}, "cards that can be accepted: 0 of 2; the order is refunded"),
+        ({"status": "REFUNDED", "quantity": 0, "cards": []}, "cards that can be accepted: 0 of 0"),
+    ],
+)
+def test_held_order_says_how_many_cards_can_be_accepted(
+    cloud: Cloud, supplier: SupplierDouble, deliver: Deliver, change: dict[str, Any], says: str
+):
+    cloud.claim()
+
+    result = accepted_three_times(supplier, deliver, order_data() | change)[-1]
+
+    assert result.outcome is Outcome.SUPPLIER_CONTRACT_BROKEN
+    assert says in result.message
+
+
+@pytest.mark.parametrize("count", [2, "?", None, -1])
+@pytest.mark.parametrize("cards", [[], None])
+def test_refund_without_cards_is_a_refund_whatever_its_count(
+    cloud: Cloud, supplier: SupplierDouble, deliver: Deliver, count: Any, cards: Any
+):
+    cloud.claim()
+    supplier.will(answered(order_data("REFUNDED") | {"fulfilled_quantity": count, "cards": cards}))
+
+    assert deliver(retry_state=RetryState()).outcome is Outcome.CLOSED
+    [(detail_type, event)] = cloud.announced()
+    assert (detail_type, event["quantity"]) == ("OrderRefunded", 2)
+
+
+@pytest.mark.parametrize("quantity", [None, 0, "?", -1])
+def test_refund_without_a_quantity_is_closed_with_the_one_that_a_person_gives(
+    cloud: Cloud, supplier: SupplierDouble, deliver: Deliver, quantity: Any
+):
+    refund = order_data("REFUNDED") | {"quantity": quantity}
+    cloud.claim(acceptCards=acceptance_of(0))
+    held = accepted_three_times(supplier, deliver, refund)[-1]
+    assert "--ordered" in held.message
+
+    cloud.claim(acceptCards=acceptance_of(0, ordered=3))
+    assert accepted_three_times(supplier, deliver, refund)[-1].outcome is Outcome.CLOSED
+
+    [(detail_type, event)] = cloud.announced()
+    assert (detail_type, event["quantity"]) == ("OrderRefunded", 3)
+
+
+@pytest.mark.parametrize("acceptance", [{}, {"by": 5}, ACCEPTANCE, ACCEPTANCE | {"cards": -1}, "yes", None, True])
 def test_acceptance_that_names_nobody_accepts_nothing(
     cloud: Cloud, supplier: SupplierDouble, deliver: Deliver, acceptance: Any
 ):
@@ -590,7 +759,7 @@ def test_acceptance_that_names_nobody_accepts_nothing(
 
 
 def test_accepted_refund_without_cards_is_a_refund(cloud: Cloud, supplier: SupplierDouble, deliver: Deliver):
-    cloud.claim(acceptCards=ACCEPTANCE)
+    cloud.claim(acceptCards=acceptance_of(2))
     supplier.will(answered(order_data("REFUNDED")))
 
     assert deliver().outcome is Outcome.CLOSED

@@ -56,7 +56,7 @@ def test_check_status_tells_the_workflow_to_wait(container: Container, supplier:
         "unansweredSince": "2026-03-14T09:26:53Z",
         "unansweredSeconds": 0,
         "announceDelay": False,
-        "retryState": {"doubt": None},
+        "retryState": {"doubt": None, "accepted": None},
     }
 
 

@@ -356,7 +356,7 @@ def test_replay_ends_although_every_event_comes_back_at_once(cloud: Cloud, giftc
 
 # -------------------------------------------------------------- accept cards
 
-WHY = ("--accept-cards", "--reason", " seen in the console ")
+WHY = ("--accept-cards", "--cards", "2", "--reason", " seen in the console ")
 
 
 def test_accepted_order_has_who_and_why_in_its_row_and_is_resumed(cloud: Cloud, giftcards: Giftcards):
@@ -371,7 +371,24 @@ def test_accepted_order_has_who_and_why_in_its_row_and_is_resumed(cloud: Cloud, 
     assert acceptance["reason"] == "seen in the console"
     assert acceptance["by"].startswith("arn:aws:")
     assert acceptance["at"].endswith("Z")
-    assert cloud.writes() == ["UpdateItem", "PutEvents"]
+    assert (acceptance["cards"], "ordered" in acceptance) == (2, False)
+    assert cloud.writes() == ["PutItem", "UpdateItem", "PutEvents"]
+
+
+def test_every_acceptance_is_in_the_audit_table_before_the_order_says_so(cloud: Cloud, giftcards: Giftcards):
+    cloud.claim()
+    cloud.hold(reason="SUPPLIER_CONTRACT_BROKEN")
+
+    giftcards("resume", ORDER_ID, *WHY)
+    giftcards("resume", ORDER_ID, "--accept-cards", "--cards", "0", "--ordered", "3", "--reason", "refunded")
+
+    records = cloud.rows(cloud.audit_table)
+    assert {record["pk"] for record in records} == {f"ACCEPT#{ORDER_ID}"}
+    assert sorted((record["cards"], record.get("ordered"), record["reason"]) for record in records) == [
+        (0, 3, "refunded"),
+        (2, None, "seen in the console"),
+    ]
+    assert cloud.order_row()["acceptCards"]["ordered"] == 3
 
 
 @pytest.mark.parametrize("reason", sorted(set(HeldReason) - {HeldReason.SUPPLIER_CONTRACT_BROKEN}))
@@ -410,11 +427,15 @@ def assert_not_accepted(cloud: Cloud, giftcards: Giftcards) -> None:
     [
         ("--accept-cards",),
         (ORDER_ID, "--accept-cards"),
-        (ORDER_ID, "--accept-cards", "--reason", " "),
-        (ORDER_ID, "--accept-cards", "--reason", "x" * 513),
-        ("--accept-cards", "--reason", "why"),
-        ("--held", "--accept-cards", "--reason", "why"),
-        (ORDER_ID, "--held", "--accept-cards", "--reason", "why"),
+        (ORDER_ID, "--accept-cards", "--reason", "why"),
+        (ORDER_ID, "--accept-cards", "--cards", "1"),
+        (ORDER_ID, "--cards", "1"),
+        (ORDER_ID, "--ordered", "1"),
+        (ORDER_ID, "--accept-cards", "--cards", "1", "--reason", " "),
+        (ORDER_ID, "--accept-cards", "--cards", "1", "--reason", "x" * 513),
+        ("--accept-cards", "--cards", "1", "--reason", "why"),
+        ("--held", "--accept-cards", "--cards", "1", "--reason", "why"),
+        (ORDER_ID, "--held", "--accept-cards", "--cards", "1", "--reason", "why"),
         (ORDER_ID, "--reason", "why"),
         ("--reason", "why"),
     ],

@@ -13,11 +13,12 @@ from giftcards.adapters.order_table import OrderNotOpenError, OrderTable
 from giftcards.adapters.vault import Vault
 from giftcards.gated_supplier import GatedSupplier
 from giftcards.metrics import Meter, Metric
+from giftcards.rules.acceptance import judge
 from giftcards.rules.next_step import Patience, doubted_at_delivery, next_step
 from giftcards.rules.orders import Order, OrderStatus, announcement_of, close, with_card_expiry
 from giftcards.rules.trouble import Trouble, TroubleKind
-from giftcards.supplier_contract import AcceptedOrder, SettledOrder
-from giftcards.workflow import Outcome, StepRequest, StepResult
+from giftcards.supplier_contract import ArrivedOrder, OrderProgress, SettledOrder
+from giftcards.workflow import AcceptedArrival, Outcome, StepRequest, StepResult
 
 _MEASURED = {
     OrderStatus.FULFILLED: Metric.ORDER_DELIVERED,
@@ -73,9 +74,9 @@ class CardDelivery:
         """
         order = self._claimed(request)
         if not order.status.is_closed:
-            settled = self.supplier.ask(request.order_id, AcceptedOrder if order.accept_cards else SettledOrder)
-            if isinstance(settled, Trouble) or not settled.status.is_final:
-                return self._try_again(settled, request, now, jitter)
+            settled, arrival = self._ask(order, request, now)
+            if not isinstance(settled, SettledOrder) or not settled.status.is_final:
+                return self._try_again(settled, request, now, jitter, arrival)
             order = self._close(order, settled, request, now)
         if not order.status.is_closed:
             busy = Trouble(TroubleKind.BUSY, "Another delivery of this order is under way.")
@@ -96,10 +97,25 @@ class CardDelivery:
             is_irregular=bool(order.irregularities),
         )
 
+    def _ask(
+        self, order: Order, request: StepRequest, now: datetime
+    ) -> tuple[OrderProgress | Trouble, AcceptedArrival | None]:
+        if order.accept_cards is None:
+            return self.supplier.ask(request.order_id, SettledOrder), None
+        return judge(self.supplier.ask(request.order_id, ArrivedOrder), order.accept_cards, request, now)
+
     def _try_again(
-        self, answer: SettledOrder | Trouble, request: StepRequest, now: datetime, jitter: float
+        self,
+        answer: OrderProgress | Trouble,
+        request: StepRequest,
+        now: datetime,
+        jitter: float,
+        arrival: AcceptedArrival | None = None,
     ) -> StepResult:
-        return doubted_at_delivery(next_step(answer, request, now=now, patience=self.patience, jitter=jitter))
+        result = doubted_at_delivery(next_step(answer, request, now=now, patience=self.patience, jitter=jitter))
+        if arrival is None:
+            return result
+        return result.model_copy(update={"retry_state": result.retry_state.model_copy(update={"accepted": arrival})})
 
     def _measure(self, order: Order, now: datetime) -> None:
         self.measure(_MEASURED[order.status], 1)

@@ -73,7 +73,7 @@ class OrderAnnouncement(Announcement):
 
 
 class CardsDelivered(OrderAnnouncement):
-    """Out: the order is FULFILLED and all its cards are stored."""
+    """Out: the order is FULFILLED and its cards are stored: all, unless a person has accepted fewer."""
 
     detail_type: ClassVar[str] = "CardsDelivered"
 

@@ -8,7 +8,6 @@ meaning, and an amount that cannot be read is left out.
 
 import re
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from decimal import Decimal
 from enum import StrEnum
@@ -27,6 +26,7 @@ from pydantic import (
     ValidationError,
     model_validator,
 )
+from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from giftcards.events import Identifier
 from giftcards.rules.supplier_values import amount_of, count_of, has_visible_character, text_of
@@ -175,6 +175,14 @@ class SettledOrder(CountedOrder):
 
     cards: Annotated[tuple[SuppliedCard, ...], BeforeValidator(_none_is_empty)] = ()
 
+    @model_validator(mode="wrap")
+    @classmethod
+    def _name_what_arrived(cls, data: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
+        try:
+            return handler(_without_count_of_a_refund(data))
+        except ValidationError as error:
+            raise _with_arrival(error, data) from None
+
     @model_validator(mode="after")
     def _cards_agree(self) -> Self:
         if self.status is SupplierStatus.HANDLING:
@@ -186,31 +194,28 @@ class SettledOrder(CountedOrder):
         return self
 
 
-class AcceptedOrder(SettledOrder):
-    """A settled order whose cards a person has accepted as they arrived, whatever their number and values.
+def _without_count_of_a_refund(data: Any) -> Any:
+    """Leave ``fulfilled_quantity`` out of a refund without cards: stale or odd, it changes nothing."""
+    is_refund = isinstance(data, dict) and _status_of(data.get("status")) is SupplierStatus.REFUNDED
+    return data | {"fulfilled_quantity": None} if is_refund and data.get("cards") in (None, []) else data
 
-    Nothing else can be accepted: not another order's cards, not an unknown status, and there must be a card. Its
-    status and counts are those of the cards that arrived.
-    """
 
-    @model_validator(mode="wrap")
-    @classmethod
-    def _accept(cls, data: Any, handler: ModelWrapValidatorHandler["AcceptedOrder"]) -> "AcceptedOrder":
-        try:
-            return handler(data)
-        except ValidationError:
-            try:
-                arrived = _ArrivedOrder.model_validate(data)
-            except ValidationError:
-                arrived = None
-            if arrived is None or not arrived.status.is_final or not arrived.cards:
-                raise
-        count = len(arrived.cards)
-        quantity = arrived.quantity or count
-        status = SupplierStatus.FULFILLED if count >= quantity else SupplierStatus.PARTIALLY_FILLED
-        return cls.model_construct(
-            **dict(arrived) | {"status": status, "quantity": quantity, "fulfilled_quantity": count}
-        )
+def _with_arrival(error: ValidationError, data: Any) -> ValidationError:
+    """Add to the error what a person needs to know before accepting the order."""
+    try:
+        arrived = _Arrival.model_validate(data)
+    except ValidationError:
+        return error
+    if not arrived.status.is_final:
+        return error
+    problems = error.errors(include_url=False, include_input=False)
+    lines: list[InitErrorDetails] = [
+        {"type": problem["type"], "loc": problem["loc"], "input": None, "ctx": problem.get("ctx", {})}
+        for problem in problems
+    ]
+    said = PydanticCustomError("value_error", "{arrived}", {"arrived": arrived.acceptable})
+    lines.append({"type": said, "loc": problems[0]["loc"], "input": None})
+    return ValidationError.from_exception_data(error.title, lines, hide_input=True)
 
 
 def _serial_or_none(value: Any) -> SecretStr | None:
@@ -219,31 +224,110 @@ def _serial_or_none(value: Any) -> SecretStr | None:
     return SecretStr(text) if is_serial and len(text) <= MAX_ACCEPTED_CARD_TEXT else None
 
 
-class _AcceptedCard(Card):
+class AcceptableCard(Card):
+    """A card that a person may accept: any text that can be stored, blanks too."""
+
     value: Annotated[SecretStr, Field(min_length=1, max_length=MAX_ACCEPTED_CARD_TEXT), BeforeValidator(_card_text)]
     serial: Annotated[SecretStr | None, PlainValidator(_serial_or_none)] = None
 
 
-def _arrived_cards(value: Any) -> tuple[_AcceptedCard, ...]:
-    cards = []
-    for card in value if isinstance(value, list) else ():
-        with suppress(ValidationError):
-            cards.append(_AcceptedCard.model_validate(card))
-    return tuple(cards)
+def _arrived_cards(value: Any) -> tuple[AcceptableCard | None, ...]:
+    return tuple(map(_card_or_none, value)) if isinstance(value, list) else ()
 
 
-def _quantity_or_none(value: Any) -> int | None:
+def _card_or_none(value: Any) -> AcceptableCard | None:
+    try:
+        return AcceptableCard.model_validate(value)
+    except ValidationError:
+        return None
+
+
+def _count_or_none(value: Any) -> int | None:
     try:
         return count_of(value)
     except ValueError:
         return None
 
 
-class _ArrivedOrder(OrderProgress):
-    quantity: Annotated[int | None, PlainValidator(_quantity_or_none)] = None
+_LenientCount = Annotated[int | None, PlainValidator(_count_or_none)]
+MAX_POSITIONS = 10
+"""Positions of unreadable cards that a message names."""
+
+
+class _Arrival(OrderProgress):
+    """An order as it arrives, whatever its counts and cards.
+
+    Attributes
+    ----------
+    quantity, fulfilled_quantity
+        None where they cannot be read.
+    arrived
+        The cards in their order; None for one without a value that can be stored.
+    """
+
+    quantity: _LenientCount = None
+    fulfilled_quantity: _LenientCount = None
     fulfilled_amount: Amount = None
     price_per_card: Amount = None
-    cards: Annotated[tuple[_AcceptedCard, ...], PlainValidator(_arrived_cards)] = ()
+    arrived: Annotated[tuple[AcceptableCard | None, ...], PlainValidator(_arrived_cards)] = Field(
+        default=(), alias="cards"
+    )
+
+    @property
+    def deliverable(self) -> tuple[AcceptableCard, ...]:
+        """The cards that a person may accept. The cards of a refunded order are not sold."""
+        if self.status is SupplierStatus.REFUNDED:
+            return ()
+        return tuple(card for card in self.arrived if card is not None)
+
+    @property
+    def acceptable(self) -> str:
+        """How many cards a person may accept, and which of those that arrived cannot be read. Never a value."""
+        text = f"cards that can be accepted: {len(self.deliverable)} of {len(self.arrived)}"
+        unreadable = [str(number) for number, card in enumerate(self.arrived, start=1) if card is None]
+        if unreadable:
+            more = [f"{len(unreadable) - MAX_POSITIONS} more"] if len(unreadable) > MAX_POSITIONS else []
+            text += f"; no readable value: number {', '.join([*unreadable[:MAX_POSITIONS], *more])}"
+        return text + ("; the order is refunded" if self.status is SupplierStatus.REFUNDED else "")
+
+
+def _settled_or_none(value: Any) -> SettledOrder | None:
+    try:
+        return SettledOrder.model_validate(value)
+    except ValidationError:
+        return None
+
+
+class ArrivedOrder(_Arrival):
+    """An order whose cards a person has accepted, as it arrives.
+
+    Attributes
+    ----------
+    settled
+        The same answer where nothing in it is in doubt; None where something is.
+    """
+
+    settled: Annotated[SettledOrder | None, PlainValidator(_settled_or_none)] = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read_twice(cls, data: Any) -> Any:
+        return data | {"settled": data} if isinstance(data, dict) else data
+
+
+class AcceptedOrder(SettledOrder):
+    """A settled order with the cards that a person has accepted; made by ``rules/acceptance.py``, never parsed.
+
+    Attributes
+    ----------
+    refunded_quantity
+        Cards that the supplier states it refunded; None where it states none.
+    undelivered_cards
+        Cards that arrived and are not delivered, because they cannot be read or the order is refunded.
+    """
+
+    refunded_quantity: int | None = None
+    undelivered_cards: int = 0
 
 
 def _has_repeats(cards: Sequence[Card]) -> bool:

@@ -53,10 +53,19 @@ class Doubt(Contract):
     at_delivery: bool = Field(default=False, description="Whether DeliverCards has met one of them")
 
 
+class AcceptedArrival(Contract):
+    """Answers in a row with as many cards as a person has accepted."""
+
+    cards: int = Field(ge=0)
+    since: AwareDatetime = Field(description="When the first of them came")
+    count: int = Field(ge=0)
+
+
 class RetryState(Contract):
     """What a step has to know of the steps before it. The workflow carries it and does not look inside."""
 
     doubt: Doubt | None = None
+    accepted: AcceptedArrival | None = None
 
 
 def _empty_if_invalid(value: Any) -> RetryState | None:

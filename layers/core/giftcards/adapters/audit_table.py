@@ -1,10 +1,11 @@
-"""Who asked to see which cards: rows that are added and never changed."""
+"""Who asked to see which cards and who accepted them: rows that are added and never changed."""
 
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
 
 from giftcards.adapters.timestamps import timestamp
+from giftcards.rules.orders import Acceptance, Order
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -60,6 +61,30 @@ class AuditTable:
                 "reason": record.reason,
                 "outcome": record.outcome,
                 "at": timestamp(record.at),
+            },
+            ConditionExpression="attribute_not_exists(pk)",
+        )
+
+    def add_acceptance(self, order: Order, acceptance: Acceptance, request_id: str) -> None:
+        """Record that a person accepts an order, before the order's row says so: the next hold clears it there.
+
+        These rows have a partition key of their own, so that IAM can let an operator add them without letting an
+        operator forge or overwrite the record of a reveal (``dynamodb:LeadingKeys``).
+        """
+        ordered = {} if acceptance.ordered is None else {"ordered": acceptance.ordered}
+        self._dynamodb.put_item(
+            TableName=self._table_name,
+            Item={
+                "pk": f"ACCEPT#{order.order_id}",
+                "sk": f"{timestamp(acceptance.at)}#{request_id}",
+                "orderId": order.order_id,
+                "userId": order.user_id,
+                "requestedBy": acceptance.by,
+                "requestId": request_id,
+                "reason": acceptance.reason,
+                "cards": acceptance.cards,
+                "at": timestamp(acceptance.at),
+                **ordered,
             },
             ConditionExpression="attribute_not_exists(pk)",
         )

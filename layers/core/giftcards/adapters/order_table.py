@@ -324,13 +324,14 @@ class OrderTable:
         self._transact([*pieces[-1], {"Update": self._closing(order, is_last_of_several=len(pieces) > 1)}])
 
     def accept_cards(self, order: Order, acceptance: Acceptance) -> bool:
-        """Write down that a person has accepted the cards of an order that is held for a broken contract.
+        """Record that a person has accepted the cards of an order that is held for a broken contract.
 
         Returns
         -------
         bool
             Whether it was: not where the order is no longer held for that reason.
         """
+        fields = acceptance.model_dump(by_alias=True, exclude_none=True) | {"at": timestamp(acceptance.at)}
         try:
             self._dynamodb.update_item(
                 TableName=self._table_name,
@@ -339,7 +340,7 @@ class OrderTable:
                 ConditionExpression="userId = :userId AND #status = :held AND heldReason = :reason",
                 ExpressionAttributeNames={"#status": "status"},
                 ExpressionAttributeValues={
-                    ":acceptance": acceptance.model_dump(by_alias=True) | {"at": timestamp(acceptance.at)},
+                    ":acceptance": fields,
                     ":userId": order.user_id,
                     ":held": OrderStatus.HELD,
                     ":reason": HeldReason.SUPPLIER_CONTRACT_BROKEN,
@@ -508,6 +509,8 @@ class OrderTable:
             "fulfilledQuantity": order.fulfilled_quantity,
             "fulfilledAmount": order.fulfilled_amount,
             "pricePerCard": order.price_per_card,
+            "refundedQuantity": order.refunded_quantity,
+            "undeliveredCards": order.undelivered_cards,
             "checks": order.checks,
             "deliveryId": order.delivery_id,
             "deliveryAttempt": order.delivery_attempt,

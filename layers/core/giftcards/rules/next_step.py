@@ -14,7 +14,7 @@ from giftcards.rules.schedule import (
 )
 from giftcards.rules.trouble import Trouble, TroubleKind
 from giftcards.supplier_contract import OrderProgress
-from giftcards.workflow import Doubt, Outcome, RetryState, StepRequest, StepResult
+from giftcards.workflow import AcceptedArrival, Doubt, Outcome, RetryState, StepRequest, StepResult
 
 _HOLDS = {
     TroubleKind.ORDER_UNKNOWN: Outcome.ORDER_UNKNOWN,
@@ -73,7 +73,8 @@ def next_step(
     jitter
         A random number in [0, 1).
     """
-    step = _Step(request, now, patience, jitter, _doubt_after(answer, request, now))
+    retry_state = RetryState(doubt=_doubt_after(answer, request, now), accepted=_accepted_after(answer, request))
+    step = _Step(request, now, patience, jitter, retry_state)
     if isinstance(answer, Trouble):
         return step.after_trouble(answer)
     return step.after_settlement(answer) if answer.status.is_final else step.after_pending()
@@ -84,7 +85,8 @@ def doubted_at_delivery(result: StepResult) -> StepResult:
     doubt = result.retry_state.doubt
     if doubt is None:
         return result
-    return result.model_copy(update={"retry_state": RetryState(doubt=doubt.model_copy(update={"at_delivery": True}))})
+    marked = doubt.model_copy(update={"at_delivery": True})
+    return result.model_copy(update={"retry_state": result.retry_state.model_copy(update={"doubt": marked})})
 
 
 @dataclass(frozen=True)
@@ -93,7 +95,11 @@ class _Step:
     now: datetime
     patience: Patience
     jitter: float
-    doubt: Doubt | None
+    retry_state: RetryState
+
+    @property
+    def doubt(self) -> Doubt | None:
+        return self.retry_state.doubt
 
     @property
     def age(self) -> float:
@@ -190,7 +196,7 @@ class _Step:
             unanswered_since=self.unanswered_since,
             unanswered_seconds=self.request.unanswered_seconds if unanswered is None else unanswered,
             announce_delay=waits and is_late and not self.request.delay_announced,
-            retry_state=RetryState(doubt=self.doubt),
+            retry_state=self.retry_state,
         )
 
 
@@ -208,3 +214,9 @@ def _doubt_after(answer: OrderProgress | Trouble, request: StepRequest, now: dat
         return before.model_copy(update={"kind": answer.kind, "count": before.count + 1})
     is_open = before is not None and before.at_delivery and answer.status.is_final
     return before if is_open else None
+
+
+def _accepted_after(answer: OrderProgress | Trouble, request: StepRequest) -> AcceptedArrival | None:
+    """Carry on the accepted cards' row of answers, unless the supplier says something else about the order."""
+    is_same = answer.kind not in _HOLDS if isinstance(answer, Trouble) else answer.status.is_final
+    return request.retry_state.accepted if request.retry_state and is_same else None

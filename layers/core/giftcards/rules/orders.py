@@ -6,7 +6,7 @@ from enum import StrEnum
 from typing import Annotated, Any
 from uuid import UUID, uuid5
 
-from pydantic import AwareDatetime, ValidationError, ValidatorFunctionWrapHandler, WrapValidator
+from pydantic import AwareDatetime, Field, ValidationError, ValidatorFunctionWrapHandler, WrapValidator
 
 from giftcards.events import (
     CardsDelivered,
@@ -18,7 +18,7 @@ from giftcards.events import (
     OrderPlaced,
     OrderRefunded,
 )
-from giftcards.supplier_contract import SettledOrder
+from giftcards.supplier_contract import AcceptedOrder, SettledOrder
 
 _DELIVERIES = UUID("6f1a5f0e-6a0b-5d0b-9c3f-0d6a8a5b7c11")
 
@@ -63,11 +63,17 @@ class Acceptance(Contract):
         ARN of the operator.
     reason
         Why, in their words.
+    cards
+        How many cards they have seen; 0 accepts a refund.
+    ordered
+        How many cards were ordered, where the supplier does not say.
     """
 
     by: str
     reason: str
     at: AwareDatetime
+    cards: Annotated[int, Field(ge=0)]
+    ordered: Annotated[int | None, Field(ge=1)] = None
 
 
 class Order(Contract):
@@ -80,6 +86,9 @@ class Order(Contract):
 
     ``checks`` is written on hold and closing: how often CheckStatus has answered about the order, in all executions
     that came to one of the two. One that was lost on the way took its count along.
+
+    ``refunded_quantity`` is what the supplier states of a PARTIALLY_FILLED order whose cards were accepted; of any
+    other it is the difference of the quantities. ``undelivered_cards`` arrived, and are not delivered.
     """
 
     order_id: Identifier
@@ -96,6 +105,8 @@ class Order(Contract):
     fulfilled_quantity: int | None = None
     fulfilled_amount: Decimal | None = None
     price_per_card: Decimal | None = None
+    refunded_quantity: int | None = None
+    undelivered_cards: int | None = None
     checks: int | None = None
     delivery_id: str | None = None
     delivery_attempt: str | None = None
@@ -118,7 +129,10 @@ class Order(Contract):
         missing = (
             f" The supplier sent no readable {' and '.join(self.missing_amounts)}." if self.missing_amounts else ""
         )
-        return missing + (" An operator accepted its cards as they arrived." if self.accept_cards else "")
+        is_accepted = self.accept_cards is not None and self.accept_cards.cards == self.fulfilled_quantity
+        accepted = " An operator accepted it as it arrived." if is_accepted else ""
+        left = f" Cards that arrived and were not delivered: {self.undelivered_cards}."
+        return missing + accepted + (left if self.undelivered_cards else "")
 
     @property
     def ordered_at(self) -> datetime:
@@ -146,6 +160,7 @@ def close(order: Order, settled: SettledOrder, attempt: str, now: datetime, *, c
         Made by the execution that closes it; those of earlier ones are in the row already.
     """
     is_refund = not settled.cards
+    accepted = settled if isinstance(settled, AcceptedOrder) else None
     now = now.replace(microsecond=now.microsecond // 1000 * 1000)
     return order.model_copy(
         update={
@@ -154,6 +169,8 @@ def close(order: Order, settled: SettledOrder, attempt: str, now: datetime, *, c
             "fulfilled_quantity": len(settled.cards),
             "fulfilled_amount": settled.fulfilled_amount,
             "price_per_card": settled.price_per_card,
+            "refunded_quantity": accepted and accepted.refunded_quantity,
+            "undelivered_cards": (accepted and accepted.undelivered_cards) or None,
             "checks": (order.checks or 0) + checks,
             "delivery_id": None if is_refund else delivery_id_of(order.order_id),
             "delivery_attempt": attempt,
@@ -189,7 +206,7 @@ def announcement_of(order: Order) -> OrderAnnouncement:
         case OrderStatus.FULFILLED:
             return CardsDelivered.model_validate(fields)
         case OrderStatus.PARTIALLY_FILLED:
-            refunded = (order.quantity or 0) - (order.fulfilled_quantity or 0)
+            refunded = order.refunded_quantity or (order.quantity or 0) - (order.fulfilled_quantity or 0)
             return CardsPartiallyDelivered.model_validate(fields | {"refunded_quantity": refunded})
         case OrderStatus.REFUNDED:
             return OrderRefunded.model_validate(fields)

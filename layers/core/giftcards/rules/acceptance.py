@@ -1,0 +1,72 @@
+"""What becomes of an order whose cards a person has accepted: the rule behind `giftcards resume --accept-cards`."""
+
+from datetime import datetime
+
+from giftcards.rules.next_step import MIN_DOUBT_CHECKS, MIN_DOUBT_SECONDS
+from giftcards.rules.orders import Acceptance
+from giftcards.rules.trouble import Trouble, TroubleKind
+from giftcards.supplier_contract import AcceptedOrder, ArrivedOrder, OrderProgress, SettledOrder, SupplierStatus
+from giftcards.workflow import AcceptedArrival, StepRequest
+
+
+def judge(
+    arrived: ArrivedOrder | Trouble, acceptance: Acceptance, request: StepRequest, now: datetime
+) -> tuple[SettledOrder | OrderProgress | Trouble, AcceptedArrival | None]:
+    """Say whether the order is settled as it was accepted, and what the next step has to know.
+
+    An answer that leaves no doubt needs no acceptance. Any other has to have the accepted number of cards, in three
+    answers and for 60 seconds: suppliers are known to list the cards one after the other.
+    """
+    if isinstance(arrived, Trouble) or not arrived.status.is_final:
+        return arrived, None
+    if arrived.settled is not None:
+        return arrived.settled, None
+    accepted = settle(arrived, acceptance)
+    if isinstance(accepted, Trouble):
+        return accepted, None
+    if request.retry_state is None:
+        return _broken("The workflow of the previous release cannot wait for accepted cards; accept them again."), None
+    before = request.retry_state.accepted
+    if before is None or before.cards != acceptance.cards:
+        before = AcceptedArrival(cards=acceptance.cards, since=now, count=0)
+    arrival = before.model_copy(update={"count": before.count + 1})
+    if arrival.count >= MIN_DOUBT_CHECKS and (now - arrival.since).total_seconds() >= MIN_DOUBT_SECONDS:
+        return accepted, arrival
+    message = "The accepted cards arrived. They are delivered if the supplier still gives as many in a minute."
+    return Trouble(TroubleKind.BUSY, message), arrival
+
+
+def settle(arrived: ArrivedOrder, acceptance: Acceptance) -> AcceptedOrder | Trouble:
+    """Read a doubtful answer as a person has accepted it, or say why it is not what was accepted.
+
+    No refund is claimed that the supplier does not state: FULFILLED states none, and PARTIALLY_FILLED refunds what is
+    neither listed nor counted as fulfilled.
+    """
+    cards, is_refund = arrived.deliverable, arrived.status is SupplierStatus.REFUNDED
+    if len(cards) != acceptance.cards:
+        return _broken(f"A person has accepted {acceptance.cards} cards; {arrived.acceptable}.")
+    if not cards and not is_refund:
+        return _broken(f"Only a REFUNDED order can be closed without cards; this one is {arrived.status}.")
+    quantity = arrived.quantity or acceptance.ordered
+    if quantity is None:
+        return _broken("The supplier does not say how many cards were ordered; accept the order again with --ordered.")
+    status, refunded = arrived.status, None
+    if status is SupplierStatus.PARTIALLY_FILLED:
+        refunded = quantity - max(len(arrived.arrived), arrived.fulfilled_quantity or 0)
+        if refunded < 1:
+            status, refunded = SupplierStatus.FULFILLED, None
+    return AcceptedOrder.model_construct(
+        order_id=arrived.order_id,
+        status=status,
+        quantity=quantity,
+        fulfilled_quantity=len(cards),
+        fulfilled_amount=arrived.fulfilled_amount,
+        price_per_card=arrived.price_per_card,
+        cards=cards,  # type: ignore[arg-type] # looser than a card that needs no person
+        refunded_quantity=refunded,
+        undelivered_cards=len(arrived.arrived) - len(cards),
+    )
+
+
+def _broken(message: str) -> Trouble:
+    return Trouble(TroubleKind.CONTRACT_BROKEN, message)
