@@ -701,6 +701,9 @@ def test_acceptance_is_only_about_number_and_values(
     ("change", "says"),
     [
         ({"fulfilled_quantity": 1}, "cards that can be accepted: 2 of 2"),
+        ({"cards": [FIRST]}, "cards that can be accepted: 1 of 1"),
+        ({"cards": [FIRST, FIRST]}, "cards that can be accepted: 2 of 2"),
+        ({"status": "REFUNDED", "fulfilled_quantity": 0}, "cards that can be accepted: 0 of 2; the order is refunded"),
         ({"cards": [FIRST, {"value": None}]}, "cards that can be accepted: 1 of 2; no readable value: number 2"),
         ({"cards": [None] * 12 + [FIRST]}, "1 of 13; no readable value: number 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 2 more"),
         ({"status": "REFUNDED"}, "cards that can be accepted: 0 of 2; the order is refunded"),

@@ -391,6 +391,17 @@ def test_every_acceptance_is_in_the_audit_table_before_the_order_says_so(cloud: 
     assert cloud.order_row()["acceptCards"]["ordered"] == 3
 
 
+def test_order_is_not_accepted_when_the_acceptance_cannot_be_recorded(cloud: Cloud, giftcards: Giftcards):
+    cloud.claim()
+    cloud.hold(reason="SUPPLIER_CONTRACT_BROKEN")
+    cloud.at_next("PutItem", client_error("PutItem", "AccessDeniedException"), table=cloud.audit_table)
+
+    assert giftcards("resume", ORDER_ID, *WHY).code == 1
+
+    assert "acceptCards" not in cloud.order_row()
+    assert resumed(cloud) == []
+
+
 @pytest.mark.parametrize("reason", sorted(set(HeldReason) - {HeldReason.SUPPLIER_CONTRACT_BROKEN}))
 def test_order_that_is_held_for_another_reason_is_not_accepted(cloud: Cloud, giftcards: Giftcards, reason: str):
     cloud.claim()

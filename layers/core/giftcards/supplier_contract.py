@@ -175,14 +175,6 @@ class SettledOrder(CountedOrder):
 
     cards: Annotated[tuple[SuppliedCard, ...], BeforeValidator(_none_is_empty)] = ()
 
-    @model_validator(mode="wrap")
-    @classmethod
-    def _name_what_arrived(cls, data: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
-        try:
-            return handler(_without_count_of_a_refund(data))
-        except ValidationError as error:
-            raise _with_arrival(error, data) from None
-
     @model_validator(mode="after")
     def _cards_agree(self) -> Self:
         if self.status is SupplierStatus.HANDLING:
@@ -192,6 +184,15 @@ class SettledOrder(CountedOrder):
         if _has_repeats(self.cards):
             raise ValueError("a card appears twice")
         return self
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _name_what_arrived(cls, data: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
+        # Defined last: pydantic nests model validators in this order, so it sees what the others raise.
+        try:
+            return handler(_without_count_of_a_refund(data))
+        except ValidationError as error:
+            raise _with_arrival(error, data) from None
 
 
 def _without_count_of_a_refund(data: Any) -> Any:
