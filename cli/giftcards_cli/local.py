@@ -157,7 +157,11 @@ def _print_how_to_ask(url: str) -> None:
 def _read_api_key(file: Path) -> str:
     try:
         key = _decoded(file.read_bytes()).strip()
-    except (OSError, UnicodeDecodeError):
+    except OSError as error:
+        raise CommandError(
+            f"the API key file {file} cannot be read ({error.strerror}): check its path and permissions", exit_code=2
+        ) from None
+    except UnicodeDecodeError:
         raise CommandError(
             f"the API key file {file} is not text in UTF-8 or UTF-16: save it again as UTF-8", exit_code=2
         ) from None
