@@ -377,6 +377,14 @@ def test_error_in_reading_an_answer_is_trouble_with_the_order_alone(
     assert "SECRET-CARD" not in trouble.message
 
 
+def test_message_about_an_answer_with_thousands_of_broken_fields_stays_short(supplier: SupplierDouble):
+    cards = [{"value": {}, "serial": {}} for _ in range(5_000)]
+    trouble = ask_and_get(supplier, answered(order_data(quantity=5_000) | {"cards": cards}), SettledOrder)
+
+    assert trouble.kind is TroubleKind.CONTRACT_BROKEN
+    assert len(trouble.message) < 1_000
+
+
 # --------------------------------------------------------------- error table
 
 

@@ -27,6 +27,8 @@ LARGEST_ANSWER_BYTES = 4 * 1024 * 1024
 function has 512 MB."""
 LONGEST_RETRY_AFTER_SECONDS = 30 * 86_400.0
 """More is no time to wait but a mistake, such as a date given in seconds, and is not believed."""
+MAX_NAMED_FIELDS = 10
+"""A message names so many fields at most: it goes into the workflow's state, which holds 256 KB, and into the row."""
 PAGE_SIZE = 100
 """The most that the supplier gives on one page (supplier's documents)."""
 
@@ -247,7 +249,9 @@ def _answered(view: type[Data]) -> type[_Answered[Data]]:
 
 def _broken_contract(error: ValidationError) -> Trouble:
     problems = error.errors(include_input=False, include_url=False, include_context=False)
-    fields = ", ".join(sorted({".".join(str(part) for part in problem["loc"]) or "answer" for problem in problems}))
+    paths = sorted({".".join(str(part) for part in problem["loc"]) or "answer" for problem in problems})
+    more = f" and {len(paths) - MAX_NAMED_FIELDS} more" if len(paths) > MAX_NAMED_FIELDS else ""
+    fields = ", ".join(paths[:MAX_NAMED_FIELDS]) + more
     reasons = ", ".join(
         sorted(
             {problem["msg"].removeprefix("Value error, ") for problem in problems if problem["type"] == "value_error"}
