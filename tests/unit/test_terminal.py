@@ -141,7 +141,7 @@ def test_key_is_read_however_an_editor_wrote_its_file(content: bytes, tmp_path: 
         ("schlüssel".encode(), "holds no API key"),
         (b"\xff\xff", "is not text in UTF-8 or UTF-16"),
         (codecs.BOM_UTF16_LE + b"x", "is not text in UTF-8 or UTF-16"),
-        (None, "is not text in UTF-8 or UTF-16"),
+        (None, "cannot be read .No such file"),
     ],
 )
 def test_key_file_without_a_key_is_bad_usage_and_says_what_is_wrong(content: bytes | None, words: str, tmp_path: Path):
