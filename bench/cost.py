@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from samtranslator.yaml_helper import yaml_parse
 
-from giftcards.events import OrderPlaced
+from giftcards.contracts.events import OrderPlaced
 from giftcards.metrics import Metric
 from giftcards.rules.orders import Order
 from giftcards_cli import costs

@@ -26,7 +26,7 @@ import httpx
 from rich.console import Console
 from rich.table import Table
 
-from giftcards.events import OrderPlaced
+from giftcards.contracts.events import OrderPlaced
 from giftcards_cli.stack import Stack
 from giftcards_local import PROJECT
 from giftcards_local.cloud import STACK, LocalCloud
@@ -150,8 +150,8 @@ def cold_imports_of(
         path = [str(build / function), *(str(build / layer / "python") for layer in layers), str(runtime)]
         program = (
             f"import sys, time; sys.path[:0] = {path!r}; began = time.perf_counter(); import app; "
-            "imported = time.perf_counter(); from giftcards import wiring; "
-            f"wiring.{BUILDERS[function]}(); built = time.perf_counter(); "
+            "imported = time.perf_counter(); from giftcards import composition_root; "
+            f"composition_root.{BUILDERS[function]}(); built = time.perf_counter(); "
             "print((imported - began) * 1000, (built - imported) * 1000)"
         )
         command = [python, "-I", "-S", "-B", "-c", program]  # -B: Lambda cannot write compiled files either

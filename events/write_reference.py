@@ -6,13 +6,13 @@ from typing import Any
 
 from write_schemas import documents
 
-from giftcards.events import Announcement
+from giftcards.contracts.events import OutgoingEvent
 
 SAMPLES = Path(__file__).parent
 PAGE = SAMPLES.parent / "docs/events.md"
-EVERYWHERE = [str(field.alias) for field in Announcement.model_fields.values()]
+EVERYWHERE = [str(field.alias) for field in OutgoingEvent.model_fields.values()]
 LIMITS = {r"^[\x21-\x7e]{1,128}$": "1 to 128 visible ASCII characters"}  # of a pattern, in words
-HEAD = """<!-- Written by `make docs` from the models in layers/core/giftcards/events.py and the samples in events/. -->
+HEAD = """<!-- Written by `make docs` from the event models (contracts/events.py) and the samples in events/. -->
 # Events
 
 Everything goes over one EventBridge bus, the stack output `OrderBusName`. Each event has a JSON Schema in

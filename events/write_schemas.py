@@ -8,21 +8,21 @@ import json
 from pathlib import Path
 from typing import Any
 
-from giftcards.events import ANNOUNCEMENTS, Announcement, OrderPlaced
+from giftcards.contracts.events import OUTGOING_EVENTS, OrderPlaced, OutgoingEvent
 
 SCHEMAS = Path(__file__).parent / "schemas"
 DRAFT = "https://json-schema.org/draft/2020-12/schema"
 
 
-def schema_of(model: type[Announcement | OrderPlaced]) -> dict[str, Any]:
+def schema_of(model: type[OutgoingEvent | OrderPlaced]) -> dict[str, Any]:
     """Return the JSON Schema of one event's detail.
 
     Parameters
     ----------
     model
-        Its model in ``giftcards.events``.
+        Its model in ``giftcards.contracts.events``.
     """
-    goes_out = issubclass(model, Announcement)
+    goes_out = issubclass(model, OutgoingEvent)
     drawn = model.model_json_schema(mode="serialization" if goes_out else "validation", by_alias=True)
     optional = {str(field.alias) for field in model.model_fields.values() if field.default is None}
     schema = {
@@ -57,7 +57,7 @@ def _tidy(field: dict[str, Any]) -> dict[str, Any]:
 
 def documents() -> dict[str, str]:
     """Return the text of every schema file by its name."""
-    models: tuple[type[Announcement | OrderPlaced], ...] = (OrderPlaced, *ANNOUNCEMENTS)
+    models: tuple[type[OutgoingEvent | OrderPlaced], ...] = (OrderPlaced, *OUTGOING_EVENTS)
     return {f"{m.detail_type}.schema.json": json.dumps(schema_of(m), indent=2) + "\n" for m in models}
 
 

@@ -24,7 +24,7 @@ INDEXES = 2
 
 _OPENING = 3  # ReadOrder, ValidateOrder, ClaimOrder
 _CHECK = 3  # WaitBeforeCheck, CheckStatus, RouteOrder
-_DELAY = 2  # AnnounceDelay, RecordDelay
+_DELAY = 2  # PublishDelay, RecordDelay
 _CLOSING = 3  # DeliverCards, RouteDelivery, OrderClosed
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 VISIBILITY_SECONDS = 120
 """How long SQS keeps a message from other readers: long enough for ten of them to be put back on the bus."""
-LONGEST_WAIT_SECONDS = 1
+MAX_WAIT_SECONDS = 1
 """How long SQS may look for messages. Any wait has it ask all its servers, not a few of them (SQS, long polling)."""
 _AT_ONCE = 10
 
@@ -56,7 +56,7 @@ class DeadLetterQueue:
                 QueueUrl=self._url,
                 MaxNumberOfMessages=_AT_ONCE,
                 VisibilityTimeout=VISIBILITY_SECONDS,
-                WaitTimeSeconds=LONGEST_WAIT_SECONDS,
+                WaitTimeSeconds=MAX_WAIT_SECONDS,
             ).get("Messages", [])
             if not messages:
                 return

@@ -16,7 +16,13 @@ from rich.live import Live
 from rich.panel import Panel
 from rich.table import Table
 
-from giftcards.events import CardsDelivered, CardsPartiallyDelivered, OrderPlaced, OrderRefunded, OrderRepeated
+from giftcards.contracts.events import (
+    CardsDelivered,
+    CardsPartiallyDelivered,
+    OrderPlaced,
+    OrderRefunded,
+    OrderRepeated,
+)
 from giftcards.rules.orders import Order, OrderStatus
 from giftcards_cli.output import console, status_text
 from giftcards_cli.stack import Stack
@@ -273,13 +279,13 @@ class _Theatre:
     def search_cloud(self, orders: list[Story]) -> list[evidence.Leak]:
         """Search what the run left in the cloud for the cards of all orders."""
         outputs = self._stack.outputs
-        places = chain(
+        slots = chain(
             evidence.function_logs(self._client("logs")),
             evidence.workflow_history(self._step_functions, outputs["StateMachineArn"]),
             (("bus", json.dumps(event).encode()) for event in self._bus.heard()),
             evidence.table(self._client("dynamodb"), outputs["CardTableName"]),
         )
-        searched, leaks = evidence.search(places, _secrets(orders))
+        searched, leaks = evidence.search(slots, _secrets(orders))
         _report_search("logs, workflow history, bus events and table", searched, leaks)
         return leaks
 

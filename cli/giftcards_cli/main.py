@@ -9,7 +9,7 @@ from pydantic import BaseModel, ValidationError
 from typer.exceptions import TyperException
 
 from giftcards.adapters.order_table import UnreadableOrder
-from giftcards.events import OrderPlaced
+from giftcards.contracts.events import OrderPlaced
 from giftcards.rules.orders import Order, OrderStatus
 from giftcards_cli import gate, local, output, reconciliation, restoration, stats, upkeep, watch
 from giftcards_cli.arguments import AsJson, OrderId, StackName
@@ -87,8 +87,8 @@ def show(order_id: OrderId, stack: StackName = "giftcards", as_json: AsJson = Fa
         order = deployed.orders.get(order_id)
         if order is None:
             raise CommandError(f"no order {order_id!r} has been announced")
-        closing = deployed.closing(datetime.now(UTC)) if order.status is OrderStatus.HANDLING else None
-    waiting_for = None if closing is None else output.gate_text(closing)
+        block = deployed.block(datetime.now(UTC)) if order.status is OrderStatus.HANDLING else None
+    waiting_for = None if block is None else output.gate_text(block)
     if as_json:
         document = output.order_document(order)
         output.print_json(document | {"waitingFor": waiting_for, "timeline": output.timeline(order)})
@@ -105,7 +105,7 @@ def reveal(
     as_json: AsJson = False,  # noqa: FBT002
 ) -> None:
     """Decrypt the cards of one order, for its own user only. Who asked is written down."""
-    from giftcards.reveal_cards import RevealRequest  # noqa: PLC0415 - it brings the encryption SDK along
+    from giftcards.use_cases.reveal_cards import RevealRequest  # noqa: PLC0415 - it brings the encryption SDK along
 
     _valid(RevealRequest, order_id=order_id, user_id=user, reason=reason)
     with aws_errors(stack):

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from giftcards.rules.gate import Closing
+from giftcards.rules.gate import Block
 from giftcards.rules.orders import Acceptance, Order, OrderStatus
 
 _PIPE_WIDTH = 200
@@ -96,10 +96,10 @@ def timeline(order: Order) -> list[dict[str, str]]:
     return [{"at": iso(at), "what": what} for at, what in sorted(moments, key=lambda moment: moment[0])]
 
 
-def gate_text(closing: Closing) -> str:
+def gate_text(block: Block) -> str:
     """Say why nobody may call the supplier, and until when."""
-    until = "" if closing.until is None else f" (until {closing.until:%Y-%m-%d %H:%M:%S} UTC)"
-    return f"{closing.reason}: {closing.message}{until}"
+    until = "" if block.until is None else f" (until {block.until:%Y-%m-%d %H:%M:%S} UTC)"
+    return f"{block.reason}: {block.message}{until}"
 
 
 def duration_text(span: timedelta) -> str:

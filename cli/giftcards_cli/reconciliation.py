@@ -9,7 +9,12 @@ from pydantic import ValidationError
 from rich.markup import escape
 from rich.table import Table
 
-from giftcards.reconcile_orders import EmptyWindowError, FoundDifference, ReconcileRequest, ReconciliationReport
+from giftcards.use_cases.reconcile_orders import (
+    EmptyWindowError,
+    FoundDiscrepancy,
+    ReconcileRequest,
+    ReconciliationReport,
+)
 from giftcards_cli import output
 from giftcards_cli.arguments import AsJson, StackName
 from giftcards_cli.stack import CommandError, Stack, aws_errors
@@ -57,7 +62,7 @@ def _request(first_day: datetime | None, last_day: datetime | None) -> Reconcile
 
 def _show(report: ReconciliationReport) -> None:
     if report.differences:
-        output.console.print(differences_table(report.differences))
+        output.console.print(discrepancies_table(report.differences))
         if report.differences_found > len(report.differences):
             output.console.print(f"[dim]{report.differences_found - len(report.differences)} more[/]")
     span = " to ".join(f"{at:%Y-%m-%d %H:%M}" for at in (report.placed_from, report.placed_to))
@@ -69,7 +74,7 @@ def _show(report: ReconciliationReport) -> None:
     )
 
 
-def differences_table(differences: tuple[FoundDifference, ...]) -> Table:
+def discrepancies_table(differences: tuple[FoundDiscrepancy, ...]) -> Table:
     """Lay differences out as a table."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     for column in ("ORDER", "KIND", "OURS", "SUPPLIER'S", "SINCE", "ANNOUNCED"):

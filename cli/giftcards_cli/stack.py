@@ -19,14 +19,14 @@ from giftcards.adapters.audit_table import AuditTable
 from giftcards.adapters.event_bus import EventBus, EventNotPublishedError
 from giftcards.adapters.gate_table import GateTable
 from giftcards.adapters.order_table import OrdersNotReadError, OrderTable, UnreadableOrder, UnreadableOrderError
-from giftcards.rules.gate import Closing
+from giftcards.rules.gate import Block
 from giftcards_cli.connection import CONNECT_TIMEOUT_SECONDS, HOW_TO_CREATE, explain, region
 from giftcards_cli.dead_letters import DeadLetterQueue
 
 _CONFIG = Config(
     connect_timeout=CONNECT_TIMEOUT_SECONDS, read_timeout=60, retries={"mode": "standard", "total_max_attempts": 2}
 )
-MOST_NAMED = 5
+MAX_NAMED = 5
 MARK = "CardTableName"
 """The output that tells a gift-card service from another stack."""
 _STACK_NAME = re.compile(r"[A-Za-z][-A-Za-z0-9]{0,127}|arn:\S+")
@@ -42,8 +42,8 @@ class CommandError(Exception):
 
 def not_read(rows: Sequence[UnreadableOrder]) -> CommandError:
     """Make the error that names orders whose rows cannot be read, with their fields."""
-    named = [f"{row.order_id}: {', '.join(row.fields)}" for row in rows[:MOST_NAMED]]
-    more = [f"{len(rows) - MOST_NAMED} more"] if len(rows) > MOST_NAMED else []
+    named = [f"{row.order_id}: {', '.join(row.fields)}" for row in rows[:MAX_NAMED]]
+    more = [f"{len(rows) - MAX_NAMED} more"] if len(rows) > MAX_NAMED else []
     return CommandError(f"orders whose rows cannot be read: {len(rows)} ({'; '.join([*named, *more])})")
 
 
@@ -123,10 +123,10 @@ class Stack:
         """The supplier gate."""
         return GateTable(self._physical_id("GateTable"), self.dynamodb)
 
-    def closing(self, now: datetime) -> Closing | None:
+    def block(self, now: datetime) -> Block | None:
         """Say why nobody may call the supplier now, or None where one may."""
         gate = self.gate.read()
-        return gate.closing(now, None if gate.refusal is None else self.api_key_version())
+        return gate.block(now, None if gate.refusal is None else self.api_key_version())
 
     def api_key_version(self) -> str | None:
         """Return the version id of the supplier's API key; None where it was never set."""

@@ -11,8 +11,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from giftcards.adapters.event_bus import EventBus, EventNotPublishedError
 from giftcards.adapters.order_table import UnreadableOrder
-from giftcards.events import HeldReason, OrderPlaced
-from giftcards.rules.orders import Acceptance, LenientTime, Order, OrderStatus, placed_again
+from giftcards.contracts.events import HeldReason, OrderPlaced
+from giftcards.rules.orders import Acceptance, LenientTime, Order, OrderStatus, event_to_resume
 from giftcards_cli import output
 from giftcards_cli.arguments import ORDER_ID, StackName
 from giftcards_cli.dead_letters import DeadLetter, DeadLetterQueue
@@ -116,7 +116,7 @@ def _resume_one(deployed: Stack, order_id: str) -> str:
         raise CommandError(f"no order {order_id!r} has been announced")
     if order.status is not OrderStatus.HELD and not _is_untold(order):
         raise CommandError(f"order {order_id} {_how_it_is(order)}; there is nothing to take up")
-    deployed.bus.publish(placed_again(order), source=_RESUME_SOURCE)
+    deployed.bus.publish(event_to_resume(order), source=_RESUME_SOURCE)
     was = f"order {order_id} {_how_it_is(order)} but was never announced; it" if _is_untold(order) else "it"
     return f"{was} is taken up again; `giftcards show {order_id}` says how it is"
 
@@ -132,15 +132,15 @@ def _how_it_is(order: Order) -> str:
 
 
 def _resume_held(deployed: Stack, reason: HeldReason | None) -> None:
-    taken_up, unreadable = 0, list[UnreadableOrder]()
+    resumed, unreadable = 0, list[UnreadableOrder]()
     # Read to the end first: an order that is held again at once would turn up again behind.
     for order in list(deployed.orders.list_open(OrderStatus.HELD)):
         if isinstance(order, UnreadableOrder):
             unreadable.append(order)
         elif reason is None or order.held_reason is reason:
-            deployed.bus.publish(placed_again(order), source=_RESUME_SOURCE)
-            taken_up += 1
-    _say(f"held orders taken up again: {taken_up}")
+            deployed.bus.publish(event_to_resume(order), source=_RESUME_SOURCE)
+            resumed += 1
+    _say(f"held orders taken up again: {resumed}")
     if unreadable:
         raise not_read(unreadable)
 

@@ -21,7 +21,7 @@ from rich.table import Table
 from rich.text import Text
 
 from giftcards.adapters.order_table import OrderTable, UnreadableOrder
-from giftcards.rules.gate import Closing
+from giftcards.rules.gate import Block
 from giftcards.rules.orders import Order, OrderStatus
 from giftcards_cli import output
 from giftcards_cli.arguments import StackName
@@ -52,7 +52,7 @@ def watch(
     """Show open and held orders as they move, until Ctrl-C. In a pipe: one line for each change."""
     with aws_errors(stack):
         deployed = Stack.connect(stack)
-        orders = OpenOrders(deployed.orders, deployed.closing)
+        orders = OpenOrders(deployed.orders, deployed.block)
     empty = 0
     try:
         end_on_signals()
@@ -95,7 +95,7 @@ class View:
     open: tuple[Row, ...]
     ended: tuple[Row, ...]
     changed: tuple[Row, ...]
-    closing: Closing | None
+    block: Block | None
     gate_changed: bool
 
     @property
@@ -121,12 +121,12 @@ class OpenOrders:
         Says why nobody may call the supplier at a moment, or None.
     """
 
-    def __init__(self, orders: OrderTable, closing: Callable[[datetime], Closing | None]) -> None:
+    def __init__(self, orders: OrderTable, block: Callable[[datetime], Block | None]) -> None:
         self._orders = orders
-        self._closing_at = closing
+        self._block_at = block
         self._open: dict[str, Row] = {}
         self._ended: dict[str, tuple[Row, datetime]] = {}
-        self._closing: Closing | None = None
+        self._block: Block | None = None
 
     def look(self, now: datetime) -> View:
         """Look once."""
@@ -145,17 +145,17 @@ class OpenOrders:
             else:
                 ended[order_id] = (row, now)
                 changed.append(row)
-        closing = self._closing_at(now)
+        block = self._block_at(now)
         changed += [row for order_id, row in found.items() if _moved(self._open.get(order_id), row)]
         view = View(
             at=now,
             open=tuple(found.values()),
             ended=tuple(row for row, _ in ended.values()),
             changed=tuple(changed),
-            closing=closing,
-            gate_changed=closing != self._closing,
+            block=block,
+            gate_changed=block != self._block,
         )
-        self._open, self._ended, self._closing = found, ended, closing
+        self._open, self._ended, self._block = found, ended, block
         return view
 
 
@@ -169,7 +169,7 @@ def _state(order: Order) -> tuple[object, ...]:
     return order.status, order.held_at, order.delayed_at, order.execution_arn
 
 
-def _says(row: Row, closing: Closing | None, now: datetime) -> str:
+def _says(row: Row, block: Block | None, now: datetime) -> str:
     """Say what an open order waits for, or how it ended."""
     if isinstance(row, UnreadableOrder):
         return f"its row cannot be read: {', '.join(row.fields)}"
@@ -183,7 +183,7 @@ def _says(row: Row, closing: Closing | None, now: datetime) -> str:
     if row.execution_arn is None:
         return "an execution; it was swept"
     delayed = ", delayed" if row.delayed_at else ""
-    return f"its next check{delayed}" if closing is None else f"the gate: {closing.reason}{delayed}"
+    return f"its next check{delayed}" if block is None else f"the gate: {block.reason}{delayed}"
 
 
 def _age(order: Order, now: datetime) -> str:
@@ -228,7 +228,7 @@ class _Lines:
         self._failure = why
 
     def _tell_gate(self, view: View) -> None:
-        text = "open" if view.closing is None else f"closed, {output.gate_text(view.closing)}"
+        text = "open" if view.block is None else f"closed, {output.gate_text(view.block)}"
         sys.stdout.write(f"{output.clock(view.at)}  supplier gate {text}\n")
 
     def _tell(self, row: Row, view: View) -> None:
@@ -236,9 +236,9 @@ class _Lines:
         if isinstance(row, Order):
             checks = "" if row.checks is None else f", checked {row.checks}×"
             cells += [f"{row.user_id:<12}", f"{row.status:<16}", f"{_age(row, view.at):>6}"]
-            cells.append(f"{_says(row, view.closing, view.at)}{checks}")
+            cells.append(f"{_says(row, view.block, view.at)}{checks}")
         else:
-            cells.append(_says(row, view.closing, view.at))
+            cells.append(_says(row, view.block, view.at))
         sys.stdout.write("  ".join(cells) + "\n")
 
 
@@ -247,9 +247,9 @@ class _JsonLines(_Lines):
 
     def _tell_gate(self, view: View) -> None:
         gate = None
-        if view.closing is not None:
-            until = None if view.closing.until is None else output.iso(view.closing.until)
-            gate = {"reason": view.closing.reason, "message": view.closing.message, "until": until}
+        if view.block is not None:
+            until = None if view.block.until is None else output.iso(view.block.until)
+            gate = {"reason": view.block.reason, "message": view.block.message, "until": until}
         self._write(view, {"gateClosed": gate})
 
     def _tell(self, row: Row, view: View) -> None:
@@ -284,8 +284,8 @@ class _Screen:
         head = [_title(self._stack, view)]
         if failure:
             head.append(_one_line(f"as of {output.clock(view.at)}: {failure}", "bold red"))
-        if view.closing is not None:
-            head.append(_one_line(f"the supplier gate is closed, {output.gate_text(view.closing)}", "bold yellow"))
+        if view.block is not None:
+            head.append(_one_line(f"the supplier gate is closed, {output.gate_text(view.block)}", "bold yellow"))
         rows = view.rows
         room = size.height - len(head) - 2  # the heading and what does not fit
         if not rows:
@@ -324,7 +324,7 @@ def orders_table(rows: list[Row], view: View, *, width: int) -> Table:
         table.add_column("CHECKS", no_wrap=True, justify="right")
     table.add_column("WAITS FOR", no_wrap=True, overflow="ellipsis", ratio=1)
     for row in rows:
-        says = escape(_says(row, view.closing, view.at))
+        says = escape(_says(row, view.block, view.at))
         if isinstance(row, UnreadableOrder):
             cells = [escape(row.order_id), "", "[bold red]unreadable[/]", "", "", f"[bold red]{says}[/]"]
         else:

@@ -4,11 +4,11 @@ from typing import Any
 
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
-from giftcards import wiring
-from giftcards.workflow import StepRequest
+from giftcards import composition_root
+from giftcards.contracts.workflow import StepRequest
 
-logger = wiring.logger()
-metrics = wiring.metrics()
+logger = composition_root.logger()
+metrics = composition_root.metrics()
 
 
 @metrics.log_metrics
@@ -17,8 +17,10 @@ def handler(event: dict[str, Any], _context: LambdaContext) -> dict[str, Any]:
     """Check one order once and tell the workflow what to do next."""
     request = StepRequest.model_validate(event)
     logger.append_keys(orderId=request.order_id, execution=request.execution)
-    with wiring.naming_outages():
-        result = wiring.status_check().check(request, now=wiring.now(), jitter=wiring.jitter())
+    with composition_root.naming_outages():
+        result = composition_root.status_check().check(
+            request, now=composition_root.now(), jitter=composition_root.jitter()
+        )
     told = {"outcome": result.outcome, "note": result.message, "ageSeconds": result.age_seconds}
-    wiring.log(result.outcome.level, "order checked", **told)
+    composition_root.log(result.outcome.level, "order checked", **told)
     return result.model_dump(mode="json", by_alias=True)

@@ -4,11 +4,11 @@ from typing import Any
 
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
-from giftcards import wiring
-from giftcards.count_events import CountedEvent, count
+from giftcards import composition_root
+from giftcards.use_cases.count_events import CountedEvent, count
 
-logger = wiring.logger()
-metrics = wiring.metrics()
+logger = composition_root.logger()
+metrics = composition_root.metrics()
 
 
 @metrics.log_metrics
@@ -17,6 +17,6 @@ def handler(event: dict[str, Any], _context: LambdaContext) -> None:
     """Measure one event of the order bus."""
     counted = CountedEvent.model_validate(event)
     logger.append_keys(orderId=counted.detail.order_id, execution=counted.execution)
-    count(counted, wiring.measure)
+    count(counted, composition_root.measure)
     known = {"event": counted.detail_type, "reason": counted.detail.reason}
-    wiring.log(counted.level, "event counted", **{name: value for name, value in known.items() if value})
+    composition_root.log(counted.level, "event counted", **{name: value for name, value in known.items() if value})

@@ -5,21 +5,21 @@ from typing import Any
 
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
-from giftcards import wiring
-from giftcards.reconcile_orders import ReconcileRequest
+from giftcards import composition_root
+from giftcards.use_cases.reconcile_orders import ReconcileRequest
 
-logger = wiring.logger()
-metrics = wiring.metrics()
+logger = composition_root.logger()
+metrics = composition_root.metrics()
 
 
 @metrics.log_metrics
 @logger.inject_lambda_context(clear_state=True)
 def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     """Reconcile the orders of a window once. A run that does not come to the end of the list says so, loudly."""
-    now = wiring.now()
+    now = composition_root.now()
     window = ReconcileRequest.model_validate(event).window(now)
     time_out = now + timedelta(milliseconds=context.get_remaining_time_in_millis())
-    report = wiring.reconciliation().reconcile(window, time_out=time_out)
+    report = composition_root.reconciliation().reconcile(window, time_out=time_out)
     told = {
         "outcome": report.outcome,
         "note": report.message,
@@ -28,7 +28,7 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
         "differences": report.differences_found,
         "newDifferences": report.new_differences,
     }
-    wiring.log(report.level, "orders reconciled", **told)
+    composition_root.log(report.level, "orders reconciled", **told)
     for metric, value in report.metrics.items():
-        wiring.measure(metric, value)
+        composition_root.measure(metric, value)
     return report.model_dump(mode="json", by_alias=True)

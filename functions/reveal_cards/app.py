@@ -5,12 +5,12 @@ from typing import Any
 from aws_lambda_powertools.utilities.typing import LambdaContext
 from pydantic import ValidationError
 
-from giftcards import wiring
+from giftcards import composition_root
 from giftcards.metrics import Metric
-from giftcards.reveal_cards import MESSAGES, RevealRequest
+from giftcards.use_cases.reveal_cards import MESSAGES, RevealRequest
 
-logger = wiring.logger()
-metrics = wiring.metrics()
+logger = composition_root.logger()
+metrics = composition_root.metrics()
 
 
 @metrics.log_metrics
@@ -22,13 +22,15 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     except ValidationError as error:
         fields = sorted({str(problem["loc"][0]) for problem in error.errors(include_input=False) if problem["loc"]})
         message = f"Missing or invalid: {', '.join(fields) or 'the request'}."
-        wiring.measure(Metric.REVEAL_REFUSED, 1)
-        wiring.log("WARNING", "reveal asked for", outcome="INVALID_REQUEST", cards=0, note=message)
+        composition_root.measure(Metric.REVEAL_REFUSED, 1)
+        composition_root.log("WARNING", "reveal asked for", outcome="INVALID_REQUEST", cards=0, note=message)
         return {"outcome": "INVALID_REQUEST", "message": message, "cards": []}
     logger.append_keys(orderId=request.order_id)
-    revealed = wiring.card_reveal().reveal(request, request_id=context.aws_request_id, now=wiring.now())
+    revealed = composition_root.card_reveal().reveal(
+        request, request_id=context.aws_request_id, now=composition_root.now()
+    )
     told = {"outcome": revealed.outcome, "cards": len(revealed.cards), "note": revealed.detail}
-    wiring.log(revealed.outcome.level, "reveal asked for", **told)
+    composition_root.log(revealed.outcome.level, "reveal asked for", **told)
     return {
         "outcome": revealed.outcome,
         "message": MESSAGES[revealed.outcome],

@@ -4,25 +4,25 @@ from typing import Any
 
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
-from giftcards import wiring
+from giftcards import composition_root
 from giftcards.metrics import Metric
 
-logger = wiring.logger()
-metrics = wiring.metrics()
+logger = composition_root.logger()
+metrics = composition_root.metrics()
 
 
 @metrics.log_metrics
 @logger.inject_lambda_context(clear_state=True)
 def handler(_event: Any, _context: LambdaContext) -> dict[str, int]:
     """Sweep the open orders once. A sweep that could not do all of it fails after it has done the rest."""
-    swept = wiring.order_sweep().sweep(now=wiring.now())
+    swept = composition_root.order_sweep().sweep(now=composition_root.now())
     told = {
         "checked": swept.checked,
-        "takenUp": swept.taken_up,
+        "takenUp": swept.resumed,
         "unreadable": swept.unreadable,
         "failures": swept.failures,
     }
-    wiring.log(swept.level, "orders swept", **told)
-    wiring.measure(Metric.ORDER_SWEPT, swept.taken_up)
+    composition_root.log(swept.level, "orders swept", **told)
+    composition_root.measure(Metric.ORDER_SWEPT, swept.resumed)
     swept.raise_for_failures()
-    return {"checked": swept.checked, "takenUp": swept.taken_up}
+    return {"checked": swept.checked, "takenUp": swept.resumed}

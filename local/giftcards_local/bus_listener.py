@@ -5,7 +5,7 @@ from typing import Any
 
 import boto3
 
-from giftcards.events import SOURCE
+from giftcards.contracts.events import SOURCE
 
 
 class BusListener:

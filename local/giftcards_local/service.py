@@ -14,7 +14,7 @@ from pydantic import BaseModel, ValidationError
 from giftcards.adapters.event_bus import EventBus
 from giftcards.adapters.executions import Executions
 from giftcards.adapters.order_table import OrderTable
-from giftcards.sweep_orders import OrderSweep
+from giftcards.use_cases.sweep_orders import OrderSweep
 from giftcards_local import DEFAULT_FULFIL_AFTER_SECONDS
 from giftcards_local.cloud import LocalCloud
 from giftcards_local.environment import is_on_this_machine, local_environment, shell_lines
@@ -120,7 +120,7 @@ class LocalService:
         self.cloud.deploy({"SupplierBaseUrl": supplier_url, **(parameters or {})})
         if api_key is not None:
             self.cloud.set_api_key(api_key)
-        self._take_up_orders()
+        self._resume_orders()
 
     def down(self) -> bool:
         """Stop everything and keep what has happened. Return whether anything was running."""
@@ -162,7 +162,7 @@ class LocalService:
         if self.state.supplier is not None and self.state.supplier.is_running:
             self.state.supplier.stop()
 
-    def _take_up_orders(self) -> None:
+    def _resume_orders(self) -> None:
         """Sweep the open orders as SweepOrders does, but at once: executions end when the cloud stops."""
         cloud, outputs = self.cloud, self.cloud.outputs()
         sweep = OrderSweep(

@@ -18,11 +18,11 @@ from exploration.explorer import START, Branch, Call, Model, Process, Runner, St
 from exploration.table import Frozen, MemoryClient, MemoryTables
 from giftcards.adapters.api_key import CACHE_SECONDS, ApiKey
 from giftcards.adapters.gate_table import GateTable
-from giftcards.adapters.supplier import TOTAL_SECONDS
-from giftcards.gated_supplier import GatedSupplier
-from giftcards.rules.gate import BLOCK_SECONDS, CALLS_AT_ONCE, LEASE_SECONDS, START_SECONDS
-from giftcards.rules.trouble import Trouble, TroubleKind
-from giftcards.supplier_contract import OrderProgress
+from giftcards.adapters.oneclickdz.supplier import TOTAL_TIMEOUT_SECONDS
+from giftcards.contracts.supplier import OrderProgress
+from giftcards.rules.gate import BLOCK_SECONDS, LEASE_SECONDS, MAX_CONCURRENT_CALLS, START_SECONDS
+from giftcards.rules.supplier_failure import FailureKind, SupplierFailure
+from giftcards.use_cases.gated_supplier import GatedSupplier
 
 GATE = ("gate", "SUPPLIER#oneclickdz", "GATE")
 FORBIDDEN = 403
@@ -30,10 +30,10 @@ GOOD = "good"
 RETRY_AFTER_SECONDS = 30.0
 _ANSWERS: Mapping[str, Any] = {
     GOOD: OrderProgress.model_validate({"_id": "order", "status": "HANDLING", "quantity": 1}),
-    "401": Trouble(TroubleKind.KEY_REFUSED, "401"),
-    "429": Trouble(TroubleKind.RATE_LIMITED, "429", RETRY_AFTER_SECONDS),
-    "busy": Trouble(TroubleKind.BUSY, "503"),
-    "403": Trouble(TroubleKind.ORDER_REFUSED, "403", None, "FORBIDDEN", FORBIDDEN),
+    "401": SupplierFailure(FailureKind.KEY_REFUSED, "401"),
+    "429": SupplierFailure(FailureKind.RATE_LIMITED, "429", RETRY_AFTER_SECONDS),
+    "busy": SupplierFailure(FailureKind.BUSY, "503"),
+    "403": SupplierFailure(FailureKind.ORDER_REFUSED, "403", None, "FORBIDDEN", FORBIDDEN),
 }
 
 
@@ -163,7 +163,7 @@ class GateModel(Model):
         processes: list[Process],
         world: World,
         *,
-        bound: int = CALLS_AT_ONCE,
+        bound: int = MAX_CONCURRENT_CALLS,
         bad_orders: str = "",
         record: Mapping[str, Any] | None = None,
     ) -> None:
@@ -204,7 +204,7 @@ class GateModel(Model):
 
     def _begin(self, state: State, process: Process, version: str, order: str) -> Iterable[Branch]:
         world: World = state.world
-        assert len(world.under_way) < CALLS_AT_ONCE, "more calls are under way than there are places"
+        assert len(world.under_way) < MAX_CONCURRENT_CALLS, "more calls are under way than there are places"
         self.most_under_way = max(self.most_under_way, len(world.under_way) + 1)
 
         def under_way(answer: str, **changes: Any) -> Branch:
@@ -251,7 +251,7 @@ class GateModel(Model):
     def _jumps(self, state: State) -> Iterable[tuple[str, State]]:
         world: World = state.world
         alive = {step.process.name for step in state.steps if step is not None}
-        ends = [call.began + TOTAL_SECONDS for call in world.under_way if call.caller in alive]
+        ends = [call.began + TOTAL_TIMEOUT_SECONDS for call in world.under_way if call.caller in alive]
         if any(step and step.call and step.call.operation == "begin" for step in state.steps):
             return  # a caller looks at the clock and calls, at one moment
         latest = min(ends, default=float("inf"))
@@ -268,7 +268,7 @@ class GateModel(Model):
         if call is None or call.operation != "update_item" or isinstance(outcome, Exception):
             return world
         old, new = before.rows.get(GATE, Frozen()), rows[GATE]
-        for number in range(1, CALLS_AT_ONCE + 1):
+        for number in range(1, MAX_CONCURRENT_CALLS + 1):
             self._check_owner(before.now, step, old, new, number)
         if not _is_take(call):
             # A caller that does not know whether it has got a place gives it back, and does not call.
@@ -306,9 +306,9 @@ class GateModel(Model):
         deadline = now + BLOCK_SECONDS + 2 * LEASE_SECONDS
         while now <= deadline:
             answer = _ask_now(tables, version, now)
-            if not isinstance(answer, Trouble):
+            if not isinstance(answer, SupplierFailure):
                 gate = GateTable(GATE[0], MemoryClient(tables.execute)).read()
-                return gate.places(_at(now), version) == CALLS_AT_ONCE
+                return gate.slots(_at(now), version) == MAX_CONCURRENT_CALLS
             if answer.retry_after_seconds:
                 now += answer.retry_after_seconds
             else:
@@ -318,7 +318,7 @@ class GateModel(Model):
 
 
 def _has_place(record: Frozen, caller: str) -> bool:
-    holders = (record.get(f"holder{number}") for number in range(1, CALLS_AT_ONCE + 1))
+    holders = (record.get(f"holder{number}") for number in range(1, MAX_CONCURRENT_CALLS + 1))
     return any(holder and holder["owner"].startswith(f"{caller}.") for holder in holders)
 
 
@@ -363,7 +363,7 @@ def _instants(state: State) -> set[float]:
     leases = [_seconds(record[name]) for name in ("lease1", "lease2", "lease3") if name in record]
     untils = [_seconds(values[":until"]) for values in _leases_to_be_written(state)]
     instants = {*leases, *untils, *(until - LEASE_SECONDS + START_SECONDS for until in untils)}
-    if len(leases) == CALLS_AT_ONCE:
+    if len(leases) == MAX_CONCURRENT_CALLS:
         instants.add(max(leases) + BLOCK_SECONDS)
     if "pausedUntil" in record:
         instants.add(_seconds(record["pausedUntil"]))
@@ -374,7 +374,7 @@ def _later(world: World, now: float) -> World:
     """Forget what no longer matters at this time."""
     return world._replace(
         jumps=world.jumps - 1,
-        under_way=tuple(call for call in world.under_way if call.began + TOTAL_SECONDS > now),
+        under_way=tuple(call for call in world.under_way if call.began + TOTAL_TIMEOUT_SECONDS > now),
         granted=tuple(grant for grant in world.granted if grant.until > now),
         refusals=tuple(refusal for refusal in world.refusals if refusal[1] + BLOCK_SECONDS > now),
     )

@@ -18,26 +18,26 @@ from botocore.exceptions import ClientError
 from exploration.explorer import START, Branch, Call, Model, Process, Runner, State
 from exploration.table import Frozen, MemoryClient, MemoryTables, freeze, thaw
 from exploration.workflow_runner import Execution
+from giftcards.adapters.card_cipher import CardUnreadableError
 from giftcards.adapters.event_bus import EventBus
 from giftcards.adapters.order_table import OrderTable
-from giftcards.adapters.vault import CardUnreadableError
-from giftcards.check_status import StatusCheck
-from giftcards.deliver_cards import CardDelivery
-from giftcards.events import SOURCE
-from giftcards.reveal_cards import CardReveal, RevealRequest
-from giftcards.rules.next_step import Patience
-from giftcards.rules.orders import Order, announcement_of
+from giftcards.contracts.events import SOURCE
+from giftcards.contracts.supplier import Card
+from giftcards.contracts.workflow import StepRequest
+from giftcards.rules.next_step import PollPolicy
+from giftcards.rules.orders import Order, event_for
 from giftcards.rules.schedule import PollSchedule
-from giftcards.supplier_contract import Card
-from giftcards.sweep_orders import OrderSweep
-from giftcards.workflow import StepRequest
+from giftcards.use_cases.check_status import StatusCheck
+from giftcards.use_cases.deliver_cards import CardDelivery
+from giftcards.use_cases.reveal_cards import CardReveal, RevealRequest
+from giftcards.use_cases.sweep_orders import OrderSweep
 from giftcards_cli.restoration import Restoration
 from giftcards_cli.stack import CommandError
 from giftcards_cli.upkeep import _resume_one
 
 ROW, CARDS = ("cards", "ORDER#o", "ORDER"), "CARD#"
 INDEXES = {"open-orders": ("openStatus", "claimedAt"), "orders-by-user": ("userId", "claimedAt")}
-PATIENCE = Patience(PollSchedule.parse("120:5,300:15,3600:60"), delayed_after_seconds=600)
+PATIENCE = PollPolicy(PollSchedule.parse("120:5,300:15,3600:60"), delayed_after_seconds=600)
 CLOSED = {"FULFILLED", "PARTIALLY_FILLED", "REFUNDED"}
 CLOSINGS = {"CardsDelivered", "CardsPartiallyDelivered", "OrderRefunded"}
 CHANGES_AFTER_CLOSING = {"announcedAt", "openStatus", "executionArn", "sweptAt"}
@@ -142,10 +142,10 @@ def deliver(runner: Runner, payload: Mapping[str, Any]) -> Mapping[str, Any]:
     """Run DeliverCards."""
     delivery = CardDelivery(
         supplier=SimpleNamespace(ask=lambda _id, view: supplied(runner.perform("supplier", "ask", {}), view)),
-        vault=Seal(),
+        cipher=Seal(),
         orders=orders_of(runner),
         bus=bus_of(runner),
-        patience=PATIENCE,
+        policy=PATIENCE,
         card_retention=None,
         new_attempt=runner.token,
         measure=lambda *_: None,
@@ -211,7 +211,7 @@ def reveal() -> Process:
 
         card_reveal = CardReveal(
             orders=OrderTable("cards", MemoryClient(call), pause=lambda _seconds: None),
-            vault=Seal(),
+            cipher=Seal(),
             audit=SimpleNamespace(add=lambda _record: None),
             measure=lambda *_: None,
         )
@@ -371,7 +371,7 @@ def _published(rows: Iterable[Mapping[str, Any]]) -> Iterator[tuple[str, str]]:
     """Give the events of the orders that are announced at the beginning."""
     for row in rows:
         if "announcedAt" in row:
-            event = announcement_of(Order.model_validate(row))
+            event = event_for(Order.model_validate(row))
             yield event.detail_type, _as_text(json.loads(event.model_dump_json(by_alias=True, exclude_none=True)))
 
 
@@ -416,7 +416,7 @@ def publish(state: State, entry: Mapping[str, Any]) -> World:
     if entry["Source"] != SOURCE:
         return world._replace(placed=tuple(sorted((*world.placed, detail["userId"]))))
     if entry["DetailType"] == "OrderHeld":
-        assert entry.get("State") == "AnnounceHold"
+        assert entry.get("State") == "PublishHold"
         row = state.rows.get(ROW)
         assert row is not None, "OrderHeld for an order without a row"
         assert "checks" in row, "OrderHeld for an order that was never held"

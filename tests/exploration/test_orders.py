@@ -217,7 +217,7 @@ def conditions_of_the_workflow() -> set[str]:
 
 RESUME, REANNOUNCE, DELAY, HOLD = (
     STATES[name]["Arguments"]["ConditionExpression"]
-    for name in ("ResumeOrder", "ReannounceOrder", "RecordDelay", "HoldOrder")
+    for name in ("ResumeOrder", "RepublishOrder", "RecordDelay", "HoldOrder")
 )
 CLOSE = "#status = :handling AND userId = :userId"
 CLOSE_IN_PIECES = f"{CLOSE} AND deliveryAttempt = :attempt"

@@ -12,7 +12,7 @@ from giftcards.rules.orders import OrderStatus
 from giftcards_local import evidence
 from giftcards_local.supplier import cards_of
 from giftcards_local.supplier.book import OrderChange
-from simulation.supplier_faults import TROUBLES, WAITS
+from simulation.supplier_faults import SUPPLIER_FAULTS, WAITS
 from simulation.world import API_KEY, Hook, Invocation, Killed, World, failing
 
 USERS = ("alice", "bob")
@@ -21,18 +21,20 @@ ENDS = ("type_001", "TEST_PARTIAL", "TEST_REFUND")
 SECONDS_TO_SETTLE = (100, 0, 8, 5_000)
 SECONDS_TO_PASS = (1, 7, 60, 700, 5_000, 90_000)
 TRANSIENT = tuple(
-    (trouble.name, trouble.fault)
-    for trouble in TROUBLES
-    if trouble.at_check == WAITS
-    and trouble.fault
+    (failure.name, failure.fault)
+    for failure in SUPPLIER_FAULTS
+    if failure.at_check == WAITS
+    and failure.fault
     # not those that a test waits for in real time
-    and not {"delaySeconds", "slowBody", "endlessBody"} & trouble.fault.keys()
+    and not {"delaySeconds", "slowBody", "endlessBody"} & failure.fault.keys()
     # nor those about the key, which come about by taking it away
-    and trouble.fault.get("status") != 401
-    and "ACCESS_TOKEN" not in trouble.name
+    and failure.fault.get("status") != 401
+    and "ACCESS_TOKEN" not in failure.name
 )
 BREAKING = tuple(
-    (trouble.name, trouble.fault) for trouble in TROUBLES if trouble.expected_at_delivery == "SUPPLIER_CONTRACT_BROKEN"
+    (failure.name, failure.fault)
+    for failure in SUPPLIER_FAULTS
+    if failure.expected_at_delivery == "SUPPLIER_CONTRACT_BROKEN"
 )
 AWS_CALLS = ("GetItem", "UpdateItem", "GetSecretValue", "GenerateDataKey", "TransactWriteItems", "PutEvents")
 AWS_CODES = ("ThrottlingException", "InternalServerError", "AccessDeniedException")

@@ -3,7 +3,7 @@
 import pytest
 
 from giftcards.rules.gate import BLOCK_SECONDS, LEASE_SECONDS
-from giftcards.rules.schedule import LONGEST_BACKOFF_SECONDS
+from giftcards.rules.schedule import MAX_BACKOFF_SECONDS
 from giftcards_local.supplier import cards_of
 from simulation.world import Invocation, Killed, World, failing
 
@@ -78,7 +78,7 @@ def test_service_that_fails_for_hours_only_makes_orders_wait(
     assert world.kinds(order_id) == ["OrderDelayed"]
 
     world.hooks.clear()
-    world.run(LONGEST_BACKOFF_SECONDS + 60)
+    world.run(MAX_BACKOFF_SECONDS + 60)
 
     assert_delivered_once(world, order_id)
     assert world.kinds(order_id) == ["OrderDelayed", "CardsDelivered"]
@@ -94,7 +94,7 @@ def test_outage_of_lambda_for_hours_only_makes_orders_wait(world: World, error: 
         # The shop hears of it though no function has run.
         assert {tuple(world.kinds(order)) for order in orders} == {("OrderDelayed",)}
 
-    world.run(LONGEST_BACKOFF_SECONDS + 60)
+    world.run(MAX_BACKOFF_SECONDS + 60)
 
     for order_id in orders:
         assert_delivered_once(world, order_id, 1)

@@ -5,7 +5,7 @@ from itertools import cycle
 
 import pytest
 
-from giftcards.rules.gate import CALLS_AT_ONCE
+from giftcards.rules.gate import MAX_CONCURRENT_CALLS
 from giftcards_local.supplier import key_id
 from simulation.world import API_KEY, World
 
@@ -52,7 +52,7 @@ def test_a_revoked_key_is_presented_at_most_three_times_after_the_first_refusal(
 
     refused = presentations(world, API_KEY)
     first = refused.index(401)
-    assert len(refused[first + 1 :]) <= CALLS_AT_ONCE - 1 <= 3
+    assert len(refused[first + 1 :]) <= MAX_CONCURRENT_CALLS - 1 <= 3
     assert 403 not in refused, "the supplier has blocked the address"
     assert {world.status(order) for order in pending} == {"HANDLING"}, "an order was held because of the key"
 
@@ -99,7 +99,7 @@ def test_no_call_leaves_while_the_supplier_wants_to_be_left_alone(world: World, 
     waited = [(call.at - first.at).total_seconds() for call in world.book.calls[already:] if call.at > first.at]
     # What had left already when the answer came is not called back: at most those in the other places.
     under_way = [seconds for seconds in waited if seconds < 30]
-    assert len(under_way) <= CALLS_AT_ONCE - 1
+    assert len(under_way) <= MAX_CONCURRENT_CALLS - 1
     assert all(seconds < 1 for seconds in under_way)
 
     # And after the gate opens, the orders do not all call in the same second (each calls twice: check, delivery)
@@ -134,5 +134,5 @@ def test_never_more_calls_are_under_way_than_there_are_places(world: World, pend
     world.hooks.append(count)
     world.run(100)
 
-    assert 1 <= most <= CALLS_AT_ONCE
+    assert 1 <= most <= MAX_CONCURRENT_CALLS
     assert_all_delivered(world, pending)

@@ -12,11 +12,11 @@ from urllib.parse import quote
 
 import pytest
 
-from giftcards import wiring
+from giftcards import composition_root
 from giftcards_local import evidence
 from giftcards_local.supplier import cards_of
 from simulation import world as simulated
-from simulation.supplier_faults import TROUBLES, SupplierTrouble
+from simulation.supplier_faults import SUPPLIER_FAULTS, SupplierFault
 from simulation.world import API_KEY, Invocation, Killed, World, failing
 
 
@@ -37,9 +37,9 @@ def logged(world: World) -> Iterator[list[str]]:
     """Set every library to DEBUG, as somebody may who looks for an error, and keep what reaches the function's log."""
     world.dumps_memory = True
     keeper, root = _Keeper(), logging.getLogger()
-    levels = {name: logging.getLogger(name).level for name in ("", *wiring.LIBRARIES)}
-    wiring.logger.cache_clear()
-    wiring.logger()
+    levels = {name: logging.getLogger(name).level for name in ("", *composition_root.LIBRARIES)}
+    composition_root.logger.cache_clear()
+    composition_root.logger()
     for name in levels:
         logging.getLogger(name).setLevel(logging.DEBUG)
     root.addHandler(keeper)
@@ -74,21 +74,21 @@ def test_every_way_that_an_order_can_go_well_leaves_no_trace_of_a_card(world: Wo
     assert_no_leak(world, logged)
 
 
-@pytest.mark.parametrize("trouble", TROUBLES, ids=lambda trouble: trouble.name)
+@pytest.mark.parametrize("failure", SUPPLIER_FAULTS, ids=lambda failure: failure.name)
 def test_no_trouble_with_the_supplier_leaves_a_trace_of_a_card(
-    world: World, logged: list[str], trouble: SupplierTrouble
+    world: World, logged: list[str], failure: SupplierFault
 ) -> None:
     order_id = world.place(2)
     card = cards_of(order_id, 2)[0]
     smuggled = f"{card['value']} {card['serial']} {API_KEY}"
-    fault = json.loads(json.dumps(trouble.fault).replace('"m"', json.dumps(smuggled)))
+    fault = json.loads(json.dumps(failure.fault).replace('"m"', json.dumps(smuggled)))
     if "rawBody" in fault:
         fault["rawBody"] += smuggled
     for name in ("merge", "body"):
         if isinstance(fault.get(name), dict):
             fault[name] |= {"note": smuggled, "cards": fault[name].get("cards", [card, card])}
-    if trouble.address:
-        world.supplier_moves_to(trouble.address.format(port=world.supplier.url.rpartition(":")[2]))
+    if failure.address:
+        world.supplier_moves_to(failure.address.format(port=world.supplier.url.rpartition(":")[2]))
     else:
         world.fault(**fault, afterCalls=1)
 

@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from simulation.supplier_faults import TROUBLES, SupplierTrouble
+from simulation.supplier_faults import SUPPLIER_FAULTS, SupplierFault
 from workflow.harness import ROOT, load_template
 
 PAGE = (ROOT / "docs/operations.md").read_text()
@@ -16,11 +16,11 @@ def said(outcome: str) -> str:
     return f"held `{outcome}`" if outcome.isupper() else outcome
 
 
-@pytest.mark.parametrize("trouble", TROUBLES, ids=lambda trouble: trouble.name)
-def test_every_fault_of_the_supplier_is_there_with_its_outcome(trouble: SupplierTrouble) -> None:
-    at_check, at_delivery = said(trouble.at_check), said(trouble.expected_at_delivery)
+@pytest.mark.parametrize("failure", SUPPLIER_FAULTS, ids=lambda failure: failure.name)
+def test_every_fault_of_the_supplier_is_there_with_its_outcome(failure: SupplierFault) -> None:
+    at_check, at_delivery = said(failure.at_check), said(failure.expected_at_delivery)
 
-    outcome = FAULTS[trouble.name][1]
+    outcome = FAULTS[failure.name][1]
 
     assert outcome == (
         at_check if at_check == at_delivery else f"at the check {at_check}; at the delivery {at_delivery}"

@@ -4,17 +4,17 @@ from typing import Any
 
 import pytest
 
-from giftcards.events import HeldReason
+from giftcards.contracts.events import HeldReason
 from giftcards.rules.next_step import MIN_DOUBT_SECONDS
 from giftcards_local.supplier import cards_of
-from simulation.supplier_faults import DELIVERED, REFUNDED, TROUBLES, WAITS, SupplierTrouble
+from simulation.supplier_faults import DELIVERED, REFUNDED, SUPPLIER_FAULTS, WAITS, SupplierFault
 from simulation.world import World
 
-EACH = pytest.mark.parametrize("trouble", TROUBLES, ids=lambda trouble: trouble.name)
+EACH = pytest.mark.parametrize("failure", SUPPLIER_FAULTS, ids=lambda failure: failure.name)
 LASTING = [
-    trouble
-    for trouble in TROUBLES
-    if trouble.name
+    failure
+    for failure in SUPPLIER_FAULTS
+    if failure.name
     in {
         "401 INVALID_ACCESS_TOKEN",
         "403 IP_BLOCKED",
@@ -28,13 +28,13 @@ LASTING = [
 """One of each kind that makes an order wait, by how its wait is computed."""
 
 
-def befall(world: World, trouble: SupplierTrouble, *, after_calls: int = 0, once: bool = False) -> None:
+def befall(world: World, failure: SupplierFault, *, after_calls: int = 0, once: bool = False) -> None:
     """Have the trouble befall the calls to the supplier from now on, or from after so many."""
-    if trouble.address:
+    if failure.address:
         port = world.supplier.url.rpartition(":")[2]
-        world.supplier_moves_to(trouble.address.format(port=port), after_calls=after_calls)
+        world.supplier_moves_to(failure.address.format(port=port), after_calls=after_calls)
     else:
-        world.fault(**trouble.fault, afterCalls=after_calls, times=1 if once else None)
+        world.fault(**failure.fault, afterCalls=after_calls, times=1 if once else None)
 
 
 def seconds_to(expected: str) -> int:
@@ -79,27 +79,27 @@ def assert_goes_well_once_it_is_over(world: World, order_id: str, came_to: str) 
 
 
 @EACH
-def test_trouble_at_the_check_comes_to_what_is_decided(world: World, trouble: SupplierTrouble) -> None:
+def test_trouble_at_the_check_comes_to_what_is_decided(world: World, failure: SupplierFault) -> None:
     order_id = world.place(2)
-    befall(world, trouble, once=trouble.at_check == DELIVERED)  # the delivery then gets a right answer
+    befall(world, failure, once=failure.at_check == DELIVERED)  # the delivery then gets a right answer
 
     world.announce(order_id)
-    world.run(seconds_to(trouble.at_check))
+    world.run(seconds_to(failure.at_check))
 
-    assert_came_to(world, order_id, trouble.at_check)
-    assert_goes_well_once_it_is_over(world, order_id, trouble.at_check)
+    assert_came_to(world, order_id, failure.at_check)
+    assert_goes_well_once_it_is_over(world, order_id, failure.at_check)
 
 
 @EACH
-def test_trouble_at_the_delivery_comes_to_what_is_decided(world: World, trouble: SupplierTrouble) -> None:
+def test_trouble_at_the_delivery_comes_to_what_is_decided(world: World, failure: SupplierFault) -> None:
     order_id = world.place(2)
-    befall(world, trouble, after_calls=1)
+    befall(world, failure, after_calls=1)
 
     world.announce(order_id)
-    world.run(seconds_to(trouble.expected_at_delivery))
+    world.run(seconds_to(failure.expected_at_delivery))
 
-    assert_came_to(world, order_id, trouble.expected_at_delivery)
-    assert_goes_well_once_it_is_over(world, order_id, trouble.expected_at_delivery)
+    assert_came_to(world, order_id, failure.expected_at_delivery)
+    assert_goes_well_once_it_is_over(world, order_id, failure.expected_at_delivery)
 
 
 def test_cards_of_any_characters_are_delivered_as_they_came(world: World) -> None:
@@ -131,12 +131,12 @@ def test_orders_of_any_size_are_delivered_whole(world: World, quantity: int) -> 
 # ------------------------------------------------------------- transient trouble
 
 
-@pytest.mark.parametrize("trouble", LASTING, ids=lambda trouble: trouble.name)
+@pytest.mark.parametrize("failure", LASTING, ids=lambda failure: failure.name)
 def test_transient_trouble_never_ends_an_order_and_is_waited_out_ever_longer(
-    world: World, trouble: SupplierTrouble
+    world: World, failure: SupplierFault
 ) -> None:
     order_id = world.place(2)
-    befall(world, trouble)
+    befall(world, failure)
     world.announce(order_id)
 
     world.run(2 * 3_600)

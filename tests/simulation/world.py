@@ -31,16 +31,16 @@ from moto.awslambda_simple.models import LambdaSimpleBackend
 from moto.kms import models as kms
 from moto.stepfunctions.parser.models import stepfunctions_parser_backends
 
-from giftcards import wiring
-from giftcards.adapters import aws, vault
+from giftcards import composition_root
+from giftcards.adapters import aws, cipher
 from giftcards.adapters.event_bus import EventBus
 from giftcards.adapters.executions import Executions
+from giftcards.adapters.oneclickdz.supplier import Supplier, new_client
 from giftcards.adapters.order_table import OrderTable
-from giftcards.adapters.supplier import Supplier, new_client
-from giftcards.events import SOURCE
-from giftcards.reconcile_orders import ReconciliationReport, Window
+from giftcards.contracts.events import SOURCE
 from giftcards.rules.orders import Acceptance, Order
-from giftcards.sweep_orders import OrderSweep
+from giftcards.use_cases.reconcile_orders import ReconciliationReport, Window
+from giftcards.use_cases.sweep_orders import OrderSweep
 from giftcards_local.supplier import SupplierBook, SupplierServer, cards_of
 from giftcards_local.supplier.book import NewOrder
 from giftcards_local.supplier.faults import Fault as SupplierFault
@@ -120,7 +120,7 @@ class World:
         self._events_to_refuse = 0
         self._down = frozenset[str]()
         self._lambda_error: str | None = None
-        self._build = {name: getattr(wiring, name).__wrapped__ for name in BUILDERS}
+        self._build = {name: getattr(composition_root, name).__wrapped__ for name in BUILDERS}
         self._running: list[Invocation] = []
         self._containers: dict[str, dict[str, Any]] = {}
         self._dynamodb: Any = aws.dynamodb()
@@ -241,7 +241,7 @@ class World:
 
     def reconcile(self) -> ReconciliationReport:
         """Compare the supplier's list with the orders once."""
-        built = wiring.reconciliation.__wrapped__()
+        built = composition_root.reconciliation.__wrapped__()
         outer, self._running = self._running, [Invocation("reconcile_orders", built)]
         try:
             now = self.timeline.now
@@ -559,7 +559,7 @@ def world(choose: Callable[[int], int] = lambda _: 0) -> Iterator[World]:
         )
         engine = stack.enter_context(instant_engine(Engine(sleep=timeline.sleep, begin=timeline.begin)))
         stack.enter_context(patch.object(kms, "generate_private_key", _no_pair))
-        stack.enter_context(patch.object(vault, "Session", _botocore_session))
+        stack.enter_context(patch.object(cipher, "Session", _botocore_session))
         made = World(timeline, server, book)
         engine.faults = {step: made.lambda_faults() for step in ("CheckStatus", "DeliverCards")}
         stack.enter_context(patch.dict(os.environ, made.environment))
@@ -576,11 +576,11 @@ def world(choose: Callable[[int], int] = lambda _: 0) -> Iterator[World]:
 
         stack.enter_context(patch.object(BaseClient, "_make_api_call", note))
         stack.enter_context(patch.object(Supplier, "_get", ask))
-        stack.enter_context(patch.object(wiring, "Supplier", made.shared_supplier))
-        stack.enter_context(patch.object(wiring, "new_client", _client))
+        stack.enter_context(patch.object(composition_root, "Supplier", made.shared_supplier))
+        stack.enter_context(patch.object(composition_root, "new_client", _client))
         stack.enter_context(patch.object(LambdaSimpleBackend, "invoke", invoke))
         for name in BUILDERS:
-            stack.enter_context(patch.object(wiring, name, made.built))
+            stack.enter_context(patch.object(composition_root, name, made.built))
         stack.enter_context(redirect_stdout(made.log))
         stack.callback(timeline.close)
         yield made

@@ -69,7 +69,7 @@ class Service:
         assert seen[0] is not None
         return seen[0]
 
-    def until_announced(self, order_id: str, *, within: float = PATIENCE_SECONDS) -> Order:
+    def until_published(self, order_id: str, *, within: float = PATIENCE_SECONDS) -> Order:
         """Wait until an order is closed and the shop told."""
         return self.until(order_id, lambda order: order.announced_at is not None, "announced", within=within)
 

@@ -26,7 +26,7 @@ import httpx
 from rich.console import Console
 from rich.table import Table
 
-from giftcards.events import HeldReason
+from giftcards.contracts.events import HeldReason
 from giftcards.metrics import Metric
 from giftcards.rules.orders import OrderStatus
 from giftcards_local import PROJECT
@@ -49,7 +49,7 @@ HURRY = 0.01
 AWS_ONLY = "AWS only"
 
 console = Console(width=None if sys.stdout.isatty() else 150)
-Trouble = Iterator[str | None]
+SupplierFailure = Iterator[str | None]
 """Makes trouble and gives what the alarm would see of it; takes its cause away; and waits until it is over."""
 
 
@@ -190,7 +190,7 @@ class Scene:
 
     def closed(self) -> None:
         """Wait until the order is closed and announced."""
-        self.service.until_announced(self.order_id, within=GOES_ON_SECONDS)
+        self.service.until_published(self.order_id, within=GOES_ON_SECONDS)
 
     def ring(self, alarm: str) -> str:
         """Set an alarm off, and wait for its message at the topic. Return where it leads to."""
@@ -241,7 +241,7 @@ class Scene:
 # ------------------------------------------------------------- troubles
 
 
-def unknown(scene: Scene) -> Trouble:
+def unknown(scene: Scene) -> SupplierFailure:
     """The supplier does not know the order."""
     scene.order_id = uuid4().hex[:24]
     scene.announce()
@@ -253,7 +253,7 @@ def unknown(scene: Scene) -> Trouble:
     scene.closed()
 
 
-def rejected(scene: Scene) -> Trouble:
+def rejected(scene: Scene) -> SupplierFailure:
     """The supplier does not take the order id, and the execution fails."""
     scene.service.supplier.control.add_fault(status=400)
     scene.order()
@@ -267,7 +267,7 @@ def rejected(scene: Scene) -> Trouble:
     scene.closed()
 
 
-def disputed(scene: Scene) -> Trouble:
+def disputed(scene: Scene) -> SupplierFailure:
     """Another user's shop announces the order too."""
     scene.order()
     scene.closed()
@@ -279,7 +279,7 @@ def disputed(scene: Scene) -> Trouble:
     assert order.user_id == USER
 
 
-def slow(scene: Scene) -> Trouble:
+def slow(scene: Scene) -> SupplierFailure:
     """The supplier takes longer than shops call delayed."""
     scene.order(fulfil_after=7)
     scene.closed()
@@ -287,7 +287,7 @@ def slow(scene: Scene) -> Trouble:
     yield None
 
 
-def down(scene: Scene) -> Trouble:
+def down(scene: Scene) -> SupplierFailure:
     """The supplier answers 503 to everything."""
     scene.service.supplier.control.add_fault(status=503)
     scene.order()
@@ -302,7 +302,7 @@ def down(scene: Scene) -> Trouble:
     scene.closed()
 
 
-def misdeployed(scene: Scene) -> Trouble:
+def misdeployed(scene: Scene) -> SupplierFailure:
     """Somebody has deployed a workflow that looks for another table."""
     workflow, machine = scene.client("stepfunctions"), scene.service.stack.outputs["StateMachineArn"]
     right = workflow.describe_state_machine(stateMachineArn=machine)["definition"]
@@ -319,7 +319,7 @@ def misdeployed(scene: Scene) -> Trouble:
     assert scene.lying_in("OrderPlacedDeadLetterQueue") == 0
 
 
-def stopped(scene: Scene) -> Trouble:
+def stopped(scene: Scene) -> SupplierFailure:
     """Somebody stops the execution of an open order."""
     scene.order(fulfil_after=3600)
     order = scene.service.until_status(scene.order_id, OrderStatus.HANDLING)
@@ -331,7 +331,7 @@ def stopped(scene: Scene) -> Trouble:
     scene.closed()
 
 
-def revoked(scene: Scene) -> Trouble:
+def revoked(scene: Scene) -> SupplierFailure:
     """The supplier revokes the API key."""
     scene.service.supplier.control.set_keys(["another-key"])
     scene.hurry(HURRY)
@@ -340,10 +340,10 @@ def revoked(scene: Scene) -> Trouble:
     scene.service.supplier.control.set_keys([SANDBOX_API_KEY, "another-key"])
     scene.service.cloud.set_api_key("another-key")
     yield None
-    scene.service.until_announced(scene.order_id, within=100)  # functions keep a key for a minute
+    scene.service.until_published(scene.order_id, within=100)  # functions keep a key for a minute
 
 
-def left_alone(scene: Scene) -> Trouble:
+def left_alone(scene: Scene) -> SupplierFailure:
     """The supplier answers 429 once and asks to be left alone for a day."""
     scene.service.supplier.control.add_fault(status=429, retry_after=86_400, times=1)
     scene.hurry(HURRY)
@@ -355,7 +355,7 @@ def left_alone(scene: Scene) -> Trouble:
     scene.closed()
 
 
-def unannounced(scene: Scene) -> Trouble:
+def unannounced(scene: Scene) -> SupplierFailure:
     """An order was paid at the supplier twenty minutes ago, and nobody announced it."""
     scene.order_id = scene.service.order(placed_seconds_ago=1200)
     scene.run("ReconcileOrders")
@@ -364,7 +364,7 @@ def unannounced(scene: Scene) -> Trouble:
     scene.closed()
 
 
-def no_list(scene: Scene) -> Trouble:
+def no_list(scene: Scene) -> SupplierFailure:
     """The supplier has trouble with its list."""
     scene.service.supplier.control.add_fault(route="list", status=500)
     scene.run("ReconcileOrders")
@@ -373,7 +373,7 @@ def no_list(scene: Scene) -> Trouble:
     yield None
 
 
-def tampered(scene: Scene) -> Trouble:
+def tampered(scene: Scene) -> SupplierFailure:
     """Somebody changes the ciphertext of a delivered card."""
     scene.order()
     scene.closed()
@@ -387,7 +387,7 @@ def tampered(scene: Scene) -> Trouble:
     yield None
 
 
-def unreadable(scene: Scene) -> Trouble:
+def unreadable(scene: Scene) -> SupplierFailure:
     """Somebody writes an order row that cannot be read, and sweeps fail."""
     queue, sqs = "FunctionsDeadLetterQueue", scene.client("sqs")
     row = {"pk": "ORDER#planted", "sk": "ORDER", "openStatus": "HANDLING", "claimedAt": "2026-01-01T00:00:00.000Z"}
@@ -410,7 +410,7 @@ def unreadable(scene: Scene) -> Trouble:
     assert scene.lying_in(queue) == 0
 
 
-def disarmed(scene: Scene) -> Trouble:
+def disarmed(scene: Scene) -> SupplierFailure:
     """Somebody takes its rights away from CheckStatus."""
     iam, role = scene.client("iam"), scene.service.physical_id("CheckStatusRole")
     (policy,) = iam.list_role_policies(RoleName=role)["PolicyNames"]
@@ -428,7 +428,7 @@ def disarmed(scene: Scene) -> Trouble:
     scene.closed()
 
 
-def crowded_out(scene: Scene) -> Trouble:
+def crowded_out(scene: Scene) -> SupplierFailure:
     """There is no room for RevealCards to run. The local cloud gives an alias room in any case, so it is left out."""
     scene.order()
     scene.closed()
@@ -445,7 +445,7 @@ def crowded_out(scene: Scene) -> Trouble:
     assert scene.service.giftcards("reveal", scene.order_id, "--user", USER).returncode == 0
 
 
-def contradicted(scene: Scene) -> Trouble:
+def contradicted(scene: Scene) -> SupplierFailure:
     """The supplier's answer has a status that its documents do not know."""
     scene.service.supplier.control.add_fault(merge={"status": "LOST"})
     scene.order()
@@ -455,7 +455,7 @@ def contradicted(scene: Scene) -> Trouble:
     scene.closed()
 
 
-def pending(scene: Scene) -> Trouble:
+def pending(scene: Scene) -> SupplierFailure:
     """The supplier says pending until the end of the schedule."""
     scene.order(fulfil_after=3600)
     yield scene.held(HeldReason.DEADLINE_PASSED)
@@ -464,7 +464,7 @@ def pending(scene: Scene) -> Trouble:
     scene.closed()
 
 
-def unmeasured(scene: Scene) -> Trouble:
+def unmeasured(scene: Scene) -> SupplierFailure:
     """Somebody has switched the schedule of MeasureOrders off, before all other troubles."""
     scene.since = scene.began
 
@@ -491,7 +491,7 @@ def switch_measuring(scene: Scene, state: str) -> None:
 class Drill:
     """A trouble, the alarms that it sets off, and the held reasons that it shows."""
 
-    make: Callable[[Scene], Trouble]
+    make: Callable[[Scene], SupplierFailure]
     alarms: tuple[str, ...] = ()
     reasons: tuple[HeldReason, ...] = ()
 
@@ -554,13 +554,13 @@ class Row:
     notified: str
     commands: int
     seconds: float
-    trouble: str = ""
+    failure: str = ""
 
 
 def rehearse(scene: Scene, drill: Drill, parts: Mapping[tuple[str, str], list[Block]], on_aws: set[str]) -> list[Row]:
     """Make one trouble, and end it by the runbook."""
     scene.begin()
-    began, trouble = time.monotonic(), drill.make(scene)
+    began, failure = time.monotonic(), drill.make(scene)
     seen, notified, commands, wrong = "", dict[str, str](), dict.fromkeys(drill.sections, 0), ""
 
     def follow(part: str) -> None:
@@ -568,7 +568,7 @@ def rehearse(scene: Scene, drill: Drill, parts: Mapping[tuple[str, str], list[Bl
             commands[name] += scene.follow(parts.get((anchor(name), part), []))
 
     try:
-        seen = next(trouble) or ""
+        seen = next(failure) or ""
         for alarm in drill.alarms:
             if alarm in on_aws:
                 notified[alarm] = AWS_ONLY
@@ -577,14 +577,14 @@ def rehearse(scene: Scene, drill: Drill, parts: Mapping[tuple[str, str], list[Bl
             assert leads_to.endswith(f"runbook.md#{anchor(alarm)}"), f"{alarm} leads to {leads_to}"
             notified[alarm] = "arrived"
         follow("Look")
-        next(trouble)
+        next(failure)
         follow("Do")
-        next(trouble, None)
+        next(failure, None)
         follow("Over")
         assert min(commands.values()) > 0, f"a section without commands: {commands}"
     except Exception as error:  # noqa: BLE001 - the next alarm has its drill whatever became of this one
         wrong = f"{type(error).__name__}: {error}"
-        trouble.close()  # type: ignore[attr-defined]
+        failure.close()  # type: ignore[attr-defined]
     took = time.monotonic() - began
     return [Row(name, seen, notified.get(name, "-"), commands[name], took, wrong) for name in drill.sections]
 
@@ -595,7 +595,7 @@ def laid_out(rows: list[Row]) -> Table:
     for column in ("ALARM OR REASON", "EMITTED, OR THERE", "MESSAGE", "RUNBOOK", "COMMANDS", ""):
         table.add_column(column, justify="right" if column == "COMMANDS" else "left", overflow="fold")
     for row in rows:
-        done = "[bold red]✘[/]" if row.trouble else "[bold green]✔[/]"
+        done = "[bold red]✘[/]" if row.failure else "[bold green]✔[/]"
         style = "dim" if row.notified == AWS_ONLY else ""
         message = f"[{style}]{row.notified}[/]" if style else row.notified
         table.add_row(
@@ -629,10 +629,10 @@ def main() -> int:
             rows += ended
             names = ", ".join(row.name.removesuffix("Alarm") for row in ended)
             console.print(f"[dim]{ended[0].seconds:5.1f} s  {names}[/]", highlight=False)
-            if ended[0].trouble:
-                console.print(ended[0].trouble, style="red", highlight=False, markup=False)
+            if ended[0].failure:
+                console.print(ended[0].failure, style="red", highlight=False, markup=False)
     console.print(laid_out(rows))
-    left, failed = missing(parts, set(every)), sum(bool(row.trouble) for row in rows)
+    left, failed = missing(parts, set(every)), sum(bool(row.failure) for row in rows)
     for name in left:
         console.print(f"[bold red]✘ nobody rehearses {name}[/]")
     took = time.monotonic() - began

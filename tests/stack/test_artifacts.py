@@ -25,7 +25,7 @@ FUNCTIONS = {  # its layers, topmost first, and the adapters that it uses, some 
     "CountEventsFunction": (("CoreLayer",), ("aws",)),
     "MeasureOrdersFunction": (("CoreLayer",), ("api_key", "aws", "gate_table", "order_table")),
 }
-LARGEST_CORE_LAYER_BYTES = 15_000_000
+MAX_CORE_LAYER_BYTES = 15_000_000
 
 
 ELF_MACHINE = {"arm64": b"\xb7\x00", "x86_64": b"\x3e\x00"}
@@ -102,7 +102,7 @@ def test_the_layer_of_check_status_is_small_and_has_neither_boto3_nor_the_encryp
 ) -> None:
     layer = production_build.folder / "CoreLayer"
     size = sum(file.stat().st_size for file in layer.rglob("*") if file.is_file())
-    assert size <= LARGEST_CORE_LAYER_BYTES
+    assert size <= MAX_CORE_LAYER_BYTES
     packages = {path.name for path in (layer / "python").iterdir()}
     assert packages.isdisjoint({"boto3", "botocore", "aws_encryption_sdk", "cryptography"})
     assert {"giftcards", "httpx", "pydantic", "aws_lambda_powertools"} <= packages

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from giftcards.events import HeldReason
+from giftcards.contracts.events import HeldReason
 from giftcards.rules.next_step import MIN_DOUBT_CHECKS, MIN_DOUBT_SECONDS
 from giftcards.rules.orders import Order, OrderStatus
 from giftcards_local import evidence
@@ -146,7 +146,7 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
 
 def assert_delivered(running: Running, orders: list[str]) -> None:
     for order_id in orders:
-        assert running.service.until_announced(order_id).status is OrderStatus.FULFILLED
+        assert running.service.until_published(order_id).status is OrderStatus.FULFILLED
     assert running.revealed(orders[0]) == cards_of(orders[0], 2)
 
 
@@ -180,7 +180,7 @@ def test_good_orders_beside_all_irregular_ones_are_delivered_within_their_schedu
 @EACH_DELIVERED
 def test_irregular_order_is_delivered(running: Running, case: Irregularity) -> None:
     order_id = running.orders[case.name]
-    order = running.service.until_announced(order_id)
+    order = running.service.until_published(order_id)
 
     assert order.status is case.comes_to
     assert [event["detail-type"] for event in running.service.bus.heard_of(order_id)] == ["CardsDelivered"]
@@ -227,7 +227,7 @@ def test_cards_of_a_held_order_are_delivered_when_a_person_accepts_them(
     )
     assert (accepted.returncode, accepted.stderr) == (0, "")
 
-    closed = running.service.until_announced(order.order_id)
+    closed = running.service.until_published(order.order_id)
     assert closed.status is OrderStatus.FULFILLED
     assert closed.accept_cards is not None
     assert (closed.accept_cards.reason, closed.accept_cards.by != "") == ("seen in the console", True)

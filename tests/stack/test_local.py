@@ -15,7 +15,7 @@ import httpx
 import psutil
 import pytest
 
-from giftcards.events import OrderPlaced
+from giftcards.contracts.events import OrderPlaced
 from giftcards_cli.stack import Stack
 from giftcards_local.cloud import STACK
 from giftcards_local.processes import Process, free_port, wait_for
@@ -153,7 +153,7 @@ def test_what_has_happened_and_what_is_open_survives_down_and_up_until_it_is_wip
     stack.bus.publish(OrderPlaced(order_id=running, user_id="alice"), source="shop")
     assert wait_for(lambda: stack.orders.get(running) is not None, within_seconds=10)
     before = stack.orders.get(running)
-    again._take_up_orders()
+    again._resume_orders()
     assert stack.orders.get(running) == before  # what is being worked on is left alone
 
     again.wipe()

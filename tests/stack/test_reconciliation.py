@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from giftcards.adapters.timestamps import timestamp
-from giftcards.events import OrderMismatch, OrderOverdue, OrderUnclaimed
+from giftcards.contracts.events import OrderMismatch, OrderOverdue, OrderUnclaimed
 from giftcards.rules.orders import OrderStatus
 from giftcards_local import evidence
 from giftcards_local.processes import wait_for
@@ -70,7 +70,7 @@ def mismatch(service: Service) -> str:
     """Give an order that was delivered, and whose price the supplier has changed since."""
     order_id = service.order(2, **AGED)
     service.announce({"orderId": order_id, "userId": "bob"})
-    service.until_announced(order_id)
+    service.until_published(order_id)
     service.supplier.control.change_order(order_id, price_per_card=495.5)
     return order_id
 
@@ -80,7 +80,7 @@ def pending_again(service: Service) -> str:
     """Give an order that was delivered hours ago, and that the supplier says to be handling again."""
     order_id = service.order(1, **AGED)
     service.announce({"orderId": order_id, "userId": "carol"})
-    service.until_announced(order_id)
+    service.until_published(order_id)
     rewrite(service, order_id, deliveredAt=timestamp(HOURS_AGO))
     service.supplier.control.change_order(order_id, fulfil_after=36_000)
     return order_id
@@ -91,7 +91,7 @@ def alike(service: Service) -> str:
     """Give an order that was delivered as the supplier says."""
     order_id = service.order(4, type_id="TEST_PARTIAL", **AGED)
     service.announce({"orderId": order_id, "userId": "dave"})
-    service.until_announced(order_id)
+    service.until_published(order_id)
     return order_id
 
 
@@ -138,7 +138,7 @@ def test_what_was_announced_is_not_announced_again(
 
 def test_an_order_that_is_taken_up_is_no_difference_any_more(service: Service, overdue: str) -> None:
     assert service.giftcards("resume", overdue).returncode == 0
-    service.until_announced(overdue)
+    service.until_published(overdue)
 
     assert found(reconcile(service), overdue) == []
 

@@ -18,7 +18,7 @@ def delivered(service: Service) -> str:
     service.cloud.set_api_key(SANDBOX_API_KEY)
     order_id = service.order(2)
     service.announce({"orderId": order_id, "userId": "alice"})
-    service.until_announced(order_id)
+    service.until_published(order_id)
     return order_id
 
 
@@ -101,7 +101,7 @@ def test_changed_cards_of_one_order_come_back(service: Service, copy: str, deliv
 
 def test_an_order_that_waited_is_delivered_once(service: Service, copy: str, waiting: str) -> None:
     service.supplier.control.change_order(waiting, fulfil_after=0)
-    service.until_announced(waiting)
+    service.until_published(waiting)
     assert [event["detail-type"] for event in service.bus.heard_of(waiting)].count("CardsDelivered") == 1
 
 

@@ -10,7 +10,14 @@ from itertools import pairwise
 
 import pytest
 
-from giftcards.events import CardsDelivered, CardsPartiallyDelivered, HeldReason, OrderDelayed, OrderHeld, OrderRefunded
+from giftcards.contracts.events import (
+    CardsDelivered,
+    CardsPartiallyDelivered,
+    HeldReason,
+    OrderDelayed,
+    OrderHeld,
+    OrderRefunded,
+)
 from giftcards.rules.orders import OrderStatus
 from giftcards_cli import costs
 from giftcards_local import evidence
@@ -32,7 +39,7 @@ def test_orders_wait_while_no_api_key_is_set_and_go_on_when_it_is(service: Servi
     assert service.supplier.control.calls() == []
 
     service.cloud.set_api_key(SANDBOX_API_KEY)
-    assert service.until_announced(order_id).status is OrderStatus.FULFILLED
+    assert service.until_published(order_id).status is OrderStatus.FULFILLED
     assert json.loads(service.giftcards("show", order_id, "--json").stdout)["waitingFor"] is None
 
 
@@ -40,7 +47,7 @@ def test_a_fulfilled_order_becomes_encrypted_cards_and_one_event(service: Servic
     order_id = service.order(2)
     service.announce({"orderId": order_id, "userId": "alice", "placedAt": "2025-10-29T01:00:00Z", "ignored": [1]})
 
-    order = service.until_announced(order_id)
+    order = service.until_published(order_id)
     assert (order.status, order.fulfilled_quantity) == (OrderStatus.FULFILLED, 2)
     assert (order.fulfilled_amount, order.price_per_card) == (Decimal(980), Decimal(490))
     rows = {item["sk"]["S"]: item for item in service.items(order_id)}
@@ -60,7 +67,7 @@ def test_an_order_that_takes_several_checks_is_asked_for_on_schedule(service: Se
 
     assert wait_for(lambda: asked() >= 3, within_seconds=30)
     service.supplier.control.change_order(order_id, fulfil_after=0)
-    assert service.until_announced(order_id).status is OrderStatus.FULFILLED
+    assert service.until_published(order_id).status is OrderStatus.FULFILLED
     at = [call.at for call in service.supplier.control.calls() if call.order_id == order_id]
     assert all((later - earlier).total_seconds() >= 0.9 for earlier, later in pairwise(at[:-1]))
 
@@ -69,7 +76,7 @@ def test_a_partially_filled_order_delivers_the_cards_that_came(service: Service)
     order_id = service.order(4, type_id="TEST_PARTIAL")
     service.announce({"orderId": order_id, "userId": "carol"})
 
-    order = service.until_announced(order_id)
+    order = service.until_published(order_id)
     assert (order.status, order.fulfilled_quantity) == (OrderStatus.PARTIALLY_FILLED, 2)
     event = CardsPartiallyDelivered.model_validate(service.until_heard(order_id, "CardsPartiallyDelivered"))
     assert (event.quantity, event.fulfilled_quantity, event.refunded_quantity) == (4, 2, 2)
@@ -80,7 +87,7 @@ def test_a_refunded_order_is_announced_and_has_no_cards(service: Service) -> Non
     order_id = service.order(1, type_id="TEST_REFUND")
     service.announce({"orderId": order_id, "userId": "dave"})
 
-    assert service.until_announced(order_id).status is OrderStatus.REFUNDED
+    assert service.until_published(order_id).status is OrderStatus.REFUNDED
     assert OrderRefunded.model_validate(service.until_heard(order_id, "OrderRefunded")).quantity == 1
     assert [item["sk"]["S"] for item in service.items(order_id)] == ["ORDER"]
 
@@ -89,7 +96,7 @@ def test_more_cards_than_one_transaction_holds_are_all_delivered(service: Servic
     order_id = service.order(230)
     service.announce({"orderId": order_id, "userId": "erin"})
 
-    assert service.until_announced(order_id).fulfilled_quantity == 230
+    assert service.until_published(order_id).fulfilled_quantity == 230
     revealed = service.giftcards("reveal", order_id, "--user", "erin", "--json")
     cards = json.loads(revealed.stdout)["cards"]
     assert [{"value": card["value"], "serial": card["serial"]} for card in cards] == cards_of(order_id, 230)
@@ -99,7 +106,7 @@ def test_an_order_announced_three_times_at_once_is_delivered_once(service: Servi
     order_id = service.order(1)
     service.announce({"orderId": order_id, "userId": "frank"}, times=3)
 
-    service.until_announced(order_id)
+    service.until_published(order_id)
     assert wait_for(lambda: service.executions_of(order_id) == ["SUCCEEDED"] * 3, within_seconds=30)
     heard = [event["detail-type"] for event in service.bus.heard_of(order_id)]
     assert sorted(heard) == ["CardsDelivered", "OrderRepeated", "OrderRepeated"]
@@ -109,7 +116,7 @@ def test_an_order_announced_three_times_at_once_is_delivered_once(service: Servi
 def test_a_delivered_order_announced_for_another_user_is_disputed_and_changes_nothing(service: Service) -> None:
     order_id = service.order(1)
     service.announce({"orderId": order_id, "userId": "grace"})
-    service.until_announced(order_id)
+    service.until_published(order_id)
     before = service.items(order_id)
 
     service.announce({"orderId": order_id, "userId": "mallory"})
@@ -140,7 +147,7 @@ def test_an_answer_that_breaks_the_contract_holds_the_order_with_its_cards_at_th
 
     service.supplier.control.clear_faults(fault)
     service.announce({"orderId": order_id, "userId": "ivan"})
-    assert service.until_announced(order_id).fulfilled_quantity == 2
+    assert service.until_published(order_id).fulfilled_quantity == 2
 
 
 @pytest.mark.parametrize(
@@ -196,7 +203,7 @@ def test_a_late_order_is_announced_as_delayed_once_held_at_its_deadline_and_can_
 
     service.supplier.control.change_order(late_order, fulfil_after=0)
     service.announce({"orderId": late_order, "userId": "judy"})
-    service.until_announced(late_order)
+    service.until_published(late_order)
     kinds = [event["detail-type"] for event in service.bus.heard_of(late_order)]
     assert kinds == ["OrderDelayed", "OrderHeld", "CardsDelivered"]
 
@@ -214,7 +221,7 @@ def test_a_rotated_key_is_picked_up_and_the_refused_one_is_not_presented_again(s
     try:
         assert wait_for(says_why, within_seconds=30)
         service.cloud.set_api_key("the-new-key-1111111111111111")
-        assert service.until_announced(order_id, within=90).status.is_delivered  # the key is cached for 60 s
+        assert service.until_published(order_id, within=90).status.is_delivered  # the key is cached for 60 s
         keys = [call.key_id for call in service.supplier.control.calls()]
         assert keys.count(key_id(SANDBOX_API_KEY)) == 1
     finally:
@@ -224,7 +231,7 @@ def test_a_rotated_key_is_picked_up_and_the_refused_one_is_not_presented_again(s
 def test_a_reveal_is_written_down_and_costs_one_decrypt_for_all_cards(service: Service) -> None:
     order_id = service.order(10)
     service.announce({"orderId": order_id, "userId": "mia"})
-    service.until_announced(order_id)
+    service.until_published(order_id)
 
     shown = service.giftcards("reveal", order_id, "--user", "mia", "--reason", "ticket 7", "--json")
     assert json.loads(shown.stdout)["cards"][9] == {"index": 10} | cards_of(order_id, 10)[9]
@@ -252,7 +259,7 @@ def test_the_command_line_lists_and_shows_orders_as_json(service: Service) -> No
     early = service.giftcards("reveal", order_id, "--user", "nina")
     assert (early.returncode, early.stderr) == (1, "giftcards: The order has not been delivered.\n")
     service.supplier.control.change_order(order_id, fulfil_after=0)
-    service.until_announced(order_id)
+    service.until_published(order_id)
 
     listed = json.loads(service.giftcards("orders", "--user", "nina", "--json").stdout)
     assert [order["orderId"] for order in listed] == [order_id]
@@ -283,7 +290,7 @@ def test_an_order_is_watched_to_its_end_and_counted_with_what_it_cost(service: S
         service.announce({"orderId": order_id, "userId": "olga"})
         assert wait_for(lambda: ("HANDLING", True) in seen(), within_seconds=PATIENCE_SECONDS)
         service.supplier.control.change_order(order_id, fulfil_after=0)
-        order = service.until_announced(order_id)
+        order = service.until_published(order_id)
         assert wait_for(lambda: ("FULFILLED", False) in seen(), within_seconds=PATIENCE_SECONDS)
 
     history = service.cloud.client("stepfunctions").get_execution_history(

@@ -18,27 +18,27 @@ import psutil
 import pytest
 from botocore.exceptions import ClientError
 
-from giftcards.events import HeldReason
-from giftcards.rules.gate import CALLS_AT_ONCE
+from giftcards.contracts.events import HeldReason
+from giftcards.rules.gate import MAX_CONCURRENT_CALLS
 from giftcards.rules.orders import Order, OrderStatus
-from giftcards.rules.schedule import LONGEST_BACKOFF_SECONDS
+from giftcards.rules.schedule import MAX_BACKOFF_SECONDS
 from giftcards_local import evidence
 from giftcards_local.cloud import STACK
 from giftcards_local.processes import wait_for
 from giftcards_local.supplier import SupplierBook, SupplierServer, cards_of, key_id
-from simulation.supplier_faults import TROUBLES
+from simulation.supplier_faults import SUPPLIER_FAULTS
 from stack.conftest import Service, deployed
 
 PARAMETERS = {"PollSchedule": "600:2", "DelayedAfterSeconds": "540", "LogRetentionDays": "1"}
 """Nothing reaches its deadline."""
-FUNCTIONS_AT_ONCE = "10"
+MAX_CONCURRENT_FUNCTIONS = "10"
 """What a new AWS account allows. Each one more costs the local cloud a second to unpack its layers."""
 API_KEY, NEXT_API_KEY = "storm-key-dXv8RkPz2wQm5LtY", "storm-key-hN3cJf7bGs9ZaEoU"
 OUTAGE_SECONDS = 60.0
 SWEEP_EVERY_SECONDS = 10.0
 PATIENCE_SECONDS = 240.0
 """For each of the moments that the storm waits for; on a free machine of two cores none takes longer than a minute."""
-END_SECONDS = float(LONGEST_BACKOFF_SECONDS)
+END_SECONDS = float(MAX_BACKOFF_SECONDS)
 """For the end of it: an order that met one trouble after the other waits so long before it asks again."""
 
 ORDERS = 50
@@ -196,7 +196,7 @@ class Storm:
         self.orders.append(Placed(order_id, USERS[number % len(USERS)], status, cards))
 
     def _meet(self, order: Placed, name: str) -> None:
-        (fault,) = (trouble.fault for trouble in TROUBLES if trouble.name == name)
+        (fault,) = (failure.fault for failure in SUPPLIER_FAULTS if failure.name == name)
         order.fault = name
         order.fault_id = self.service.supplier.control.add_fault(**fault | FAULTS[name] | {"order_id": order.order_id})
 
@@ -342,7 +342,7 @@ def storm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Storm]:
     """Let it rage, and wait until it is over."""
     book = SupplierBook(api_keys=[API_KEY], fulfil_after=0)
     with pytest.MonkeyPatch.context() as patched:
-        patched.setenv("LAMBDA_ACCOUNT_CONCURRENCY", FUNCTIONS_AT_ONCE)
+        patched.setenv("LAMBDA_ACCOUNT_CONCURRENCY", MAX_CONCURRENT_FUNCTIONS)
         with deployed(tmp_path_factory.mktemp("storm"), PARAMETERS, book) as service:
             service.cloud.set_api_key(API_KEY)
             storm = Storm(service, book)
@@ -415,7 +415,7 @@ def test_all_the_weather_has_come(storm: Storm) -> None:
 
 def test_a_revoked_key_is_presented_by_no_more_than_were_calling(storm: Storm) -> None:
     assert set(storm.refusals) == {401}
-    assert len(storm.refusals) <= CALLS_AT_ONCE
+    assert len(storm.refusals) <= MAX_CONCURRENT_CALLS
 
 
 def test_no_card_and_no_key_is_found_in_anything_that_all_this_left_behind(storm: Storm) -> None:

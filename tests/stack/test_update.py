@@ -16,7 +16,7 @@ from stack.conftest import Service, deployed
 
 PARAMETERS = {"PollSchedule": "600:10", "DelayedAfterSeconds": "540", "LogRetentionDays": "1"}
 """Nothing reaches its deadline."""
-FUNCTIONS_AT_ONCE = "5"
+MAX_CONCURRENT_FUNCTIONS = "5"
 """Each one more costs the local cloud a second to unpack its layers."""
 ORDERS = 20
 USERS = ("alice", "bob", "carol")
@@ -35,7 +35,7 @@ def next_release(folder: Path) -> Path:
         shutil.copytree(PROJECT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("template.yaml", "LICENSE", "README.md"):
         shutil.copy(PROJECT / name, folder / name)
-    events = folder / "layers/core/giftcards/events.py"
+    events = folder / "layers/core/giftcards/contracts/events.py"
     replace(events, "    schema_version: ", "    release: int = 2\n    schema_version: ")
     replace(folder / "functions/check_status/app.py", '"""CheckStatus: ', '"""CheckStatus of release 2: ')
     definition = folder / "statemachine/fulfil_order.asl.json"
@@ -50,7 +50,7 @@ def next_release(folder: Path) -> Path:
 def updated(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Service, dict[str, str]]]:
     """Deploy release 2 while orders wait, then let the supplier settle them."""
     with pytest.MonkeyPatch.context() as patched:
-        patched.setenv("LAMBDA_ACCOUNT_CONCURRENCY", FUNCTIONS_AT_ONCE)
+        patched.setenv("LAMBDA_ACCOUNT_CONCURRENCY", MAX_CONCURRENT_FUNCTIONS)
         with deployed(tmp_path_factory.mktemp("update"), PARAMETERS) as service:
             service.cloud.set_api_key(SANDBOX_API_KEY)
             waiting = {service.order(2, fulfil_after=3600): USERS[number % 3] for number in range(ORDERS)}
@@ -63,7 +63,7 @@ def updated(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Service,
             for order_id in waiting:
                 service.supplier.control.change_order(order_id, fulfil_after=0)
             for order_id in waiting:
-                service.until_announced(order_id, within=PATIENCE_SECONDS)
+                service.until_published(order_id, within=PATIENCE_SECONDS)
             yield service, waiting
 
 
@@ -108,7 +108,7 @@ def test_an_order_after_the_update_takes_the_new_workflow(updated: tuple[Service
     service, _ = updated
     order_id = service.order()
     service.announce({"orderId": order_id, "userId": "dave"})
-    service.until_announced(order_id)
+    service.until_published(order_id)
     assert "Release2" in states_of(service, order_id)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from giftcards.events import CardsDelivered, HeldReason
+from giftcards.contracts.events import CardsDelivered, HeldReason
 from giftcards.rules.orders import Order, OrderStatus
 from giftcards_local import evidence
 from giftcards_local.processes import wait_for
@@ -72,7 +72,7 @@ def test_an_order_whose_execution_was_stopped_is_found_and_delivered_once(servic
     order = service.until(abandoned, lambda order: order.execution_arn is not None, "taken up")
     assert order.swept_at is not None
     service.supplier.control.change_order(abandoned, fulfil_after=0)
-    assert service.until_announced(abandoned).status is OrderStatus.FULFILLED
+    assert service.until_published(abandoned).status is OrderStatus.FULFILLED
     CardsDelivered.model_validate(service.until_heard(abandoned, "CardsDelivered"))
     assert [event["detail-type"] for event in service.bus.heard_of(abandoned)] == ["CardsDelivered"]
     assert sorted(service.executions_of(abandoned)) == ["ABORTED", "SUCCEEDED"]
@@ -102,13 +102,13 @@ def test_an_order_that_is_being_handled_is_left_alone(service: Service) -> None:
 
     assert service.stack.orders.get(order_id) == before
     service.supplier.control.change_order(order_id, fulfil_after=0)
-    service.until_announced(order_id)
+    service.until_published(order_id)
 
 
 def test_an_order_that_was_closed_and_never_announced_is_announced(service: Service) -> None:
     order_id = service.order()
     service.announce({"orderId": order_id, "userId": "dave"})
-    delivered = service.until_announced(order_id)
+    delivered = service.until_published(order_id)
     service.execution(delivered)
     table = service.cloud.dynamodb()
     table.update_item(  # as if DeliverCards had ended before it could announce
@@ -120,7 +120,7 @@ def test_an_order_that_was_closed_and_never_announced_is_announced(service: Serv
 
     assert sweep(service)["takenUp"] == 1
 
-    again = service.until_announced(order_id)
+    again = service.until_published(order_id)
     assert (again.delivery_id, again.delivered_at) == (delivered.delivery_id, delivered.delivered_at)
     heard = [CardsDelivered.model_validate(event["detail"]) for event in service.bus.heard_of(order_id)]
     assert [event.delivery_id for event in heard] == [delivered.delivery_id] * 2
@@ -152,8 +152,8 @@ def test_resuming_what_is_not_held_changes_nothing_and_says_why(service: Service
     pending = service.order(fulfil_after=3600)
     for order_id in (delivered, refunded, pending):
         service.announce({"orderId": order_id, "userId": "frank"})
-    service.until_announced(delivered)
-    service.until_announced(refunded)
+    service.until_published(delivered)
+    service.until_published(refunded)
     service.until_status(pending, OrderStatus.HANDLING)
     expected = {delivered: "is delivered", refunded: "is refunded", pending: "is being handled"}
     before = apart_from_delay(service, *expected)
@@ -168,7 +168,7 @@ def test_resuming_what_is_not_held_changes_nothing_and_says_why(service: Service
     assert all(len(service.executions_of(order_id)) == 1 for order_id in expected)
     assert service.stack.orders.get("unknown-order") is None
     service.supplier.control.change_order(pending, fulfil_after=0)
-    service.until_announced(pending)
+    service.until_published(pending)
 
 
 def test_resuming_other_reasons_leaves_a_held_order_held(service: Service, held: str) -> None:
@@ -198,7 +198,7 @@ def test_a_resumed_order_is_delivered_when_its_cause_is_gone(service: Service, h
 
     assert service.giftcards("resume", held).returncode == 0
 
-    order = service.until_announced(held)
+    order = service.until_published(held)
     assert (order.status, order.user_id, order.held_reason) == (OrderStatus.FULFILLED, "erin", None)
 
 
@@ -217,7 +217,7 @@ def test_a_replayed_event_is_delivered_and_an_unreadable_one_stays(service: Serv
     assert replayed.stdout.strip().endswith(": 1")
     assert "left in the queue: 1" in replayed.stderr
     assert "unreadable-body" not in replayed.stdout + replayed.stderr
-    assert service.until_announced(order_id).fulfilled_quantity == 2
+    assert service.until_published(order_id).fulfilled_quantity == 2
     assert lying_in_the_queue(service) == ["unreadable-body"]
 
 
@@ -232,7 +232,7 @@ def test_an_announcement_that_is_replayed_twice_is_delivered_once(service: Servi
 
     assert (replayed.returncode, replayed.stderr) == (0, "")
     assert lying_in_the_queue(service) == []
-    service.until_announced(order_id)
+    service.until_published(order_id)
     assert wait_for(lambda: service.executions_of(order_id) == ["SUCCEEDED"] * 2, within_seconds=30)
     heard = [event["detail-type"] for event in service.bus.heard_of(order_id)]
     assert sorted(heard) == ["CardsDelivered", "OrderRepeated"]

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from giftcards.adapters.supplier import TOTAL_SECONDS
-from giftcards.events import ANNOUNCEMENTS
+from giftcards.adapters.oneclickdz.supplier import TOTAL_TIMEOUT_SECONDS
+from giftcards.contracts.events import OUTGOING_EVENTS
 from giftcards.metrics import NAMESPACE, Metric
-from giftcards.reconcile_orders import STOPS_BEFORE, ReconcileRequest
+from giftcards.use_cases.reconcile_orders import STOPS_BEFORE, ReconcileRequest
 from giftcards_cli.reconciliation import RUNS_SECONDS
 from template.permissions import statements
 from template.reading import Template, deploy, get_att, load, properties, ref, resources
@@ -213,7 +213,7 @@ def test_every_event_that_needs_a_person_is_sent_to_one(on_aws: Template):
     rule = properties(on_aws, "NeedsAPersonRule")
     fine = {"CardsDelivered", "CardsPartiallyDelivered", "OrderRefunded", "OrderDelayed", "OrderRepeated"}
     # Of held orders there can be thousands: OrdersHeldAlarm watches their number.
-    told = {event.detail_type for event in ANNOUNCEMENTS} - fine - {"OrderHeld"}
+    told = {event.detail_type for event in OUTGOING_EVENTS} - fine - {"OrderHeld"}
     assert rule["EventBusName"] == ref("OrderBus")
     assert rule["EventPattern"]["source"] == ["giftcards"]
     assert told == set(rule["EventPattern"]["detail-type"])
@@ -342,7 +342,7 @@ def test_the_command_line_waits_for_as_long_as_a_reconciliation_may_take(on_aws:
 
 def test_a_reconciliation_has_time_before_it_stops_by_itself(on_aws: Template):
     assert properties(on_aws, "ReconcileOrdersFunction")["Timeout"] >= 5 * STOPS_BEFORE.total_seconds()
-    assert STOPS_BEFORE.total_seconds() >= TOTAL_SECONDS + 10
+    assert STOPS_BEFORE.total_seconds() >= TOTAL_TIMEOUT_SECONDS + 10
 
 
 def test_schedules_and_the_topic_are_on_the_local_cloud_too(on_aws: Template, on_local_cloud: Template):

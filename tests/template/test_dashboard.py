@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from giftcards.events import OrderHeld
+from giftcards.contracts.events import OrderHeld
+from giftcards.contracts.workflow import Outcome
 from giftcards.metrics import NAMESPACE, Metric
-from giftcards.reconcile_orders import ReconciliationOutcome
-from giftcards.workflow import Outcome
+from giftcards.use_cases.reconcile_orders import ReconciliationOutcome
 from giftcards_cli.costs import prices
 from scripts import load
 from template.reading import ROOT, Template, load_workflow, properties, resources

@@ -202,4 +202,4 @@ def test_the_next_release_of_the_update_differs_in_layer_function_and_workflow(t
         if path.is_file() and path.read_bytes() != (ROOT / path.relative_to(tmp_path)).read_bytes()
     }
     assert {path.parts[0] for path in changed} == {"functions", "layers", "statemachine"}
-    compile((tmp_path / "layers/core/giftcards/events.py").read_text(encoding="utf-8"), "events.py", "exec")
+    compile((tmp_path / "layers/core/giftcards/contracts/events.py").read_text(encoding="utf-8"), "events.py", "exec")

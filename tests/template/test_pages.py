@@ -7,7 +7,7 @@ from uuid import UUID
 
 import pytest
 
-from giftcards.events import ANNOUNCEMENTS, OrderPlaced
+from giftcards.contracts.events import OUTGOING_EVENTS, OrderPlaced
 from scripts import load
 from stack.commands import not_printed, run_blocks
 from template.command_lines import TARGETS, problems, recorded
@@ -184,7 +184,7 @@ def test_the_event_reference_is_that_of_the_models(monkeypatch: pytest.MonkeyPat
     monkeypatch.syspath_prepend(ROOT / "events")
     written = load("events/write_reference.py").page()
     assert text_of("docs/events.md") == written, "the events have changed: run `make docs`"
-    for model in (OrderPlaced, *ANNOUNCEMENTS):
+    for model in (OrderPlaced, *OUTGOING_EVENTS):
         assert {row[0].strip("`") for row in rows("docs/events.md", model.detail_type)} >= {
             str(field.alias)
             for name, field in model.model_fields.items()

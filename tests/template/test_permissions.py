@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from giftcards import sweep_orders
 from giftcards.adapters.order_table import ORDER_ATTRIBUTES, OrderTable
-from giftcards.events import ANNOUNCEMENTS, OrderPlaced
+from giftcards.contracts.events import OUTGOING_EVENTS, OrderPlaced
 from giftcards.rules.orders import Order
+from giftcards.use_cases import sweep_orders
 from template.permissions import (
     EVERY_ACTION,
     EVERY_RESOURCE,
@@ -327,7 +327,7 @@ def test_each_role_publishes_its_own_events_and_only_sweep_orders_an_order_place
 
 def test_every_event_that_goes_out_is_published_by_one_role():
     published = [name for _, names in PUBLISHES.values() for name in names]
-    assert sorted(published) == sorted([event.detail_type for event in ANNOUNCEMENTS] + [OrderPlaced.detail_type])
+    assert sorted(published) == sorted([event.detail_type for event in OUTGOING_EVENTS] + [OrderPlaced.detail_type])
     assert PUBLISHES["SweepOrdersRole"][0] == sweep_orders.SOURCE
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from giftcards.events import HeldReason
+from giftcards.contracts.events import HeldReason
 from stack.drill import DRILLS, anchor, missing, runbook
 from template.pages import section, text_of
 from template.reading import load, resources

@@ -16,7 +16,7 @@ from moto.kms import models as kms
 from pytest_socket import disable_socket, enable_socket, socket_allow_hosts
 
 from giftcards.adapters import aws
-from giftcards.adapters.vault import Vault
+from giftcards.adapters.card_cipher import CardCipher
 from giftcards_cli import dead_letters
 from giftcards_cli.main import main
 from giftcards_cli.stack import Stack
@@ -114,7 +114,7 @@ def giftcards(cloud: Cloud, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capt
     resources = {"OrderPlacedDeadLetterQueue": url, "GateTable": cloud.gate_table, "AuditTable": cloud.audit_table}
     monkeypatch.setattr(Stack, "_outputs", lambda _: outputs)  # moto's CloudFormation needs more than is installed
     monkeypatch.setattr(Stack, "_physical_id", lambda _, logical_id: resources[logical_id])
-    monkeypatch.setattr(dead_letters, "LONGEST_WAIT_SECONDS", 0)
+    monkeypatch.setattr(dead_letters, "MAX_WAIT_SECONDS", 0)
     cloud.forget()
 
     def run(*arguments: str) -> Said:
@@ -128,9 +128,9 @@ def giftcards(cloud: Cloud, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capt
 
 
 @pytest.fixture
-def vault(cloud: Cloud) -> Vault:
+def cipher(cloud: Cloud) -> CardCipher:
     """Give the vault on the cloud's key."""
-    return fakes.vault(cloud.key_arn)
+    return fakes.cipher(cloud.key_arn)
 
 
 @pytest.fixture

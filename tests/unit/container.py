@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
-from giftcards import wiring
+from giftcards import composition_root
 from scripts import load
-from unit.fakes import BASE_URL, NOW, ORDER_ID, ROOT, USER_ID, Cloud, SupplierDouble, step_request, template, vault
+from unit.fakes import BASE_URL, NOW, ORDER_ID, ROOT, USER_ID, Cloud, SupplierDouble, cipher, step_request, template
 
 SERVICE = "giftcards-test"
 FUNCTIONS = sorted(path.parent.name for path in (ROOT / "functions").glob("*/app.py"))
@@ -81,14 +81,14 @@ def container(
 ) -> Iterator[Container]:
     """A container of the stack at 60 s after the claim, with a key in the secret and the supplier's double."""
     built = (
-        wiring.logger,
-        wiring.metrics,
-        wiring.status_check,
-        wiring.card_delivery,
-        wiring.card_reveal,
-        wiring.order_sweep,
-        wiring.order_measurement,
-        wiring.reconciliation,
+        composition_root.logger,
+        composition_root.metrics,
+        composition_root.status_check,
+        composition_root.card_delivery,
+        composition_root.card_reveal,
+        composition_root.order_sweep,
+        composition_root.order_measurement,
+        composition_root.reconciliation,
     )
     for thing in built:
         thing.cache_clear()
@@ -109,10 +109,10 @@ def container(
     }
     for name, value in values.items():
         monkeypatch.setenv(name, value)
-    monkeypatch.setattr("giftcards.adapters.vault.Vault", vault)
-    monkeypatch.setattr(wiring, "new_client", supplier.client)
-    monkeypatch.setattr(wiring, "now", lambda: NOW)
-    monkeypatch.setattr(wiring, "jitter", lambda: 0.0)
+    monkeypatch.setattr("giftcards.adapters.card_cipher.CardCipher", cipher)
+    monkeypatch.setattr(composition_root, "new_client", supplier.client)
+    monkeypatch.setattr(composition_root, "now", lambda: NOW)
+    monkeypatch.setattr(composition_root, "jitter", lambda: 0.0)
     cloud.set_api_key()
     caplog.set_level(logging.DEBUG)
     yield Container(caplog)

@@ -25,17 +25,17 @@ from samtranslator.yaml_helper import yaml_parse
 
 from giftcards.adapters import aws
 from giftcards.adapters.api_key import ApiKey, ApiKeySource
+from giftcards.adapters.card_cipher import CardCipher
 from giftcards.adapters.gate_table import GateTable
-from giftcards.adapters.supplier import Supplier, new_client
+from giftcards.adapters.oneclickdz.supplier import Supplier, new_client
 from giftcards.adapters.timestamps import timestamp
-from giftcards.adapters.vault import Vault
-from giftcards.gated_supplier import GatedSupplier
+from giftcards.contracts.supplier import Card, OrderProgress
+from giftcards.contracts.workflow import StepRequest
 from giftcards.metrics import Metric
-from giftcards.rules.gate import Closing
-from giftcards.rules.next_step import Patience
+from giftcards.rules.gate import Block
+from giftcards.rules.next_step import PollPolicy
 from giftcards.rules.schedule import PollSchedule
-from giftcards.supplier_contract import Card, OrderProgress
-from giftcards.workflow import StepRequest
+from giftcards.use_cases.gated_supplier import GatedSupplier
 
 ROOT = Path(__file__).parents[2]
 REGION = "eu-west-1"
@@ -45,7 +45,7 @@ USER_ID = "user-4711"
 ATTEMPT = "attempt-1"
 EXECUTION = "arn:aws:states:eu-west-1:123456789012:execution:fulfil-order:1"
 BASE_URL = "https://supplier.test"
-PATIENCE = Patience(PollSchedule.parse("120:5,300:15,3600:60"), delayed_after_seconds=600)
+PATIENCE = PollPolicy(PollSchedule.parse("120:5,300:15,3600:60"), delayed_after_seconds=600)
 
 # ------------------------------------------------------------------ secrets
 
@@ -252,7 +252,7 @@ class GatedDouble:
         return [name for name, _ in self.journal]
 
     @property
-    def closings(self) -> list[Closing]:
+    def closings(self) -> list[Block]:
         """Every closing of the gate."""
         return [closing for name, closing in self.journal if name == "close"]
 
@@ -445,7 +445,7 @@ class Cloud:
         assert all((entry["EventBusName"], entry["Source"]) == (self.bus, "giftcards") for entry in entries)
         return [(entry["DetailType"], json.loads(entry["Detail"])) for entry in entries]
 
-    def placed_again(self, source: str) -> list[dict[str, Any]]:
+    def events_to_resume(self, source: str) -> list[dict[str, Any]]:
         """Give the detail of every OrderPlaced event that was sent to the bus, all of them from this source."""
         entries = [entry for params in self.sent("PutEvents") for entry in params["Entries"]]
         told = {(entry["EventBusName"], entry["Source"], entry["DetailType"]) for entry in entries}
@@ -541,9 +541,9 @@ class Cloud:
         return answer["VersionId"]
 
 
-def vault(key_arn: str) -> Vault:
+def cipher(key_arn: str) -> CardCipher:
     """Build a vault on a key."""
-    return Vault(key_arn, _session())
+    return CardCipher(key_arn, _session())
 
 
 @cache

@@ -3,7 +3,7 @@
 import pytest
 from botocore.exceptions import ClientError, ConnectTimeoutError, EndpointConnectionError, ReadTimeoutError
 
-from giftcards import wiring
+from giftcards import composition_root
 from giftcards.adapters.aws import AwsUnavailableError
 from giftcards.adapters.event_bus import EventNotPublishedError
 
@@ -55,7 +55,7 @@ def name(error: Exception) -> str:
 
 @pytest.mark.parametrize("error", OUTAGES, ids=name)
 def test_outage_is_raised_under_the_name_that_the_workflow_waits_for(error: Exception):
-    with pytest.raises(AwsUnavailableError) as raised, wiring.naming_outages():
+    with pytest.raises(AwsUnavailableError) as raised, composition_root.naming_outages():
         raise error
 
     assert "CARD-1" not in str(raised.value)
@@ -64,7 +64,7 @@ def test_outage_is_raised_under_the_name_that_the_workflow_waits_for(error: Exce
 
 @pytest.mark.parametrize("error", OTHERS, ids=name)
 def test_error_that_asking_again_does_not_end_passes(error: Exception):
-    with pytest.raises(type(error)) as raised, wiring.naming_outages():
+    with pytest.raises(type(error)) as raised, composition_root.naming_outages():
         raise error
 
     assert raised.value is error
@@ -74,5 +74,5 @@ def test_outage_that_a_library_wraps_is_found():
     wrapped = RuntimeError("Master Key unable to generate data key")
     wrapped.__cause__ = client_error("KMSInternalException", 500)
 
-    with pytest.raises(AwsUnavailableError), wiring.naming_outages():
+    with pytest.raises(AwsUnavailableError), composition_root.naming_outages():
         raise wrapped

@@ -6,8 +6,8 @@ from typing import Any
 import httpx
 import pytest
 
-from giftcards.check_status import StatusCheck
-from giftcards.workflow import Outcome, StepRequest, StepResult
+from giftcards.contracts.workflow import Outcome, StepRequest, StepResult
+from giftcards.use_cases.check_status import StatusCheck
 from unit.fakes import (
     NOW,
     PATIENCE,

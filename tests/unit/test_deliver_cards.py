@@ -9,14 +9,14 @@ import pytest
 from botocore.exceptions import ClientError
 
 from giftcards.adapters import aws, order_table
+from giftcards.adapters.card_cipher import CardCipher
 from giftcards.adapters.event_bus import EventBus, EventNotPublishedError
 from giftcards.adapters.order_table import OrderTable
 from giftcards.adapters.timestamps import timestamp
-from giftcards.adapters.vault import Vault
-from giftcards.deliver_cards import CardDelivery, OrderNotClaimedError
+from giftcards.contracts.supplier import SettledOrder
+from giftcards.contracts.workflow import Outcome, RetryState, StepResult
 from giftcards.rules.orders import close, delivery_id_of
-from giftcards.supplier_contract import SettledOrder
-from giftcards.workflow import Outcome, RetryState, StepResult
+from giftcards.use_cases.deliver_cards import CardDelivery, OrderNotClaimedError
 from unit.fakes import (
     ATTEMPT,
     NOW,
@@ -48,12 +48,12 @@ def orders(cloud: Cloud) -> OrderTable:
 
 
 @pytest.fixture
-def delivery(cloud: Cloud, vault: Vault, orders: OrderTable, supplier: SupplierDouble) -> CardDelivery:
+def delivery(cloud: Cloud, cipher: CardCipher, orders: OrderTable, supplier: SupplierDouble) -> CardDelivery:
     cloud.set_api_key()
     bus = EventBus(cloud.bus, aws.event_bridge())
     return CardDelivery(
         supplier_on(cloud, supplier, Clock()),
-        vault,
+        cipher,
         orders,
         bus,
         PATIENCE,
@@ -76,9 +76,9 @@ def deliver(delivery: CardDelivery, cloud: Cloud) -> Deliver:
     return deliver
 
 
-def stored_cards(cloud: Cloud, vault: Vault) -> list[dict[str, str]]:
+def stored_cards(cloud: Cloud, cipher: CardCipher) -> list[dict[str, str]]:
     sealed = {int(row["sk"][5:]): row["ciphertext"].value for row in cloud.card_rows()}
-    read = vault.decrypt(ORDER_ID, USER_ID, ATTEMPT, sealed)
+    read = cipher.decrypt(ORDER_ID, USER_ID, ATTEMPT, sealed)
     return [opened(read[index]) for index in sorted(read)]
 
 
@@ -86,7 +86,7 @@ def stored_cards(cloud: Cloud, vault: Vault) -> list[dict[str, str]]:
 
 
 def test_fulfilled_order_is_stored_closed_and_announced(
-    cloud: Cloud, vault: Vault, supplier: SupplierDouble, deliver: Deliver
+    cloud: Cloud, cipher: CardCipher, supplier: SupplierDouble, deliver: Deliver
 ):
     # Given a claimed order that the supplier has fulfilled
     cloud.claim()
@@ -98,7 +98,7 @@ def test_fulfilled_order_is_stored_closed_and_announced(
     # Then it is closed, its cards can be read by its user, and the shop knows
     assert (result.outcome, result.message) == (Outcome.CLOSED, "The order is closed: FULFILLED.")
     assert cloud.order_row()["status"] == "FULFILLED"
-    assert stored_cards(cloud, vault) == card_data(3)
+    assert stored_cards(cloud, cipher) == card_data(3)
     assert cloud.announced() == [
         (
             "CardsDelivered",
@@ -119,14 +119,14 @@ def test_fulfilled_order_is_stored_closed_and_announced(
 
 
 def test_partially_filled_order_is_delivered_as_far_as_it_came(
-    cloud: Cloud, vault: Vault, supplier: SupplierDouble, deliver: Deliver
+    cloud: Cloud, cipher: CardCipher, supplier: SupplierDouble, deliver: Deliver
 ):
     cloud.claim()
     supplier.will(answered(order_data("PARTIALLY_FILLED", 5)))
 
     assert deliver().outcome is Outcome.CLOSED
 
-    assert stored_cards(cloud, vault) == card_data(2)
+    assert stored_cards(cloud, cipher) == card_data(2)
     ((kind, detail),) = cloud.announced()
     assert (kind, detail["fulfilledQuantity"], detail["refundedQuantity"]) == ("CardsPartiallyDelivered", 2, 3)
 
@@ -325,7 +325,7 @@ def test_repeat_announces_in_the_same_words(
 
 
 def test_delivery_that_is_overtaken_announces_what_the_other_has_stored(
-    cloud: Cloud, vault: Vault, orders: OrderTable, supplier: SupplierDouble, deliver: Deliver
+    cloud: Cloud, cipher: CardCipher, orders: OrderTable, supplier: SupplierDouble, deliver: Deliver
 ):
     # Given a delivery of a fulfilled order, and another of the same that closes it first, as partially filled
     cloud.claim()
@@ -335,7 +335,7 @@ def test_delivery_that_is_overtaken_announces_what_the_other_has_stored(
     def overtake() -> None:
         order = orders.get(ORDER_ID)
         assert order is not None
-        sealed = vault.encrypt(ORDER_ID, USER_ID, ATTEMPT, winner.cards)
+        sealed = cipher.encrypt(ORDER_ID, USER_ID, ATTEMPT, winner.cards)
         orders.close(close(order, winner, ATTEMPT, NOW - timedelta(seconds=1), checks=12), sealed)
 
     cloud.at_next("TransactWriteItems", overtake)
@@ -344,7 +344,7 @@ def test_delivery_that_is_overtaken_announces_what_the_other_has_stored(
     assert deliver().outcome is Outcome.CLOSED
 
     # Then the winner's delivery stands and is announced
-    assert stored_cards(cloud, vault) == card_data(2)
+    assert stored_cards(cloud, cipher) == card_data(2)
     ((kind, detail),) = cloud.announced()
     assert (kind, detail["fulfilledQuantity"], detail["occurredAt"]) == (
         "CardsPartiallyDelivered",
@@ -394,7 +394,7 @@ def test_announcement_that_was_not_noted_is_made_again(cloud: Cloud, supplier: S
 
 
 def test_crash_right_after_the_order_was_closed_costs_no_second_encryption(
-    cloud: Cloud, vault: Vault, supplier: SupplierDouble, deliver: Deliver
+    cloud: Cloud, cipher: CardCipher, supplier: SupplierDouble, deliver: Deliver
 ):
     cloud.claim()
     supplier.will(answered())
@@ -406,11 +406,11 @@ def test_crash_right_after_the_order_was_closed_costs_no_second_encryption(
     assert deliver(later=60).outcome is Outcome.CLOSED
 
     assert len(cloud.sent("GenerateDataKey")) == len(cloud.announced()) == 1
-    assert stored_cards(cloud, vault) == card_data(2)
+    assert stored_cards(cloud, cipher) == card_data(2)
 
 
 def test_crash_between_two_pieces_of_a_large_order_is_made_good_by_the_repeat(
-    cloud: Cloud, vault: Vault, supplier: SupplierDouble, deliver: Deliver, monkeypatch: pytest.MonkeyPatch
+    cloud: Cloud, cipher: CardCipher, supplier: SupplierDouble, deliver: Deliver, monkeypatch: pytest.MonkeyPatch
 ):
     # Given an order of five cards whose delivery breaks off after the first two
     monkeypatch.setattr(order_table, "TRANSACTION_ITEMS", 3)
@@ -423,7 +423,7 @@ def test_crash_between_two_pieces_of_a_large_order_is_made_good_by_the_repeat(
 
     # When it is repeated, then every card is there once
     deliver(later=60)
-    assert stored_cards(cloud, vault) == card_data(5)
+    assert stored_cards(cloud, cipher) == card_data(5)
 
 
 @pytest.mark.parametrize("operation", ["GetItem", "GetSecretValue", "GenerateDataKey", "TransactWriteItems"])
@@ -448,14 +448,14 @@ FIRST, SECOND = card_data(2)
 
 
 def test_card_without_a_serial_is_stored_and_read_without_one(
-    cloud: Cloud, vault: Vault, supplier: SupplierDouble, deliver: Deliver
+    cloud: Cloud, cipher: CardCipher, supplier: SupplierDouble, deliver: Deliver
 ):
     cloud.claim()
     supplier.will(answered(order_data(cards=[FIRST | {"serial": None}, {"value": SECOND["value"]}])))
 
     assert deliver().outcome is Outcome.CLOSED
 
-    assert stored_cards(cloud, vault) == [card | {"serial": None} for card in (FIRST, SECOND)]
+    assert stored_cards(cloud, cipher) == [card | {"serial": None} for card in (FIRST, SECOND)]
 
 
 @pytest.mark.parametrize("status", ["FULFILLED", "PARTIALLY_FILLED"])
@@ -501,7 +501,7 @@ def test_contradiction_at_delivery_waits_and_is_held_when_it_persists(
 
 
 def test_cards_that_come_a_moment_after_the_status_are_delivered(
-    cloud: Cloud, vault: Vault, supplier: SupplierDouble, deliver: Deliver
+    cloud: Cloud, cipher: CardCipher, supplier: SupplierDouble, deliver: Deliver
 ):
     cloud.claim()
     supplier.will(answered(order_data(cards=[])), answered())
@@ -510,7 +510,7 @@ def test_cards_that_come_a_moment_after_the_status_are_delivered(
     second = deliver(later=first.wait_seconds, retry_state=first.retry_state)
 
     assert (first.outcome, second.outcome) == (Outcome.SUPPLIER_BUSY, Outcome.CLOSED)
-    assert stored_cards(cloud, vault) == [FIRST, SECOND]
+    assert stored_cards(cloud, cipher) == [FIRST, SECOND]
 
 
 def acceptance_of(cards: int, **more: int) -> dict[str, Any]:
@@ -567,7 +567,7 @@ BLANK = {"value": " ", "serial": "7"}
 )
 def test_accepted_cards_are_delivered_as_they_arrive(
     cloud: Cloud,
-    vault: Vault,
+    cipher: CardCipher,
     supplier: SupplierDouble,
     deliver: Deliver,
     contradiction: dict[str, Any],
@@ -585,7 +585,7 @@ def test_accepted_cards_are_delivered_as_they_arrive(
     assert result.outcome is Outcome.CLOSED
     assert (row["status"], row["quantity"], row.get("undeliveredCards")) == (status, quantity, undelivered)
     assert (row["fulfilledQuantity"], row["acceptCards"]) == (len(delivered), acceptance)
-    assert stored_cards(cloud, vault) == delivered
+    assert stored_cards(cloud, cipher) == delivered
     [(detail_type, event)] = cloud.announced()
     assert detail_type == ("CardsDelivered" if status == "FULFILLED" else "CardsPartiallyDelivered")
     assert (event["quantity"], event["fulfilledQuantity"]) == (quantity, len(delivered))
@@ -657,7 +657,7 @@ def test_order_with_another_number_of_cards_than_accepted_is_held_again(
 
 
 def test_answer_without_a_doubt_needs_no_acceptance(
-    cloud: Cloud, vault: Vault, supplier: SupplierDouble, deliver: Deliver
+    cloud: Cloud, cipher: CardCipher, supplier: SupplierDouble, deliver: Deliver
 ):
     cloud.claim(acceptCards=acceptance_of(1))
     supplier.will(answered())
@@ -665,7 +665,7 @@ def test_answer_without_a_doubt_needs_no_acceptance(
     result = deliver(retry_state=RetryState())
 
     assert (result.outcome, result.message) == (Outcome.CLOSED, "The order is closed: FULFILLED.")
-    assert stored_cards(cloud, vault) == [FIRST, SECOND]
+    assert stored_cards(cloud, cipher) == [FIRST, SECOND]
 
 
 @pytest.mark.parametrize(

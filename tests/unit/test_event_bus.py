@@ -8,7 +8,7 @@ from botocore.exceptions import ClientError
 
 from giftcards.adapters import aws
 from giftcards.adapters.event_bus import EventBus, EventNotPublishedError
-from giftcards.events import CardsDelivered, OrderPlaced
+from giftcards.contracts.events import CardsDelivered, OrderPlaced
 from unit.fakes import NOW, ORDER_ID, USER_ID, Cloud, client_error
 
 EVENT = CardsDelivered(

@@ -11,13 +11,13 @@ from uuid import UUID
 import jsonschema
 import pytest
 
-from giftcards.events import ANNOUNCEMENTS, SOURCE, Announcement, OrderPlaced
+from giftcards.contracts.events import OUTGOING_EVENTS, SOURCE, OrderPlaced, OutgoingEvent
 from giftcards.rules.orders import delivery_id_of
 from scripts import load
 
 EVENTS = Path(__file__).parents[2] / "events"
-MODELS = {model.detail_type: model for model in (OrderPlaced, *ANNOUNCEMENTS)}
-OUTGOING = sorted(model.detail_type for model in ANNOUNCEMENTS)
+MODELS = {model.detail_type: model for model in (OrderPlaced, *OUTGOING_EVENTS)}
+OUTGOING = sorted(model.detail_type for model in OUTGOING_EVENTS)
 ENVELOPE = {"version", "id", "detail-type", "source", "account", "time", "region", "resources", "detail"}
 
 each_event = pytest.mark.parametrize("detail_type", sorted(MODELS))
@@ -48,12 +48,12 @@ def test_every_event_has_a_sample_and_every_sample_an_event():
 
 
 def test_every_kind_of_announcement_is_listed():
-    def kinds(model: type[Announcement]) -> Iterator[type[Announcement]]:
+    def kinds(model: type[OutgoingEvent]) -> Iterator[type[OutgoingEvent]]:
         for kind in model.__subclasses__():
             yield kind
             yield from kinds(kind)
 
-    assert {kind for kind in kinds(Announcement) if "detail_type" in vars(kind)} == set(ANNOUNCEMENTS)
+    assert {kind for kind in kinds(OutgoingEvent) if "detail_type" in vars(kind)} == set(OUTGOING_EVENTS)
 
 
 def test_schemas_on_disk_are_those_of_the_models(writer: ModuleType):

@@ -10,13 +10,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from giftcards.adapters.supplier import interpret
-from giftcards.events import OrderPlaced
-from giftcards.reveal_cards import RevealRequest
+from giftcards.adapters.oneclickdz.supplier import interpret
+from giftcards.contracts.events import OrderPlaced
+from giftcards.contracts.supplier import OrderProgress, SettledOrder
+from giftcards.contracts.workflow import StepRequest
 from giftcards.rules.orders import Order
-from giftcards.rules.trouble import Trouble
-from giftcards.supplier_contract import OrderProgress, SettledOrder
-from giftcards.workflow import StepRequest
+from giftcards.rules.supplier_failure import SupplierFailure
+from giftcards.use_cases.reveal_cards import RevealRequest
 from unit.fakes import EXECUTION, MARK, NOW, ORDER_ID, leaks, opened, order_data
 
 EXAMPLES = settings(max_examples=200)
@@ -73,7 +73,7 @@ def test_any_bent_answer_is_an_order_or_a_trouble_and_shows_no_secret(
 ):
     result = interpret(status, httpx.Headers(), json.dumps(document).encode(), view)
 
-    assert isinstance(result, view | Trouble)
+    assert isinstance(result, view | SupplierFailure)
     assert not leaks(repr(result), str(result))
     if isinstance(result, SettledOrder) and result.status.is_final:
         different = {json.dumps(opened(card)) for card in result.cards}
@@ -90,7 +90,7 @@ def test_any_damaged_bytes_are_an_order_or_a_trouble_and_show_no_secret(data: st
 
     result = interpret(200, httpx.Headers(), bytes(body), SettledOrder)
 
-    assert isinstance(result, SettledOrder | Trouble)
+    assert isinstance(result, SettledOrder | SupplierFailure)
     assert not leaks(repr(result), str(result))
 
 

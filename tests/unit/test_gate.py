@@ -7,48 +7,48 @@ import pytest
 
 from giftcards.adapters import aws
 from giftcards.adapters.gate_table import GateTable
-from giftcards.adapters.supplier import TOTAL_SECONDS
+from giftcards.adapters.oneclickdz.supplier import TOTAL_TIMEOUT_SECONDS
 from giftcards.adapters.timestamps import timestamp
+from giftcards.contracts.supplier import OrderProgress
 from giftcards.rules.gate import (
     BLOCK_SECONDS,
-    CALLS_AT_ONCE,
     LEASE_SECONDS,
     MAX_BUSY_PAUSE_SECONDS,
+    MAX_CONCURRENT_CALLS,
     MAX_SUSPICION_SECONDS,
     MIN_SUSPICION_SECONDS,
     RATE_LIMIT_SECONDS,
     START_SECONDS,
-    Closing,
+    Block,
     Gate,
     Lease,
-    Place,
+    Slot,
     Suspicion,
     accepts_key,
     admit,
-    closing_after,
+    block_after,
     is_suspicious,
 )
-from giftcards.rules.trouble import Trouble, TroubleKind
-from giftcards.supplier_contract import OrderProgress
+from giftcards.rules.supplier_failure import FailureKind, SupplierFailure
 from unit.fakes import NOW, Cloud, order_data
 
 CLOSES = {
-    TroubleKind.BUSY: True,
-    TroubleKind.RATE_LIMITED: True,
-    TroubleKind.KEY_MISSING: True,
-    TroubleKind.KEY_REFUSED: True,
-    TroubleKind.ADDRESS_BLOCKED: True,
-    TroubleKind.ACCESS_DENIED: True,
-    TroubleKind.GATE_CLOSED: False,
-    TroubleKind.QUEUED: False,
-    TroubleKind.ORDER_UNKNOWN: False,
-    TroubleKind.ORDER_REJECTED: False,
-    TroubleKind.CONTRACT_BROKEN: False,
-    TroubleKind.ORDER_REFUSED: False,
+    FailureKind.BUSY: True,
+    FailureKind.RATE_LIMITED: True,
+    FailureKind.KEY_MISSING: True,
+    FailureKind.KEY_REFUSED: True,
+    FailureKind.ADDRESS_BLOCKED: True,
+    FailureKind.ACCESS_DENIED: True,
+    FailureKind.GATE_CLOSED: False,
+    FailureKind.QUEUED: False,
+    FailureKind.ORDER_UNKNOWN: False,
+    FailureKind.ORDER_REJECTED: False,
+    FailureKind.CONTRACT_BROKEN: False,
+    FailureKind.ORDER_REFUSED: False,
 }
-KEY_TROUBLE = [TroubleKind.KEY_MISSING, TroubleKind.KEY_REFUSED]
-ADDRESS_TROUBLE = [TroubleKind.ADDRESS_BLOCKED, TroubleKind.ACCESS_DENIED]
-TIMED = [TroubleKind.BUSY, TroubleKind.RATE_LIMITED, *ADDRESS_TROUBLE]
+KEY_TROUBLE = [FailureKind.KEY_MISSING, FailureKind.KEY_REFUSED]
+ADDRESS_TROUBLE = [FailureKind.ADDRESS_BLOCKED, FailureKind.ACCESS_DENIED]
+TIMED = [FailureKind.BUSY, FailureKind.RATE_LIMITED, *ADDRESS_TROUBLE]
 VERSION, ANOTHER = "version-1", "version-2"
 OWNER = "caller-1"
 
@@ -58,23 +58,23 @@ def after(seconds: float) -> datetime:
 
 
 def closed_by(
-    kind: TroubleKind, retry_after: float | None = None, key_version: str | None = VERSION, at: datetime = NOW
-) -> Closing:
-    closing = closing_after(Trouble(kind, "What happened.", retry_after), at, key_version)
-    assert closing is not None
-    return closing
+    kind: FailureKind, retry_after: float | None = None, key_version: str | None = VERSION, at: datetime = NOW
+) -> Block:
+    block = block_after(SupplierFailure(kind, "What happened.", retry_after), at, key_version)
+    assert block is not None
+    return block
 
 
-def gate_of(closing: Closing) -> Gate:
-    return Gate(refusal=closing) if closing.until is None else Gate(pause=closing)
+def gate_of(block: Block) -> Gate:
+    return Gate(refusal=block) if block.until is None else Gate(pause=block)
 
 
-def seconds_closed(gate: Closing | Gate, later: float = 0, key_version: str | None = VERSION) -> float | None:
+def seconds_closed(gate: Block | Gate, later: float = 0, key_version: str | None = VERSION) -> float | None:
     """For how long callers are told to stay away; 0 where only another key helps, None where they may call."""
     told = admit(gate if isinstance(gate, Gate) else gate_of(gate), after(later), key_version, OWNER)
-    if isinstance(told, Place):
+    if isinstance(told, Slot):
         return None
-    assert told.kind is TroubleKind.GATE_CLOSED
+    assert told.kind is FailureKind.GATE_CLOSED
     assert "What happened." in told.message
     return told.retry_after_seconds
 
@@ -82,44 +82,44 @@ def seconds_closed(gate: Closing | Gate, later: float = 0, key_version: str | No
 # ------------------------------------------------------------------- closing
 
 
-@pytest.mark.parametrize("kind", TroubleKind)
-def test_every_kind_of_trouble_closes_the_gate_or_does_not(kind: TroubleKind):
-    closing = closing_after(Trouble(kind, "What happened.", 5), NOW, VERSION)
+@pytest.mark.parametrize("kind", FailureKind)
+def test_every_kind_of_trouble_closes_the_gate_or_does_not(kind: FailureKind):
+    block = block_after(SupplierFailure(kind, "What happened.", 5), NOW, VERSION)
 
-    assert (closing is not None) == CLOSES[kind], "a new kind of trouble has to be decided here"
+    assert (block is not None) == CLOSES[kind], "a new kind of trouble has to be decided here"
 
 
 def test_closing_says_why_and_when_and_with_which_key():
-    closing = closed_by(TroubleKind.KEY_REFUSED)
+    block = closed_by(FailureKind.KEY_REFUSED)
 
-    assert (closing.reason, closing.message, closing.at) == (TroubleKind.KEY_REFUSED, "What happened.", NOW)
-    assert closing.key_version == VERSION
+    assert (block.reason, block.message, block.at) == (FailureKind.KEY_REFUSED, "What happened.", NOW)
+    assert block.key_version == VERSION
 
 
 @pytest.mark.parametrize("retry_after", [1, 42.5, 86_400, 99_999_999])
 def test_rate_limit_closes_the_gate_for_as_long_as_the_supplier_says(retry_after: float):
-    assert seconds_closed(closed_by(TroubleKind.RATE_LIMITED, retry_after)) == retry_after
+    assert seconds_closed(closed_by(FailureKind.RATE_LIMITED, retry_after)) == retry_after
 
 
 @pytest.mark.parametrize(("retry_after", "paused"), [(20, 20), (86_400, MAX_BUSY_PAUSE_SECONDS)])
 def test_retry_after_of_a_failure_that_may_be_about_one_order_pauses_all_for_a_minute_at_most(
     retry_after: float, paused: float
 ):
-    assert seconds_closed(closed_by(TroubleKind.BUSY, retry_after)) == paused
+    assert seconds_closed(closed_by(FailureKind.BUSY, retry_after)) == paused
 
 
 @pytest.mark.parametrize("retry_after", [None, 0])
 def test_rate_limit_that_names_no_time_to_come_closes_the_gate_for_a_time_of_our_own(retry_after: float | None):
-    assert seconds_closed(closed_by(TroubleKind.RATE_LIMITED, retry_after)) == RATE_LIMIT_SECONDS
+    assert seconds_closed(closed_by(FailureKind.RATE_LIMITED, retry_after)) == RATE_LIMIT_SECONDS
 
 
 @pytest.mark.parametrize("retry_after", [None, 0])
 def test_supplier_that_is_busy_and_does_not_say_how_long_does_not_close_the_gate(retry_after: float | None):
-    assert closing_after(Trouble(TroubleKind.BUSY, "What happened.", retry_after), NOW, VERSION) is None
+    assert block_after(SupplierFailure(FailureKind.BUSY, "What happened.", retry_after), NOW, VERSION) is None
 
 
 @pytest.mark.parametrize("kind", ADDRESS_TROUBLE)
-def test_block_closes_the_gate_for_15_minutes_or_longer_where_the_supplier_says_so(kind: TroubleKind):
+def test_block_closes_the_gate_for_15_minutes_or_longer_where_the_supplier_says_so(kind: FailureKind):
     assert BLOCK_SECONDS == 15 * 60
     assert seconds_closed(closed_by(kind)) == BLOCK_SECONDS
     assert seconds_closed(closed_by(kind, retry_after=60)) == BLOCK_SECONDS
@@ -127,37 +127,37 @@ def test_block_closes_the_gate_for_15_minutes_or_longer_where_the_supplier_says_
 
 
 @pytest.mark.parametrize("kind", TIMED)
-def test_gate_with_a_time_counts_down_and_opens_by_itself(kind: TroubleKind):
-    closing = closed_by(kind, retry_after=1_000)
-    seconds = MAX_BUSY_PAUSE_SECONDS if kind is TroubleKind.BUSY else 1_000
+def test_gate_with_a_time_counts_down_and_opens_by_itself(kind: FailureKind):
+    block = closed_by(kind, retry_after=1_000)
+    seconds = MAX_BUSY_PAUSE_SECONDS if kind is FailureKind.BUSY else 1_000
 
-    assert seconds_closed(closing, later=seconds - 0.5) == 0.5
-    assert seconds_closed(closing, later=seconds) is None
-    assert seconds_closed(closing, later=5_000) is None
+    assert seconds_closed(block, later=seconds - 0.5) == 0.5
+    assert seconds_closed(block, later=seconds) is None
+    assert seconds_closed(block, later=5_000) is None
 
 
 @pytest.mark.parametrize("kind", TIMED)
-def test_another_key_does_not_open_a_gate_with_a_time(kind: TroubleKind):
+def test_another_key_does_not_open_a_gate_with_a_time(kind: FailureKind):
     assert seconds_closed(closed_by(kind, retry_after=1_000), key_version=ANOTHER) is not None
 
 
 @pytest.mark.parametrize("kind", KEY_TROUBLE)
 @pytest.mark.parametrize("version", [VERSION, None])
-def test_gate_closed_by_a_key_stays_closed_for_that_key_however_long(kind: TroubleKind, version: str | None):
-    closing = closed_by(kind, key_version=version)
+def test_gate_closed_by_a_key_stays_closed_for_that_key_however_long(kind: FailureKind, version: str | None):
+    block = closed_by(kind, key_version=version)
 
-    assert closing.until is None
-    assert seconds_closed(closing, later=10 * 365 * 86_400, key_version=version) == 0
+    assert block.until is None
+    assert seconds_closed(block, later=10 * 365 * 86_400, key_version=version) == 0
 
 
 @pytest.mark.parametrize("kind", KEY_TROUBLE)
-def test_gate_closed_by_a_key_opens_at_once_with_another_version_of_it(kind: TroubleKind):
+def test_gate_closed_by_a_key_opens_at_once_with_another_version_of_it(kind: FailureKind):
     assert seconds_closed(closed_by(kind), key_version=ANOTHER) is None
     assert seconds_closed(closed_by(kind, key_version=None)) is None
 
 
 @pytest.mark.parametrize("kind", KEY_TROUBLE)
-def test_retry_after_does_not_open_a_gate_closed_by_a_key(kind: TroubleKind):
+def test_retry_after_does_not_open_a_gate_closed_by_a_key(kind: FailureKind):
     assert seconds_closed(closed_by(kind, retry_after=5), later=10) == 0
 
 
@@ -176,30 +176,30 @@ def gate_with(*seconds_left: float | None, accepted: str | None = VERSION, versi
 
 def number_of(gate: Gate, key_version: str | None = VERSION) -> int | None:
     """The number of the place that a caller gets, or None where it queues."""
-    place = admit(gate, NOW, key_version, OWNER)
-    if isinstance(place, Place):
-        return place.number
-    assert (place.kind, place.retry_after_seconds) == (TroubleKind.QUEUED, None)
+    slot = admit(gate, NOW, key_version, OWNER)
+    if isinstance(slot, Slot):
+        return slot.number
+    assert (slot.kind, slot.retry_after_seconds) == (FailureKind.QUEUED, None)
     return None
 
 
 def test_caller_gets_the_first_free_place_until_its_lease_is_over():
     lease = Lease(after(LEASE_SECONDS), OWNER, VERSION)
 
-    assert admit(gate_with(10, None), NOW, VERSION, OWNER) == Place(2, lease, alone=False)
+    assert admit(gate_with(10, None), NOW, VERSION, OWNER) == Slot(2, lease, alone=False)
 
 
 def test_accepted_key_may_be_used_by_three_at_once_and_the_fourth_queues():
     taken = [number_of(gate_with(*[10] * count)) for count in range(5)]
 
-    assert CALLS_AT_ONCE == 3, "the supplier blocks the address after five refusals"
+    assert MAX_CONCURRENT_CALLS == 3, "the supplier blocks the address after five refusals"
     assert taken == [1, 2, 3, None, None]
 
 
 @pytest.mark.parametrize("accepted", [None, ANOTHER])
-@pytest.mark.parametrize("taken", range(CALLS_AT_ONCE))
+@pytest.mark.parametrize("taken", range(MAX_CONCURRENT_CALLS))
 def test_key_that_is_not_accepted_yet_is_tried_by_one_alone(accepted: str | None, taken: int):
-    left: list[float | None] = [None] * CALLS_AT_ONCE
+    left: list[float | None] = [None] * MAX_CONCURRENT_CALLS
     assert number_of(gate_with(*left, accepted=accepted)) == 1
 
     left[taken] = 10
@@ -211,7 +211,7 @@ def test_new_key_is_tried_beside_calls_with_the_one_before():
 
 
 def test_no_key_is_never_an_accepted_one():
-    assert Gate().places(NOW, None) == 1
+    assert Gate().slots(NOW, None) == 1
 
 
 # ---------------------------------------------- calls whose answer nobody knows
@@ -230,7 +230,7 @@ def test_place_whose_caller_died_is_lost_to_its_key_and_one_caller_alone_goes_on
 def test_accepted_key_has_to_prove_itself_again_after_a_call_whose_answer_nobody_knows():
     gate = gate_with(-1)
 
-    assert (gate.places(NOW, VERSION), gate_with(1).places(NOW, VERSION)) == (1, CALLS_AT_ONCE)
+    assert (gate.slots(NOW, VERSION), gate_with(1).slots(NOW, VERSION)) == (1, MAX_CONCURRENT_CALLS)
     assert number_of(gate_with(-1, 10)) is None
 
 
@@ -247,24 +247,24 @@ def test_lease_of_the_former_release_that_ended_is_lost_to_every_key():
 def test_key_with_which_every_place_was_lost_is_not_presented_for_15_minutes_and_then_by_one_caller():
     gate = gate_with(-30, -20, -10)
 
-    assert gate.closing(NOW, ANOTHER) is None, "another key may be tried at once"
-    closing = gate.closing(NOW, VERSION)
-    assert closing is not None
-    assert (closing.reason, closing.is_pause) == (TroubleKind.BUSY, True)
+    assert gate.block(NOW, ANOTHER) is None, "another key may be tried at once"
+    block = gate.block(NOW, VERSION)
+    assert block is not None
+    assert (block.reason, block.is_pause) == (FailureKind.BUSY, True)
     told = admit(gate, NOW, VERSION, OWNER)
-    assert isinstance(told, Trouble)
-    assert (told.kind, told.retry_after_seconds) == (TroubleKind.GATE_CLOSED, BLOCK_SECONDS - 10)
-    place = admit(gate, after(BLOCK_SECONDS - 10), VERSION, OWNER)
-    assert isinstance(place, Place)
-    assert (place.number, place.alone) == (1, True)
+    assert isinstance(told, SupplierFailure)
+    assert (told.kind, told.retry_after_seconds) == (FailureKind.GATE_CLOSED, BLOCK_SECONDS - 10)
+    slot = admit(gate, after(BLOCK_SECONDS - 10), VERSION, OWNER)
+    assert isinstance(slot, Slot)
+    assert (slot.number, slot.alone) == (1, True)
 
 
 def test_call_that_begins_as_late_as_it_may_ends_before_its_lease():
-    place = admit(Gate(), NOW, VERSION, OWNER)
+    slot = admit(Gate(), NOW, VERSION, OWNER)
 
-    assert isinstance(place, Place)
-    assert place.start_by == after(START_SECONDS)
-    assert START_SECONDS + TOTAL_SECONDS < LEASE_SECONDS
+    assert isinstance(slot, Slot)
+    assert slot.start_by == after(START_SECONDS)
+    assert START_SECONDS + TOTAL_TIMEOUT_SECONDS < LEASE_SECONDS
 
 
 def test_write_of_a_lease_with_all_its_retries_ends_before_the_call_has_to_begin():
@@ -275,14 +275,14 @@ def test_write_of_a_lease_with_all_its_retries_ends_before_the_call_has_to_begin
 
 
 def test_closed_gate_gives_no_place():
-    gate = Gate(pause=closed_by(TroubleKind.RATE_LIMITED, 5), accepted_version=VERSION)
+    gate = Gate(pause=closed_by(FailureKind.RATE_LIMITED, 5), accepted_version=VERSION)
 
     assert seconds_closed(gate) == 5
 
 
-@pytest.mark.parametrize("kind", TroubleKind)
-def test_no_trouble_shows_that_a_key_is_accepted(kind: TroubleKind):
-    assert not accepts_key(Trouble(kind, "What happened."))
+@pytest.mark.parametrize("kind", FailureKind)
+def test_no_trouble_shows_that_a_key_is_accepted(kind: FailureKind):
+    assert not accepts_key(SupplierFailure(kind, "What happened."))
 
 
 def test_answer_about_the_order_shows_that_the_key_is_accepted():
@@ -308,17 +308,17 @@ def accepted(record: GateTable, version: str = VERSION) -> Gate:
     return record.read()
 
 
-def take(
+def acquire(
     record: GateTable, seen: Gate | None = None, now: datetime = NOW, owner: str = OWNER, version: str = VERSION
-) -> tuple[Place, bool]:
+) -> tuple[Slot, bool]:
     seen = seen or record.read()
-    place = admit(seen, now, version, owner)
-    assert isinstance(place, Place)
-    return place, record.take(place, seen)
+    slot = admit(seen, now, version, owner)
+    assert isinstance(slot, Slot)
+    return slot, record.acquire(slot, seen)
 
 
-def give_back(record: GateTable, place: Place) -> None:
-    record.give_back(place, is_answered=False)
+def release(record: GateTable, slot: Slot) -> None:
+    record.release(slot, is_answered=False)
 
 
 def test_gate_that_was_never_passed_nor_closed_has_no_record(record: GateTable):
@@ -327,21 +327,21 @@ def test_gate_that_was_never_passed_nor_closed_has_no_record(record: GateTable):
 
 @pytest.mark.parametrize("kind", sorted(kind for kind, closes in CLOSES.items() if closes))
 @pytest.mark.parametrize("version", [VERSION, None])
-def test_closed_gate_is_read_as_it_was_closed(record: GateTable, kind: TroubleKind, version: str | None):
-    closing = closed_by(kind, retry_after=42.5, key_version=version)
+def test_closed_gate_is_read_as_it_was_closed(record: GateTable, kind: FailureKind, version: str | None):
+    block = closed_by(kind, retry_after=42.5, key_version=version)
 
-    record.close(closing)
+    record.close(block)
 
     gate = record.read()
-    assert (gate.refusal or gate.pause) == closing
+    assert (gate.refusal or gate.pause) == block
     assert gate.closings == 1
 
 
 def test_gate_is_one_record(cloud: Cloud, record: GateTable):
-    take(record)
+    acquire(record)
     accepted(record)
-    record.close(closed_by(TroubleKind.RATE_LIMITED, retry_after=60))
-    record.close(closed_by(TroubleKind.KEY_REFUSED))
+    record.close(closed_by(FailureKind.RATE_LIMITED, retry_after=60))
+    record.close(closed_by(FailureKind.KEY_REFUSED))
 
     (row,) = cloud.rows(cloud.gate_table)
     assert (row["pk"], row["sk"]) == ("SUPPLIER#oneclickdz", "GATE")
@@ -349,10 +349,10 @@ def test_gate_is_one_record(cloud: Cloud, record: GateTable):
 
 @pytest.mark.parametrize("order", [1, -1])
 def test_refused_key_and_pause_stand_side_by_side_whichever_comes_first(record: GateTable, order: int):
-    refusal, pause = closed_by(TroubleKind.KEY_REFUSED), closed_by(TroubleKind.ADDRESS_BLOCKED)
+    refusal, pause = closed_by(FailureKind.KEY_REFUSED), closed_by(FailureKind.ADDRESS_BLOCKED)
 
-    for closing in [refusal, pause][::order]:
-        record.close(closing)
+    for block in [refusal, pause][::order]:
+        record.close(block)
 
     gate = record.read()
     assert (gate.refusal, gate.pause) == (refusal, pause)
@@ -362,18 +362,18 @@ def test_refused_key_and_pause_stand_side_by_side_whichever_comes_first(record: 
 
 
 def test_short_pause_does_not_replace_a_long_one(record: GateTable):
-    long = closed_by(TroubleKind.ADDRESS_BLOCKED)
+    long = closed_by(FailureKind.ADDRESS_BLOCKED)
     record.close(long)
 
-    record.close(closed_by(TroubleKind.RATE_LIMITED, retry_after=5))
+    record.close(closed_by(FailureKind.RATE_LIMITED, retry_after=5))
 
     assert record.read().pause == long
 
 
-@pytest.mark.parametrize("earlier", [closed_by(TroubleKind.RATE_LIMITED, 1), closed_by(TroubleKind.RATE_LIMITED, 59)])
-def test_pause_that_ends_earlier_is_replaced(record: GateTable, earlier: Closing):
+@pytest.mark.parametrize("earlier", [closed_by(FailureKind.RATE_LIMITED, 1), closed_by(FailureKind.RATE_LIMITED, 59)])
+def test_pause_that_ends_earlier_is_replaced(record: GateTable, earlier: Block):
     record.close(earlier)
-    longer = closed_by(TroubleKind.RATE_LIMITED, retry_after=60)
+    longer = closed_by(FailureKind.RATE_LIMITED, retry_after=60)
 
     record.close(longer)
 
@@ -382,8 +382,8 @@ def test_pause_that_ends_earlier_is_replaced(record: GateTable, earlier: Closing
 
 @pytest.mark.parametrize("earlier", [ANOTHER, None])
 def test_refusal_of_the_key_in_use_replaces_an_earlier_one(record: GateTable, earlier: str | None):
-    record.close(closed_by(TroubleKind.KEY_REFUSED, key_version=earlier))
-    refusal = closed_by(TroubleKind.KEY_REFUSED)
+    record.close(closed_by(FailureKind.KEY_REFUSED, key_version=earlier))
+    refusal = closed_by(FailureKind.KEY_REFUSED)
 
     record.close(refusal)
 
@@ -392,10 +392,10 @@ def test_refusal_of_the_key_in_use_replaces_an_earlier_one(record: GateTable, ea
 
 def test_call_that_ends_late_with_an_old_key_does_not_open_the_gate_for_a_new_one_that_was_refused(record: GateTable):
     # Given a call with an old key that is still under way when the new key is refused
-    record.close(closed_by(TroubleKind.KEY_REFUSED, key_version=ANOTHER))
+    record.close(closed_by(FailureKind.KEY_REFUSED, key_version=ANOTHER))
 
     # When it ends, refused too
-    record.close(closed_by(TroubleKind.KEY_REFUSED, key_version=VERSION))
+    record.close(closed_by(FailureKind.KEY_REFUSED, key_version=VERSION))
 
     # Then both keys stay refused, and a third one may be tried
     gate = record.read()
@@ -404,18 +404,18 @@ def test_call_that_ends_late_with_an_old_key_does_not_open_the_gate_for_a_new_on
 
 
 def test_pause_that_a_person_forgets_is_gone_and_one_caller_alone_tries_the_key(record: GateTable):
-    record.close(closed_by(TroubleKind.RATE_LIMITED, retry_after=30 * 86_400))
+    record.close(closed_by(FailureKind.RATE_LIMITED, retry_after=30 * 86_400))
 
     assert record.forget_pause(record.read(), {})
 
     gate = record.read()
-    assert (gate.pause, seconds_closed(gate), gate.places(NOW, VERSION)) == (None, None, 1)
+    assert (gate.pause, seconds_closed(gate), gate.slots(NOW, VERSION)) == (None, None, 1)
 
 
 def test_a_refused_key_stays_refused_whatever_pause_is_forgotten(record: GateTable):
-    refusal = closed_by(TroubleKind.KEY_REFUSED)
+    refusal = closed_by(FailureKind.KEY_REFUSED)
     record.close(refusal)
-    record.close(closed_by(TroubleKind.ADDRESS_BLOCKED))
+    record.close(closed_by(FailureKind.ADDRESS_BLOCKED))
 
     record.forget_pause(record.read(), {})
 
@@ -424,17 +424,17 @@ def test_a_refused_key_stays_refused_whatever_pause_is_forgotten(record: GateTab
 
 
 def test_pause_that_nobody_has_seen_is_not_forgotten(record: GateTable):
-    record.close(closed_by(TroubleKind.RATE_LIMITED, retry_after=60))
+    record.close(closed_by(FailureKind.RATE_LIMITED, retry_after=60))
     seen = record.read()
-    longer = closed_by(TroubleKind.ADDRESS_BLOCKED)
+    longer = closed_by(FailureKind.ADDRESS_BLOCKED)
     record.close(longer)
 
     assert not record.forget_pause(seen, {})
     assert record.read().pause == longer
 
 
-@pytest.mark.parametrize("kind", [TroubleKind.KEY_REFUSED, TroubleKind.RATE_LIMITED])
-def test_closing_takes_away_the_proof_of_the_key(record: GateTable, kind: TroubleKind):
+@pytest.mark.parametrize("kind", [FailureKind.KEY_REFUSED, FailureKind.RATE_LIMITED])
+def test_closing_takes_away_the_proof_of_the_key(record: GateTable, kind: FailureKind):
     assert accepted(record).accepted_version == VERSION
 
     record.close(closed_by(kind))
@@ -443,23 +443,23 @@ def test_closing_takes_away_the_proof_of_the_key(record: GateTable, kind: Troubl
 
 
 def test_place_is_taken_and_given_back(record: GateTable):
-    place, is_taken = take(record)
+    slot, is_taken = acquire(record)
     assert is_taken
     gate = record.read()
     assert gate.leases == {1: Lease(after(LEASE_SECONDS), OWNER, VERSION)}
     assert gate.presented_version == VERSION
 
-    give_back(record, place)
+    release(record, slot)
 
     assert record.read().leases == {}
 
 
 def test_three_callers_hold_three_places_and_each_gives_back_its_own(record: GateTable):
     accepted(record)
-    places = [take(record)[0] for _ in range(CALLS_AT_ONCE)]
+    slots = [acquire(record)[0] for _ in range(MAX_CONCURRENT_CALLS)]
     assert set(record.read().leases) == {1, 2, 3}
 
-    give_back(record, places[1])
+    release(record, slots[1])
 
     assert set(record.read().leases) == {1, 3}
 
@@ -467,12 +467,12 @@ def test_three_callers_hold_three_places_and_each_gives_back_its_own(record: Gat
 @pytest.mark.parametrize("version", [VERSION, ANOTHER])
 @pytest.mark.parametrize("is_known", [True, False], ids=["accepted key", "new key"])
 def test_of_two_callers_that_saw_the_same_place_one_gets_it(record: GateTable, version: str, is_known: bool):
-    take(record, now=after(-1 - LEASE_SECONDS), version=version)  # by one that has died, with this or another key
+    acquire(record, now=after(-1 - LEASE_SECONDS), version=version)  # by one that has died, with this or another key
     if is_known:
         accepted(record)
     seen = record.read()
 
-    first, second = take(record, seen), take(record, seen, after(1), "caller-2")
+    first, second = acquire(record, seen), acquire(record, seen, after(1), "caller-2")
 
     assert (first[0].number, first[1]) == (second[0].number, True)
     assert not second[1]
@@ -481,82 +481,82 @@ def test_of_two_callers_that_saw_the_same_place_one_gets_it(record: GateTable, v
 
 def test_new_key_is_taken_to_no_place_if_any_place_has_changed_since_the_record_was_read(record: GateTable):
     seen = record.read()
-    record.take(Place(3, Lease(after(LEASE_SECONDS), "caller-3", VERSION), alone=True), seen)
+    record.acquire(Slot(3, Lease(after(LEASE_SECONDS), "caller-3", VERSION), alone=True), seen)
 
-    place, is_taken = take(record, seen)
+    slot, is_taken = acquire(record, seen)
 
-    assert (place.number, is_taken) == (1, False)
+    assert (slot.number, is_taken) == (1, False)
 
 
 def test_accepted_key_is_taken_to_a_place_whatever_happens_at_others(record: GateTable):
     seen = accepted(record)
-    record.take(Place(3, Lease(after(LEASE_SECONDS), "caller-3", VERSION), alone=False), seen)
+    record.acquire(Slot(3, Lease(after(LEASE_SECONDS), "caller-3", VERSION), alone=False), seen)
 
-    assert take(record, seen)[1]
+    assert acquire(record, seen)[1]
 
 
 def test_place_that_another_has_taken_over_is_not_given_back_by_who_lost_it(record: GateTable):
-    lost, _ = take(record)
+    lost, _ = acquire(record)
     later = after(LEASE_SECONDS)
-    place, _ = take(record, now=later, owner="caller-2", version=ANOTHER)
-    assert place.number == lost.number
+    slot, _ = acquire(record, now=later, owner="caller-2", version=ANOTHER)
+    assert slot.number == lost.number
 
-    give_back(record, lost)
+    release(record, lost)
 
-    assert record.read().leases == {1: place.lease}
+    assert record.read().leases == {1: slot.lease}
 
 
 def test_release_that_is_repeated_frees_nobody_elses_place_taken_in_the_same_millisecond(record: GateTable):
-    first, _ = take(record)
-    give_back(record, first)
-    second, _ = take(record, owner="caller-2")
+    first, _ = acquire(record)
+    release(record, first)
+    second, _ = acquire(record, owner="caller-2")
     assert (first.number, first.lease.until) == (second.number, second.lease.until)
 
-    give_back(record, first)
+    release(record, first)
 
     assert record.read().leases == {1: second.lease}
 
 
 def test_times_are_kept_to_the_millisecond_and_still_recognised(record: GateTable):
-    place, is_taken = take(record, now=NOW.replace(microsecond=123_987))
+    slot, is_taken = acquire(record, now=NOW.replace(microsecond=123_987))
     assert is_taken
 
-    give_back(record, place)
+    release(record, slot)
 
     assert record.read().leases == {}
 
 
 def test_answer_ends_what_earlier_calls_with_unknown_answers_took_away(record: GateTable):
-    dead = [take(record, now=after(-LEASE_SECONDS * times))[0].number for times in (3, 2)]
+    dead = [acquire(record, now=after(-LEASE_SECONDS * times))[0].number for times in (3, 2)]
     seen = record.read()
     assert (dead, set(seen.lost(NOW, VERSION))) == ([1, 2], {1, 2})
-    place, _ = take(record, seen)
+    slot, _ = acquire(record, seen)
 
     record.accept(VERSION, seen, seen.lost(NOW, VERSION))
 
-    assert record.read().leases == {place.number: place.lease}
+    assert record.read().leases == {slot.number: slot.lease}
 
 
 def test_answer_frees_no_place_that_somebody_has_taken_meanwhile(record: GateTable):
-    take(record, now=after(-LEASE_SECONDS))
+    acquire(record, now=after(-LEASE_SECONDS))
     seen = record.read()
-    place, _ = take(record, owner="caller-2", version=ANOTHER)
-    assert place.number == 1
+    slot, _ = acquire(record, owner="caller-2", version=ANOTHER)
+    assert slot.number == 1
 
     record.accept(VERSION, seen, seen.lost(NOW, VERSION))
 
-    assert record.read().leases == {1: place.lease}
+    assert record.read().leases == {1: slot.lease}
 
 
 def test_person_who_opens_the_gate_gives_lost_places_back(record: GateTable):
     for times in (5, 4, 3):
-        take(record, now=after(-LEASE_SECONDS * times))
+        acquire(record, now=after(-LEASE_SECONDS * times))
     seen = record.read()
-    assert seen.closing(NOW, VERSION) is not None
+    assert seen.block(NOW, VERSION) is not None
 
     assert record.forget_pause(seen, seen.lost(NOW, VERSION))
 
-    assert (record.read().leases, record.read().closing(NOW, VERSION)) == ({}, None)
+    assert (record.read().leases, record.read().block(NOW, VERSION)) == ({}, None)
 
 
 # ----------------------------------------------------- a lease of the former release
@@ -572,14 +572,14 @@ def test_place_taken_by_a_function_of_the_former_release_is_taken(cloud: Cloud, 
     taken_by_the_former_release(cloud, record, after(10))
 
     assert record.read().leases == {1: Lease(after(10))}
-    assert take(record)[0].number == 2
+    assert acquire(record)[0].number == 2
 
 
 def test_place_that_the_former_release_took_over_is_not_given_back_by_who_had_it(cloud: Cloud, record: GateTable):
-    place, _ = take(record)
+    slot, _ = acquire(record)
     taken_by_the_former_release(cloud, record, after(LEASE_SECONDS + 10))
 
-    give_back(record, place)
+    release(record, slot)
 
     assert record.read().leases == {1: Lease(after(LEASE_SECONDS + 10))}
 
@@ -595,35 +595,35 @@ def test_lease_of_the_former_release_that_ended_is_freed_by_an_answer(cloud: Clo
 
 # -------------------------------------------------------------- suspicion
 
-FORBIDDEN = Trouble(TroubleKind.ORDER_REFUSED, "The supplier answered 403 FORBIDDEN.", None, "FORBIDDEN", 403)
+FORBIDDEN = SupplierFailure(FailureKind.ORDER_REFUSED, "The supplier answered 403 FORBIDDEN.", None, "FORBIDDEN", 403)
 SUSPICION = Suspicion("order-1", "FORBIDDEN", NOW)
 
 
 @pytest.mark.parametrize("status", [200, 403, 404, 410, 422, None])
-@pytest.mark.parametrize("kind", TroubleKind)
-def test_only_a_refused_order_can_be_about_the_key_or_the_address(kind: TroubleKind, status: int | None):
-    trouble = Trouble(kind, "What happened.", None, "CODE", status)
-    naming_access = Trouble(kind, "What happened.", None, "PROVIDER_API_ERROR", status)
+@pytest.mark.parametrize("kind", FailureKind)
+def test_only_a_refused_order_can_be_about_the_key_or_the_address(kind: FailureKind, status: int | None):
+    failure = SupplierFailure(kind, "What happened.", None, "CODE", status)
+    naming_access = SupplierFailure(kind, "What happened.", None, "PROVIDER_API_ERROR", status)
 
-    assert is_suspicious(trouble) == (kind is TroubleKind.ORDER_REFUSED and status == 403)
-    assert is_suspicious(naming_access) == (kind is TroubleKind.ORDER_REFUSED)
+    assert is_suspicious(failure) == (kind is FailureKind.ORDER_REFUSED and status == 403)
+    assert is_suspicious(naming_access) == (kind is FailureKind.ORDER_REFUSED)
 
 
 @pytest.mark.parametrize(("status", "is_denied"), [(401, True), (403, True), (404, False), (503, False), (None, False)])
 def test_refusal_without_an_envelope_can_be_about_the_key_or_the_address(status: int | None, is_denied: bool):
-    assert is_suspicious(Trouble(TroubleKind.BUSY, "What happened.", None, None, status)) == is_denied
+    assert is_suspicious(SupplierFailure(FailureKind.BUSY, "What happened.", None, None, status)) == is_denied
 
 
 @pytest.mark.parametrize("order_id", ["order-1", "order-2"])
 def test_second_401_confirms_a_suspicion_at_once_whatever_the_order(order_id: str):
-    page = Trouble(TroubleKind.BUSY, "The supplier answered 401 without its envelope.", None, None, 401)
+    page = SupplierFailure(FailureKind.BUSY, "The supplier answered 401 without its envelope.", None, None, 401)
 
     assert SUSPICION.confirmed_by(page, order_id, NOW) is not None
 
 
 @pytest.mark.parametrize(("order_id", "is_confirmed"), [("order-1", False), ("order-2", True)])
 def test_another_order_whose_refusal_names_the_key_confirms_a_suspicion_at_once(order_id: str, is_confirmed: bool):
-    refused = Trouble(TroubleKind.ORDER_REFUSED, "What happened.", None, "INVALID_API_KEY", 400)
+    refused = SupplierFailure(FailureKind.ORDER_REFUSED, "What happened.", None, "INVALID_API_KEY", 400)
 
     assert (SUSPICION.confirmed_by(refused, order_id, NOW) is not None) == is_confirmed
 
@@ -663,7 +663,7 @@ def test_another_order_that_is_refused_for_long_enough_confirms_a_suspicion(
 
     assert (denied is not None) == is_confirmed
     if denied is not None:
-        assert (denied.kind, denied.code) == (TroubleKind.ACCESS_DENIED, "FORBIDDEN")
+        assert (denied.kind, denied.code) == (FailureKind.ACCESS_DENIED, "FORBIDDEN")
         assert {"order-1", "order-2", "FORBIDDEN"} <= set(re.findall(r"[\w-]+", denied.message))
 
 
@@ -676,10 +676,10 @@ def test_first_order_that_is_refused_is_suspected_and_no_later_one_replaces_it(r
 
 @pytest.mark.parametrize("is_answered", [True, False])
 def test_place_given_back_after_an_answer_ends_the_suspicion(record: GateTable, is_answered: bool):
-    place, _ = take(record)
+    slot, _ = acquire(record)
     record.suspect(SUSPICION)
 
-    record.give_back(place, is_answered=is_answered)
+    record.release(slot, is_answered=is_answered)
 
     assert record.read().suspicion == (None if is_answered else SUSPICION)
 
@@ -689,20 +689,20 @@ def test_gate_is_not_closed_by_a_suspicion_that_an_answer_has_ended(record: Gate
     if now is not None:
         record.suspect(now)
 
-    assert not record.close(closed_by(TroubleKind.ACCESS_DENIED), confirmed=SUSPICION)
+    assert not record.close(closed_by(FailureKind.ACCESS_DENIED), confirmed=SUSPICION)
     assert record.read().pause is None
 
 
 def test_suspicion_ends_with_the_pause_that_follows_from_it(record: GateTable):
     record.suspect(SUSPICION)
 
-    assert record.close(closed_by(TroubleKind.ACCESS_DENIED), confirmed=SUSPICION)
+    assert record.close(closed_by(FailureKind.ACCESS_DENIED), confirmed=SUSPICION)
 
-    assert (record.read().pause, record.read().suspicion) == (closed_by(TroubleKind.ACCESS_DENIED), None)
+    assert (record.read().pause, record.read().suspicion) == (closed_by(FailureKind.ACCESS_DENIED), None)
 
 
 def test_person_who_forgets_a_pause_ends_the_suspicion(record: GateTable):
-    record.close(closed_by(TroubleKind.RATE_LIMITED))
+    record.close(closed_by(FailureKind.RATE_LIMITED))
     record.suspect(SUSPICION)
 
     assert record.forget_pause(record.read(), {})
@@ -712,26 +712,26 @@ def test_person_who_forgets_a_pause_ends_the_suspicion(record: GateTable):
 # ------------------------------------------------------------ closed meanwhile
 
 
-@pytest.mark.parametrize("kind", [TroubleKind.KEY_REFUSED, TroubleKind.RATE_LIMITED])
-def test_no_place_is_taken_when_the_gate_was_closed_meanwhile(record: GateTable, kind: TroubleKind):
+@pytest.mark.parametrize("kind", [FailureKind.KEY_REFUSED, FailureKind.RATE_LIMITED])
+def test_no_place_is_taken_when_the_gate_was_closed_meanwhile(record: GateTable, kind: FailureKind):
     seen = accepted(record)
     record.close(closed_by(kind))
 
-    assert not take(record, seen)[1]
+    assert not acquire(record, seen)[1]
 
 
-@pytest.mark.parametrize("kind", [TroubleKind.KEY_REFUSED, TroubleKind.RATE_LIMITED])
-def test_no_place_is_taken_when_the_gate_was_closed_again_within_the_millisecond(record: GateTable, kind: TroubleKind):
+@pytest.mark.parametrize("kind", [FailureKind.KEY_REFUSED, FailureKind.RATE_LIMITED])
+def test_no_place_is_taken_when_the_gate_was_closed_again_within_the_millisecond(record: GateTable, kind: FailureKind):
     record.close(closed_by(kind, retry_after=1, key_version=ANOTHER))
     seen = record.read()
     record.close(closed_by(kind, retry_after=2))
 
-    assert not take(record, seen, after(1))[1]
+    assert not acquire(record, seen, after(1))[1]
 
 
 def test_key_is_not_accepted_when_the_gate_was_closed_since_it_was_presented(record: GateTable):
     seen = record.read()
-    record.close(closed_by(TroubleKind.KEY_REFUSED))
+    record.close(closed_by(FailureKind.KEY_REFUSED))
 
     record.accept(VERSION, seen, {})
 
@@ -739,11 +739,11 @@ def test_key_is_not_accepted_when_the_gate_was_closed_since_it_was_presented(rec
 
 
 def test_pause_that_changes_nothing_does_not_cost_a_caller_its_place(record: GateTable):
-    record.close(closed_by(TroubleKind.RATE_LIMITED, retry_after=60))
+    record.close(closed_by(FailureKind.RATE_LIMITED, retry_after=60))
     seen = record.read()
-    record.close(closed_by(TroubleKind.RATE_LIMITED, retry_after=5))
+    record.close(closed_by(FailureKind.RATE_LIMITED, retry_after=5))
 
-    assert take(record, seen, after(60))[1]
+    assert acquire(record, seen, after(60))[1]
 
 
 FORMER = {
@@ -764,17 +764,17 @@ def test_record_of_the_former_format_is_an_open_gate_and_does_no_harm(
     cloud.put(cloud.gate_table, former)
 
     assert record.read() == Gate()
-    place, is_taken = take(record)
+    slot, is_taken = acquire(record)
     assert is_taken
     assert accepted(record).accepted_version == VERSION
-    record.close(closed_by(TroubleKind.KEY_REFUSED))
-    record.close(closed_by(TroubleKind.RATE_LIMITED))
-    give_back(record, place)
+    record.close(closed_by(FailureKind.KEY_REFUSED))
+    record.close(closed_by(FailureKind.RATE_LIMITED))
+    release(record, slot)
 
     gate = record.read()
     assert (gate.refusal, gate.pause, gate.leases, gate.closings) == (
-        closed_by(TroubleKind.KEY_REFUSED),
-        closed_by(TroubleKind.RATE_LIMITED),
+        closed_by(FailureKind.KEY_REFUSED),
+        closed_by(FailureKind.RATE_LIMITED),
         {},
         2,
     )

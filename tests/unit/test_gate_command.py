@@ -12,16 +12,16 @@ import pytest
 from giftcards.adapters import aws
 from giftcards.adapters.gate_table import GateTable
 from giftcards.adapters.timestamps import timestamp
-from giftcards.rules.gate import LEASE_SECONDS, Closing, Place, Suspicion, admit
-from giftcards.rules.trouble import TroubleKind
+from giftcards.rules.gate import LEASE_SECONDS, Block, Slot, Suspicion, admit
+from giftcards.rules.supplier_failure import FailureKind
 from giftcards_cli.main import main
 from giftcards_cli.stack import Stack
 from unit.fakes import Cloud
 
 KEY = "version-of-the-key"
 AT = datetime.now(UTC).replace(microsecond=0)
-REFUSED = Closing(TroubleKind.KEY_REFUSED, "The supplier refused the key.", AT, KEY, until=None)
-PAUSED = Closing(TroubleKind.RATE_LIMITED, "The supplier answered [429].", AT, KEY, until=AT + timedelta(days=30))
+REFUSED = Block(FailureKind.KEY_REFUSED, "The supplier refused the key.", AT, KEY, until=None)
+PAUSED = Block(FailureKind.RATE_LIMITED, "The supplier answered [429].", AT, KEY, until=AT + timedelta(days=30))
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ def test_open_gate_says_so_and_how_many_may_call(giftcards: Giftcards, record: G
     record.accept(KEY, record.read(), {})
     seen = record.read()
     place = admit(seen, datetime.now(UTC), KEY, "caller-1")
-    assert record.take(place, seen)  # type: ignore[arg-type]
+    assert record.acquire(place, seen)  # type: ignore[arg-type]
 
     assert giftcards("--json").document == {
         **dict.fromkeys(("reason", "message", "since", "until", "opensWith")),
@@ -135,10 +135,10 @@ def test_open_forgets_a_pause_and_shows_the_open_gate(giftcards: Giftcards, reco
 
 @pytest.mark.parametrize("also", [[], [PAUSED]])
 def test_open_never_forgets_a_refusal_and_says_what_would_help(
-    giftcards: Giftcards, record: GateTable, also: list[Closing]
+    giftcards: Giftcards, record: GateTable, also: list[Block]
 ):
-    for closing in [REFUSED, *also]:
-        record.close(closing)
+    for block in [REFUSED, *also]:
+        record.close(block)
     before = record.read()
 
     said = giftcards("--open")
@@ -159,7 +159,7 @@ def test_open_leaves_an_open_gate_as_it_is(giftcards: Giftcards, record: GateTab
 
 def test_gate_that_closes_again_meanwhile_stays_closed(giftcards: Giftcards, record: GateTable, cloud: Cloud):
     record.close(PAUSED)
-    longer = Closing(TroubleKind.ADDRESS_BLOCKED, "Blocked.", AT, KEY, until=AT + timedelta(days=31))
+    longer = Block(FailureKind.ADDRESS_BLOCKED, "Blocked.", AT, KEY, until=AT + timedelta(days=31))
     cloud.at_next("UpdateItem", lambda: record.close(longer))
 
     said = giftcards("--open")
@@ -174,8 +174,8 @@ def lose_calls(record: GateTable, count: int) -> None:
     for number in range(count):
         at = AT - timedelta(seconds=(count - number) * (LEASE_SECONDS + 1))
         place = admit(record.read(), at, KEY, f"caller-{number}")
-        assert isinstance(place, Place)
-        assert record.take(place, record.read())
+        assert isinstance(place, Slot)
+        assert record.acquire(place, record.read())
 
 
 def test_calls_whose_answer_nobody_knows_are_shown(giftcards: Giftcards, record: GateTable):

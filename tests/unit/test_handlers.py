@@ -13,10 +13,10 @@ import httpx
 import pytest
 from pydantic import ValidationError
 
-from giftcards import wiring
-from giftcards.reveal_cards import RevealOutcome
+from giftcards import composition_root
+from giftcards.contracts.workflow import Outcome, StepResult
 from giftcards.rules.orders import delivery_id_of
-from giftcards.workflow import Outcome, StepResult
+from giftcards.use_cases.reveal_cards import RevealOutcome
 from unit.container import ASKED, FUNCTIONS, STEP, Container
 from unit.fakes import (
     API_KEY,
@@ -123,7 +123,7 @@ def test_sweep_orders_says_how_many_orders_it_looked_at_and_took_up(container: C
 
     assert container.call("sweep_orders", event) == {"checked": 2, "takenUp": 1}
 
-    assert cloud.placed_again("giftcards.sweeper") == [{"orderId": "gone", "userId": USER_ID}]
+    assert cloud.events_to_resume("giftcards.sweeper") == [{"orderId": "gone", "userId": USER_ID}]
 
 
 def test_sweep_orders_does_not_hand_an_order_to_one_execution_after_the_other(container: Container, cloud: Cloud):
@@ -238,10 +238,10 @@ def test_request_to_reveal_that_is_no_object_is_answered_too(container: Containe
 
 
 def test_python_warnings_are_silenced_because_they_can_quote_what_they_warn_of():
-    wiring.logger.cache_clear()
+    composition_root.logger.cache_clear()
     with warnings.catch_warnings(record=True) as warned:
         warnings.simplefilter("always")
-        wiring.logger()
+        composition_root.logger()
         warnings.warn(f"the value is {MARK}", stacklevel=1)
 
     assert warned == []
@@ -377,7 +377,7 @@ def test_clients_are_built_once_for_a_container(
         built += 1
         return supplier.client()
 
-    monkeypatch.setattr(wiring, "new_client", count)
+    monkeypatch.setattr(composition_root, "new_client", count)
     supplier.will(*(answered(order_data("HANDLING")) for _ in range(3)))
 
     for _ in range(3):
@@ -409,8 +409,8 @@ def test_function_that_is_deployed_without_its_settings_fails_by_their_names(
 
 
 def test_the_clock_has_a_time_zone_and_jitter_is_a_share():
-    assert wiring.now().utcoffset() == timedelta(0)
-    assert 0 <= wiring.jitter() < 1
+    assert composition_root.now().utcoffset() == timedelta(0)
+    assert 0 <= composition_root.jitter() < 1
 
 
 # ----------------------------------------------------------------------- code
@@ -427,7 +427,7 @@ spec = importlib.util.spec_from_file_location("app", sys.argv[1])
 module = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(module)
 imported = [sorted(sys.modules)]
-module.wiring.status_check()
+module.composition_root.status_check()
 imported.append(sorted(sys.modules))
 print(json.dumps(imported))
 """
@@ -449,9 +449,9 @@ def test_check_status_is_imported_without_boto3_and_used_without_the_encryption_
     imported, used = map(set, json.loads(done.stdout))
 
     # Then boto3 waits until it is needed (of botocore, Powertools looks at the package and no more) ...
-    assert "giftcards.check_status" in imported
+    assert "giftcards.use_cases.check_status" in imported
     assert not imported & {"boto3", "botocore.session", "botocore.client", "aws_encryption_sdk", "cryptography"}
 
     # ... and what can decrypt is never there: its layer is not deployed with this function
     assert "boto3" in used
-    assert not used & {"aws_encryption_sdk", "giftcards.adapters.vault", "giftcards.adapters.order_table"}
+    assert not used & {"aws_encryption_sdk", "giftcards.adapters.card_cipher", "giftcards.adapters.order_table"}

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from giftcards.events import HeldReason
+from giftcards.contracts.events import HeldReason
 from giftcards.metrics import NAMESPACE, Metric
-from giftcards.rules.trouble import TroubleKind
+from giftcards.rules.supplier_failure import FailureKind
 from unit.container import ASKED, FUNCTIONS, HELD, SERVICE, STEP, Container, measured
 from unit.fakes import (
     MARK,
@@ -383,9 +383,9 @@ def test_every_held_reason_has_a_metric(reason: HeldReason):
 
 
 @pytest.mark.parametrize(
-    "kind", sorted({*TroubleKind} - {TroubleKind.KEY_MISSING, TroubleKind.GATE_CLOSED, TroubleKind.QUEUED})
+    "kind", sorted({*FailureKind} - {FailureKind.KEY_MISSING, FailureKind.GATE_CLOSED, FailureKind.QUEUED})
 )
-def test_everything_that_a_call_can_come_to_has_a_metric(kind: TroubleKind):
+def test_everything_that_a_call_can_come_to_has_a_metric(kind: FailureKind):
     assert Metric.of_call(kind).label.startswith("Supplier")
 
 

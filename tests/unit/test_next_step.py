@@ -7,36 +7,36 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from giftcards.contracts.supplier import OrderProgress, SupplierStatus
+from giftcards.contracts.workflow import Doubt, Outcome, RetryState, StepRequest, StepResult
 from giftcards.rules.next_step import (
     MIN_REFUSAL_SECONDS,
+    MIN_SPREAD_SECONDS,
     RETRY_AFTER_SPREAD,
-    SHORTEST_SPREAD_SECONDS,
-    Patience,
+    PollPolicy,
     doubted_at_delivery,
     next_step,
 )
-from giftcards.rules.schedule import LONGEST_BACKOFF_SECONDS, MAX_CHECKS, PollSchedule
-from giftcards.rules.trouble import Trouble, TroubleKind
-from giftcards.supplier_contract import OrderProgress, SupplierStatus
-from giftcards.workflow import Doubt, Outcome, RetryState, StepRequest, StepResult
+from giftcards.rules.schedule import MAX_BACKOFF_SECONDS, MAX_CHECKS, PollSchedule
+from giftcards.rules.supplier_failure import FailureKind, SupplierFailure
 from unit.fakes import NOW, ORDER_ID, PATIENCE, step_request
 
 DEADLINE = PATIENCE.schedule.deadline_seconds
-LONGEST_WAIT = 99_999_999
+MAX_WAIT = 99_999_999
 
 AFTER_TROUBLE = {
-    TroubleKind.BUSY: Outcome.SUPPLIER_BUSY,
-    TroubleKind.RATE_LIMITED: Outcome.SUPPLIER_BUSY,
-    TroubleKind.KEY_MISSING: Outcome.GATE_CLOSED,
-    TroubleKind.KEY_REFUSED: Outcome.KEY_REFUSED,
-    TroubleKind.ADDRESS_BLOCKED: Outcome.SUPPLIER_BUSY,
-    TroubleKind.ACCESS_DENIED: Outcome.SUPPLIER_BUSY,
-    TroubleKind.ORDER_REFUSED: Outcome.SUPPLIER_BUSY,
-    TroubleKind.GATE_CLOSED: Outcome.GATE_CLOSED,
-    TroubleKind.QUEUED: Outcome.GATE_CLOSED,
-    TroubleKind.ORDER_UNKNOWN: Outcome.ORDER_UNKNOWN,
-    TroubleKind.ORDER_REJECTED: Outcome.INVALID_ORDER,
-    TroubleKind.CONTRACT_BROKEN: Outcome.SUPPLIER_CONTRACT_BROKEN,
+    FailureKind.BUSY: Outcome.SUPPLIER_BUSY,
+    FailureKind.RATE_LIMITED: Outcome.SUPPLIER_BUSY,
+    FailureKind.KEY_MISSING: Outcome.GATE_CLOSED,
+    FailureKind.KEY_REFUSED: Outcome.KEY_REFUSED,
+    FailureKind.ADDRESS_BLOCKED: Outcome.SUPPLIER_BUSY,
+    FailureKind.ACCESS_DENIED: Outcome.SUPPLIER_BUSY,
+    FailureKind.ORDER_REFUSED: Outcome.SUPPLIER_BUSY,
+    FailureKind.GATE_CLOSED: Outcome.GATE_CLOSED,
+    FailureKind.QUEUED: Outcome.GATE_CLOSED,
+    FailureKind.ORDER_UNKNOWN: Outcome.ORDER_UNKNOWN,
+    FailureKind.ORDER_REJECTED: Outcome.INVALID_ORDER,
+    FailureKind.CONTRACT_BROKEN: Outcome.SUPPLIER_CONTRACT_BROKEN,
 }
 AFTER_ANSWER = {
     SupplierStatus.HANDLING: Outcome.PENDING,
@@ -46,19 +46,19 @@ AFTER_ANSWER = {
 }
 WAITS = {Outcome.PENDING, Outcome.SUPPLIER_BUSY, Outcome.KEY_REFUSED, Outcome.GATE_CLOSED}
 PASSING = sorted(kind for kind, outcome in AFTER_TROUBLE.items() if outcome in WAITS)
-LASTING = sorted(set(TroubleKind) - set(PASSING))
-SERIOUS = sorted(set(PASSING) - {TroubleKind.QUEUED})
+LASTING = sorted(set(FailureKind) - set(PASSING))
+SERIOUS = sorted(set(PASSING) - {FailureKind.QUEUED})
 """Trouble that is more than a queue."""
 CLOSE_THE_GATE = [
-    TroubleKind.BUSY,
-    TroubleKind.RATE_LIMITED,
-    TroubleKind.GATE_CLOSED,
-    TroubleKind.ADDRESS_BLOCKED,
-    TroubleKind.ACCESS_DENIED,
+    FailureKind.BUSY,
+    FailureKind.RATE_LIMITED,
+    FailureKind.GATE_CLOSED,
+    FailureKind.ADDRESS_BLOCKED,
+    FailureKind.ACCESS_DENIED,
 ]
 
-DOUBTS = [*LASTING, TroubleKind.ORDER_REFUSED]
-HELD_FOR = AFTER_TROUBLE | {TroubleKind.ORDER_REFUSED: Outcome.SUPPLIER_CONTRACT_BROKEN}
+DOUBTS = [*LASTING, FailureKind.ORDER_REFUSED]
+HELD_FOR = AFTER_TROUBLE | {FailureKind.ORDER_REFUSED: Outcome.SUPPLIER_CONTRACT_BROKEN}
 
 each_doubt = pytest.mark.parametrize("kind", DOUBTS)
 each_passing_trouble = pytest.mark.parametrize("kind", PASSING)
@@ -70,28 +70,28 @@ def progress(status: SupplierStatus = SupplierStatus.HANDLING) -> OrderProgress:
     return OrderProgress.model_validate({"_id": ORDER_ID, "status": status, "quantity": 2})
 
 
-def trouble(kind: TroubleKind = TroubleKind.BUSY, retry_after: float | None = None) -> Trouble:
-    return Trouble(kind, "What happened.", retry_after)
+def failure(kind: FailureKind = FailureKind.BUSY, retry_after: float | None = None) -> SupplierFailure:
+    return SupplierFailure(kind, "What happened.", retry_after)
 
 
 def step(
-    answer: OrderProgress | Trouble,
+    answer: OrderProgress | SupplierFailure,
     *,
     age: float = 60,
     jitter: float = 0.5,
-    patience: Patience = PATIENCE,
+    policy: PollPolicy = PATIENCE,
     **known: Any,
 ) -> StepResult:
     request = step_request(claimed_at=NOW - timedelta(seconds=age), **known)
-    return next_step(answer, request, now=NOW, patience=patience, jitter=jitter)
+    return next_step(answer, request, now=NOW, policy=policy, jitter=jitter)
 
 
 # ----------------------------------------------------------------- outcomes
 
 
-@pytest.mark.parametrize("kind", TroubleKind)
-def test_every_kind_of_trouble_has_its_outcome(kind: TroubleKind):
-    result = step(trouble(kind))
+@pytest.mark.parametrize("kind", FailureKind)
+def test_every_kind_of_trouble_has_its_outcome(kind: FailureKind):
+    result = step(failure(kind))
 
     assert result.outcome is AFTER_TROUBLE[kind], "a new kind of trouble has to be decided here"
     assert result.message == "What happened."
@@ -104,7 +104,7 @@ def test_every_status_of_the_supplier_has_its_outcome(status: SupplierStatus):
 
 
 def test_every_outcome_but_closed_is_reached():
-    reached = {step(trouble(kind)).outcome for kind in TroubleKind} | {
+    reached = {step(failure(kind)).outcome for kind in FailureKind} | {
         step(progress(s)).outcome for s in SupplierStatus
     }
 
@@ -113,8 +113,8 @@ def test_every_outcome_but_closed_is_reached():
 
 @each_lasting_trouble
 @pytest.mark.parametrize("age", [0, DEADLINE * 10])
-def test_trouble_with_the_order_itself_holds_it_at_any_age(kind: TroubleKind, age: float):
-    assert step(trouble(kind), age=age, checks=MAX_CHECKS).outcome is AFTER_TROUBLE[kind]
+def test_trouble_with_the_order_itself_holds_it_at_any_age(kind: FailureKind, age: float):
+    assert step(failure(kind), age=age, checks=MAX_CHECKS).outcome is AFTER_TROUBLE[kind]
 
 
 # ----------------------------------------------------- trouble only makes wait
@@ -123,40 +123,40 @@ def test_trouble_with_the_order_itself_holds_it_at_any_age(kind: TroubleKind, ag
 @given(
     kind=st.sampled_from(SERIOUS),
     age=st.integers(0, DEADLINE * 100_000).map(lambda milliseconds: milliseconds / 1_000),
-    retry_after=st.none() | st.floats(0, LONGEST_WAIT),
+    retry_after=st.none() | st.floats(0, MAX_WAIT),
     known=st.fixed_dictionaries({"failures": st.integers(0, 10**6), "checks": st.integers(0, MAX_CHECKS - 1)}),
     jitter=jitters,
 )
 def test_trouble_with_the_supplier_never_ends_an_order_and_never_shortens_its_wait(
-    kind: TroubleKind, age: float, retry_after: float | None, known: dict[str, int], jitter: float
+    kind: FailureKind, age: float, retry_after: float | None, known: dict[str, int], jitter: float
 ):
-    result = step(trouble(kind, retry_after), age=age, jitter=jitter, **known)
+    result = step(failure(kind, retry_after), age=age, jitter=jitter, **known)
 
     assert result.outcome in WAITS
     assert result.wait_seconds >= (PATIENCE.schedule.next_wait(age, jitter) or 1)
-    assert result.wait_seconds >= min(retry_after or 0, LONGEST_BACKOFF_SECONDS)
+    assert result.wait_seconds >= min(retry_after or 0, MAX_BACKOFF_SECONDS)
 
 
 @pytest.mark.parametrize("kind", SERIOUS)
-def test_wait_after_trouble_is_the_schedules_where_that_is_longer_than_the_backoff(kind: TroubleKind):
-    assert step(trouble(kind), age=1_000, jitter=0).wait_seconds == 60
+def test_wait_after_trouble_is_the_schedules_where_that_is_longer_than_the_backoff(kind: FailureKind):
+    assert step(failure(kind), age=1_000, jitter=0).wait_seconds == 60
 
 
 def test_wait_after_trouble_grows_with_the_failures():
-    waits = [step(trouble(), failures=failures, jitter=0).wait_seconds for failures in range(9)]
+    waits = [step(failure(), failures=failures, jitter=0).wait_seconds for failures in range(9)]
 
     assert waits == [5, 10, 20, 40, 80, 160, 320, 450, 450]
 
 
-@pytest.mark.parametrize("kind", [TroubleKind.GATE_CLOSED, TroubleKind.KEY_MISSING])
-def test_wait_at_a_closed_gate_grows_slowly_because_a_look_costs_nothing(kind: TroubleKind):
-    waits = [step(trouble(kind), failures=failures, jitter=0).wait_seconds for failures in (0, 1, 2, 3, 9, 99, 999)]
+@pytest.mark.parametrize("kind", [FailureKind.GATE_CLOSED, FailureKind.KEY_MISSING])
+def test_wait_at_a_closed_gate_grows_slowly_because_a_look_costs_nothing(kind: FailureKind):
+    waits = [step(failure(kind), failures=failures, jitter=0).wait_seconds for failures in (0, 1, 2, 3, 9, 99, 999)]
 
     assert waits == [5, 5, 7, 10, 25, 250, 450]
 
 
 def test_wait_after_trouble_is_not_cut_to_the_deadline():
-    assert step(trouble(retry_after=100), age=DEADLINE - 2, jitter=0).wait_seconds == 100
+    assert step(failure(retry_after=100), age=DEADLINE - 2, jitter=0).wait_seconds == 100
 
 
 def test_time_in_which_the_supplier_said_nothing_does_not_count_against_the_deadline():
@@ -177,8 +177,8 @@ def test_outages_that_are_over_add_up():
     assert step(progress(), age=DEADLINE + 7_250, **known).outcome is Outcome.DEADLINE_PASSED
 
 
-@pytest.mark.parametrize("answer", [trouble(), progress(SupplierStatus.FULFILLED)])
-def test_outage_is_counted_when_it_is_over_and_not_before(answer: OrderProgress | Trouble):
+@pytest.mark.parametrize("answer", [failure(), progress(SupplierStatus.FULFILLED)])
+def test_outage_is_counted_when_it_is_over_and_not_before(answer: OrderProgress | SupplierFailure):
     since = NOW - timedelta(hours=2)
 
     result = step(answer, failures=9, unanswered_since=since, unanswered_seconds=60)
@@ -189,20 +189,20 @@ def test_outage_is_counted_when_it_is_over_and_not_before(answer: OrderProgress 
 # --------------------------------------------------------------------- doubt
 
 
-def doubt_of(kind: TroubleKind, since: float = 0, count: int = 1, *, at_delivery: bool = False) -> Doubt:
+def doubt_of(kind: FailureKind, since: float = 0, count: int = 1, *, at_delivery: bool = False) -> Doubt:
     return Doubt(kind=kind, since=NOW - timedelta(seconds=since), count=count, at_delivery=at_delivery)
 
 
-def doubted(kind: TroubleKind, since: float, count: int, *, at_delivery: bool = False) -> RetryState:
+def doubted(kind: FailureKind, since: float, count: int, *, at_delivery: bool = False) -> RetryState:
     return RetryState(doubt=doubt_of(kind, since, count, at_delivery=at_delivery))
 
 
-BROKEN, UNKNOWN, REFUSED = TroubleKind.CONTRACT_BROKEN, TroubleKind.ORDER_UNKNOWN, TroubleKind.ORDER_REFUSED
+BROKEN, UNKNOWN, REFUSED = FailureKind.CONTRACT_BROKEN, FailureKind.ORDER_UNKNOWN, FailureKind.ORDER_REFUSED
 
 
 @each_doubt
-def test_first_doubtful_answer_makes_an_order_wait_by_its_schedule(kind: TroubleKind):
-    result = step(trouble(kind), age=5, jitter=0, retry_state=RetryState())
+def test_first_doubtful_answer_makes_an_order_wait_by_its_schedule(kind: FailureKind):
+    result = step(failure(kind), age=5, jitter=0, retry_state=RetryState())
 
     assert (result.outcome, result.wait_seconds) == (Outcome.SUPPLIER_BUSY, 5)
     assert result.retry_state.doubt == doubt_of(kind)
@@ -214,16 +214,16 @@ def test_first_doubtful_answer_makes_an_order_wait_by_its_schedule(kind: Trouble
     [(59, 99, False), (60, 1, False), (60, 2, True), (86_400, 1, False), (86_400, 2, True)],
 )
 def test_doubt_is_held_when_it_has_lasted_a_minute_and_three_checks(
-    kind: TroubleKind, since: float, before: int, is_held: bool
+    kind: FailureKind, since: float, before: int, is_held: bool
 ):
-    result = step(trouble(kind), retry_state=doubted(kind, since, before))
+    result = step(failure(kind), retry_state=doubted(kind, since, before))
 
     assert result.outcome is (HELD_FOR[kind] if is_held else Outcome.SUPPLIER_BUSY)
     assert result.retry_state.doubt == doubt_of(kind, since, before + 1)
 
 
 def test_doubts_of_several_kinds_are_one_row_and_the_last_is_what_it_is_held_for():
-    result = step(trouble(UNKNOWN), retry_state=doubted(BROKEN, 60, 2))
+    result = step(failure(UNKNOWN), retry_state=doubted(BROKEN, 60, 2))
 
     assert result.outcome is Outcome.ORDER_UNKNOWN
     assert result.message == "What happened. Doubtful answers in a row: 3, in 60 seconds."
@@ -231,7 +231,7 @@ def test_doubts_of_several_kinds_are_one_row_and_the_last_is_what_it_is_held_for
 
 @each_doubt
 @pytest.mark.parametrize("at_delivery", [False, True])
-def test_pending_order_ends_the_doubt(kind: TroubleKind, *, at_delivery: bool):
+def test_pending_order_ends_the_doubt(kind: FailureKind, *, at_delivery: bool):
     result = step(progress(), retry_state=doubted(kind, 50, 9, at_delivery=at_delivery))
 
     assert result.retry_state.doubt is None
@@ -239,17 +239,17 @@ def test_pending_order_ends_the_doubt(kind: TroubleKind, *, at_delivery: bool):
 
 @each_doubt
 @pytest.mark.parametrize("status", sorted(status for status in SupplierStatus if status.is_final))
-def test_final_status_ends_the_doubt_of_a_check_and_not_of_a_delivery(kind: TroubleKind, status: SupplierStatus):
+def test_final_status_ends_the_doubt_of_a_check_and_not_of_a_delivery(kind: FailureKind, status: SupplierStatus):
     assert step(progress(status), retry_state=doubted(kind, 50, 9)).retry_state.doubt is None
     at_delivery = doubted(kind, 50, 9, at_delivery=True)
     assert step(progress(status), retry_state=at_delivery).retry_state == at_delivery
 
 
-@pytest.mark.parametrize("kind", sorted(set(PASSING) - {TroubleKind.ORDER_REFUSED}))
-def test_trouble_that_says_nothing_about_the_order_neither_ends_nor_lengthens_a_doubt(kind: TroubleKind):
+@pytest.mark.parametrize("kind", sorted(set(PASSING) - {FailureKind.ORDER_REFUSED}))
+def test_trouble_that_says_nothing_about_the_order_neither_ends_nor_lengthens_a_doubt(kind: FailureKind):
     before = doubted(BROKEN, 500, 2)
 
-    result = step(trouble(kind), retry_state=before)
+    result = step(failure(kind), retry_state=before)
 
     assert result.outcome in WAITS
     assert result.retry_state == before
@@ -265,7 +265,7 @@ def test_trouble_that_says_nothing_about_the_order_neither_ends_nor_lengthens_a_
     ],
 )
 def test_refused_order_is_held_after_an_hour_or_at_its_deadline(age: float, since: float, is_held: bool):
-    result = step(trouble(REFUSED), age=age, retry_state=doubted(REFUSED, since, 5))
+    result = step(failure(REFUSED), age=age, retry_state=doubted(REFUSED, since, 5))
 
     assert result.outcome is (Outcome.SUPPLIER_CONTRACT_BROKEN if is_held else Outcome.SUPPLIER_BUSY)
 
@@ -273,21 +273,21 @@ def test_refused_order_is_held_after_an_hour_or_at_its_deadline(age: float, sinc
 @pytest.mark.parametrize("schedule", ["120:5,300:15,3600:60,86400:120", "60:5", "86400:60", "1728000:7200"])
 @given(data=st.data())
 def test_refusal_that_never_changes_is_held_soon_after_the_deadline_at_the_latest(schedule: str, data: st.DataObject):
-    patience, jitter = Patience(PollSchedule.parse(schedule), 600), data.draw(jitters)
+    policy, jitter = PollPolicy(PollSchedule.parse(schedule), 600), data.draw(jitters)
     state, age, failures, outcome = RetryState(), data.draw(st.integers(5, 100)), 0, Outcome.SUPPLIER_BUSY
     while outcome is Outcome.SUPPLIER_BUSY:
         request = step_request(claimed_at=NOW, failures=failures, retry_state=state, unanswered_since=NOW)
         now = NOW + timedelta(seconds=age)
-        result = next_step(trouble(REFUSED), request, now=now, patience=patience, jitter=jitter)
+        result = next_step(failure(REFUSED), request, now=now, policy=policy, jitter=jitter)
         state, failures, outcome = result.retry_state, result.failures, result.outcome
         age += result.wait_seconds
 
     assert outcome is Outcome.SUPPLIER_CONTRACT_BROKEN
-    assert result.age_seconds <= max(patience.schedule.deadline_seconds, 3 * 7_200 * 1.2 + 100)
+    assert result.age_seconds <= max(policy.schedule.deadline_seconds, 3 * 7_200 * 1.2 + 100)
 
 
 def test_refused_order_backs_off():
-    waits = [step(trouble(REFUSED), failures=failures, jitter=0).wait_seconds for failures in range(9)]
+    waits = [step(failure(REFUSED), failures=failures, jitter=0).wait_seconds for failures in range(9)]
 
     assert waits == [5, 10, 20, 40, 80, 160, 320, 450, 450]
 
@@ -295,26 +295,26 @@ def test_refused_order_backs_off():
 def test_doubtful_answer_ends_a_row_of_failures():
     outage = {"failures": 9, "unanswered_since": NOW - timedelta(hours=2), "retry_state": RetryState()}
 
-    result = step(trouble(BROKEN), age=7_300, **outage)
+    result = step(failure(BROKEN), age=7_300, **outage)
 
     assert (result.failures, result.unanswered_seconds) == (0, 7_200)
 
 
 @pytest.mark.parametrize("kind", LASTING)
-def test_doubt_is_waited_out_past_the_deadline_too(kind: TroubleKind):
-    result = step(trouble(kind), age=DEADLINE * 2, retry_state=RetryState())
+def test_doubt_is_waited_out_past_the_deadline_too(kind: FailureKind):
+    result = step(failure(kind), age=DEADLINE * 2, retry_state=RetryState())
 
     assert (result.outcome, result.wait_seconds) == (Outcome.SUPPLIER_BUSY, 60)
 
 
 @pytest.mark.parametrize("kind", LASTING)
-def test_retry_after_of_a_doubtful_answer_is_honoured(kind: TroubleKind):
-    assert step(trouble(kind, 300), jitter=0, retry_state=RetryState()).wait_seconds == 300
+def test_retry_after_of_a_doubtful_answer_is_honoured(kind: FailureKind):
+    assert step(failure(kind, 300), jitter=0, retry_state=RetryState()).wait_seconds == 300
 
 
 def test_workflow_of_the_former_version_holds_a_doubt_at_once_and_a_refusal_never():
-    assert step(trouble(BROKEN)).outcome is Outcome.SUPPLIER_CONTRACT_BROKEN
-    assert step(trouble(REFUSED), age=DEADLINE * 2).outcome is Outcome.SUPPLIER_BUSY
+    assert step(failure(BROKEN)).outcome is Outcome.SUPPLIER_CONTRACT_BROKEN
+    assert step(failure(REFUSED), age=DEADLINE * 2).outcome is Outcome.SUPPLIER_BUSY
 
 
 @pytest.mark.parametrize("state", [{"doubt": {"kind": "LATER"}}, {"doubt": 5}, "text", {"later": 1}, {}])
@@ -328,7 +328,7 @@ def test_state_that_a_later_version_has_written_is_an_empty_one(state: Any):
 
 
 def test_state_goes_through_json_unchanged():
-    result = doubted_at_delivery(step(trouble(BROKEN), retry_state=RetryState()))
+    result = doubted_at_delivery(step(failure(BROKEN), retry_state=RetryState()))
     carried = result.model_dump(mode="json", by_alias=True)["retryState"]
 
     assert RetryState.model_validate(carried).doubt == doubt_of(BROKEN, at_delivery=True)
@@ -344,18 +344,18 @@ def test_state_goes_through_json_unchanged():
     jitter=jitters,
 )
 def test_queue_never_ends_an_order(age: int, failures: int, checks: int, jitter: float):
-    result = step(trouble(TroubleKind.QUEUED), age=age, jitter=jitter, failures=failures, checks=checks)
+    result = step(failure(FailureKind.QUEUED), age=age, jitter=jitter, failures=failures, checks=checks)
 
     assert result.outcome is Outcome.GATE_CLOSED
-    assert 1 <= result.wait_seconds <= LONGEST_BACKOFF_SECONDS
+    assert 1 <= result.wait_seconds <= MAX_BACKOFF_SECONDS
 
 
 def test_order_that_queues_comes_back_soon_whatever_its_age():
-    assert [step(trouble(TroubleKind.QUEUED), age=age).wait_seconds for age in (0, 1_000, DEADLINE * 2)] == [2, 2, 2]
+    assert [step(failure(FailureKind.QUEUED), age=age).wait_seconds for age in (0, 1_000, DEADLINE * 2)] == [2, 2, 2]
 
 
 def test_order_that_goes_on_queueing_comes_back_later_and_later():
-    waits = [step(trouble(TroubleKind.QUEUED), failures=failures).wait_seconds for failures in (0, 9, 99, 299, 999)]
+    waits = [step(failure(FailureKind.QUEUED), failures=failures).wait_seconds for failures in (0, 9, 99, 299, 999)]
 
     assert waits == [2, 16, 151, 451, 451]
 
@@ -366,17 +366,17 @@ def test_order_that_goes_on_queueing_comes_back_later_and_later():
 @pytest.mark.parametrize(("seconds", "wait"), [(61, 61), (900, 900), (901, 900), (86_400, 900)])
 @pytest.mark.parametrize("kind", CLOSE_THE_GATE)
 def test_order_looks_at_a_closed_gate_again_while_the_gate_keeps_the_retry_after(
-    kind: TroubleKind, seconds: int, wait: int
+    kind: FailureKind, seconds: int, wait: int
 ):
-    assert step(trouble(kind, seconds), jitter=0).wait_seconds == wait
+    assert step(failure(kind, seconds), jitter=0).wait_seconds == wait
 
 
 def test_retry_after_of_part_of_a_second_is_rounded_up():
-    assert step(trouble(retry_after=100.01), jitter=0).wait_seconds == 101
+    assert step(failure(retry_after=100.01), jitter=0).wait_seconds == 101
 
 
 def test_orders_told_the_same_retry_after_come_back_spread_and_never_early():
-    waits = [step(trouble(retry_after=800), jitter=tenth / 10).wait_seconds for tenth in range(10)]
+    waits = [step(failure(retry_after=800), jitter=tenth / 10).wait_seconds for tenth in range(10)]
 
     assert waits == sorted(set(waits))
     assert waits[0] == 800
@@ -384,34 +384,34 @@ def test_orders_told_the_same_retry_after_come_back_spread_and_never_early():
 
 
 @pytest.mark.parametrize("kind", CLOSE_THE_GATE)
-def test_50_orders_told_the_same_short_retry_after_do_not_come_back_in_the_same_second(kind: TroubleKind):
-    waits = [step(trouble(kind, 30), jitter=order / 50).wait_seconds for order in range(50)]
+def test_50_orders_told_the_same_short_retry_after_do_not_come_back_in_the_same_second(kind: FailureKind):
+    waits = [step(failure(kind, 30), jitter=order / 50).wait_seconds for order in range(50)]
 
     assert min(waits) == 30
-    assert max(waits) <= 30 + SHORTEST_SPREAD_SECONDS
-    assert max(map(waits.count, waits)) <= 50 / SHORTEST_SPREAD_SECONDS
+    assert max(waits) <= 30 + MIN_SPREAD_SECONDS
+    assert max(map(waits.count, waits)) <= 50 / MIN_SPREAD_SECONDS
 
 
 @pytest.mark.parametrize("kind", CLOSE_THE_GATE)
 @pytest.mark.parametrize("seconds", [800, 900, 3_600])
-def test_50_orders_at_a_gate_that_opens_later_than_they_look_again_are_spread_too(kind: TroubleKind, seconds: int):
-    waits = [step(trouble(kind, seconds), jitter=order / 50).wait_seconds for order in range(50)]
+def test_50_orders_at_a_gate_that_opens_later_than_they_look_again_are_spread_too(kind: FailureKind, seconds: int):
+    waits = [step(failure(kind, seconds), jitter=order / 50).wait_seconds for order in range(50)]
 
-    assert min(waits) == min(seconds, LONGEST_BACKOFF_SECONDS)
+    assert min(waits) == min(seconds, MAX_BACKOFF_SECONDS)
     assert len(set(waits)) == 50
 
 
-@given(kind=st.sampled_from(PASSING), retry_after=st.floats(0, LONGEST_WAIT), jitter=jitters)
-def test_no_order_sleeps_through_a_retry_after_of_days(kind: TroubleKind, retry_after: float, jitter: float):
-    assert step(trouble(kind, retry_after), jitter=jitter).wait_seconds <= LONGEST_BACKOFF_SECONDS * 1.2
+@given(kind=st.sampled_from(PASSING), retry_after=st.floats(0, MAX_WAIT), jitter=jitters)
+def test_no_order_sleeps_through_a_retry_after_of_days(kind: FailureKind, retry_after: float, jitter: float):
+    assert step(failure(kind, retry_after), jitter=jitter).wait_seconds <= MAX_BACKOFF_SECONDS * 1.2
 
 
 # ------------------------------------------------------------------ failures
 
 
 @each_passing_trouble
-def test_failures_in_a_row_are_counted(kind: TroubleKind):
-    assert step(trouble(kind), failures=4).failures == 5
+def test_failures_in_a_row_are_counted(kind: FailureKind):
+    assert step(failure(kind), failures=4).failures == 5
 
 
 def test_pending_order_ends_the_row_of_failures():
@@ -452,40 +452,40 @@ def test_order_that_settles_after_the_deadline_is_delivered(status: SupplierStat
 
 
 @each_passing_trouble
-def test_deadline_does_not_pass_while_the_supplier_cannot_be_asked(kind: TroubleKind):
-    assert step(trouble(kind), age=DEADLINE * 10).outcome in WAITS
+def test_deadline_does_not_pass_while_the_supplier_cannot_be_asked(kind: FailureKind):
+    assert step(failure(kind), age=DEADLINE * 10).outcome in WAITS
 
 
 # ---------------------------------------------------------------- max checks
 
 
-@pytest.mark.parametrize("kind", sorted(set(TroubleKind) - set(PASSING) | {TroubleKind.ORDER_REFUSED}))
-def test_doubt_is_what_an_order_is_held_for_when_the_executions_history_is_used_up(kind: TroubleKind):
-    result = step(trouble(kind), checks=MAX_CHECKS, retry_state=RetryState())
+@pytest.mark.parametrize("kind", sorted(set(FailureKind) - set(PASSING) | {FailureKind.ORDER_REFUSED}))
+def test_doubt_is_what_an_order_is_held_for_when_the_executions_history_is_used_up(kind: FailureKind):
+    result = step(failure(kind), checks=MAX_CHECKS, retry_state=RetryState())
 
     assert result.outcome is HELD_FOR[kind]
 
 
 @pytest.mark.parametrize(
-    "answer", [progress(), *(trouble(kind) for kind in PASSING if kind is not TroubleKind.ORDER_REFUSED)]
+    "answer", [progress(), *(failure(kind) for kind in PASSING if kind is not FailureKind.ORDER_REFUSED)]
 )
-def test_order_is_held_when_the_executions_history_is_used_up(answer: OrderProgress | Trouble):
+def test_order_is_held_when_the_executions_history_is_used_up(answer: OrderProgress | SupplierFailure):
     result = step(answer, checks=MAX_CHECKS)
 
     assert result.outcome is Outcome.DEADLINE_PASSED
     assert str(MAX_CHECKS) in result.message
 
 
-@pytest.mark.parametrize("answer", [progress(), *(trouble(kind) for kind in PASSING)])
-def test_order_still_waits_at_the_last_check_that_fits(answer: OrderProgress | Trouble):
+@pytest.mark.parametrize("answer", [progress(), *(failure(kind) for kind in PASSING)])
+def test_order_still_waits_at_the_last_check_that_fits(answer: OrderProgress | SupplierFailure):
     assert step(answer, checks=MAX_CHECKS - 1).outcome in WAITS
 
 
 # --------------------------------------------------------------------- delay
 
 
-@pytest.mark.parametrize("answer", [progress(), *(trouble(kind) for kind in PASSING)])
-def test_delay_is_announced_once_it_is_due_and_not_again(answer: OrderProgress | Trouble):
+@pytest.mark.parametrize("answer", [progress(), *(failure(kind) for kind in PASSING)])
+def test_delay_is_announced_once_it_is_due_and_not_again(answer: OrderProgress | SupplierFailure):
     assert not step(answer, age=599.9).announce_delay
     assert step(answer, age=600).announce_delay
     assert step(answer, age=3_000).announce_delay
@@ -496,7 +496,7 @@ def test_delay_is_announced_once_it_is_due_and_not_again(answer: OrderProgress |
     ("answer", "age", "checks"),
     [
         *((progress(status), 700, 12) for status in sorted(SupplierStatus) if status.is_final),
-        *((trouble(kind), 700, 12) for kind in LASTING),
+        *((failure(kind), 700, 12) for kind in LASTING),
         (progress(), DEADLINE, 12),
         (progress(), 700, MAX_CHECKS),
     ],

@@ -19,8 +19,8 @@ from giftcards.adapters.order_table import (
     UnreadableOrderError,
 )
 from giftcards.adapters.timestamps import timestamp
+from giftcards.contracts.supplier import SettledOrder
 from giftcards.rules.orders import Order, OrderStatus, close, delivery_id_of, with_card_expiry
-from giftcards.supplier_contract import SettledOrder
 from unit.fakes import ATTEMPT, NOW, ORDER_ID, USER_ID, Cloud, client_error, order_data
 
 CLAIMED = {"pk", "sk", "orderId", "userId", "status", "openStatus", "claimedAt", "executionArn"}
@@ -249,7 +249,7 @@ def test_order_that_is_named_twice_is_asked_for_once(cloud: Cloud, orders: Order
 def test_many_orders_are_read_whole_and_nothing_of_their_cards(cloud: Cloud, orders: OrderTable):
     cloud.claim()
     close_with(orders, 2)
-    orders.mark_announced(order_in(orders), NOW)
+    orders.mark_published(order_in(orders), NOW)
     cloud.put(cloud.card_table, cloud.order_row() | {"ciphertext": b"misplaced"})
     cloud.forget()
 
@@ -324,7 +324,7 @@ def test_order_is_closed_in_as_few_transactions_as_hold_its_cards(
     cloud.forget()
 
     close_with(orders, count)
-    orders.mark_announced(order_in(orders), NOW)
+    orders.mark_published(order_in(orders), NOW)
 
     transactions = [params["TransactItems"] for params in cloud.sent("TransactWriteItems")]
     assert [len(items) for items in transactions] == actions
@@ -615,7 +615,7 @@ def test_order_is_among_the_open_ones_until_the_shop_has_been_told(cloud: Cloud,
     close_with(orders, 2)
     assert cloud.open_orders() == [ORDER_ID]
 
-    orders.mark_announced(order_in(orders), NOW + timedelta(seconds=1))
+    orders.mark_published(order_in(orders), NOW + timedelta(seconds=1))
     assert cloud.open_orders() == []
     row = cloud.order_row()
     assert set(row) == DELIVERED - {"openStatus"} | {"announcedAt"}
@@ -643,7 +643,7 @@ def test_order_whose_closed_row_was_lost_is_not_marked_as_announced(
     before = cloud.rows(cloud.card_table)
 
     with pytest.raises(ClientError):
-        orders.mark_announced(closed, NOW)
+        orders.mark_published(closed, NOW)
 
     assert cloud.rows(cloud.card_table) == before
 
@@ -656,7 +656,7 @@ def several(cloud: Cloud, orders: OrderTable) -> None:
     cloud.hold("held")
     for order_id in ("done", "untold"):
         close_with(orders, 2, order_id=order_id)
-    orders.mark_announced(order_in(orders, "done"), NOW)
+    orders.mark_published(order_in(orders, "done"), NOW)
     cloud.forget()
 
 

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from giftcards.events import CardsDelivered, CardsPartiallyDelivered, OrderAnnouncement, OrderRefunded
-from giftcards.rules.orders import Order, OrderStatus, announcement_of, close, delivery_id_of, time_to_delivery
-from giftcards.supplier_contract import SettledOrder, SupplierStatus
+from giftcards.contracts.events import CardsDelivered, CardsPartiallyDelivered, OrderEvent, OrderRefunded
+from giftcards.contracts.supplier import SettledOrder, SupplierStatus
+from giftcards.rules.orders import Order, OrderStatus, close, delivery_id_of, event_for, time_to_delivery
 from unit.fakes import ATTEMPT, EXECUTION, NOW, ORDER_ID, USER_ID, leaks, order_data
 
 CLAIMED = NOW - timedelta(seconds=60)
@@ -27,7 +27,7 @@ def closed(status: str = "FULFILLED", quantity: int = 2, at: datetime = NOW, **c
 
 
 def told(order: Order) -> dict[str, Any]:
-    return json.loads(announcement_of(order).model_dump_json(by_alias=True, exclude_none=True))
+    return json.loads(event_for(order).model_dump_json(by_alias=True, exclude_none=True))
 
 
 # -------------------------------------------------------------------- status
@@ -146,14 +146,14 @@ def test_refunded_order_is_told_by_its_quantity_only():
     ("status", "kind"),
     [("FULFILLED", CardsDelivered), ("PARTIALLY_FILLED", CardsPartiallyDelivered), ("REFUNDED", OrderRefunded)],
 )
-def test_every_closed_order_has_its_event(status: str, kind: type[OrderAnnouncement]):
-    assert type(announcement_of(closed(status))) is kind
+def test_every_closed_order_has_its_event(status: str, kind: type[OrderEvent]):
+    assert type(event_for(closed(status))) is kind
 
 
 @pytest.mark.parametrize("status", sorted(status for status in OrderStatus if not status.is_closed))
 def test_order_that_is_not_closed_has_nothing_to_tell(status: OrderStatus):
     with pytest.raises(ValueError, match=f"an order that is {status} has nothing to announce"):
-        announcement_of(claimed(status=status))
+        event_for(claimed(status=status))
 
 
 @pytest.mark.parametrize("status", FINAL)
@@ -169,10 +169,10 @@ def test_the_same_order_is_told_in_the_same_words_each_time(status: str):
     [(0, "0"), (980, "980"), (980.0, "980"), (490.5, "490.5"), (0.1, "0.1"), (1234567.89, "1234567.89")],
 )
 def test_amounts_are_json_numbers_and_exact(amount: float, number: str):
-    text = announcement_of(closed(fulfilled_amount=amount)).model_dump_json(by_alias=True)
+    text = event_for(closed(fulfilled_amount=amount)).model_dump_json(by_alias=True)
 
     assert f'"fulfilledAmount":{number},' in text
 
 
 def test_event_holds_no_card():
-    assert not leaks(*(announcement_of(closed(status)).model_dump_json() for status in FINAL))
+    assert not leaks(*(event_for(closed(status)).model_dump_json() for status in FINAL))

@@ -11,15 +11,17 @@ import pytest
 from botocore.exceptions import ClientError
 from pydantic import ValidationError
 
-from giftcards import reconcile_orders
 from giftcards.adapters import aws
-from giftcards.adapters.difference_table import DifferenceTable
+from giftcards.adapters.discrepancy_table import DifferenceTable
 from giftcards.adapters.event_bus import EventBus
 from giftcards.adapters.gate_table import GateTable
 from giftcards.adapters.order_table import OrderTable
 from giftcards.adapters.timestamps import timestamp
 from giftcards.metrics import Metric
-from giftcards.reconcile_orders import (
+from giftcards.rules.discrepancies import DiscrepancyKind
+from giftcards.rules.gate import Lease, Slot
+from giftcards.use_cases import reconcile_orders
+from giftcards.use_cases.reconcile_orders import (
     LISTED_AT_MOST,
     MAX_PAGES,
     EmptyWindowError,
@@ -29,8 +31,6 @@ from giftcards.reconcile_orders import (
     ReconciliationReport,
     Window,
 )
-from giftcards.rules.differences import DifferenceKind
-from giftcards.rules.gate import Lease, Place
 from unit.fakes import (
     MARK,
     NOW,
@@ -110,7 +110,7 @@ def deliver(cloud: Cloud, order_id: str, **changes: Any) -> None:
     cloud.claim(order_id, claimed_at=LONG_AGO, **closed | changes)
 
 
-def kinds(report: ReconciliationReport) -> dict[str | None, tuple[DifferenceKind, bool]]:
+def kinds(report: ReconciliationReport) -> dict[str | None, tuple[DiscrepancyKind, bool]]:
     return {found.order_id: (found.kind, found.is_new) for found in report.differences}
 
 
@@ -137,10 +137,10 @@ def test_each_kind_of_difference_is_found_and_announced(cloud: Cloud, bench: Ben
 
     assert (report.outcome, report.orders, report.differences_found) == (COMPLETE, 4, 4)
     assert kinds(report) == {
-        "nobody's": (DifferenceKind.UNCLAIMED, True),
-        "overdue": (DifferenceKind.OVERDUE, True),
-        "held": (DifferenceKind.OVERDUE, True),
-        "mismatch": (DifferenceKind.MISMATCH, True),
+        "nobody's": (DiscrepancyKind.UNCLAIMED, True),
+        "overdue": (DiscrepancyKind.OVERDUE, True),
+        "held": (DiscrepancyKind.OVERDUE, True),
+        "mismatch": (DiscrepancyKind.MISMATCH, True),
     }
     told = {detail["orderId"]: (kind, detail) for kind, detail in cloud.announced()}
     assert {order_id: kind for order_id, (kind, _) in told.items()} == {
@@ -179,9 +179,9 @@ def test_order_that_breaks_the_contract_is_announced_and_hides_no_other(
 
     assert report.outcome is COMPLETE
     assert {order_id: kind for order_id, (kind, _) in kinds(report).items()} == {
-        "one": DifferenceKind.UNCLAIMED,
-        "broken": DifferenceKind.MISMATCH,
-        "two": DifferenceKind.UNCLAIMED,
+        "one": DiscrepancyKind.UNCLAIMED,
+        "broken": DiscrepancyKind.MISMATCH,
+        "two": DiscrepancyKind.UNCLAIMED,
     }
 
 
@@ -195,8 +195,8 @@ def test_number_that_no_table_holds_is_announced_once_and_hides_no_other(
 
     for is_new in (True, False):
         assert kinds(bench.run(listing(orders))) == {
-            "huge": (DifferenceKind.MISMATCH, is_new),
-            "two": (DifferenceKind.UNCLAIMED, is_new),
+            "huge": (DiscrepancyKind.MISMATCH, is_new),
+            "two": (DiscrepancyKind.UNCLAIMED, is_new),
         }
 
 
@@ -223,8 +223,8 @@ def test_row_that_cannot_be_read_is_announced_and_hides_no_other(cloud: Cloud, b
 
     report = bench.run(listing([order("wrong"), order("overdue")]))
 
-    assert kinds(report)["wrong"] == (DifferenceKind.MISMATCH, True)
-    assert kinds(report)["overdue"] == (DifferenceKind.OVERDUE, True)
+    assert kinds(report)["wrong"] == (DiscrepancyKind.MISMATCH, True)
+    assert kinds(report)["overdue"] == (DiscrepancyKind.OVERDUE, True)
     (detail,) = (detail for kind, detail in cloud.announced() if kind == "OrderMismatch")
     assert detail["message"] == "Our row of this order cannot be read: claimedAt, userId."
 
@@ -323,7 +323,7 @@ def test_difference_whose_event_went_out_before_a_crash_is_announced_again(cloud
     with pytest.raises(ClientError):
         bench.run(listing([order("nobody's")]))
 
-    assert kinds(bench.run(listing([order("nobody's")]))) == {"nobody's": (DifferenceKind.UNCLAIMED, True)}
+    assert kinds(bench.run(listing([order("nobody's")]))) == {"nobody's": (DiscrepancyKind.UNCLAIMED, True)}
 
     assert len(cloud.announced()) == 2
 
@@ -469,7 +469,7 @@ def test_run_without_a_key_is_not_complete(cloud: Cloud, supplier: SupplierDoubl
 def occupy(cloud: Cloud, until: datetime) -> None:
     """Take the place at the gate for an unproven key."""
     gate = GateTable(cloud.gate_table, aws.dynamodb())
-    assert gate.take(Place(1, Lease(until, "caller", None), alone=True), gate.read())
+    assert gate.acquire(Slot(1, Lease(until, "caller", None), alone=True), gate.read())
 
 
 def test_run_queues_while_others_call_the_supplier(cloud: Cloud, bench: Bench):

@@ -6,8 +6,8 @@ import pytest
 
 from giftcards.adapters import aws, order_table
 from giftcards.adapters.order_table import OrderTable
+from giftcards.contracts.supplier import SettledOrder
 from giftcards.rules.orders import close, delivery_id_of
-from giftcards.supplier_contract import SettledOrder
 from unit.fakes import NOW, ORDER_ID, Cloud, Giftcards, Said, order_data
 
 RESUMED = "The next sweep resumes them within 15 minutes, and the supplier's cards are delivered again.\n"

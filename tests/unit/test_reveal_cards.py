@@ -10,11 +10,11 @@ from pydantic import ValidationError
 
 from giftcards.adapters import aws
 from giftcards.adapters.audit_table import AuditTable
+from giftcards.adapters.card_cipher import CardCipher
 from giftcards.adapters.order_table import CardsNotReadError, OrderTable
-from giftcards.adapters.vault import Vault
-from giftcards.reveal_cards import MESSAGES, CardReveal, Revealed, RevealOutcome, RevealRequest
+from giftcards.contracts.supplier import SettledOrder
 from giftcards.rules.orders import close, with_card_expiry
-from giftcards.supplier_contract import SettledOrder
+from giftcards.use_cases.reveal_cards import MESSAGES, CardReveal, Revealed, RevealOutcome, RevealRequest
 from unit.fakes import (
     ATTEMPT,
     NOW,
@@ -39,9 +39,9 @@ def orders(cloud: Cloud) -> OrderTable:
 
 
 @pytest.fixture
-def reveal(cloud: Cloud, vault: Vault, orders: OrderTable) -> Reveal:
+def reveal(cloud: Cloud, cipher: CardCipher, orders: OrderTable) -> Reveal:
     """Ask for the cards of an order, as its user where nothing else is said."""
-    card_reveal = CardReveal(orders, vault, AuditTable(cloud.audit_table, aws.dynamodb()), Measures())
+    card_reveal = CardReveal(orders, cipher, AuditTable(cloud.audit_table, aws.dynamodb()), Measures())
 
     def reveal(**asked: Any) -> Revealed:
         known = {"orderId": ORDER_ID, "userId": USER_ID, "requestedBy": "shop", "reason": "first look"}
@@ -53,7 +53,7 @@ def reveal(cloud: Cloud, vault: Vault, orders: OrderTable) -> Reveal:
 
 
 @pytest.fixture
-def delivered(cloud: Cloud, vault: Vault, orders: OrderTable) -> Callable[..., None]:
+def delivered(cloud: Cloud, cipher: CardCipher, orders: OrderTable) -> Callable[..., None]:
     """Have an order delivered."""
 
     def delivered(
@@ -68,7 +68,7 @@ def delivered(cloud: Cloud, vault: Vault, orders: OrderTable) -> Callable[..., N
         assert order is not None
         settled = SettledOrder.model_validate(order_data(status, quantity))
         closed = with_card_expiry(close(order, settled, ATTEMPT, NOW - timedelta(days=1), checks=1), retention)
-        orders.close(closed, vault.encrypt(order_id, user_id, ATTEMPT, settled.cards))
+        orders.close(closed, cipher.encrypt(order_id, user_id, ATTEMPT, settled.cards))
         cloud.forget()
 
     return delivered
@@ -124,10 +124,10 @@ def test_cards_are_not_shown_when_it_cannot_be_written_down(
 
 
 def test_cards_can_be_seen_again_and_each_time_is_written_down(
-    cloud: Cloud, delivered: Callable[..., None], vault: Vault, orders: OrderTable
+    cloud: Cloud, delivered: Callable[..., None], cipher: CardCipher, orders: OrderTable
 ):
     delivered()
-    card_reveal = CardReveal(orders, vault, AuditTable(cloud.audit_table, aws.dynamodb()), Measures())
+    card_reveal = CardReveal(orders, cipher, AuditTable(cloud.audit_table, aws.dynamodb()), Measures())
     request = RevealRequest(order_id=ORDER_ID, user_id=USER_ID)
 
     for number in range(3):
@@ -211,18 +211,18 @@ def test_query_that_sees_the_closed_order_and_not_yet_all_its_cards_is_no_tamper
 
 
 def test_query_that_sees_the_closed_order_and_a_card_of_the_attempt_before_is_no_tampering(
-    cloud: Cloud, vault: Vault, delivered: Callable[..., None], reveal: Reveal
+    cloud: Cloud, cipher: CardCipher, delivered: Callable[..., None], reveal: Reveal
 ):
     delivered()
     first, *rest = cloud.card_rows()
-    earlier = first | {"ciphertext": vault.encrypt(ORDER_ID, USER_ID, "an earlier attempt", cards(1))[0]}
+    earlier = first | {"ciphertext": cipher.encrypt(ORDER_ID, USER_ID, "an earlier attempt", cards(1))[0]}
     cloud.at_next("Query", {"Items": [cloud.order_row(), earlier, *rest]})
 
     assert len(reveal().cards) == 3
 
 
 def test_cards_that_are_still_being_written_are_said_to_be_nothing(
-    cloud: Cloud, vault: Vault, delivered: Callable[..., None]
+    cloud: Cloud, cipher: CardCipher, delivered: Callable[..., None]
 ):
     delivered()
     code = "TransactionCanceledException"
@@ -230,7 +230,7 @@ def test_cards_that_are_still_being_written_are_said_to_be_nothing(
     cloud.at_next("Query", {"Items": [cloud.order_row()]})
     cloud.at_next("TransactGetItems", conflict, times=100)
     orders = OrderTable(cloud.card_table, aws.dynamodb(), pause=lambda _seconds: None)
-    card_reveal = CardReveal(orders, vault, AuditTable(cloud.audit_table, aws.dynamodb()), Measures())
+    card_reveal = CardReveal(orders, cipher, AuditTable(cloud.audit_table, aws.dynamodb()), Measures())
 
     with pytest.raises(CardsNotReadError):
         card_reveal.reveal(RevealRequest(order_id=ORDER_ID, user_id=USER_ID), request_id="request-1", now=NOW)
@@ -280,20 +280,20 @@ def test_bent_order_row_shows_none_of_the_cards_and_is_written_down(
 
 
 def test_what_an_attempt_that_came_to_nothing_left_behind_is_not_shown(
-    cloud: Cloud, vault: Vault, delivered: Callable[..., None], reveal: Reveal
+    cloud: Cloud, cipher: CardCipher, delivered: Callable[..., None], reveal: Reveal
 ):
     delivered()
-    left = vault.encrypt(ORDER_ID, USER_ID, "an earlier attempt", cards(4))[3]
+    left = cipher.encrypt(ORDER_ID, USER_ID, "an earlier attempt", cards(4))[3]
     cloud.put(cloud.card_table, cloud.card_rows()[2] | {"sk": "CARD#0004", "ciphertext": left})
 
     assert [opened(card) for card in reveal().cards.values()] == card_data(3)
 
 
 def test_card_put_back_from_an_earlier_attempt_shows_none_of_them(
-    cloud: Cloud, vault: Vault, delivered: Callable[..., None], reveal: Reveal
+    cloud: Cloud, cipher: CardCipher, delivered: Callable[..., None], reveal: Reveal
 ):
     delivered()
-    earlier = vault.encrypt(ORDER_ID, USER_ID, "an earlier attempt", cards(1))[0]
+    earlier = cipher.encrypt(ORDER_ID, USER_ID, "an earlier attempt", cards(1))[0]
     cloud.put(cloud.card_table, cloud.card_rows()[0] | {"ciphertext": earlier})
 
     assert_not_shown(cloud, reveal(), RevealOutcome.CARDS_UNREADABLE)

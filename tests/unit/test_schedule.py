@@ -7,10 +7,10 @@ from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from giftcards.rules.schedule import (
-    LONGEST_BACKOFF_SECONDS,
+    MAX_BACKOFF_SECONDS,
     MAX_CHECKS,
+    MIN_BACKOFF_SECONDS,
     POLL_SPREAD,
-    SHORTEST_BACKOFF_SECONDS,
     PollSchedule,
     backoff_seconds,
     gate_wait_seconds,
@@ -188,7 +188,7 @@ each_backoff = pytest.mark.parametrize("backoff", [backoff_seconds, gate_wait_se
 @each_backoff
 @given(failures=st.integers(1, 10**6), jitter=jitters)
 def test_backoff_is_bounded_both_ways(backoff: Backoff, failures: int, jitter: float):
-    assert SHORTEST_BACKOFF_SECONDS <= backoff(failures, jitter) <= LONGEST_BACKOFF_SECONDS
+    assert MIN_BACKOFF_SECONDS <= backoff(failures, jitter) <= MAX_BACKOFF_SECONDS
 
 
 @each_backoff
@@ -199,7 +199,7 @@ def test_backoff_never_shrinks_with_more_failures(backoff: Backoff, failures: in
 
 @each_backoff
 def test_backoff_reaches_the_longest_wait(backoff: Backoff):
-    assert backoff(10_000, 0.9999) >= LONGEST_BACKOFF_SECONDS - 1
+    assert backoff(10_000, 0.9999) >= MAX_BACKOFF_SECONDS - 1
 
 
 def test_wait_at_a_closed_gate_grows_by_the_same_step_each_time():
@@ -220,7 +220,7 @@ def test_jitter_spreads_the_backoff_over_half_of_it(failures: int):
 
 @given(failures=st.integers(1, 10**6), jitter=jitters)
 def test_wait_in_the_queue_is_bounded_both_ways_and_grows_with_the_queue(failures: int, jitter: float):
-    assert 1 <= queue_wait_seconds(failures, jitter) <= LONGEST_BACKOFF_SECONDS
+    assert 1 <= queue_wait_seconds(failures, jitter) <= MAX_BACKOFF_SECONDS
     assert queue_wait_seconds(failures + 1, jitter) >= queue_wait_seconds(failures, jitter)
 
 
@@ -229,7 +229,7 @@ def test_wait_in_the_queue_is_short_at_first_and_spread_over_more_and_more():
         sorted({queue_wait_seconds(failures, share / 1_000) for share in range(1_000)}) for failures in (1, 2, 20, 999)
     ]
 
-    assert spread == [[*range(1, last + 1)] for last in (3, 6, 60, LONGEST_BACKOFF_SECONDS)]
+    assert spread == [[*range(1, last + 1)] for last in (3, 6, 60, MAX_BACKOFF_SECONDS)]
 
 
 def test_order_can_queue_for_days_before_its_execution_is_used_up():

@@ -121,9 +121,9 @@ def test_bad_schedule_says_what_is_wrong_with_it():
 
 
 def test_patience_is_made_of_schedule_and_delay():
-    patience = CheckStatusSettings.from_environment(CHECK_STATUS).patience
+    policy = CheckStatusSettings.from_environment(CHECK_STATUS).policy
 
-    assert (patience.schedule.steps, patience.delayed_after_seconds) == (((120, 5), (300, 15)), 600)
+    assert (policy.schedule.steps, policy.delayed_after_seconds) == (((120, 5), (300, 15)), 600)
 
 
 @pytest.mark.parametrize(("days", "retention"), [("0", None), ("1", timedelta(days=1)), ("365", timedelta(days=365))])

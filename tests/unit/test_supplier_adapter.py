@@ -16,9 +16,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import SecretStr
 
-from giftcards.adapters.supplier import LARGEST_ANSWER_BYTES, TOTAL_SECONDS, Supplier, new_client, retry_after_seconds
-from giftcards.rules.trouble import Trouble, TroubleKind
-from giftcards.supplier_contract import MAX_CARD_TEXT, OrderProgress, SettledOrder, SupplierStatus
+from giftcards.adapters.oneclickdz.supplier import (
+    MAX_ANSWER_BYTES,
+    TOTAL_TIMEOUT_SECONDS,
+    Supplier,
+    new_client,
+    retry_after_seconds,
+)
+from giftcards.contracts.supplier import MAX_CARD_TEXT, OrderProgress, SettledOrder, SupplierStatus
+from giftcards.rules.supplier_failure import FailureKind, SupplierFailure
 from unit.fakes import (
     API_KEY,
     BASE_URL,
@@ -36,7 +42,7 @@ from unit.fakes import (
 
 pytestmark = pytest.mark.usefixtures("no_leak")
 
-LONGEST = 30 * 86_400
+MAX_LENGTH = 30 * 86_400
 HTML = f"<html><title>502 Bad Gateway</title>{API_KEY}</html>"
 visible_ascii = st.text(st.characters(min_codepoint=0x21, max_codepoint=0x7E), min_size=1, max_size=128)
 each_view = pytest.mark.parametrize("view", [OrderProgress, SettledOrder])
@@ -92,7 +98,7 @@ def test_every_wait_of_a_call_has_a_limit_of_its_own(supplier: SupplierDouble):
 def test_redirect_is_not_followed_because_it_would_carry_the_key_away(supplier: SupplierDouble):
     elsewhere = httpx.Response(302, headers={"Location": "https://elsewhere.test/"})
 
-    assert ask_and_get(supplier, elsewhere).kind is TroubleKind.BUSY
+    assert ask_and_get(supplier, elsewhere).kind is FailureKind.BUSY
     assert len(supplier.requests) == 1
 
 
@@ -115,7 +121,7 @@ def test_no_order_id_reaches_another_route(order_id: str):
     supplier = SupplierDouble()
     supplier.will(refused(404, "NOT_FOUND"))
 
-    assert ask(supplier, order_id=order_id).kind is TroubleKind.ORDER_UNKNOWN
+    assert ask(supplier, order_id=order_id).kind is FailureKind.ORDER_UNKNOWN
 
     for request in supplier.requests:
         prefix, _, segment = request.url.raw_path.decode().rpartition("/")
@@ -124,11 +130,11 @@ def test_no_order_id_reaches_another_route(order_id: str):
 
 @pytest.mark.parametrize("order_id", [".", ".."])
 def test_order_id_that_cannot_be_a_segment_of_a_path_is_not_sent(supplier: SupplierDouble, order_id: str):
-    assert ask(supplier, order_id=order_id).kind is TroubleKind.ORDER_UNKNOWN
+    assert ask(supplier, order_id=order_id).kind is FailureKind.ORDER_UNKNOWN
     assert supplier.requests == []
 
 
-BUSY, KEY_REFUSED, REFUSED = TroubleKind.BUSY, TroubleKind.KEY_REFUSED, TroubleKind.ORDER_REFUSED
+BUSY, KEY_REFUSED, REFUSED = FailureKind.BUSY, FailureKind.KEY_REFUSED, FailureKind.ORDER_REFUSED
 FIRST, SECOND = card_data(2)
 
 # ----------------------------------------------------------------- successes
@@ -319,15 +325,15 @@ def test_error_envelope_is_read_behind_a_byte_order_mark_too(supplier: SupplierD
 @pytest.mark.parametrize(
     ("status", "body", "kind", "code"),
     [
-        (403, {"success": False, "error": "IP_BLOCKED"}, TroubleKind.ADDRESS_BLOCKED, "IP_BLOCKED"),
+        (403, {"success": False, "error": "IP_BLOCKED"}, FailureKind.ADDRESS_BLOCKED, "IP_BLOCKED"),
         (400, {"success": False, "error": "Invalid access token"}, KEY_REFUSED, "INVALID_ACCESS_TOKEN"),
         (403, {"success": False, "code": "SOMETHING_NEW"}, REFUSED, "SOMETHING_NEW"),
         (403, {"success": False, "error": {"code": 1004}}, REFUSED, "1004"),
         (403, {"success": False, "error": {"message": "no"}}, REFUSED, "UNREADABLE_CODE"),
         (403, {"success": False}, REFUSED, "UNREADABLE_CODE"),
         (403, {"success": "false", "error": {"code": "SOMETHING_NEW"}}, REFUSED, "SOMETHING_NEW"),
-        (404, {"error": {"code": "NOT_FOUND"}}, TroubleKind.ORDER_UNKNOWN, "NOT_FOUND"),
-        (200, {"error": {"code": "NOT_FOUND"}}, TroubleKind.ORDER_UNKNOWN, "NOT_FOUND"),
+        (404, {"error": {"code": "NOT_FOUND"}}, FailureKind.ORDER_UNKNOWN, "NOT_FOUND"),
+        (200, {"error": {"code": "NOT_FOUND"}}, FailureKind.ORDER_UNKNOWN, "NOT_FOUND"),
         (200, {"success": False, "error": "Key out of stock"}, REFUSED, "KEY_OUT_OF_STOCK"),
         (404, {"message": "Cannot GET", "error": "Not Found", "statusCode": 404}, BUSY, None),
         (401, {"message": "Unauthorized"}, BUSY, None),
@@ -336,11 +342,11 @@ def test_error_envelope_is_read_behind_a_byte_order_mark_too(supplier: SupplierD
     ],
 )
 def test_error_envelope_is_read_in_its_variants(
-    supplier: SupplierDouble, status: int, body: Any, kind: TroubleKind, code: str | None
+    supplier: SupplierDouble, status: int, body: Any, kind: FailureKind, code: str | None
 ):
-    trouble = ask_and_get(supplier, httpx.Response(status, json=body))
+    failure = ask_and_get(supplier, httpx.Response(status, json=body))
 
-    assert (trouble.kind, trouble.code) == (kind, code)
+    assert (failure.kind, failure.code) == (kind, code)
 
 
 @each_view
@@ -370,19 +376,19 @@ def test_error_in_reading_an_answer_is_trouble_with_the_order_alone(
     def fail(_body: bytes) -> None:
         raise KeyError("SECRET-CARD")
 
-    monkeypatch.setattr("giftcards.adapters.supplier.read_json", fail)
-    trouble = ask_and_get(supplier, answered(order_data()))
+    monkeypatch.setattr("giftcards.adapters.oneclickdz.supplier.read_json", fail)
+    failure = ask_and_get(supplier, answered(order_data()))
 
-    assert trouble.kind is TroubleKind.CONTRACT_BROKEN
-    assert "SECRET-CARD" not in trouble.message
+    assert failure.kind is FailureKind.CONTRACT_BROKEN
+    assert "SECRET-CARD" not in failure.message
 
 
 def test_message_about_an_answer_with_thousands_of_broken_fields_stays_short(supplier: SupplierDouble):
     cards = [{"value": {}, "serial": {}} for _ in range(5_000)]
-    trouble = ask_and_get(supplier, answered(order_data(quantity=5_000) | {"cards": cards}), SettledOrder)
+    failure = ask_and_get(supplier, answered(order_data(quantity=5_000) | {"cards": cards}), SettledOrder)
 
-    assert trouble.kind is TroubleKind.CONTRACT_BROKEN
-    assert len(trouble.message) < 1_000
+    assert failure.kind is FailureKind.CONTRACT_BROKEN
+    assert len(failure.message) < 1_000
 
 
 # --------------------------------------------------------------- error table
@@ -392,15 +398,15 @@ def test_message_about_an_answer_with_thousands_of_broken_fields_stays_short(sup
 @pytest.mark.parametrize(
     ("status", "code", "kind"),
     [
-        (400, "ERR_VALIDATION", TroubleKind.ORDER_REJECTED),
-        (400, "INVALID_ORDER_ID", TroubleKind.ORDER_REJECTED),
+        (400, "ERR_VALIDATION", FailureKind.ORDER_REJECTED),
+        (400, "INVALID_ORDER_ID", FailureKind.ORDER_REJECTED),
         (401, "MISSING_ACCESS_TOKEN", KEY_REFUSED),
         (401, "INVALID_ACCESS_TOKEN", KEY_REFUSED),
         (401, "ERR_AUTH", KEY_REFUSED),
         (401, "AUTH_UNAVAILABLE", BUSY),
-        (403, "IP_BLOCKED", TroubleKind.ADDRESS_BLOCKED),
-        (403, "IP_NOT_ALLOWED", TroubleKind.ACCESS_DENIED),
-        (403, "API_DISABLED", TroubleKind.ACCESS_DENIED),
+        (403, "IP_BLOCKED", FailureKind.ADDRESS_BLOCKED),
+        (403, "IP_NOT_ALLOWED", FailureKind.ACCESS_DENIED),
+        (403, "API_DISABLED", FailureKind.ACCESS_DENIED),
         (403, "IP_NOT_WHITELISTED", REFUSED),
         (403, "API_SUSPENDED", REFUSED),
         (403, "TOKEN_EXPIRED", REFUSED),
@@ -417,13 +423,13 @@ def test_message_about_an_answer_with_thousands_of_broken_fields_stays_short(sup
         *((status, "SOMETHING_NEW", REFUSED) for status in (200, 302, 402, 405, 406, 409, 410, 415, 422, 423, 451)),
         *((status, "SOMETHING_NEW", BUSY) for status in (408, 425)),
         (401, "SOMETHING_NEW", KEY_REFUSED),
-        (404, "SOMETHING_NEW", TroubleKind.ORDER_UNKNOWN),
-        (429, "IP_TOO_MANY_REQUESTS", TroubleKind.RATE_LIMITED),
+        (404, "SOMETHING_NEW", FailureKind.ORDER_UNKNOWN),
+        (429, "IP_TOO_MANY_REQUESTS", FailureKind.RATE_LIMITED),
         *((status, "INVALID_ACCESS_TOKEN", KEY_REFUSED) for status in (200, 400, 403, 404, 422, 500)),
-        *((status, "IP_BLOCKED", TroubleKind.ADDRESS_BLOCKED) for status in (200, 400, 401, 429, 503)),
-        *((status, "RATE_LIMIT_EXCEEDED", TroubleKind.RATE_LIMITED) for status in (200, 400, 403, 503)),
-        (404, "NOT_FOUND", TroubleKind.ORDER_UNKNOWN),
-        (429, "RATE_LIMIT_EXCEEDED", TroubleKind.RATE_LIMITED),
+        *((status, "IP_BLOCKED", FailureKind.ADDRESS_BLOCKED) for status in (200, 400, 401, 429, 503)),
+        *((status, "RATE_LIMIT_EXCEEDED", FailureKind.RATE_LIMITED) for status in (200, 400, 403, 503)),
+        (404, "NOT_FOUND", FailureKind.ORDER_UNKNOWN),
+        (429, "RATE_LIMIT_EXCEEDED", FailureKind.RATE_LIMITED),
         (500, "INTERNAL_ERROR", BUSY),
         (500, "INTERNAL_SERVER_ERROR", BUSY),
         (503, "SERVICE_UNAVAILABLE", BUSY),
@@ -431,17 +437,17 @@ def test_message_about_an_answer_with_thousands_of_broken_fields_stays_short(sup
         (504, "SOMETHING_NEW", BUSY),
         (503, "API_OVERLOADED", BUSY),
         (418, "SOMETHING_NEW", REFUSED),
-        (200, "NOT_FOUND", TroubleKind.ORDER_UNKNOWN),
+        (200, "NOT_FOUND", FailureKind.ORDER_UNKNOWN),
         (200, "INTERNAL_ERROR", BUSY),
     ],
 )
 def test_enveloped_error_means_what_the_documents_say(
-    supplier: SupplierDouble, view: type[OrderProgress], status: int, code: str, kind: TroubleKind
+    supplier: SupplierDouble, view: type[OrderProgress], status: int, code: str, kind: FailureKind
 ):
-    trouble = ask_and_get(supplier, refused(status, code), view)
+    failure = ask_and_get(supplier, refused(status, code), view)
 
-    assert (trouble.kind, trouble.code) == (kind, code)
-    assert trouble.message == f"The supplier answered {status} {code}."
+    assert (failure.kind, failure.code) == (kind, code)
+    assert failure.message == f"The supplier answered {status} {code}."
 
 
 @pytest.mark.parametrize(
@@ -460,10 +466,10 @@ def test_enveloped_error_means_what_the_documents_say(
     ],
 )
 def test_code_is_read_whatever_its_case_and_separators(supplier: SupplierDouble, written: str, read: str):
-    trouble = ask_and_get(supplier, refused(403, written))
+    failure = ask_and_get(supplier, refused(403, written))
 
-    assert trouble.code == read
-    assert trouble.message == f"The supplier answered 403 {read}."
+    assert failure.code == read
+    assert failure.message == f"The supplier answered 403 {read}."
 
 
 @pytest.mark.parametrize(
@@ -476,7 +482,7 @@ def test_code_is_read_whatever_its_case_and_separators(supplier: SupplierDouble,
         (403, BUSY),
         (404, BUSY),  # a wrong URL or a deployment, not an unknown order
         (405, BUSY),
-        (429, TroubleKind.RATE_LIMITED),
+        (429, FailureKind.RATE_LIMITED),
         (500, BUSY),
         (502, BUSY),
         (599, BUSY),
@@ -484,7 +490,7 @@ def test_code_is_read_whatever_its_case_and_separators(supplier: SupplierDouble,
 )
 @pytest.mark.parametrize("body", ["router", "html", "empty", "cut"])
 def test_error_outside_the_envelope_says_nothing_about_the_order(
-    supplier: SupplierDouble, status: int, kind: TroubleKind, body: str
+    supplier: SupplierDouble, status: int, kind: FailureKind, body: str
 ):
     enveloped = refused(status, "NOT_FOUND").content
     answer = {
@@ -494,10 +500,10 @@ def test_error_outside_the_envelope_says_nothing_about_the_order(
         "cut": httpx.Response(status, content=enveloped[: len(enveloped) // 2]),
     }[body]
 
-    trouble = ask_and_get(supplier, answer)
+    failure = ask_and_get(supplier, answer)
 
-    assert trouble.kind is kind
-    assert trouble.message == f"The supplier answered {status} without its envelope."
+    assert failure.kind is kind
+    assert failure.message == f"The supplier answered {status} without its envelope."
 
 
 @pytest.mark.parametrize(
@@ -521,9 +527,9 @@ def test_error_outside_the_envelope_says_nothing_about_the_order(
     ],
 )
 def test_error_code_that_is_none_is_not_repeated(supplier: SupplierDouble, code: str):
-    trouble = ask_and_get(supplier, refused(500, code))
+    failure = ask_and_get(supplier, refused(500, code))
 
-    assert trouble.message == "The supplier answered 500 UNREADABLE_CODE."
+    assert failure.message == "The supplier answered 500 UNREADABLE_CODE."
 
 
 # ------------------------------------------------------------ broken contract
@@ -603,16 +609,16 @@ BROKEN_WHEN_SETTLED: dict[str, dict[str, Any]] = {
 def test_answer_against_the_documents_is_a_broken_contract(
     supplier: SupplierDouble, view: type[OrderProgress], name: str
 ):
-    trouble = ask_and_get(supplier, answered(changed(BROKEN_FOR_BOTH[name])), view)
+    failure = ask_and_get(supplier, answered(changed(BROKEN_FOR_BOTH[name])), view)
 
-    assert trouble.kind is TroubleKind.CONTRACT_BROKEN
+    assert failure.kind is FailureKind.CONTRACT_BROKEN
 
 
 @pytest.mark.parametrize("name", BROKEN_WHEN_SETTLED)
 def test_settled_order_that_contradicts_itself_is_a_broken_contract(supplier: SupplierDouble, name: str):
-    trouble = ask_and_get(supplier, answered(changed(BROKEN_WHEN_SETTLED[name])))
+    failure = ask_and_get(supplier, answered(changed(BROKEN_WHEN_SETTLED[name])))
 
-    assert trouble.kind is TroubleKind.CONTRACT_BROKEN
+    assert failure.kind is FailureKind.CONTRACT_BROKEN
 
 
 def test_broken_contract_is_told_by_the_paths_of_its_fields(supplier: SupplierDouble):
@@ -655,9 +661,9 @@ def test_contradiction_is_told_in_our_own_words(supplier: SupplierDouble, change
 def test_json_without_the_success_envelope_is_a_broken_contract(
     supplier: SupplierDouble, view: type[OrderProgress], body: str
 ):
-    trouble = ask_and_get(supplier, httpx.Response(200, content=body), view)
+    failure = ask_and_get(supplier, httpx.Response(200, content=body), view)
 
-    assert trouble.kind is TroubleKind.CONTRACT_BROKEN
+    assert failure.kind is FailureKind.CONTRACT_BROKEN
 
 
 @each_view
@@ -677,7 +683,7 @@ def test_json_without_the_success_envelope_is_a_broken_contract(
 def test_success_without_json_says_nothing_about_the_order(
     supplier: SupplierDouble, view: type[OrderProgress], body: bytes
 ):
-    assert ask_and_get(supplier, httpx.Response(200, content=body), view).kind is TroubleKind.BUSY
+    assert ask_and_get(supplier, httpx.Response(200, content=body), view).kind is FailureKind.BUSY
 
 
 @each_view
@@ -695,17 +701,17 @@ def test_text_that_json_does_not_allow_keeps_nobody_from_reading_the_rest(
 def test_card_whose_text_is_lost_is_no_card(supplier: SupplierDouble, text: bytes, field: str):
     body = answered(order_data(cards=[FIRST, SECOND | {field: "?"}])).content.replace(b"?", b"x" + text)
 
-    trouble = ask_and_get(supplier, httpx.Response(200, content=body))
+    failure = ask_and_get(supplier, httpx.Response(200, content=body))
 
-    assert trouble.kind is TroubleKind.CONTRACT_BROKEN
-    assert trouble.message.startswith(f"The supplier's answer breaks its documents: data.cards.1.{field} ")
+    assert failure.kind is FailureKind.CONTRACT_BROKEN
+    assert failure.message.startswith(f"The supplier's answer breaks its documents: data.cards.1.{field} ")
 
 
 @given(cut=st.integers(0, len(answered().content) - 1))
 def test_answer_cut_anywhere_is_never_taken_for_an_answer(cut: int):
     supplier = SupplierDouble()
 
-    assert ask_and_get(supplier, httpx.Response(200, content=answered().content[:cut])).kind is TroubleKind.BUSY
+    assert ask_and_get(supplier, httpx.Response(200, content=answered().content[:cut])).kind is FailureKind.BUSY
 
 
 # --------------------------------------------------------------- retry-after
@@ -719,7 +725,7 @@ def test_answer_cut_anywhere_is_never_taken_for_an_answer(cut: int):
         ("1.5", 1.5),
         ("-5", 0),
         ("86400", 86_400),
-        ("2592000", LONGEST),
+        ("2592000", MAX_LENGTH),
         ("2592001", None),
         ("1767225600", None),
         ("1e400", None),
@@ -751,7 +757,7 @@ def test_retry_after_is_read_as_seconds_or_as_a_date(value: str, seconds: float 
 def test_retry_after_of_any_text_is_a_wait_that_can_be_waited_or_nothing(value: str):
     seconds = retry_after_seconds(value, NOW)
 
-    assert seconds is None or 0 <= seconds <= LONGEST
+    assert seconds is None or 0 <= seconds <= MAX_LENGTH
 
 
 @pytest.mark.parametrize(("status", "code"), [(429, "RATE_LIMIT_EXCEEDED"), (503, "SERVICE_UNAVAILABLE")])
@@ -793,9 +799,9 @@ def test_retry_after_is_heeded_without_the_envelope_too(supplier: SupplierDouble
 def test_network_failure_is_a_busy_supplier_and_tells_no_more_than_its_name(
     supplier: SupplierDouble, view: type[OrderProgress], error: type[httpx.RequestError]
 ):
-    trouble = ask_and_get(supplier, error(f"{API_KEY} {card_data(1)}"), view)
+    failure = ask_and_get(supplier, error(f"{API_KEY} {card_data(1)}"), view)
 
-    assert trouble == Trouble(TroubleKind.BUSY, f"The supplier cannot be reached ({error.__name__}).")
+    assert failure == SupplierFailure(FailureKind.BUSY, f"The supplier cannot be reached ({error.__name__}).")
 
 
 def test_connection_that_breaks_within_the_answer_is_a_busy_supplier(supplier: SupplierDouble):
@@ -803,7 +809,7 @@ def test_connection_that_breaks_within_the_answer_is_a_busy_supplier(supplier: S
         yield answered().content[:100]
         raise httpx.ReadError("reset")
 
-    assert ask_and_get(supplier, httpx.Response(200, content=broken())).kind is TroubleKind.BUSY
+    assert ask_and_get(supplier, httpx.Response(200, content=broken())).kind is FailureKind.BUSY
 
 
 def test_body_that_is_not_in_the_encoding_it_names_is_a_busy_supplier(supplier: SupplierDouble):
@@ -812,7 +818,7 @@ def test_body_that_is_not_in_the_encoding_it_names_is_a_busy_supplier(supplier: 
 
     answer = httpx.Response(200, content=garbled(), headers={"Content-Encoding": "gzip"})
 
-    assert ask_and_get(supplier, answer).kind is TroubleKind.BUSY
+    assert ask_and_get(supplier, answer).kind is FailureKind.BUSY
 
 
 def test_answer_larger_than_any_order_is_not_read_to_its_end(supplier: SupplierDouble):
@@ -824,10 +830,10 @@ def test_answer_larger_than_any_order_is_not_read_to_its_end(supplier: SupplierD
             pieces_read += 1
             yield b" " * 1024 * 1024
 
-    trouble = ask_and_get(supplier, httpx.Response(200, content=far_too_long()))
+    failure = ask_and_get(supplier, httpx.Response(200, content=far_too_long()))
 
-    assert trouble.kind is TroubleKind.BUSY
-    assert pieces_read == LARGEST_ANSWER_BYTES / 1024 / 1024 + 1
+    assert failure.kind is FailureKind.BUSY
+    assert pieces_read == MAX_ANSWER_BYTES / 1024 / 1024 + 1
 
 
 def test_order_of_5000_cards_is_read(supplier: SupplierDouble):
@@ -841,20 +847,20 @@ def test_order_of_5000_cards_is_read(supplier: SupplierDouble):
     [
         (401, BUSY),
         (403, BUSY),
-        (429, TroubleKind.RATE_LIMITED),
+        (429, FailureKind.RATE_LIMITED),
         (404, BUSY),
         (400, BUSY),
         (500, BUSY),
     ],
 )
-def test_status_counts_although_its_body_never_comes(supplier: SupplierDouble, status: int, kind: TroubleKind):
+def test_status_counts_although_its_body_never_comes(supplier: SupplierDouble, status: int, kind: FailureKind):
     async def broken() -> AsyncIterator[bytes]:
         yield refused(status, "NOT_FOUND").content[:20]
         raise httpx.ReadError("reset")
 
     answer = httpx.Response(status, content=broken(), headers={"Retry-After": "30"})
 
-    assert ask_and_get(supplier, answer) == Trouble(
+    assert ask_and_get(supplier, answer) == SupplierFailure(
         kind, f"The supplier answered {status} without its envelope.", retry_after_seconds=30, status=status
     )
 
@@ -862,7 +868,7 @@ def test_status_counts_although_its_body_never_comes(supplier: SupplierDouble, s
 # ------------------------------------------------------------- on a real wire
 
 Behaviour = Callable[[socket.socket, threading.Event], None]
-TOO_LATE = Trouble(BUSY, "The supplier's answer took longer than 0.3 seconds.")
+TOO_LATE = SupplierFailure(BUSY, "The supplier's answer took longer than 0.3 seconds.")
 
 
 def on_the_wire(response: httpx.Response) -> bytes:
@@ -972,7 +978,7 @@ def test_answer_that_drips_is_given_up_after_the_total_time(serve: Callable[...,
 def test_answer_that_drips_but_is_in_time_is_taken(serve: Callable[..., Wire]):
     wire = serve(dripping(on_the_wire(answered()), 0, 0.0001))
 
-    assert isinstance(calling(wire, TOTAL_SECONDS)(), SettledOrder)
+    assert isinstance(calling(wire, TOTAL_TIMEOUT_SECONDS)(), SettledOrder)
 
 
 def test_total_time_counts_from_the_start_of_the_call(serve: Callable[..., Wire]):
@@ -989,12 +995,12 @@ def test_total_time_counts_from_the_start_of_the_call(serve: Callable[..., Wire]
 
 
 @pytest.mark.parametrize(("status", "kind"), [(401, BUSY), (403, BUSY), (500, BUSY)])
-def test_status_counts_although_its_body_drips(serve: Callable[..., Wire], status: int, kind: TroubleKind):
+def test_status_counts_although_its_body_drips(serve: Callable[..., Wire], status: int, kind: FailureKind):
     content = on_the_wire(refused(status, "ERR_AUTH"))
 
-    trouble = calling(serve(dripping(content, content.index(b"\r\n\r\n") + 4, 0.02)))()
+    failure = calling(serve(dripping(content, content.index(b"\r\n\r\n") + 4, 0.02)))()
 
-    assert trouble == Trouble(kind, f"The supplier answered {status} without its envelope.", status=status)
+    assert failure == SupplierFailure(kind, f"The supplier answered {status} without its envelope.", status=status)
 
 
 def test_total_time_of_a_call_leaves_room_for_the_rest_of_the_function():
@@ -1003,7 +1009,7 @@ def test_total_time_of_a_call_leaves_room_for_the_rest_of_the_function():
         for name in ("CheckStatusFunction", "DeliverCardsFunction")
     ]
 
-    assert min(timeouts) >= 2 * TOTAL_SECONDS
+    assert min(timeouts) >= 2 * TOTAL_TIMEOUT_SECONDS
 
 
 @pytest.mark.parametrize("spoiled", [silent, dripping(on_the_wire(answered()), HEAD, 0.02)])
@@ -1021,7 +1027,7 @@ def test_calls_that_were_given_up_leave_nothing_behind_for_the_next(serve: Calla
 
 def test_calls_share_a_connection(serve: Callable[..., Wire]):
     wire = serve(answering)
-    ask_now = calling(wire, TOTAL_SECONDS)
+    ask_now = calling(wire, TOTAL_TIMEOUT_SECONDS)
 
     assert all(isinstance(ask_now(), SettledOrder) for _ in range(5))
 
@@ -1030,7 +1036,7 @@ def test_calls_share_a_connection(serve: Callable[..., Wire]):
 
 def test_connection_that_the_supplier_closed_while_it_was_idle_is_not_used_again(serve: Callable[..., Wire]):
     wire = serve(hanging_up)
-    ask_now = calling(wire, TOTAL_SECONDS)
+    ask_now = calling(wire, TOTAL_TIMEOUT_SECONDS)
 
     for number in range(1, 4):
         assert isinstance(ask_now(), SettledOrder)
@@ -1041,11 +1047,11 @@ def test_connection_that_the_supplier_closed_while_it_was_idle_is_not_used_again
 def test_connection_of_an_answer_that_is_too_large_is_not_used_again(serve: Callable[..., Wire]):
     def far_too_large(connection: socket.socket, _is_over: threading.Event) -> None:
         connection.recv(65_536)
-        length = LARGEST_ANSWER_BYTES + 10_000_000
+        length = MAX_ANSWER_BYTES + 10_000_000
         connection.sendall(f"HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\n".encode() + b" " * length)
 
     wire = serve(far_too_large, answering)
-    ask_now = calling(wire, TOTAL_SECONDS)
+    ask_now = calling(wire, TOTAL_TIMEOUT_SECONDS)
 
     assert "larger than" in ask_now().message
     assert isinstance(ask_now(), SettledOrder)
@@ -1055,9 +1061,9 @@ def test_supplier_that_is_not_there_is_busy(on_loopback: None):
     with socket.create_server(("127.0.0.1", 0)) as closed:
         url = f"http://127.0.0.1:{closed.getsockname()[1]}"
 
-    trouble = Supplier(url, new_client()).check_order(ORDER_ID, SecretStr(API_KEY), SettledOrder)
+    failure = Supplier(url, new_client()).check_order(ORDER_ID, SecretStr(API_KEY), SettledOrder)
 
-    assert trouble == Trouble(BUSY, "The supplier cannot be reached (ConnectError).")
+    assert failure == SupplierFailure(BUSY, "The supplier cannot be reached (ConnectError).")
 
 
 def test_name_that_nobody_resolves_in_time_is_given_up(
@@ -1067,8 +1073,8 @@ def test_name_that_nobody_resolves_in_time_is_given_up(
     request.addfinalizer(is_over.set)
     monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: is_over.wait())
 
-    trouble = Supplier(BASE_URL, new_client(), total_seconds=0.3).check_order(
+    failure = Supplier(BASE_URL, new_client(), total_seconds=0.3).check_order(
         ORDER_ID, SecretStr(API_KEY), SettledOrder
     )
 
-    assert trouble == TOO_LATE
+    assert failure == TOO_LATE

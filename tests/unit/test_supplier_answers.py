@@ -11,20 +11,20 @@ from aws_lambda_powertools.utilities.parameters.exceptions import GetParameterEr
 
 from giftcards.adapters import aws
 from giftcards.adapters.api_key import CACHE_SECONDS, ApiKeySource
-from giftcards.gated_supplier import TRIES_FOR_A_PLACE
+from giftcards.contracts.supplier import OrderProgress, SupplierStatus
 from giftcards.rules.gate import (
     BLOCK_SECONDS,
-    CALLS_AT_ONCE,
     LEASE_SECONDS,
+    MAX_CONCURRENT_CALLS,
     MAX_SUSPICION_SECONDS,
     MIN_SUSPICION_SECONDS,
     RATE_LIMIT_SECONDS,
     START_SECONDS,
-    Place,
+    Slot,
     admit,
 )
-from giftcards.rules.trouble import Trouble, TroubleKind
-from giftcards.supplier_contract import OrderProgress, SupplierStatus
+from giftcards.rules.supplier_failure import FailureKind, SupplierFailure
+from giftcards.use_cases.gated_supplier import MAX_ACQUIRE_ATTEMPTS
 from unit.fakes import (
     API_KEY,
     MARK,
@@ -44,10 +44,10 @@ from unit.fakes import (
 
 PENDING = order_data("HANDLING")
 CLOSING = {
-    TroubleKind.RATE_LIMITED: lambda: refused(429, "RATE_LIMIT_EXCEEDED"),
-    TroubleKind.KEY_REFUSED: lambda: refused(401, "INVALID_ACCESS_TOKEN"),
-    TroubleKind.ADDRESS_BLOCKED: lambda: refused(403, "IP_BLOCKED"),
-    TroubleKind.ACCESS_DENIED: lambda: refused(403, "IP_NOT_ALLOWED"),
+    FailureKind.RATE_LIMITED: lambda: refused(429, "RATE_LIMIT_EXCEEDED"),
+    FailureKind.KEY_REFUSED: lambda: refused(401, "INVALID_ACCESS_TOKEN"),
+    FailureKind.ADDRESS_BLOCKED: lambda: refused(403, "IP_BLOCKED"),
+    FailureKind.ACCESS_DENIED: lambda: refused(403, "IP_NOT_ALLOWED"),
 }
 each_closing_answer = pytest.mark.parametrize("kind", sorted(CLOSING))
 
@@ -69,15 +69,15 @@ def test_each_call_reads_the_gate_takes_a_place_and_gives_it_back(behind_gate: G
     behind_gate.ask()
 
     assert behind_gate.steps == [
-        *("read", "take", "check_order", "accept", "give_back"),
-        *("read", "take", "check_order", "give_back"),
+        *("read", "acquire", "check_order", "accept", "release"),
+        *("read", "acquire", "check_order", "release"),
     ]
     assert behind_gate.record.read().leases == {}
 
 
 @each_closing_answer
 def test_answer_that_concerns_all_orders_closes_the_gate_once_and_nobody_asks_again(
-    behind_gate: GatedDouble, kind: TroubleKind
+    behind_gate: GatedDouble, kind: FailureKind
 ):
     # Given an answer that closes the gate
     behind_gate.supplier.will(CLOSING[kind]())
@@ -88,13 +88,13 @@ def test_answer_that_concerns_all_orders_closes_the_gate_once_and_nobody_asks_ag
 
     # Then the supplier has been asked once, and the gate was closed once
     assert first.kind is kind
-    assert {other.kind for other in others} == {TroubleKind.GATE_CLOSED}
+    assert {other.kind for other in others} == {FailureKind.GATE_CLOSED}
     assert len(behind_gate.supplier.requests) == 1
     assert [closing.reason for closing in behind_gate.closings] == [kind]
 
 
 @each_closing_answer
-def test_orders_that_wait_are_told_why_and_nothing_secret(behind_gate: GatedDouble, kind: TroubleKind):
+def test_orders_that_wait_are_told_why_and_nothing_secret(behind_gate: GatedDouble, kind: FailureKind):
     behind_gate.supplier.will(CLOSING[kind]())
 
     first, waiting = behind_gate.ask(), behind_gate.ask()
@@ -108,8 +108,8 @@ def test_answer_that_concerns_one_order_or_a_moment_leaves_the_gate_open(behind_
     status = {"NOT_FOUND": 404, "ERR_VALIDATION": 400, "INTERNAL_ERROR": 500}.get(code, 503)
     behind_gate.supplier.will(refused(status, code), answered(PENDING))
 
-    assert isinstance(behind_gate.ask(), Trouble)
-    assert isinstance(behind_gate.ask("another"), Trouble)  # answered with another order's _id, but asked
+    assert isinstance(behind_gate.ask(), SupplierFailure)
+    assert isinstance(behind_gate.ask("another"), SupplierFailure)  # answered with another order's _id, but asked
 
     assert len(behind_gate.supplier.requests) == 2
     assert behind_gate.closings == []
@@ -124,7 +124,7 @@ def test_rate_limit_with_retry_after_holds_all_orders_off_for_that_long(behind_g
     behind_gate.clock.advance(100)
     again = behind_gate.ask()
 
-    assert (waiting.kind, waiting.retry_after_seconds) == (TroubleKind.GATE_CLOSED, 100)
+    assert (waiting.kind, waiting.retry_after_seconds) == (FailureKind.GATE_CLOSED, 100)
     assert isinstance(again, OrderProgress)
 
 
@@ -145,7 +145,7 @@ def test_refused_key_is_not_presented_again_until_the_secret_has_another_version
 
     # When days pass, it is not presented again
     behind_gate.clock.advance(30 * 86_400)
-    assert behind_gate.ask().kind is TroubleKind.GATE_CLOSED
+    assert behind_gate.ask().kind is FailureKind.GATE_CLOSED
     assert len(behind_gate.supplier.requests) == 1
 
     # But another version of the secret is, at once
@@ -165,14 +165,14 @@ def test_second_bad_key_closes_the_gate_again(behind_gate: GatedDouble):
     assert len(behind_gate.supplier.requests) == 2
 
 
-@pytest.mark.parametrize("kind", [TroubleKind.ADDRESS_BLOCKED, TroubleKind.ACCESS_DENIED])
-def test_blocked_address_is_left_alone_for_15_minutes_whatever_the_key(behind_gate: GatedDouble, kind: TroubleKind):
+@pytest.mark.parametrize("kind", [FailureKind.ADDRESS_BLOCKED, FailureKind.ACCESS_DENIED])
+def test_blocked_address_is_left_alone_for_15_minutes_whatever_the_key(behind_gate: GatedDouble, kind: FailureKind):
     behind_gate.supplier.will(CLOSING[kind](), answered(PENDING))
     behind_gate.ask()
 
     behind_gate.keys.rotate("version-2")
     behind_gate.clock.advance(BLOCK_SECONDS - 1)
-    assert behind_gate.ask().kind is TroubleKind.GATE_CLOSED
+    assert behind_gate.ask().kind is FailureKind.GATE_CLOSED
     behind_gate.clock.advance(1)
     assert isinstance(behind_gate.ask(), OrderProgress)
 
@@ -182,9 +182,9 @@ def test_nothing_is_sent_without_a_key_and_the_gate_is_closed_once(behind_gate: 
 
     first, second = behind_gate.ask(), behind_gate.ask()
 
-    assert (first.kind, second.kind) == (TroubleKind.KEY_MISSING, TroubleKind.GATE_CLOSED)
+    assert (first.kind, second.kind) == (FailureKind.KEY_MISSING, FailureKind.GATE_CLOSED)
     assert behind_gate.supplier.requests == []
-    assert [closing.reason for closing in behind_gate.closings] == [TroubleKind.KEY_MISSING]
+    assert [closing.reason for closing in behind_gate.closings] == [FailureKind.KEY_MISSING]
 
 
 def test_orders_go_on_as_soon_as_a_key_has_been_set(behind_gate: GatedDouble):
@@ -250,8 +250,8 @@ def test_secret_is_not_read_for_every_order_after_a_refused_key_was_replaced(clo
 
 # ---------------------------------------------------------- places at the gate
 
-REFUSED = Trouble(TroubleKind.KEY_REFUSED, "The supplier answered 401 ERR_AUTH.")
-BUSY = Trouble(TroubleKind.BUSY, "The supplier cannot be reached.")
+REFUSED = SupplierFailure(FailureKind.KEY_REFUSED, "The supplier answered 401 ERR_AUTH.")
+BUSY = SupplierFailure(FailureKind.BUSY, "The supplier cannot be reached.")
 HANDLING = OrderProgress.model_validate(PENDING)
 
 
@@ -267,8 +267,8 @@ def take_before(behind_gate: GatedDouble) -> None:
     """Take the first free place, as another container does."""
     gate = behind_gate.record.read()
     place = admit(gate, behind_gate.clock(), behind_gate.keys.version, "another caller")
-    assert isinstance(place, Place)
-    assert behind_gate.record.take(place, gate)
+    assert isinstance(place, Slot)
+    assert behind_gate.record.acquire(place, gate)
 
 
 def crowd(behind_gate: GatedDouble, callers: int, answer: Any) -> tuple[list[str], list[Any]]:
@@ -297,7 +297,7 @@ def test_unproven_key_is_presented_once_however_many_come_before_it_is_refused(b
     presented, told = crowd(behind_gate, callers, REFUSED)
 
     assert presented == [API_KEY]
-    assert [trouble.kind for trouble in told] == [TroubleKind.QUEUED] * (callers - 1) + [TroubleKind.KEY_REFUSED]
+    assert [failure.kind for failure in told] == [FailureKind.QUEUED] * (callers - 1) + [FailureKind.KEY_REFUSED]
 
 
 def test_key_that_is_refused_with_calls_under_way_is_presented_by_these_and_nobody_else(behind_gate: GatedDouble):
@@ -306,8 +306,8 @@ def test_key_that_is_refused_with_calls_under_way_is_presented_by_these_and_nobo
     presented, told = crowd(behind_gate, 10, REFUSED)
 
     # Then it was presented twice more than once, and the supplier, which blocks after five, goes on listening
-    assert len(presented) == CALLS_AT_ONCE == 3
-    assert [trouble.kind for trouble in told] == [TroubleKind.QUEUED] * 7 + [TroubleKind.KEY_REFUSED] * 3
+    assert len(presented) == MAX_CONCURRENT_CALLS == 3
+    assert [failure.kind for failure in told] == [FailureKind.QUEUED] * 7 + [FailureKind.KEY_REFUSED] * 3
     assert crowd(behind_gate, 5, HANDLING)[0] == []
 
 
@@ -318,17 +318,17 @@ def test_accepted_key_lets_three_calls_run_at_once(behind_gate: GatedDouble):
 
 
 @each_closing_answer
-def test_gate_is_closed_before_the_place_is_given_back(behind_gate: GatedDouble, kind: TroubleKind):
+def test_gate_is_closed_before_the_place_is_given_back(behind_gate: GatedDouble, kind: FailureKind):
     behind_gate.supplier.will(CLOSING[kind]())
 
     behind_gate.ask()
 
-    assert behind_gate.steps == ["read", "take", "check_order", "close", "give_back"]
+    assert behind_gate.steps == ["read", "acquire", "check_order", "close", "release"]
 
 
 def test_key_is_tried_by_one_alone_again_when_the_gate_opens(behind_gate: GatedDouble):
     prove_the_key(behind_gate)
-    behind_gate.supplier.will(CLOSING[TroubleKind.RATE_LIMITED]())
+    behind_gate.supplier.will(CLOSING[FailureKind.RATE_LIMITED]())
     behind_gate.ask()
 
     behind_gate.clock.advance(RATE_LIMIT_SECONDS)
@@ -354,7 +354,7 @@ def test_supplier_that_answers_nobody_proves_no_key(behind_gate: GatedDouble):
 
 @pytest.mark.parametrize("order_id", [".", ".."])
 def test_order_id_that_is_never_sent_proves_no_key(behind_gate: GatedDouble, order_id: str):
-    assert behind_gate.ask(order_id).kind is TroubleKind.ORDER_UNKNOWN
+    assert behind_gate.ask(order_id).kind is FailureKind.ORDER_UNKNOWN
 
     assert behind_gate.supplier.requests == []
     assert behind_gate.record.read().accepted_version is None
@@ -364,7 +364,7 @@ def test_key_is_not_accepted_by_an_answer_that_another_refusal_has_overtaken(beh
     # Given a call, and another one that is refused while it is under way
     def refused_meanwhile() -> OrderProgress:
         behind_gate.clock.advance(LEASE_SECONDS)
-        assert other.ask("another", OrderProgress).kind is TroubleKind.KEY_REFUSED
+        assert other.ask("another", OrderProgress).kind is FailureKind.KEY_REFUSED
         return HANDLING
 
     other = behind_gate.container(Meanwhile(lambda: REFUSED))
@@ -374,7 +374,7 @@ def test_key_is_not_accepted_by_an_answer_that_another_refusal_has_overtaken(beh
 
     # Then the key stays refused
     assert behind_gate.record.read().accepted_version is None
-    assert behind_gate.ask().kind is TroubleKind.GATE_CLOSED
+    assert behind_gate.ask().kind is FailureKind.GATE_CLOSED
 
 
 @pytest.mark.parametrize("during", ["call", "closing", "acceptance"])
@@ -393,8 +393,8 @@ def test_nothing_is_given_back_when_something_is_raised(behind_gate: GatedDouble
     with pytest.raises(Exception, match="made by the test"):
         behind_gate.container(Meanwhile(call)).ask(ORDER_ID, OrderProgress)
 
-    assert "give_back" not in behind_gate.steps
-    assert behind_gate.ask().kind is TroubleKind.QUEUED
+    assert "release" not in behind_gate.steps
+    assert behind_gate.ask().kind is FailureKind.QUEUED
 
 
 def test_place_of_a_caller_that_crashed_is_free_when_its_lease_is_over(behind_gate: GatedDouble):
@@ -403,7 +403,7 @@ def test_place_of_a_caller_that_crashed_is_free_when_its_lease_is_over(behind_ga
 
     # When others come, then they queue until its time is over
     behind_gate.clock.advance(LEASE_SECONDS - 1)
-    assert behind_gate.ask().kind is TroubleKind.QUEUED
+    assert behind_gate.ask().kind is FailureKind.QUEUED
     behind_gate.clock.advance(1)
     behind_gate.supplier.will(answered(PENDING))
     assert isinstance(behind_gate.ask(), OrderProgress)
@@ -417,35 +417,35 @@ def test_caller_that_loses_a_place_to_another_takes_the_next(behind_gate: GatedD
 
     assert isinstance(behind_gate.ask(), OrderProgress)
 
-    assert behind_gate.steps == ["read", "take", "read", "take", "check_order", "give_back"]
+    assert behind_gate.steps == ["read", "acquire", "read", "acquire", "check_order", "release"]
     assert set(behind_gate.record.read().leases) == {1}
 
 
 def test_caller_that_loses_the_only_place_to_another_queues(behind_gate: GatedDouble, cloud: Cloud):
     cloud.at_next("UpdateItem", lambda: take_before(behind_gate))
 
-    assert behind_gate.ask().kind is TroubleKind.QUEUED
+    assert behind_gate.ask().kind is FailureKind.QUEUED
 
     assert behind_gate.supplier.requests == []
 
 
 def test_caller_that_loses_every_place_it_tries_for_queues(behind_gate: GatedDouble, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(behind_gate.record, "take", lambda *_: False)
+    monkeypatch.setattr(behind_gate.record, "acquire", lambda *_: False)
 
-    assert behind_gate.ask().kind is TroubleKind.QUEUED
+    assert behind_gate.ask().kind is FailureKind.QUEUED
 
-    assert behind_gate.steps == ["read", "take"] * TRIES_FOR_A_PLACE
+    assert behind_gate.steps == ["read", "acquire"] * MAX_ACQUIRE_ATTEMPTS
 
 
-@pytest.mark.parametrize("answer", [REFUSED, Trouble(TroubleKind.RATE_LIMITED, "m", 60)])
+@pytest.mark.parametrize("answer", [REFUSED, SupplierFailure(FailureKind.RATE_LIMITED, "m", 60)])
 def test_caller_does_not_call_when_the_gate_is_closed_between_its_look_and_its_place(
-    behind_gate: GatedDouble, cloud: Cloud, answer: Trouble
+    behind_gate: GatedDouble, cloud: Cloud, answer: SupplierFailure
 ):
     prove_the_key(behind_gate)
     other = behind_gate.container(Meanwhile(lambda: answer))
     cloud.at_next("UpdateItem", lambda: other.ask("another", OrderProgress))
 
-    assert behind_gate.ask().kind is TroubleKind.GATE_CLOSED
+    assert behind_gate.ask().kind is FailureKind.GATE_CLOSED
 
     assert len(behind_gate.supplier.requests) == 1  # the one that proved the key
 
@@ -454,9 +454,9 @@ def test_key_that_was_replaced_while_it_was_presented_does_not_let_a_refused_one
     # Given a call under way with an accepted key, and a new key that is refused meanwhile
     prove_the_key(behind_gate)
 
-    def new_key_is_refused() -> Trouble:
+    def new_key_is_refused() -> SupplierFailure:
         behind_gate.keys.rotate("version-2", f"{API_KEY}-2")
-        assert newer.ask("another", OrderProgress).kind is TroubleKind.KEY_REFUSED
+        assert newer.ask("another", OrderProgress).kind is FailureKind.KEY_REFUSED
         return REFUSED
 
     newer = behind_gate.container(Meanwhile(lambda: REFUSED))
@@ -465,14 +465,14 @@ def test_key_that_was_replaced_while_it_was_presented_does_not_let_a_refused_one
     behind_gate.container(Meanwhile(new_key_is_refused)).ask(ORDER_ID, OrderProgress)
 
     # Then the new one is not presented again
-    assert behind_gate.ask().kind is TroubleKind.GATE_CLOSED
+    assert behind_gate.ask().kind is FailureKind.GATE_CLOSED
     assert len(behind_gate.supplier.requests) == 1
 
 
 # --------------------------------------------------- callers that die, orders refused
 
 WRONG_KEY = [(200, "INVALID_ACCESS_TOKEN"), (400, "INVALID_ACCESS_TOKEN"), (403, "ERR_AUTH"), (200, "IP_BLOCKED")]
-FORBIDDEN = Trouble(TroubleKind.ORDER_REFUSED, "The supplier answered 403 FORBIDDEN.", None, "FORBIDDEN", 403)
+FORBIDDEN = SupplierFailure(FailureKind.ORDER_REFUSED, "The supplier answered 403 FORBIDDEN.", None, "FORBIDDEN", 403)
 
 
 @pytest.mark.parametrize(("status", "code"), WRONG_KEY)
@@ -484,7 +484,7 @@ def test_code_about_the_key_or_the_address_closes_the_gate_whatever_the_status(
     told = [behind_gate.ask(f"order-{number}").kind for number in range(12)]
 
     assert len(behind_gate.supplier.requests) == 1
-    assert set(told[1:]) == {TroubleKind.GATE_CLOSED}
+    assert set(told[1:]) == {FailureKind.GATE_CLOSED}
 
 
 def die(behind_gate: GatedDouble) -> None:
@@ -502,17 +502,17 @@ def die(behind_gate: GatedDouble) -> None:
 def test_bad_key_is_presented_three_times_at_most_however_many_callers_die(behind_gate: GatedDouble, is_known: bool):
     if is_known:
         prove_the_key(behind_gate)
-    for _ in range(CALLS_AT_ONCE):
+    for _ in range(MAX_CONCURRENT_CALLS):
         die(behind_gate)
         behind_gate.clock.advance(LEASE_SECONDS)
 
-    assert [behind_gate.ask().kind for _ in range(5)] == [TroubleKind.GATE_CLOSED] * 5
+    assert [behind_gate.ask().kind for _ in range(5)] == [FailureKind.GATE_CLOSED] * 5
 
     # When 15 minutes are over, one caller tries, and an answer gives all places back
     behind_gate.clock.advance(BLOCK_SECONDS)
     assert len(crowd(behind_gate, 5, HANDLING)[0]) == 1
     assert behind_gate.record.read().leases == {}
-    assert len(crowd(behind_gate, 5, HANDLING)[0]) == CALLS_AT_ONCE
+    assert len(crowd(behind_gate, 5, HANDLING)[0]) == MAX_CONCURRENT_CALLS
 
 
 def test_callers_that_die_for_reasons_of_their_own_stop_nobody(behind_gate: GatedDouble):
@@ -527,7 +527,7 @@ def test_callers_that_die_for_reasons_of_their_own_stop_nobody(behind_gate: Gate
 
 
 def test_another_key_is_tried_at_once_where_every_place_was_lost_with_the_one_before(behind_gate: GatedDouble):
-    for _ in range(CALLS_AT_ONCE):
+    for _ in range(MAX_CONCURRENT_CALLS):
         die(behind_gate)
         behind_gate.clock.advance(LEASE_SECONDS)
 
@@ -550,7 +550,7 @@ def test_place_is_not_lost_where_only_the_answer_to_its_lease_was(behind_gate: G
 def test_call_that_would_outlast_its_lease_is_not_made(behind_gate: GatedDouble, cloud: Cloud):
     cloud.at_next("UpdateItem", lambda: behind_gate.clock.advance(START_SECONDS + 1))
 
-    assert behind_gate.ask().kind is TroubleKind.QUEUED
+    assert behind_gate.ask().kind is FailureKind.QUEUED
 
     assert behind_gate.supplier.requests == []
     assert behind_gate.record.read().leases == {}
@@ -560,7 +560,7 @@ def test_one_order_that_is_always_refused_stops_no_other(behind_gate: GatedDoubl
     for _ in range(20):
         behind_gate.supplier.will(refused(403, "ORDER_LOCKED"), *(answered(PENDING) for _ in range(3)))
         told = [behind_gate.ask("bad"), *(behind_gate.ask() for _ in range(3))]
-        assert [getattr(answer, "kind", None) for answer in told] == [TroubleKind.ORDER_REFUSED, None, None, None]
+        assert [getattr(answer, "kind", None) for answer in told] == [FailureKind.ORDER_REFUSED, None, None, None]
         behind_gate.clock.advance(60)
 
     assert behind_gate.closings == []
@@ -569,7 +569,7 @@ def test_one_order_that_is_always_refused_stops_no_other(behind_gate: GatedDoubl
 def test_one_order_that_is_refused_with_no_other_in_the_account_closes_nothing(behind_gate: GatedDouble):
     for _ in range(20):
         behind_gate.supplier.will(refused(403, "ORDER_LOCKED"))
-        assert behind_gate.ask("bad").kind is TroubleKind.ORDER_REFUSED
+        assert behind_gate.ask("bad").kind is FailureKind.ORDER_REFUSED
         behind_gate.clock.advance(60)
 
     assert behind_gate.closings == []
@@ -578,7 +578,7 @@ def test_one_order_that_is_refused_with_no_other_in_the_account_closes_nothing(b
 def test_two_orders_that_are_refused_among_good_ones_stop_no_other(behind_gate: GatedDouble):
     for _ in range(20):
         behind_gate.supplier.will(*(refused(403, "ORDER_LOCKED") for _ in range(2)), answered(PENDING))
-        assert [behind_gate.ask(bad).kind for bad in ("bad", "worse")] == [TroubleKind.ORDER_REFUSED] * 2
+        assert [behind_gate.ask(bad).kind for bad in ("bad", "worse")] == [FailureKind.ORDER_REFUSED] * 2
         assert isinstance(behind_gate.ask(), OrderProgress)
         behind_gate.clock.advance(60)
 
@@ -595,16 +595,16 @@ def test_every_order_refused_is_about_the_key_or_the_address_and_then_one_caller
     # When it goes on for half a minute, then the gate is closed, and the order that shows it is not blamed
     second = [behind_gate.ask(order) for order in ("two", "one")]
     kinds = [answer.kind for answer in (*first, *second)]
-    assert kinds == [TroubleKind.ORDER_REFUSED] * 2 + [TroubleKind.ACCESS_DENIED, TroubleKind.GATE_CLOSED]
+    assert kinds == [FailureKind.ORDER_REFUSED] * 2 + [FailureKind.ACCESS_DENIED, FailureKind.GATE_CLOSED]
 
     # And after the pause the next two that are refused close it again
     behind_gate.clock.advance(BLOCK_SECONDS)
     third = behind_gate.ask("three")
     behind_gate.clock.advance(MIN_SUSPICION_SECONDS)
     assert [third.kind, behind_gate.ask("four").kind, behind_gate.ask("three").kind] == [
-        TroubleKind.ORDER_REFUSED,
-        TroubleKind.ACCESS_DENIED,
-        TroubleKind.GATE_CLOSED,
+        FailureKind.ORDER_REFUSED,
+        FailureKind.ACCESS_DENIED,
+        FailureKind.GATE_CLOSED,
     ]
 
     # Until one is answered
@@ -619,7 +619,7 @@ def test_answer_during_the_call_of_the_second_refused_order_keeps_the_gate_open(
     behind_gate.ask("bad")
     behind_gate.clock.advance(MIN_SUSPICION_SECONDS)
 
-    def another_is_answered() -> Trouble:
+    def another_is_answered() -> SupplierFailure:
         assert isinstance(behind_gate.ask(), OrderProgress)
         return FORBIDDEN
 
@@ -729,14 +729,14 @@ def test_secret_that_is_no_key_is_never_sent_and_the_gate_says_what_is_wrong(
 ):
     cloud.set_api_key(value)
 
-    trouble = supplier_on(cloud, supplier, Clock()).ask(ORDER_ID, OrderProgress)
+    failure = supplier_on(cloud, supplier, Clock()).ask(ORDER_ID, OrderProgress)
 
-    assert isinstance(trouble, Trouble)
-    assert trouble.kind is TroubleKind.KEY_MISSING
-    assert problem in trouble.message
-    assert "Store only the key in the secret" in trouble.message
+    assert isinstance(failure, SupplierFailure)
+    assert failure.kind is FailureKind.KEY_MISSING
+    assert problem in failure.message
+    assert "Store only the key in the secret" in failure.message
     assert supplier.requests == []
-    assert not leaks(trouble.message)
+    assert not leaks(failure.message)
 
 
 def test_line_end_that_was_pasted_with_the_key_does_no_harm(cloud: Cloud, secret: ApiKeySource):
@@ -788,7 +788,7 @@ def test_secret_that_could_not_be_read_is_read_again_at_once(cloud: Cloud, secre
 def test_one_order_whose_refusal_names_the_key_stops_no_other(behind_gate: GatedDouble):
     for code in ("PROVIDER_API_ERROR", "GAME_TOKEN_UNAVAILABLE", "PLAYER_IP_REGION"):
         behind_gate.supplier.will(refused(422, code), answered(PENDING))
-        assert behind_gate.ask("bad").kind is TroubleKind.ORDER_REFUSED
+        assert behind_gate.ask("bad").kind is FailureKind.ORDER_REFUSED
         assert isinstance(behind_gate.ask(), OrderProgress)
         behind_gate.clock.advance(60)
 
@@ -798,7 +798,7 @@ def test_one_order_whose_refusal_names_the_key_stops_no_other(behind_gate: Gated
 def test_one_order_that_a_proxy_refuses_stops_no_other(behind_gate: GatedDouble):
     for status in (403, 403, 401):
         behind_gate.supplier.will(httpx.Response(status, html="<html>"), answered(PENDING))
-        assert behind_gate.ask("bad").kind is TroubleKind.BUSY
+        assert behind_gate.ask("bad").kind is FailureKind.BUSY
         assert isinstance(behind_gate.ask(), OrderProgress)
         behind_gate.clock.advance(60)
 
@@ -811,7 +811,7 @@ def test_a_refusal_says_nothing_about_one_ten_minutes_later(behind_gate: GatedDo
     behind_gate.clock.advance(MAX_SUSPICION_SECONDS + 1)
     kinds.append(behind_gate.ask("worse").kind)
 
-    assert kinds == [TroubleKind.ORDER_REFUSED] * 2
+    assert kinds == [FailureKind.ORDER_REFUSED] * 2
     assert behind_gate.closings == []
     assert behind_gate.record.read().suspicion.order_id == "worse"
 
@@ -821,4 +821,4 @@ def test_key_that_a_proxy_may_have_refused_is_presented_twice(behind_gate: Gated
     behind_gate.supplier.will(*(httpx.Response(401) for _ in range(2)))
     kinds = [behind_gate.ask(order).kind for order in ("one", "one", "two")]
 
-    assert kinds == [TroubleKind.BUSY, TroubleKind.ACCESS_DENIED, TroubleKind.GATE_CLOSED]
+    assert kinds == [FailureKind.BUSY, FailureKind.ACCESS_DENIED, FailureKind.GATE_CLOSED]

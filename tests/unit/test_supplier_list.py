@@ -8,9 +8,9 @@ import httpx
 import pytest
 from pydantic import SecretStr
 
-from giftcards.adapters.supplier import Supplier
-from giftcards.rules.trouble import TroubleKind
-from giftcards.supplier_contract import BrokenOrder, ListedOrder, OrderPage, SupplierStatus
+from giftcards.adapters.oneclickdz.supplier import Supplier
+from giftcards.contracts.supplier import BrokenOrder, ListedOrder, OrderPage, SupplierStatus
+from giftcards.rules.supplier_failure import FailureKind
 from unit.fakes import (
     API_KEY,
     BASE_URL,
@@ -217,32 +217,32 @@ def without(name: str) -> dict[str, Any]:
     ],
 )
 def test_page_by_which_orders_could_be_missed_breaks_the_contract(supplier: SupplierDouble, data: Any, said: str):
-    trouble = ask(supplier, answered(data))
+    failure = ask(supplier, answered(data))
 
-    assert trouble.kind is TroubleKind.CONTRACT_BROKEN
-    assert said in trouble.message
+    assert failure.kind is FailureKind.CONTRACT_BROKEN
+    assert said in failure.message
 
 
 def test_another_page_than_the_one_asked_for_breaks_the_contract(supplier: SupplierDouble):
-    trouble = ask(supplier, answered(page_data(order_data(), results=1)), page=2)
+    failure = ask(supplier, answered(page_data(order_data(), results=1)), page=2)
 
-    assert trouble.kind is TroubleKind.CONTRACT_BROKEN
-    assert "pagination.page" in trouble.message
+    assert failure.kind is FailureKind.CONTRACT_BROKEN
+    assert "pagination.page" in failure.message
 
 
 @pytest.mark.parametrize(
     ("answer", "kind"),
     [
-        (refused(401, "INVALID_ACCESS_TOKEN"), TroubleKind.KEY_REFUSED),
-        (refused(403, "IP_BLOCKED"), TroubleKind.ADDRESS_BLOCKED),
-        (refused(429, "RATE_LIMIT_EXCEEDED"), TroubleKind.RATE_LIMITED),
-        (refused(500, "INTERNAL_ERROR"), TroubleKind.BUSY),
-        (httpx.Response(200, html=API_KEY), TroubleKind.BUSY),
-        (httpx.Response(200, content=answered(page_data(order_data())).content[:-20]), TroubleKind.BUSY),
-        (httpx.ReadTimeout(f"{card_data(1)}"), TroubleKind.BUSY),
+        (refused(401, "INVALID_ACCESS_TOKEN"), FailureKind.KEY_REFUSED),
+        (refused(403, "IP_BLOCKED"), FailureKind.ADDRESS_BLOCKED),
+        (refused(429, "RATE_LIMIT_EXCEEDED"), FailureKind.RATE_LIMITED),
+        (refused(500, "INTERNAL_ERROR"), FailureKind.BUSY),
+        (httpx.Response(200, html=API_KEY), FailureKind.BUSY),
+        (httpx.Response(200, content=answered(page_data(order_data())).content[:-20]), FailureKind.BUSY),
+        (httpx.ReadTimeout(f"{card_data(1)}"), FailureKind.BUSY),
     ],
 )
 def test_trouble_means_what_it_means_for_an_order(
-    supplier: SupplierDouble, answer: httpx.Response | Exception, kind: TroubleKind
+    supplier: SupplierDouble, answer: httpx.Response | Exception, kind: FailureKind
 ):
     assert ask(supplier, answer).kind is kind

@@ -10,7 +10,7 @@ from giftcards.adapters.event_bus import EventBus
 from giftcards.adapters.executions import Executions
 from giftcards.adapters.order_table import OrderTable
 from giftcards.adapters.timestamps import timestamp
-from giftcards.sweep_orders import OrderSweep, SweepIncompleteError, Swept
+from giftcards.use_cases.sweep_orders import OrderSweep, SweepIncompleteError, Swept
 from unit.fakes import EXECUTION, MARK, NOW, ORDER_ID, USER_ID, Cloud, client_error, leaks
 
 HOUR = timedelta(hours=1)
@@ -33,11 +33,11 @@ def sweep_every(cloud: Cloud, once_in: timedelta) -> OrderSweep:
 
 
 def again(cloud: Cloud) -> list[str]:
-    return [detail["orderId"] for detail in cloud.placed_again("giftcards.sweeper")]
+    return [detail["orderId"] for detail in cloud.events_to_resume("giftcards.sweeper")]
 
 
-def swept(checked: int, taken_up: int) -> Swept:
-    return Swept(checked, taken_up, unreadable={}, failures={})
+def swept(checked: int, resumed: int) -> Swept:
+    return Swept(checked, resumed, unreadable={}, failures={})
 
 
 # -------------------------------------------------------------------- finding
@@ -46,13 +46,13 @@ def swept(checked: int, taken_up: int) -> Swept:
 def test_order_whose_execution_does_not_exist_is_released_and_announced_again(cloud: Cloud, sweep: OrderSweep):
     cloud.claim(placedAt="2026-03-14T09:00:00.000Z")
 
-    assert sweep.sweep(now=NOW) == swept(checked=1, taken_up=1)
+    assert sweep.sweep(now=NOW) == swept(checked=1, resumed=1)
 
     row = cloud.order_row()
     assert "executionArn" not in row
     assert (row["sweptAt"], row["status"], row["openStatus"]) == (timestamp(NOW), "HANDLING", "HANDLING")
     detail = {"orderId": ORDER_ID, "userId": USER_ID, "placedAt": "2026-03-14T09:00:00Z"}
-    assert cloud.placed_again("giftcards.sweeper") == [detail]
+    assert cloud.events_to_resume("giftcards.sweeper") == [detail]
 
 
 def test_order_whose_execution_was_aborted_is_taken_up(cloud: Cloud, sweep: OrderSweep):
@@ -60,21 +60,21 @@ def test_order_whose_execution_was_aborted_is_taken_up(cloud: Cloud, sweep: Orde
     cloud.claim(executionArn=execution)
     cloud.abort(execution)
 
-    assert sweep.sweep(now=NOW).taken_up == 1
+    assert sweep.sweep(now=NOW).resumed == 1
 
-    assert cloud.placed_again("giftcards.sweeper") == [{"orderId": ORDER_ID, "userId": USER_ID}]
+    assert cloud.events_to_resume("giftcards.sweeper") == [{"orderId": ORDER_ID, "userId": USER_ID}]
 
 
 def test_order_whose_execution_runs_is_left_alone(cloud: Cloud, sweep: OrderSweep):
     cloud.claim(executionArn=cloud.execute())
 
-    assert sweep.sweep(now=NOW) == swept(checked=1, taken_up=0)
+    assert sweep.sweep(now=NOW) == swept(checked=1, resumed=0)
 
     assert cloud.writes() == []
 
 
 @pytest.mark.parametrize(
-    ("status", "taken_up"),
+    ("status", "resumed"),
     [
         ("RUNNING", 0),
         ("PENDING_REDRIVE", 0),
@@ -85,12 +85,12 @@ def test_order_whose_execution_runs_is_left_alone(cloud: Cloud, sweep: OrderSwee
     ],
 )
 def test_execution_is_under_way_while_it_runs_or_waits_for_its_redrive(
-    cloud: Cloud, sweep: OrderSweep, status: str, taken_up: int
+    cloud: Cloud, sweep: OrderSweep, status: str, resumed: int
 ):
     cloud.claim()
     cloud.at_next("DescribeExecution", {"status": status})
 
-    assert sweep.sweep(now=NOW).taken_up == taken_up
+    assert sweep.sweep(now=NOW).resumed == resumed
 
 
 def test_execution_is_described_without_its_data_which_would_need_its_key(cloud: Cloud, sweep: OrderSweep):
@@ -109,13 +109,13 @@ def test_held_orders_and_orders_at_their_end_are_not_looked_at(cloud: Cloud, swe
     cloud.put(cloud.card_table, done | CLOSED | {"announcedAt": timestamp(NOW)})
     cloud.delete(cloud.card_table, done)
 
-    assert sweep.sweep(now=NOW) == swept(checked=0, taken_up=0)
+    assert sweep.sweep(now=NOW) == swept(checked=0, resumed=0)
 
 
 def test_closed_order_that_was_never_announced_is_announced_and_keeps_its_execution(cloud: Cloud, sweep: OrderSweep):
     cloud.claim(**CLOSED)
 
-    assert sweep.sweep(now=NOW).taken_up == 1
+    assert sweep.sweep(now=NOW).resumed == 1
 
     row = cloud.order_row()
     assert (row["status"], row["executionArn"], row["sweptAt"]) == ("FULFILLED", EXECUTION, timestamp(NOW))
@@ -125,22 +125,22 @@ def test_closed_order_that_was_never_announced_is_announced_and_keeps_its_execut
 def test_closed_order_whose_execution_still_announces_it_is_left_alone(cloud: Cloud, sweep: OrderSweep):
     cloud.claim(executionArn=cloud.execute(), **CLOSED)
 
-    assert sweep.sweep(now=NOW).taken_up == 0
+    assert sweep.sweep(now=NOW).resumed == 0
 
 
 # -------------------------------------------------------------- once an hour
 
 
 @pytest.mark.parametrize("attributes", [{}, CLOSED], ids=["open", "closed"])
-@pytest.mark.parametrize(("since", "taken_up"), [(timedelta(minutes=59, seconds=59), 0), (HOUR, 1)])
+@pytest.mark.parametrize(("since", "resumed"), [(timedelta(minutes=59, seconds=59), 0), (HOUR, 1)])
 def test_order_is_taken_up_once_an_hour(
-    cloud: Cloud, sweep: OrderSweep, attributes: dict[str, Any], since: timedelta, taken_up: int
+    cloud: Cloud, sweep: OrderSweep, attributes: dict[str, Any], since: timedelta, resumed: int
 ):
     cloud.claim(sweptAt=timestamp(NOW - since), **attributes)
 
-    assert sweep.sweep(now=NOW).taken_up == taken_up
+    assert sweep.sweep(now=NOW).resumed == resumed
 
-    assert len(again(cloud)) == taken_up
+    assert len(again(cloud)) == resumed
 
 
 def test_order_that_was_swept_within_the_hour_costs_no_call(cloud: Cloud, sweep: OrderSweep):
@@ -166,7 +166,7 @@ def test_order_that_nobody_has_is_announced_again_after_an_hour(cloud: Cloud, sw
 
     # Then the sweeps of the next hour leave the order alone, and the one after it announces it
     minutes = [15, 30, 45, 60, 75]
-    announced = [sweep.sweep(now=NOW + timedelta(minutes=minute)).taken_up for minute in minutes]
+    announced = [sweep.sweep(now=NOW + timedelta(minutes=minute)).resumed for minute in minutes]
     assert announced == [0, 0, 0, 1, 0]
     assert again(cloud) == [ORDER_ID]
 
@@ -174,7 +174,7 @@ def test_order_that_nobody_has_is_announced_again_after_an_hour(cloud: Cloud, sw
 def test_interval_of_zero_takes_up_at_once_what_was_just_swept(cloud: Cloud):
     cloud.claim(sweptAt=timestamp(NOW))
 
-    assert sweep_every(cloud, timedelta(0)).sweep(now=NOW).taken_up == 1
+    assert sweep_every(cloud, timedelta(0)).sweep(now=NOW).resumed == 1
 
 
 # ------------------------------------------------------------------- rivals
@@ -201,7 +201,7 @@ def test_order_that_moves_on_while_it_is_looked_at_is_left_alone(cloud: Cloud, s
     cloud.claim()
     cloud.at_next("UpdateItem", rival(cloud, **RIVALS[meanwhile]))
 
-    assert sweep.sweep(now=NOW) == swept(checked=1, taken_up=0)
+    assert sweep.sweep(now=NOW) == swept(checked=1, resumed=0)
 
     row = cloud.order_row()
     assert {name: row.get(name) for name in RIVALS[meanwhile]} == RIVALS[meanwhile]
@@ -212,7 +212,7 @@ def test_closed_order_that_is_announced_meanwhile_is_not_announced_again(cloud: 
     cloud.claim(**CLOSED)
     cloud.at_next("UpdateItem", rival(cloud, announcedAt=timestamp(NOW), openStatus=None))
 
-    assert sweep.sweep(now=NOW).taken_up == 0
+    assert sweep.sweep(now=NOW).resumed == 0
 
     assert again(cloud) == []
 
@@ -220,7 +220,7 @@ def test_closed_order_that_is_announced_meanwhile_is_not_announced_again(cloud: 
 def test_row_that_says_held_is_not_released_whatever_the_index_says(cloud: Cloud, sweep: OrderSweep):
     cloud.claim(status="HELD")
 
-    assert sweep.sweep(now=NOW).taken_up == 0
+    assert sweep.sweep(now=NOW).resumed == 0
 
     assert cloud.order_row()["executionArn"] == EXECUTION
 
@@ -250,7 +250,7 @@ def test_trouble_with_one_order_fails_the_sweep_after_the_others_are_taken_up(
 
     result = sweep.sweep(now=NOW)
 
-    assert (result.checked, result.taken_up, result.failures) == (3, 2, {error: 1})
+    assert (result.checked, result.resumed, result.failures) == (3, 2, {error: 1})
     assert again(cloud)[-2:] == ["second", "third"]
     with pytest.raises(SweepIncompleteError, match=rf"1 orders were not swept: {{'{error}': 1}}"):
         result.raise_for_failures()
@@ -259,11 +259,11 @@ def test_trouble_with_one_order_fails_the_sweep_after_the_others_are_taken_up(
 def test_event_that_was_not_taken_is_published_by_a_sweep_an_hour_later(cloud: Cloud, sweep: OrderSweep):
     cloud.claim()
     cloud.at_next("PutEvents", NOT_TAKEN)
-    assert sweep.sweep(now=NOW).taken_up == 0
+    assert sweep.sweep(now=NOW).resumed == 0
     cloud.forget()
 
-    assert sweep.sweep(now=NOW + timedelta(minutes=15)).taken_up == 0
-    assert sweep.sweep(now=NOW + HOUR).taken_up == 1
+    assert sweep.sweep(now=NOW + timedelta(minutes=15)).resumed == 0
+    assert sweep.sweep(now=NOW + HOUR).resumed == 1
 
     assert again(cloud) == [ORDER_ID]
 
@@ -284,7 +284,7 @@ def test_row_that_cannot_be_read_is_counted_by_its_fields_and_fails_the_sweep_af
 
     result = sweep.sweep(now=NOW)
 
-    assert (result.checked, result.taken_up, result.unreadable) == (3, 2, {"second": fields})
+    assert (result.checked, result.resumed, result.unreadable) == (3, 2, {"second": fields})
     assert again(cloud) == ["first", "third"]
     with pytest.raises(SweepIncompleteError, match=r"1 orders were not swept: {'UnreadableOrder': 1}") as caught:
         result.raise_for_failures()
@@ -299,7 +299,7 @@ def test_every_open_order_is_looked_at_however_many_pages_they_fill(cloud: Cloud
     for number in range(4):
         cloud.claim(f"order-{number}", ballast="x" * 390_000)  # DynamoDB's pages end at 1 MB
 
-    assert sweep.sweep(now=NOW) == swept(checked=4, taken_up=4)
+    assert sweep.sweep(now=NOW) == swept(checked=4, resumed=4)
     assert [params["IndexName"] for params in cloud.sent("Query")] == ["open-orders"] * 2
 
 
@@ -307,4 +307,4 @@ def test_every_open_order_is_looked_at_however_many_pages_they_fill(cloud: Cloud
 def test_sweep_at_any_moment_counts_the_hour_from_what_it_has_written(cloud: Cloud, sweep: OrderSweep, at: datetime):
     cloud.claim()
 
-    assert [sweep.sweep(now=at + since).taken_up for since in (timedelta(0), timedelta(0), HOUR)] == [1, 0, 1]
+    assert [sweep.sweep(now=at + since).resumed for since in (timedelta(0), timedelta(0), HOUR)] == [1, 0, 1]

@@ -9,7 +9,7 @@ import pytest
 from moto.sqs.models import sqs_backends
 
 from giftcards.adapters.timestamps import timestamp
-from giftcards.events import HeldReason
+from giftcards.contracts.events import HeldReason
 from giftcards_cli import dead_letters
 from unit.fakes import MARK, NOW, ORDER_ID, REGION, USER_ID, Cloud, Giftcards, Said, client_error
 
@@ -23,7 +23,7 @@ NOT_TAKEN = {"FailedEntryCount": 1, "Entries": [{"ErrorCode": "InternalFailure"}
 
 
 def resumed(cloud: Cloud) -> list[str]:
-    return [detail["orderId"] for detail in cloud.placed_again("giftcards.cli")]
+    return [detail["orderId"] for detail in cloud.events_to_resume("giftcards.cli")]
 
 
 # -------------------------------------------------------------------- resume
@@ -38,7 +38,7 @@ def test_held_order_is_taken_up_for_its_own_user(cloud: Cloud, giftcards: Giftca
     assert (said.code, said.err) == (0, "")
     assert said.out == f"it is taken up again; `giftcards show {ORDER_ID}` says how it is\n"
     detail = {"orderId": ORDER_ID, "userId": USER_ID, "placedAt": "2026-03-14T09:00:00Z"}
-    assert cloud.placed_again("giftcards.cli") == [detail]
+    assert cloud.events_to_resume("giftcards.cli") == [detail]
     assert cloud.writes() == ["PutEvents"]
 
 
@@ -107,7 +107,7 @@ def test_held_orders_are_taken_up_together(cloud: Cloud, giftcards: Giftcards, n
     assert (said.code, said.err) == (0, "")
     assert said.out == f"held orders taken up again: {len(orders)}\n"
     assert sorted(resumed(cloud)) == orders
-    assert all(d["userId"] == f"user-of-{d['orderId']}" for d in cloud.placed_again("giftcards.cli"))
+    assert all(d["userId"] == f"user-of-{d['orderId']}" for d in cloud.events_to_resume("giftcards.cli"))
 
 
 def test_nothing_held_is_no_failure(giftcards: Giftcards):
@@ -210,7 +210,7 @@ def queue(giftcards: Giftcards, cloud: Cloud) -> Queue:
 
 
 def replayed(cloud: Cloud) -> list[str]:
-    return [detail["orderId"] for detail in cloud.placed_again("giftcards.replay")]
+    return [detail["orderId"] for detail in cloud.events_to_resume("giftcards.replay")]
 
 
 def test_event_is_put_back_on_the_bus_and_deleted(cloud: Cloud, giftcards: Giftcards, queue: Queue):
@@ -219,7 +219,7 @@ def test_event_is_put_back_on_the_bus_and_deleted(cloud: Cloud, giftcards: Giftc
     assert giftcards("replay-dlq") == Said(0, "put back on the bus: 1\n", "")
 
     detail = {"orderId": ORDER_ID, "userId": USER_ID, "placedAt": "2026-03-14T09:00:00Z"}
-    assert cloud.placed_again("giftcards.replay") == [detail]
+    assert cloud.events_to_resume("giftcards.replay") == [detail]
     assert queue.bodies == []
     # Others must not get a message while its event is being published.
     assert all(params["VisibilityTimeout"] >= 60 for params in cloud.sent("ReceiveMessage"))
@@ -233,7 +233,7 @@ def test_event_whose_time_cannot_be_read_is_put_back_without_it(
 
     assert giftcards("replay-dlq") == Said(0, "put back on the bus: 1\n", "")
 
-    assert cloud.placed_again("giftcards.replay") == [{"orderId": ORDER_ID, "userId": USER_ID}]
+    assert cloud.events_to_resume("giftcards.replay") == [{"orderId": ORDER_ID, "userId": USER_ID}]
     assert queue.bodies == []
 
 

@@ -14,8 +14,8 @@ from rich.console import Console
 from giftcards.adapters import aws
 from giftcards.adapters.order_table import OrderTable
 from giftcards.adapters.timestamps import timestamp
-from giftcards.rules.gate import Closing
-from giftcards.rules.trouble import TroubleKind
+from giftcards.rules.gate import Block
+from giftcards.rules.supplier_failure import FailureKind
 from giftcards_cli import output, watch
 from giftcards_cli.watch import SHOW_ENDED, OpenOrders, View
 from unit.fakes import MARK, NOW, ORDER_ID, USER_ID, Cloud, Giftcards, client_error
@@ -28,7 +28,7 @@ CLOSED = {
     "checks": 4,
     "deliveredAt": timestamp(NOW - 48 * SECOND),
 }
-GATE = Closing(TroubleKind.RATE_LIMITED, "The supplier answered 429.", NOW, "v1", NOW + 30 * SECOND)
+GATE = Block(FailureKind.RATE_LIMITED, "The supplier answered 429.", NOW, "v1", NOW + 30 * SECOND)
 
 
 def close(cloud: Cloud, order_id: str = ORDER_ID, *, announced: bool = True) -> None:
@@ -102,13 +102,13 @@ def test_an_order_that_moves_between_the_two_queries_has_not_ended(cloud: Cloud,
     orders.look(NOW)
     held = cloud.order_row()
 
-    def take_up() -> None:  # after the query for those in hand
+    def resume() -> None:  # after the query for those in hand
         if len(cloud.sent("Query")) % 2 == 0:
             row = held | {"status": "HANDLING", "openStatus": "HANDLING"}
             cloud.put(cloud.card_table, {key: row[key] for key in row if not key.startswith("held")})
 
     cloud.forget()
-    cloud.at_next("Query", take_up, times=2)
+    cloud.at_next("Query", resume, times=2)
     view = orders.look(NOW + SECOND)
 
     assert (ids(view.open), ids(view.ended)) == ([ORDER_ID], [])
@@ -279,7 +279,7 @@ def test_a_closed_gate_is_told_once_and_when_it_opens(
 ):
     cloud.claim()
     closings = iter([None, GATE, GATE, None])
-    monkeypatch.setattr("giftcards_cli.stack.Stack.closing", lambda *_: next(closings))
+    monkeypatch.setattr("giftcards_cli.stack.Stack.block", lambda *_: next(closings))
     meanwhile(nothing, nothing, nothing)
 
     said = giftcards("watch")

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from giftcards.supplier_contract import SupplierStatus
-from giftcards.workflow import Outcome, StepRequest, StepResult
+from giftcards.contracts.supplier import SupplierStatus
+from giftcards.contracts.workflow import Outcome, StepRequest, StepResult
 
 
 @dataclass(frozen=True)

@@ -7,12 +7,12 @@ from typing import Any
 
 from giftcards.adapters.event_bus import EventBus, EventNotPublishedError
 from giftcards.adapters.order_table import OrderTable
-from giftcards.deliver_cards import CardDelivery
-from giftcards.events import Announcement
-from giftcards.rules.next_step import Patience
+from giftcards.contracts.events import OutgoingEvent
+from giftcards.contracts.supplier import Card, SettledOrder, SupplierStatus
+from giftcards.contracts.workflow import StepRequest, StepResult
+from giftcards.rules.next_step import PollPolicy
 from giftcards.rules.schedule import PollSchedule
-from giftcards.supplier_contract import Card, SettledOrder, SupplierStatus
-from giftcards.workflow import StepRequest, StepResult
+from giftcards.use_cases.deliver_cards import CardDelivery
 from workflow.answers import Closed, Raised
 from workflow.engine import client, python_dynamodb
 
@@ -39,13 +39,13 @@ class _Supplier:
         )
 
 
-class _Vault:
+class _CardCipher:
     def encrypt(self, _order_id: str, _user_id: str, _attempt: str, cards: Sequence[Card]) -> list[bytes]:
         return [b"sealed" for _ in cards]
 
 
 class _DeadBus:
-    def publish(self, event: Announcement) -> None:
+    def publish(self, event: OutgoingEvent) -> None:
         raise EventNotPublishedError(event.detail_type, ["NotAuthorizedForDetailTypeException"])
 
 
@@ -53,10 +53,10 @@ def close_order(request: StepRequest, closed: Closed, table_name: str, bus_name:
     """Deliver an order, and give what DeliverCards comes to."""
     delivery = CardDelivery(
         supplier=_Supplier(closed.status),
-        vault=_Vault(),
+        cipher=_CardCipher(),
         orders=OrderTable(table_name, python_dynamodb()),
         bus=EventBus(bus_name, client("events")) if closed.announces else _DeadBus(),
-        patience=Patience(PollSchedule.parse("60:5"), delayed_after_seconds=30),
+        policy=PollPolicy(PollSchedule.parse("60:5"), delayed_after_seconds=30),
         card_retention=None,
         new_attempt=lambda: "attempt-1",
         measure=lambda _metric, _value: None,

@@ -20,9 +20,9 @@ from moto.stepfunctions.parser.models import stepfunctions_parser_backends
 from pydantic import BaseModel
 from samtranslator.yaml_helper import yaml_parse
 
-from giftcards.events import ANNOUNCEMENTS, SOURCE, HeldReason, OrderPlaced
+from giftcards.contracts.events import OUTGOING_EVENTS, SOURCE, HeldReason, OrderPlaced
+from giftcards.contracts.workflow import StepRequest, StepResult
 from giftcards.rules.orders import Order
-from giftcards.workflow import StepRequest, StepResult
 from workflow.answers import Answer, Answering, Closed, Malformed, Raised
 from workflow.deliveries import close_order
 from workflow.engine import REGION, Engine, Fault, client
@@ -95,7 +95,7 @@ def substituted(definition: dict[str, Any], poll_schedule: str | None = None) ->
 
 
 @dataclass(frozen=True)
-class Announced:
+class Published:
     """One event on the bus."""
 
     detail_type: str
@@ -134,8 +134,8 @@ class Run:
     states: list[str]
     waits: list[int]
     pauses: list[tuple[str, float]]
-    announcements: list[Announced]
-    dead_letters: list[Announced]
+    announcements: list[Published]
+    dead_letters: list[Published]
     order_row: Row | None
     check_requests: list[StepRequest]
     deliver_requests: list[StepRequest]
@@ -337,12 +337,12 @@ class Workflow:
         """Delete an order's row past the workflow."""
         self._dynamodb.delete_item(TableName=TABLE, Key={"pk": {"S": f"ORDER#{order_id}"}, "sk": {"S": "ORDER"}})
 
-    def _received(self, queue_url: str) -> list[Announced]:
+    def _received(self, queue_url: str) -> list[Published]:
         announced = []
         while messages := self._sqs.receive_message(QueueUrl=queue_url, MaxNumberOfMessages=10).get("Messages"):
             for message in messages:
                 event = json.loads(message["Body"])
-                announced.append(Announced(event["detail-type"], event["detail"]))
+                announced.append(Published(event["detail-type"], event["detail"]))
                 self._sqs.delete_message(QueueUrl=queue_url, ReceiptHandle=message["ReceiptHandle"])
         return announced
 
@@ -358,7 +358,7 @@ def strictly(model: type[Model], document: str) -> Model:
 def _check_promises(run: Run) -> None:
     """Check what holds on every path."""
     for announced in run.announcements:
-        [model] = [model for model in ANNOUNCEMENTS if model.detail_type == announced.detail_type]
+        [model] = [model for model in OUTGOING_EVENTS if model.detail_type == announced.detail_type]
         strictly(model, json.dumps(announced.detail))
 
     # States.ALL does not catch it on AWS, but does in moto.

@@ -6,8 +6,8 @@ from itertools import chain, repeat
 
 import pytest
 
-from giftcards.supplier_contract import SupplierStatus
-from giftcards.workflow import StepRequest
+from giftcards.contracts.supplier import SupplierStatus
+from giftcards.contracts.workflow import StepRequest
 from workflow.answers import DEADLINE_PASSED, PENDING, SETTLED, Answer, Closed
 from workflow.engine import Fault
 from workflow.harness import CLAIMED, HELD, ORDER, Run, Workflow
@@ -104,7 +104,7 @@ def test_closed_order_announced_for_another_user_is_announced_as_disputed(
 def test_repeat_that_cannot_be_announced_changes_nothing_all_the_same(workflow: Workflow) -> None:
     workflow.put_row(OPEN_ROW)
 
-    run = workflow.run(ORDER, faults={"AnnounceRepeat": repeat(Fault("InternalFailure"))})
+    run = workflow.run(ORDER, faults={"PublishRepeat": repeat(Fault("InternalFailure"))})
 
     assert (run.status, run.states[-1], run.announced) == ("SUCCEEDED", "AlreadyClaimed", [])
 
@@ -112,7 +112,7 @@ def test_repeat_that_cannot_be_announced_changes_nothing_all_the_same(workflow: 
 def test_dispute_that_cannot_be_announced_fails_all_the_same(workflow: Workflow) -> None:
     workflow.put_row(OPEN_ROW)
 
-    run = workflow.run(ANOTHER_USER, faults={"AnnounceDispute": repeat(Fault("InternalFailure"))})
+    run = workflow.run(ANOTHER_USER, faults={"PublishDispute": repeat(Fault("InternalFailure"))})
 
     assert (run.status, run.error, run.announced) == ("FAILED", "ORDER_DISPUTED", [])
 
@@ -295,8 +295,8 @@ REFUNDED_ROW = OPEN_ROW | {"status": "REFUNDED"}
     [
         *((state, row) for state in ("ClaimOrder", "LookUpOrder") for row in (OPEN_ROW, HELD_ROW, CLOSED_ROW)),
         ("ResumeOrder", HELD_ROW),
-        ("ReannounceOrder", CLOSED_ROW),
-        ("ReannounceOrder", REFUNDED_ROW),
+        ("RepublishOrder", CLOSED_ROW),
+        ("RepublishOrder", REFUNDED_ROW),
     ],
     ids=lambda value: value if isinstance(value, str) else value["status"],
 )

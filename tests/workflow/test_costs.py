@@ -2,8 +2,8 @@
 
 import pytest
 
+from giftcards.contracts.supplier import SupplierStatus
 from giftcards.rules.orders import Order
-from giftcards.supplier_contract import SupplierStatus
 from giftcards_cli import costs
 from workflow.answers import DEADLINE_PASSED, PENDING, PENDING_LATE, SETTLED, Answer, Closed
 from workflow.harness import ORDER, Run, Workflow

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from giftcards.adapters.aws import AwsUnavailableError
-from giftcards.events import HeldReason
-from giftcards.workflow import Outcome, StepRequest
+from giftcards.contracts.events import HeldReason
+from giftcards.contracts.workflow import Outcome, StepRequest
 from workflow.harness import definition_text, load_definition, load_template, substituted
 
 DEFINITION = load_definition()
@@ -217,15 +217,15 @@ def test_tasks_call_what_the_workflow_is_for_and_nothing_else() -> None:
         "ClaimOrder": "arn:${Partition}:states:::dynamodb:putItem",
         "LookUpOrder": "arn:${Partition}:states:::dynamodb:getItem",
         "ResumeOrder": "arn:${Partition}:states:::dynamodb:updateItem",
-        "ReannounceOrder": "arn:${Partition}:states:::dynamodb:updateItem",
+        "RepublishOrder": "arn:${Partition}:states:::dynamodb:updateItem",
         "CheckStatus": "arn:${Partition}:states:::lambda:invoke",
-        "AnnounceDelay": "arn:${Partition}:states:::events:putEvents",
+        "PublishDelay": "arn:${Partition}:states:::events:putEvents",
         "RecordDelay": "arn:${Partition}:states:::dynamodb:updateItem",
         "DeliverCards": "arn:${Partition}:states:::lambda:invoke",
         "HoldOrder": "arn:${Partition}:states:::dynamodb:updateItem",
-        "AnnounceHold": "arn:${Partition}:states:::events:putEvents",
-        "AnnounceDispute": "arn:${Partition}:states:::events:putEvents",
-        "AnnounceRepeat": "arn:${Partition}:states:::events:putEvents",
+        "PublishHold": "arn:${Partition}:states:::events:putEvents",
+        "PublishDispute": "arn:${Partition}:states:::events:putEvents",
+        "PublishRepeat": "arn:${Partition}:states:::events:putEvents",
         "ParkOrder": "arn:${Partition}:states:::sqs:sendMessage",
     }
 

@@ -4,7 +4,7 @@ from itertools import repeat
 
 import pytest
 
-from giftcards.workflow import Outcome
+from giftcards.contracts.workflow import Outcome
 from workflow.answers import DEADLINE_PASSED, PENDING, PENDING_LATE, SETTLED, Closed, result
 from workflow.engine import Fault
 from workflow.harness import CLAIMED, DELIVERED, ORDER, Workflow
@@ -66,17 +66,17 @@ def test_functions_of_an_order_taken_up_again_are_told_that_it_has_not_been_anno
 @pytest.mark.parametrize("error", ["InternalException", "ThrottlingException", "FailedEntry", "Timeout"])
 def test_announcement_that_fails_for_a_moment_is_retried(workflow: Workflow, error: str) -> None:
     run = workflow.run(
-        ORDER, check=[PENDING_LATE, SETTLED], deliver=[Closed()], faults={"AnnounceDelay": [Fault(error)] * 3}
+        ORDER, check=[PENDING_LATE, SETTLED], deliver=[Closed()], faults={"PublishDelay": [Fault(error)] * 3}
     )
 
     assert run.announced == ["OrderDelayed", "CardsDelivered"]
-    assert run.pauses == [("AnnounceDelay", 1), ("AnnounceDelay", 2), ("AnnounceDelay", 4)]
+    assert run.pauses == [("PublishDelay", 1), ("PublishDelay", 2), ("PublishDelay", 4)]
 
 
 @pytest.mark.parametrize("error", ["InternalException", "FailedEntry", "Timeout"])
 def test_announcement_that_keeps_failing_does_not_hold_the_order(workflow: Workflow, error: str) -> None:
     run = workflow.run(
-        ORDER, check=[PENDING_LATE, SETTLED], deliver=[Closed()], faults={"AnnounceDelay": repeat(Fault(error))}
+        ORDER, check=[PENDING_LATE, SETTLED], deliver=[Closed()], faults={"PublishDelay": repeat(Fault(error))}
     )
 
     assert run.status == "SUCCEEDED"
@@ -89,7 +89,7 @@ def test_announcement_that_failed_is_made_up_for_after_the_next_check(workflow: 
     first_time = [Fault("InternalException")] * 11
 
     run = workflow.run(
-        ORDER, check=[PENDING_LATE, PENDING_LATE, SETTLED], deliver=[Closed()], faults={"AnnounceDelay": first_time}
+        ORDER, check=[PENDING_LATE, PENDING_LATE, SETTLED], deliver=[Closed()], faults={"PublishDelay": first_time}
     )
 
     assert [request.delay_announced for request in run.check_requests] == [False, False, True]

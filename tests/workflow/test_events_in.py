@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from giftcards.events import OrderPlaced
+from giftcards.contracts.events import OrderPlaced
 from workflow.answers import DEADLINE_PASSED, PENDING_LATE, SETTLED, Closed
 from workflow.harness import ORDER, Workflow
 
@@ -73,7 +73,7 @@ def assert_rejected(workflow: Workflow, detail: Any, announced_ids: dict[str, st
     run = workflow.run(detail)
 
     assert (run.status, run.error) == ("FAILED", "INVALID_ORDER")
-    assert run.states == ["ReadOrder", "ValidateOrder", "RejectOrder", "AnnounceHold", "OrderHeld"]
+    assert run.states == ["ReadOrder", "ValidateOrder", "RejectOrder", "PublishHold", "OrderHeld"]
     assert workflow.rows() == []
     held = run.only("OrderHeld")
     assert held["reason"] == "INVALID_ORDER"

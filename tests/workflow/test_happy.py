@@ -5,10 +5,10 @@ from datetime import UTC, datetime
 
 import pytest
 
+from giftcards.contracts.supplier import SupplierStatus
+from giftcards.contracts.workflow import Doubt, Outcome, RetryState, StepRequest, StepResult
 from giftcards.rules.schedule import PollSchedule
-from giftcards.rules.trouble import TroubleKind
-from giftcards.supplier_contract import SupplierStatus
-from giftcards.workflow import Doubt, Outcome, RetryState, StepRequest, StepResult
+from giftcards.rules.supplier_failure import FailureKind
 from workflow.answers import PENDING, SETTLED, Answer, Closed, Malformed, result
 from workflow.engine import Engine
 from workflow.harness import CLAIMED, ORDER, Workflow
@@ -155,7 +155,7 @@ def test_order_ends_as_what_deliver_cards_closed_it_as(workflow: Workflow, statu
 def test_workflow_itself_announces_nothing_of_an_order_that_goes_well(workflow: Workflow) -> None:
     run = workflow.run(ORDER, check=[PENDING, SETTLED], deliver=[Closed()])
 
-    assert not {"AnnounceDelay", "AnnounceHold"} & set(run.states)
+    assert not {"PublishDelay", "PublishHold"} & set(run.states)
 
 
 def test_time_without_an_answer_is_passed_on_by_both_functions(workflow: Workflow) -> None:
@@ -168,7 +168,7 @@ def test_time_without_an_answer_is_passed_on_by_both_functions(workflow: Workflo
 
 
 def with_doubt(answer: StepResult, count: int) -> StepResult:
-    doubt = Doubt(kind=TroubleKind.CONTRACT_BROKEN, since=datetime(2026, 1, 1, tzinfo=UTC), count=count)
+    doubt = Doubt(kind=FailureKind.CONTRACT_BROKEN, since=datetime(2026, 1, 1, tzinfo=UTC), count=count)
     return answer.model_copy(update={"retry_state": RetryState(doubt=doubt)})
 
 

@@ -2,8 +2,8 @@
 
 import pytest
 
-from giftcards.rules.schedule import LONGEST_BACKOFF_SECONDS, MAX_CHECKS, PollSchedule
-from giftcards.workflow import Outcome
+from giftcards.contracts.workflow import Outcome
+from giftcards.rules.schedule import MAX_BACKOFF_SECONDS, MAX_CHECKS, PollSchedule
 from workflow.answers import PENDING, SETTLED, Closed, Raised, result
 from workflow.harness import ORDER, Workflow, load_definition, load_template
 
@@ -47,7 +47,7 @@ def test_history_has_room_for_days_of_an_outage_beside_the_checks_of_the_default
     left = HISTORY_EVENTS - schedule.checks * events_of_a_round(workflow, delivering=False)
 
     rounds = left // (events(2) - events(1))
-    assert rounds * LONGEST_BACKOFF_SECONDS / 2 > 2 * 86_400  # jitter can halve each wait
+    assert rounds * MAX_BACKOFF_SECONDS / 2 > 2 * 86_400  # jitter can halve each wait
 
 
 def test_machine_lives_longer_than_the_deadline_of_the_default_schedule() -> None:

@@ -4,9 +4,9 @@ from itertools import repeat
 
 import pytest
 
-from giftcards.events import HeldReason
-from giftcards.supplier_contract import SupplierStatus
-from giftcards.workflow import Outcome, StepRequest
+from giftcards.contracts.events import HeldReason
+from giftcards.contracts.supplier import SupplierStatus
+from giftcards.contracts.workflow import Outcome, StepRequest
 from workflow.answers import DEADLINE_PASSED, PENDING, SETTLED, Answer, Closed, Raised, result
 from workflow.engine import Fault
 from workflow.harness import CLAIMED, HELD, ORDER, Workflow
@@ -82,7 +82,7 @@ def test_execution_of_a_held_order_fails_with_the_reason(workflow: Workflow, out
     run = workflow.run(ORDER, check=[result(outcome, message="Said so.")])
 
     assert (run.status, run.error, run.cause) == ("FAILED", outcome, "Said so.")
-    assert run.states[-3:] == ["HoldOrder", "AnnounceHold", "OrderHeld"]
+    assert run.states[-3:] == ["HoldOrder", "PublishHold", "OrderHeld"]
 
 
 @pytest.mark.parametrize("status", [status for status in SupplierStatus if status.is_final])
@@ -155,21 +155,21 @@ def test_order_whose_hold_cannot_be_written_is_not_announced_as_held_and_stays_o
 
 @pytest.mark.parametrize("error", ["InternalException", "FailedEntry", "Timeout"])
 def test_announcement_that_fails_for_a_moment_is_retried(workflow: Workflow, error: str) -> None:
-    run = workflow.run(ORDER, check=[DEADLINE_PASSED], faults={"AnnounceHold": [Fault(error)] * 3})
+    run = workflow.run(ORDER, check=[DEADLINE_PASSED], faults={"PublishHold": [Fault(error)] * 3})
 
     assert run.announced == ["OrderHeld"]
-    assert run.pauses == [("AnnounceHold", 1), ("AnnounceHold", 2), ("AnnounceHold", 4)]
+    assert run.pauses == [("PublishHold", 1), ("PublishHold", 2), ("PublishHold", 4)]
 
 
 @pytest.mark.parametrize("error", ["InternalException", "FailedEntry", "Timeout"])
 def test_hold_that_cannot_be_announced_ends_as_failure_with_the_reason(workflow: Workflow, error: str) -> None:
-    run = workflow.run(ORDER, check=[DEADLINE_PASSED], faults={"AnnounceHold": repeat(Fault(error))})
+    run = workflow.run(ORDER, check=[DEADLINE_PASSED], faults={"PublishHold": repeat(Fault(error))})
 
     assert (run.status, run.error, run.cause) == ("FAILED", "DEADLINE_PASSED", DEADLINE_PASSED.message)
     assert run.announcements == []
     assert run.order_row is not None
     assert run.order_row["status"] == "HELD"
-    assert run.pauses_at("AnnounceHold") == [1, 2, 4, 8, 16, 32, 60, 60, 60, 60]
+    assert run.pauses_at("PublishHold") == [1, 2, 4, 8, 16, 32, 60, 60, 60, 60]
 
 
 def test_order_held_for_one_reason_can_be_held_for_another_later(workflow: Workflow) -> None:

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from giftcards.events import HeldReason
-from giftcards.workflow import Outcome
+from giftcards.contracts.events import HeldReason
+from giftcards.contracts.workflow import Outcome
 from workflow.answers import SETTLED, Closed, Malformed, result
 from workflow.harness import ORDER, Workflow
 
@@ -84,7 +84,7 @@ def test_delay_is_announced_whatever_the_order_waits_for(workflow: Workflow, out
 
     run = workflow.run(ORDER, check=[late, SETTLED], deliver=[Closed()])
 
-    assert run.states[run.states.index("RouteOrder") + 1 :][:3] == ["AnnounceDelay", "RecordDelay", "WaitBeforeCheck"]
+    assert run.states[run.states.index("RouteOrder") + 1 :][:3] == ["PublishDelay", "RecordDelay", "WaitBeforeCheck"]
     assert run.announced == ["OrderDelayed", "CardsDelivered"]
     assert run.waits == [5, 41]
 

@@ -4,8 +4,8 @@ from itertools import chain, repeat
 
 import pytest
 
-from giftcards.supplier_contract import SupplierStatus
-from giftcards.workflow import Outcome
+from giftcards.contracts.supplier import SupplierStatus
+from giftcards.contracts.workflow import Outcome
 from workflow.answers import DEADLINE_PASSED, PENDING_LATE, SETTLED, Closed, Raised, result
 from workflow.engine import Fault
 from workflow.harness import ORDER, Run, Workflow, load_definition
@@ -24,7 +24,7 @@ def assert_kept(run: Run, workflow: Workflow) -> None:
         assert run.status == "FAILED"
         assert (
             run.announced[-1:] == ["OrderHeld"]
-            or run.pauses_at("AnnounceHold")
+            or run.pauses_at("PublishHold")
             or run.states[-1] in {"ExecutionSuperseded", "OrderNotClaimed", "OrderNotHeld"}
         )
 

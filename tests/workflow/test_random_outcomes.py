@@ -9,14 +9,14 @@ from typing import Any
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from giftcards.supplier_contract import SupplierStatus
-from giftcards.workflow import Outcome
+from giftcards.contracts.supplier import SupplierStatus
+from giftcards.contracts.workflow import Outcome
 from workflow.answers import DEADLINE_PASSED, SETTLED, Closed, Malformed, Raised, result
 from workflow.engine import Fault
 from workflow.harness import Workflow, load_definition
 
 TASKS = [name for name, state in load_definition()["States"].items() if state["Type"] == "Task"]
-LONGEST = 3
+MAX_LENGTH = 3
 HISTORY_LIMIT = 25_000
 orders = count()
 
@@ -43,8 +43,8 @@ faults = st.dictionaries(
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(
-    check=st.lists(outcomes | surprises, max_size=LONGEST),
-    deliver=st.lists(outcomes | surprises | closings, max_size=LONGEST),
+    check=st.lists(outcomes | surprises, max_size=MAX_LENGTH),
+    deliver=st.lists(outcomes | surprises | closings, max_size=MAX_LENGTH),
     planned=faults,
     again=st.booleans(),
 )

@@ -7,8 +7,8 @@ from itertools import repeat
 
 import pytest
 
-from giftcards.rules.schedule import LONGEST_BACKOFF_SECONDS
-from giftcards.workflow import Outcome
+from giftcards.contracts.workflow import Outcome
+from giftcards.rules.schedule import MAX_BACKOFF_SECONDS
 from workflow.answers import PENDING, SETTLED, Answering, Closed, Raised, result
 from workflow.engine import Engine, Fault
 from workflow.harness import CLAIMED, HELD, ORDER, Run, Workflow
@@ -85,7 +85,7 @@ def test_orders_that_met_an_outage_together_come_back_spread(engine: Engine) -> 
     engine.random = 0.999
     run = run_through(Workflow(engine), "CheckStatus", OUTAGES[0], times=8 * CALLS_A_ROUND)
 
-    assert run.waits[1:7] == [30, 60, 120, 240, 480, LONGEST_BACKOFF_SECONDS]
+    assert run.waits[1:7] == [30, 60, 120, 240, 480, MAX_BACKOFF_SECONDS]
 
 
 def test_time_of_an_outage_is_time_without_an_answer(workflow: Workflow) -> None:

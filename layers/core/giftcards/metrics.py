@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from enum import Enum, StrEnum
 from typing import Self
 
-from giftcards.events import HeldReason
-from giftcards.rules.trouble import TroubleKind
+from giftcards.contracts.events import HeldReason
+from giftcards.rules.supplier_failure import FailureKind
 
 NAMESPACE = "giftcards"
 
@@ -178,9 +178,9 @@ class Metric(Enum):
         return cls[f"HELD_{reason}"]
 
     @classmethod
-    def of_call(cls, trouble: TroubleKind | None) -> Self:
+    def of_call(cls, failure: FailureKind | None) -> Self:
         """Give the metric of what a call to the supplier came to; None is an answer as documented."""
-        return cls[f"SUPPLIER_{trouble or 'ANSWERED'}"]
+        return cls[f"SUPPLIER_{failure or 'ANSWERED'}"]
 
 
 Meter = Callable[[Metric, float], None]

@@ -7,7 +7,7 @@ from typing import Annotated, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-from giftcards.rules.next_step import Patience
+from giftcards.rules.next_step import PollPolicy
 from giftcards.rules.schedule import PollSchedule
 
 NonEmpty = Annotated[str, Field(min_length=1)]
@@ -46,9 +46,9 @@ class CheckStatusSettings(SupplierSettings):
     delayed_after_seconds: Annotated[int, Field(ge=1)]
 
     @property
-    def patience(self) -> Patience:
+    def policy(self) -> PollPolicy:
         """How long to wait for an order."""
-        return Patience(self.poll_schedule, self.delayed_after_seconds)
+        return PollPolicy(self.poll_schedule, self.delayed_after_seconds)
 
 
 class CountEventsSettings(Settings):

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from giftcards.events import SOURCE, Announcement, OrderPlaced
+from giftcards.contracts.events import SOURCE, OrderPlaced, OutgoingEvent
 
 if TYPE_CHECKING:
     from mypy_boto3_events import EventBridgeClient
@@ -35,7 +35,7 @@ class EventBus:
         self._bus_name = bus_name
         self._events = events
 
-    def publish(self, event: Announcement | OrderPlaced, *, source: str = SOURCE) -> None:
+    def publish(self, event: OutgoingEvent | OrderPlaced, *, source: str = SOURCE) -> None:
         """Publish one event.
 
         Raises

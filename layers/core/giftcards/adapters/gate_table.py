@@ -5,8 +5,8 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, Self
 
 from giftcards.adapters.timestamps import timestamp
-from giftcards.rules.gate import CALLS_AT_ONCE, Closing, Gate, Lease, Place, Suspicion
-from giftcards.rules.trouble import TroubleKind
+from giftcards.rules.gate import MAX_CONCURRENT_CALLS, Block, Gate, Lease, Slot, Suspicion
+from giftcards.rules.supplier_failure import FailureKind
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -29,17 +29,21 @@ class GateTable:
         """Return the record as it is now."""
         item = self._dynamodb.get_item(TableName=self._table_name, Key=_KEY, ConsistentRead=True).get("Item", {})
         return Gate(
-            refusal=_closing(item, "refused"),
+            refusal=_block(item, "refused"),
             refused_versions=frozenset(item.get("refusedKeyVersions", ())),
-            pause=_closing(item, "paused"),
+            pause=_block(item, "paused"),
             accepted_version=item.get("acceptedKeyVersion"),
-            leases={number: _lease(item, number) for number in range(1, CALLS_AT_ONCE + 1) if f"lease{number}" in item},
+            leases={
+                number: _lease(item, number)
+                for number in range(1, MAX_CONCURRENT_CALLS + 1)
+                if f"lease{number}" in item
+            },
             closings=int(item.get("closings", 0)),
             presented_version=item.get("presentedKeyVersion"),
             suspicion=_suspicion(item),
         )
 
-    def close(self, closing: Closing, *, confirmed: Suspicion | None = None) -> bool:
+    def close(self, block: Block, *, confirmed: Suspicion | None = None) -> bool:
         """Close the gate for all orders. A pause does not replace one that lasts longer.
 
         The key has to prove itself again when the gate opens.
@@ -56,20 +60,20 @@ class GateTable:
         -------
         Whether it was closed.
         """
-        kind = "refused" if closing.until is None else "paused"
+        kind = "refused" if block.until is None else "paused"
         values = {
-            f"{kind}Reason": closing.reason,
-            f"{kind}Message": closing.message,
-            f"{kind}At": timestamp(closing.at),
-            f"{kind}KeyVersion": closing.key_version,
+            f"{kind}Reason": block.reason,
+            f"{kind}Message": block.message,
+            f"{kind}At": timestamp(block.at),
+            f"{kind}KeyVersion": block.key_version,
         }
         added: dict[str, Any] = {"closings": 1}
         conditions, removed = _Conditions(), ["acceptedKeyVersion"]
-        if closing.until is not None:
-            values["pausedUntil"] = timestamp(closing.until)
+        if block.until is not None:
+            values["pausedUntil"] = timestamp(block.until)
             conditions.add("(attribute_not_exists(pausedUntil) OR pausedUntil < :pausedUntil)")
-        elif closing.key_version is not None:
-            added["refusedKeyVersions"] = {closing.key_version}
+        elif block.key_version is not None:
+            added["refusedKeyVersions"] = {block.key_version}
         if confirmed is not None:
             conditions.add("suspicion = :suspicion", suspicion=_written(confirmed))
             removed.append("suspicion")
@@ -109,7 +113,7 @@ class GateTable:
             f"REMOVE {', '.join([*forgotten, 'acceptedKeyVersion', 'suspicion', *_attributes(lost)])}", {}, conditions
         )
 
-    def take(self, place: Place, seen: Gate) -> bool:
+    def acquire(self, slot: Slot, seen: Gate) -> bool:
         """Take a place, if neither it nor what allowed it has changed since the record was read.
 
         Where the key is accepted, that is the acceptance, which each closing ends. Where one caller tries the key
@@ -119,21 +123,21 @@ class GateTable:
         -------
         Whether it was taken; if not, read the record again.
         """
-        lease = place.lease
-        if place.alone:
-            numbers = range(1, CALLS_AT_ONCE + 1)
+        lease = slot.lease
+        if slot.alone:
+            numbers = range(1, MAX_CONCURRENT_CALLS + 1)
             conditions = _Conditions().not_closed_since(seen)
         else:
-            numbers = range(place.number, place.number + 1)
+            numbers = range(slot.number, slot.number + 1)
             conditions = _Conditions().add("acceptedKeyVersion = :presented")
         conditions.unchanged({number: seen.leases.get(number) for number in numbers})
         return self._update(
-            f"SET lease{place.number} = :until, holder{place.number} = :holder, presentedKeyVersion = :presented",
+            f"SET lease{slot.number} = :until, holder{slot.number} = :holder, presentedKeyVersion = :presented",
             {"until": timestamp(lease.until), "holder": _holder(lease), "presented": lease.key_version},
             conditions,
         )
 
-    def give_back(self, place: Place, *, is_answered: bool) -> None:
+    def release(self, slot: Slot, *, is_answered: bool) -> None:
         """Give a place back, unless its time was over and another caller has it.
 
         Parameters
@@ -143,7 +147,7 @@ class GateTable:
         is_answered
             Whether the supplier has answered an order: that ends any suspicion. It costs no write more.
         """
-        given = {place.number: place.lease}
+        given = {slot.number: slot.lease}
         ended = ["suspicion"] if is_answered else []
         self._update(f"REMOVE {', '.join([*_attributes(given), *ended])}", {}, _Conditions().unchanged(given))
 
@@ -244,12 +248,12 @@ def _suspicion(item: Mapping[str, Any]) -> Suspicion | None:
     return Suspicion(written["orderId"], written["code"], datetime.fromisoformat(written["at"]))
 
 
-def _closing(item: dict[str, Any], kind: str) -> Closing | None:
+def _block(item: dict[str, Any], kind: str) -> Block | None:
     if f"{kind}At" not in item:
         return None
     until = item.get(f"{kind}Until")
-    return Closing(
-        reason=TroubleKind(item[f"{kind}Reason"]),
+    return Block(
+        reason=FailureKind(item[f"{kind}Reason"]),
         message=item[f"{kind}Message"],
         at=datetime.fromisoformat(item[f"{kind}At"]),
         key_version=item[f"{kind}KeyVersion"],

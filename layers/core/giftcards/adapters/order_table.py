@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from giftcards.adapters.timestamps import timestamp
-from giftcards.events import HeldReason
+from giftcards.contracts.events import HeldReason
 from giftcards.rules.orders import Acceptance, Order, OrderStatus
 
 if TYPE_CHECKING:
@@ -350,7 +350,7 @@ class OrderTable:
             return False
         return True
 
-    def mark_announced(self, order: Order, at: datetime) -> None:
+    def mark_published(self, order: Order, at: datetime) -> None:
         """Record that the event of a closed order is published; the order leaves the index of open orders.
 
         The condition asks for the status whose event it is: a row that was lost and is open again must stay in that

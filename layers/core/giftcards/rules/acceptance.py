@@ -2,27 +2,27 @@
 
 from datetime import datetime
 
+from giftcards.contracts.supplier import AcceptedOrder, ArrivedOrder, OrderProgress, SettledOrder, SupplierStatus
+from giftcards.contracts.workflow import AcceptedArrival, StepRequest
 from giftcards.rules.next_step import MIN_DOUBT_CHECKS, MIN_DOUBT_SECONDS
 from giftcards.rules.orders import Acceptance
-from giftcards.rules.trouble import Trouble, TroubleKind
-from giftcards.supplier_contract import AcceptedOrder, ArrivedOrder, OrderProgress, SettledOrder, SupplierStatus
-from giftcards.workflow import AcceptedArrival, StepRequest
+from giftcards.rules.supplier_failure import FailureKind, SupplierFailure
 
 
 def judge(
-    arrived: ArrivedOrder | Trouble, acceptance: Acceptance, request: StepRequest, now: datetime
-) -> tuple[SettledOrder | OrderProgress | Trouble, AcceptedArrival | None]:
+    arrived: ArrivedOrder | SupplierFailure, acceptance: Acceptance, request: StepRequest, now: datetime
+) -> tuple[SettledOrder | OrderProgress | SupplierFailure, AcceptedArrival | None]:
     """Say whether the order is settled as it was accepted, and what the next step has to know.
 
     An answer that leaves no doubt needs no acceptance. Any other has to have the accepted number of cards, in three
     answers and for 60 seconds: suppliers are known to list the cards one after the other.
     """
-    if isinstance(arrived, Trouble) or not arrived.status.is_final:
+    if isinstance(arrived, SupplierFailure) or not arrived.status.is_final:
         return arrived, None
     if arrived.settled is not None:
         return arrived.settled, None
     accepted = settle(arrived, acceptance)
-    if isinstance(accepted, Trouble):
+    if isinstance(accepted, SupplierFailure):
         return accepted, None
     if request.retry_state is None:
         return _broken("The workflow of the previous release cannot wait for accepted cards; accept them again."), None
@@ -33,10 +33,10 @@ def judge(
     if arrival.count >= MIN_DOUBT_CHECKS and (now - arrival.since).total_seconds() >= MIN_DOUBT_SECONDS:
         return accepted, arrival
     message = "The accepted cards arrived. They are delivered if the supplier still gives as many in a minute."
-    return Trouble(TroubleKind.BUSY, message), arrival
+    return SupplierFailure(FailureKind.BUSY, message), arrival
 
 
-def settle(arrived: ArrivedOrder, acceptance: Acceptance) -> AcceptedOrder | Trouble:
+def settle(arrived: ArrivedOrder, acceptance: Acceptance) -> AcceptedOrder | SupplierFailure:
     """Read a doubtful answer as a person has accepted it, or say why it is not what was accepted.
 
     No refund is claimed that the supplier does not state: FULFILLED states none, and PARTIALLY_FILLED refunds what is
@@ -68,5 +68,5 @@ def settle(arrived: ArrivedOrder, acceptance: Acceptance) -> AcceptedOrder | Tro
     )
 
 
-def _broken(message: str) -> Trouble:
-    return Trouble(TroubleKind.CONTRACT_BROKEN, message)
+def _broken(message: str) -> SupplierFailure:
+    return SupplierFailure(FailureKind.CONTRACT_BROKEN, message)

@@ -3,14 +3,14 @@
 The supplier counts refused keys and blocks the address after five, so few callers may present a key that turns out to
 be bad, and nobody after them:
 
-- A caller needs a lease on one of ``CALLS_AT_ONCE`` places. A key that the supplier has not accepted since it was set,
-  or since the gate was last closed, is presented by one caller at a time.
+- A caller needs a lease on one of ``MAX_CONCURRENT_CALLS`` slots. A key that the supplier has not accepted since it
+  was set, or since the gate was last blocked, is presented by one caller at a time.
 - A lease that ends without being given back is a call whose answer nobody knows: it may have been "key refused". Its
   place stays lost to this key until the supplier accepts the key. Where all places are lost, the gate is paused, and
   then one caller tries.
 
-So a bad key, old or new, is presented at most ``CALLS_AT_ONCE`` times, however many callers die and whenever they do;
-as long as callers go on dying, it is presented once more in each ``BLOCK_SECONDS``. Answers that get lost on the
+So a bad key, old or new, is presented at most ``MAX_CONCURRENT_CALLS`` times, however many callers die and whenever
+they do; as long as callers go on dying, it is presented once more in each ``BLOCK_SECONDS``. Answers that get lost on the
 network do not count: they look like a supplier that is down, and that must not stop the orders.
 """
 
@@ -19,18 +19,18 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from http import HTTPStatus
 
-from giftcards.rules.trouble import Trouble, TroubleKind, names_access
+from giftcards.rules.supplier_failure import FailureKind, SupplierFailure, names_access
 
 BLOCK_SECONDS = 15 * 60
 """How long the supplier blocks an address (supplier's documents: about 15 minutes)."""
 RATE_LIMIT_SECONDS = 30
 """How long to stay away after a 429 without Retry-After; the supplier publishes no limit."""
-CALLS_AT_ONCE = 3
+MAX_CONCURRENT_CALLS = 3
 """Calls that may be under way: a key that is revoked meanwhile is presented by each of them, and its successor once if
 it is bad too, which is still less than the five refusals after which the supplier blocks the address."""
 LEASE_SECONDS = 65
 """How long a lease lasts. It must not end before its call does, however long the function runs: a call begins within
-``START_SECONDS`` of its lease, and takes at most ``TOTAL_SECONDS`` (15, see adapters/supplier.py)."""
+``START_SECONDS`` of its lease, and takes at most ``TOTAL_TIMEOUT_SECONDS`` (15, see adapters/supplier.py)."""
 START_SECONDS = 40
 """How late after its lease a call may begin. The write of the lease takes 21 s at most, with all its retries."""
 MAX_BUSY_PAUSE_SECONDS = 60
@@ -43,11 +43,11 @@ suspicion at once: the supplier counts refused keys."""
 MAX_SUSPICION_SECONDS = 600
 """After this, a refusal says nothing about the next one."""
 
-_UNTIL_NEW_KEY = {TroubleKind.KEY_MISSING, TroubleKind.KEY_REFUSED}
+_UNTIL_NEW_KEY = {FailureKind.KEY_MISSING, FailureKind.KEY_REFUSED}
 
 
 @dataclass(frozen=True)
-class Closing:
+class Block:
     """Why nobody may call the supplier.
 
     Attributes
@@ -64,7 +64,7 @@ class Closing:
         When the gate opens by itself; None where it opens only with another version of the secret.
     """
 
-    reason: TroubleKind
+    reason: FailureKind
     message: str
     at: datetime
     key_version: str | None
@@ -97,7 +97,7 @@ class Lease:
 
 
 @dataclass(frozen=True)
-class Place:
+class Slot:
     """One of the places that callers take.
 
     Attributes
@@ -142,23 +142,23 @@ class Suspicion:
         """Whether it is too old to say anything about another refusal."""
         return now > self.at + timedelta(seconds=MAX_SUSPICION_SECONDS)
 
-    def confirmed_by(self, trouble: Trouble, order_id: str, now: datetime) -> Trouble | None:
+    def confirmed_by(self, failure: SupplierFailure, order_id: str, now: datetime) -> SupplierFailure | None:
         """Say what the refusal of a second order means, or None where it is too early to say.
 
         The first order itself confirms nothing, however often it is refused; it is held one day, and names the code.
         But a second 401 does, whatever the order: the supplier counts refused keys.
         """
-        least = 0 if names_access(trouble.code) else MIN_SUSPICION_SECONDS
+        least = 0 if names_access(failure.code) else MIN_SUSPICION_SECONDS
         is_second = order_id != self.order_id and now >= self.at + timedelta(seconds=least)
-        if not is_second and trouble.status != HTTPStatus.UNAUTHORIZED:
+        if not is_second and failure.status != HTTPStatus.UNAUTHORIZED:
             return None
-        return Trouble(
-            TroubleKind.ACCESS_DENIED,
+        return SupplierFailure(
+            FailureKind.ACCESS_DENIED,
             f"The supplier refuses every order: {self.order_id} with {self.code}, {order_id} with "
-            f"{refusal_of(trouble)}, with no order answered in between.",
-            trouble.retry_after_seconds,
-            trouble.code,
-            trouble.status,
+            f"{refusal_of(failure)}, with no order answered in between.",
+            failure.retry_after_seconds,
+            failure.code,
+            failure.status,
         )
 
 
@@ -189,16 +189,16 @@ class Gate:
         answered an order.
     """
 
-    refusal: Closing | None = None
+    refusal: Block | None = None
     refused_versions: frozenset[str] = frozenset()
-    pause: Closing | None = None
+    pause: Block | None = None
     accepted_version: str | None = None
     leases: Mapping[int, Lease] = field(default_factory=dict)
     closings: int = 0
     presented_version: str | None = None
     suspicion: Suspicion | None = None
 
-    def closing(self, now: datetime, key_version: str | None) -> Closing | None:
+    def block(self, now: datetime, key_version: str | None) -> Block | None:
         """Say why this key may not be presented now, or None where it may."""
         refusal = self.refusal
         if refusal is not None and (key_version == refusal.key_version or key_version in self.refused_versions):
@@ -208,15 +208,15 @@ class Gate:
                 return pause
         return None
 
-    def _pause_of_lost_calls(self, now: datetime, key_version: str | None) -> Closing | None:
+    def _pause_of_lost_calls(self, now: datetime, key_version: str | None) -> Block | None:
         lost = self.lost(now, key_version)
-        if len(lost) < CALLS_AT_ONCE:
+        if len(lost) < MAX_CONCURRENT_CALLS:
             return None
         last = max(lease.until for lease in lost.values())
-        return Closing(
-            TroubleKind.BUSY,
-            f"The last {CALLS_AT_ONCE} calls ended without a recorded answer: the functions crashed, or could not "
-            "write to the gate's table. Look at their logs.",
+        return Block(
+            FailureKind.BUSY,
+            f"The last {MAX_CONCURRENT_CALLS} calls ended without a recorded answer: the functions crashed, or could "
+            "not write to the gate's table. Look at their logs.",
             last,
             key_version,
             until=last + timedelta(seconds=BLOCK_SECONDS),
@@ -230,9 +230,9 @@ class Gate:
         """Say whether only one caller at a time may present this key: the supplier may refuse it."""
         return key_version is None or self.accepted_version != key_version or bool(self.lost(now, key_version))
 
-    def places(self, now: datetime, key_version: str | None) -> int:
+    def slots(self, now: datetime, key_version: str | None) -> int:
         """Say how many may call at once with this key."""
-        return 1 if self.is_tried_alone(now, key_version) else CALLS_AT_ONCE
+        return 1 if self.is_tried_alone(now, key_version) else MAX_CONCURRENT_CALLS
 
     def taken(self, now: datetime) -> int:
         """Say how many places are taken."""
@@ -246,15 +246,15 @@ class Gate:
         lost = self.lost(now, key_version)
         if self.is_tried_alone(now, key_version) and len(self._leases_of(key_version)) > len(lost):
             return None
-        for number in range(1, CALLS_AT_ONCE + 1):
+        for number in range(1, MAX_CONCURRENT_CALLS + 1):
             lease = self.leases.get(number)
             is_over = lease is None or lease.until <= now
-            if is_over and (number not in lost or len(lost) == CALLS_AT_ONCE):
+            if is_over and (number not in lost or len(lost) == MAX_CONCURRENT_CALLS):
                 return number
         return None
 
 
-def admit(gate: Gate, now: datetime, key_version: str | None, owner: str) -> Place | Trouble:
+def admit(gate: Gate, now: datetime, key_version: str | None, owner: str) -> Slot | SupplierFailure:
     """Give a caller a place, or say why it may not call.
 
     Parameters
@@ -268,15 +268,15 @@ def admit(gate: Gate, now: datetime, key_version: str | None, owner: str) -> Pla
     owner
         Random token of the caller.
     """
-    closing = gate.closing(now, key_version)
-    if closing is not None:
-        seconds = 0.0 if closing.until is None else (closing.until - now).total_seconds()
-        return Trouble(TroubleKind.GATE_CLOSED, f"Nobody may call the supplier now: {closing.message}", seconds)
+    block = gate.block(now, key_version)
+    if block is not None:
+        seconds = 0.0 if block.until is None else (block.until - now).total_seconds()
+        return SupplierFailure(FailureKind.GATE_CLOSED, f"Nobody may call the supplier now: {block.message}", seconds)
     number = gate.free_place(now, key_version)
     if number is None:
-        return Trouble(TroubleKind.QUEUED, "All slots for calls to the supplier are in use.")
+        return SupplierFailure(FailureKind.QUEUED, "All slots for calls to the supplier are in use.")
     lease = Lease(now + timedelta(seconds=LEASE_SECONDS), owner, key_version)
-    return Place(number, lease, gate.is_tried_alone(now, key_version))
+    return Slot(number, lease, gate.is_tried_alone(now, key_version))
 
 
 def accepts_key(answer: object) -> bool:
@@ -284,36 +284,36 @@ def accepts_key(answer: object) -> bool:
 
     No trouble shows it: what is wrong with an order id may be said before the key is looked at, or without any call.
     """
-    return not isinstance(answer, Trouble)
+    return not isinstance(answer, SupplierFailure)
 
 
-def is_suspicious(trouble: Trouble) -> bool:
+def is_suspicious(failure: SupplierFailure) -> bool:
     """Say whether an order was refused for what could be about the key or the address, by the status or by the code.
 
     Documented codes are certain, and 410 or 422, say, is about the order, however many are answered so.
     """
-    is_denied = trouble.status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}
-    if trouble.kind is TroubleKind.ORDER_REFUSED:
-        return is_denied or names_access(trouble.code)
-    return trouble.kind is TroubleKind.BUSY and is_denied and trouble.code is None  # a proxy's page
+    is_denied = failure.status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}
+    if failure.kind is FailureKind.ORDER_REFUSED:
+        return is_denied or names_access(failure.code)
+    return failure.kind is FailureKind.BUSY and is_denied and failure.code is None  # a proxy's page
 
 
-def refusal_of(trouble: Trouble) -> str:
+def refusal_of(failure: SupplierFailure) -> str:
     """Name a refusal in a few characters: the supplier's code, or the status where there is none."""
-    return trouble.code or str(trouble.status)
+    return failure.code or str(failure.status)
 
 
-def closing_after(trouble: Trouble, now: datetime, key_version: str | None) -> Closing | None:
+def block_after(failure: SupplierFailure, now: datetime, key_version: str | None) -> Block | None:
     """Decide whether this trouble closes the gate for all orders, and for how long."""
-    match trouble.kind:
-        case TroubleKind.RATE_LIMITED:
-            seconds = trouble.retry_after_seconds or RATE_LIMIT_SECONDS  # 0 is what a date in the past comes to
-        case TroubleKind.ADDRESS_BLOCKED | TroubleKind.ACCESS_DENIED:
-            seconds = max(BLOCK_SECONDS, trouble.retry_after_seconds or 0)
-        case TroubleKind.BUSY if trouble.retry_after_seconds:
-            seconds = min(trouble.retry_after_seconds, MAX_BUSY_PAUSE_SECONDS)
+    match failure.kind:
+        case FailureKind.RATE_LIMITED:
+            seconds = failure.retry_after_seconds or RATE_LIMIT_SECONDS  # 0 is what a date in the past comes to
+        case FailureKind.ADDRESS_BLOCKED | FailureKind.ACCESS_DENIED:
+            seconds = max(BLOCK_SECONDS, failure.retry_after_seconds or 0)
+        case FailureKind.BUSY if failure.retry_after_seconds:
+            seconds = min(failure.retry_after_seconds, MAX_BUSY_PAUSE_SECONDS)
         case kind if kind in _UNTIL_NEW_KEY:
-            return Closing(trouble.kind, trouble.message, now, key_version, until=None)
+            return Block(failure.kind, failure.message, now, key_version, until=None)
         case _:
             return None
-    return Closing(trouble.kind, trouble.message, now, key_version, until=now + timedelta(seconds=seconds))
+    return Block(failure.kind, failure.message, now, key_version, until=now + timedelta(seconds=seconds))

@@ -8,17 +8,17 @@ from uuid import UUID, uuid5
 
 from pydantic import AwareDatetime, Field, ValidationError, ValidatorFunctionWrapHandler, WrapValidator
 
-from giftcards.events import (
+from giftcards.contracts.events import (
     CardsDelivered,
     CardsPartiallyDelivered,
     Contract,
     HeldReason,
     Identifier,
-    OrderAnnouncement,
+    OrderEvent,
     OrderPlaced,
     OrderRefunded,
 )
-from giftcards.supplier_contract import AcceptedOrder, SettledOrder
+from giftcards.contracts.supplier import AcceptedOrder, SettledOrder
 
 _DELIVERIES = UUID("6f1a5f0e-6a0b-5d0b-9c3f-0d6a8a5b7c11")
 
@@ -194,12 +194,12 @@ def time_to_delivery(order: Order) -> timedelta | None:
     return max(timedelta(0), order.delivered_at - order.ordered_at)
 
 
-def placed_again(order: Order) -> OrderPlaced:
+def event_to_resume(order: Order) -> OrderPlaced:
     """Make the event that has the workflow take an order up again, for its own user."""
     return OrderPlaced(order_id=order.order_id, user_id=order.user_id, placed_at=order.placed_at)
 
 
-def announcement_of(order: Order) -> OrderAnnouncement:
+def event_for(order: Order) -> OrderEvent:
     """Make the event that tells the shop about a closed order; the same each time it is made."""
     fields = order.model_dump(exclude_none=True) | {"occurred_at": order.delivered_at or order.refunded_at}
     match order.status:

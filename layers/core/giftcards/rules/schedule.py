@@ -13,16 +13,16 @@ function writes 17 (24 in a delivery) and is no check: beside the checks of the 
 of such rounds. SweepOrders finds the order of an execution that runs out of history all the same.
 """
 
-LATEST_DEADLINE_SECONDS = 20 * 86_400
-"""20 days, and then ``MAX_CHECKS`` of ``LONGEST_BACKOFF_SECONDS``, fit into the time limit of the state machine."""
+MAX_DEADLINE_SECONDS = 20 * 86_400
+"""20 days, and then ``MAX_CHECKS`` of ``MAX_BACKOFF_SECONDS``, fit into the time limit of the state machine."""
 
 POLL_SPREAD = 0.2
 """Share of a poll interval by which jitter lengthens it, so that orders that were announced together do not stay in
 step and meet Lambda's concurrency limit and the gate in the same second. Never shorter: ``checks`` stays a bound.
 """
 
-SHORTEST_BACKOFF_SECONDS = 5
-LONGEST_BACKOFF_SECONDS = 900
+MIN_BACKOFF_SECONDS = 5
+MAX_BACKOFF_SECONDS = 900
 
 
 @dataclass(frozen=True)
@@ -59,8 +59,8 @@ class PollSchedule:
         if any(earlier[0] >= later[0] for earlier, later in pairwise(steps)):
             raise ValueError(f"PollSchedule {text!r}: each until must be later than the one before")
         schedule = cls(steps)
-        if schedule.deadline_seconds > LATEST_DEADLINE_SECONDS:
-            raise ValueError(f"PollSchedule {text!r}: the deadline may be at most {LATEST_DEADLINE_SECONDS} seconds")
+        if schedule.deadline_seconds > MAX_DEADLINE_SECONDS:
+            raise ValueError(f"PollSchedule {text!r}: the deadline may be at most {MAX_DEADLINE_SECONDS} seconds")
         if schedule.checks > MAX_CHECKS:
             raise ValueError(
                 f"PollSchedule {text!r}: {schedule.checks} checks for one order, at most {MAX_CHECKS} fit into one "
@@ -111,7 +111,7 @@ def backoff_seconds(failures: int, jitter: float) -> int:
         A random number in [0, 1); half of the wait is drawn with it, so that orders that
         failed together do not come back together.
     """
-    return _jittered(SHORTEST_BACKOFF_SECONDS * 2 ** min(failures, 20), jitter)
+    return _jittered(MIN_BACKOFF_SECONDS * 2 ** min(failures, 20), jitter)
 
 
 def gate_wait_seconds(failures: int, jitter: float) -> int:
@@ -122,7 +122,7 @@ def gate_wait_seconds(failures: int, jitter: float) -> int:
     failures, jitter
         As for ``backoff_seconds``.
     """
-    return _jittered(SHORTEST_BACKOFF_SECONDS * failures, jitter)
+    return _jittered(MIN_BACKOFF_SECONDS * failures, jitter)
 
 
 def queue_wait_seconds(failures: int, jitter: float) -> int:
@@ -136,9 +136,9 @@ def queue_wait_seconds(failures: int, jitter: float) -> int:
     failures, jitter
         As for ``backoff_seconds``.
     """
-    return 1 + int(jitter * min(LONGEST_BACKOFF_SECONDS, 3 * failures))
+    return 1 + int(jitter * min(MAX_BACKOFF_SECONDS, 3 * failures))
 
 
 def _jittered(seconds: int, jitter: float) -> int:
-    longest = min(LONGEST_BACKOFF_SECONDS, seconds)
-    return max(SHORTEST_BACKOFF_SECONDS, int(longest / 2 + jitter * longest / 2))
+    longest = min(MAX_BACKOFF_SECONDS, seconds)
+    return max(MIN_BACKOFF_SECONDS, int(longest / 2 + jitter * longest / 2))

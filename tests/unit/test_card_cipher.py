@@ -8,8 +8,8 @@ from botocore.exceptions import EndpointConnectionError
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from giftcards.adapters.vault import CardUnreadableError, KeyUnavailableError, Vault
-from giftcards.supplier_contract import Card
+from giftcards.adapters.card_cipher import CardCipher, CardUnreadableError, KeyUnavailableError
+from giftcards.contracts.supplier import Card
 from unit import fakes
 from unit.fakes import ATTEMPT, MARK, ORDER_ID, USER_ID, Cloud, cards, client_error, leaks, opened
 
@@ -33,17 +33,17 @@ def card(value: str, serial: str = "s") -> Card:
     return Card.model_validate({"value": value, "serial": serial})
 
 
-def sealed(vault: Vault, count: int = 1, order_id: str = ORDER_ID, user_id: str = USER_ID) -> dict[int, bytes]:
-    return dict(enumerate(vault.encrypt(order_id, user_id, ATTEMPT, cards(count)), start=1))
+def sealed(cipher: CardCipher, count: int = 1, order_id: str = ORDER_ID, user_id: str = USER_ID) -> dict[int, bytes]:
+    return dict(enumerate(cipher.encrypt(order_id, user_id, ATTEMPT, cards(count)), start=1))
 
 
 @pytest.fixture
-def refused(vault: Vault) -> Refused:
+def refused(cipher: CardCipher) -> Refused:
     """Have the vault refuse ciphertexts, and give its words."""
 
     def refused(ciphertexts: Mapping[int, bytes], order_id: str = ORDER_ID, user_id: str = USER_ID) -> str:
         with pytest.raises(CardUnreadableError) as refusal:
-            vault.decrypt(order_id, user_id, ATTEMPT, ciphertexts)
+            cipher.decrypt(order_id, user_id, ATTEMPT, ciphertexts)
         error = refusal.value
         told = [error, repr(error), error.__context__, repr(error.__context__)]
         assert not leaks(*told), "the refusal tells what it refuses"
@@ -56,20 +56,20 @@ def refused(vault: Vault) -> Refused:
 # --------------------------------------------------------------- round trip
 
 
-def test_ten_cards_cost_one_data_key_to_store_and_one_to_read(vault: Vault, cloud: Cloud):
+def test_ten_cards_cost_one_data_key_to_store_and_one_to_read(cipher: CardCipher, cloud: Cloud):
     cloud.forget()
-    ciphertexts = sealed(vault, 10)
+    ciphertexts = sealed(cipher, 10)
     assert [operation for operation, _ in cloud.calls] == ["GenerateDataKey"]
     cloud.forget()
 
-    read = vault.decrypt(ORDER_ID, USER_ID, ATTEMPT, ciphertexts)
+    read = cipher.decrypt(ORDER_ID, USER_ID, ATTEMPT, ciphertexts)
 
     assert [operation for operation, _ in cloud.calls] == ["Decrypt"]
     assert {index: opened(card) for index, card in read.items()} == dict(enumerate(map(opened, cards(10)), start=1))
 
 
-def test_key_is_asked_for_with_order_and_user_and_nothing_else(vault: Vault, cloud: Cloud):
-    vault.decrypt(ORDER_ID, USER_ID, ATTEMPT, sealed(vault))
+def test_key_is_asked_for_with_order_and_user_and_nothing_else(cipher: CardCipher, cloud: Cloud):
+    cipher.decrypt(ORDER_ID, USER_ID, ATTEMPT, sealed(cipher))
 
     for operation in ("GenerateDataKey", "Decrypt"):
         (params,) = cloud.sent(operation)
@@ -77,99 +77,99 @@ def test_key_is_asked_for_with_order_and_user_and_nothing_else(vault: Vault, clo
         assert params["KeyId"] == cloud.key_arn
 
 
-def test_data_key_is_forgotten_after_each_delivery_and_each_reveal(vault: Vault, cloud: Cloud):
-    first, second = sealed(vault), sealed(vault)
-    vault.decrypt(ORDER_ID, USER_ID, ATTEMPT, first)
-    vault.decrypt(ORDER_ID, USER_ID, ATTEMPT, first)
+def test_data_key_is_forgotten_after_each_delivery_and_each_reveal(cipher: CardCipher, cloud: Cloud):
+    first, second = sealed(cipher), sealed(cipher)
+    cipher.decrypt(ORDER_ID, USER_ID, ATTEMPT, first)
+    cipher.decrypt(ORDER_ID, USER_ID, ATTEMPT, first)
 
     assert len(cloud.sent("GenerateDataKey")) == len(cloud.sent("Decrypt")) == 2
     assert first != second
 
 
-def test_no_cards_cost_nothing(vault: Vault, cloud: Cloud):
+def test_no_cards_cost_nothing(cipher: CardCipher, cloud: Cloud):
     cloud.forget()
 
-    assert vault.encrypt(ORDER_ID, USER_ID, ATTEMPT, []) == []
-    assert vault.decrypt(ORDER_ID, USER_ID, ATTEMPT, {}) == {}
+    assert cipher.encrypt(ORDER_ID, USER_ID, ATTEMPT, []) == []
+    assert cipher.decrypt(ORDER_ID, USER_ID, ATTEMPT, {}) == {}
     assert cloud.calls == []
 
 
 @pytest.mark.parametrize("text", AWKWARD)
-def test_card_comes_back_as_it_was_whatever_it_is_made_of(vault: Vault, text: str):
-    ciphertexts = vault.encrypt(ORDER_ID, USER_ID, ATTEMPT, [card(text, serial=text[::-1])])
+def test_card_comes_back_as_it_was_whatever_it_is_made_of(cipher: CardCipher, text: str):
+    ciphertexts = cipher.encrypt(ORDER_ID, USER_ID, ATTEMPT, [card(text, serial=text[::-1])])
 
-    read = vault.decrypt(ORDER_ID, USER_ID, ATTEMPT, {1: ciphertexts[0]})[1]
+    read = cipher.decrypt(ORDER_ID, USER_ID, ATTEMPT, {1: ciphertexts[0]})[1]
 
     assert opened(read) == {"value": text, "serial": text[::-1]}
 
 
-def test_ciphertext_holds_neither_value_nor_serial(vault: Vault):
-    for ciphertext in sealed(vault, 3).values():
+def test_ciphertext_holds_neither_value_nor_serial(cipher: CardCipher):
+    for ciphertext in sealed(cipher, 3).values():
         assert MARK.encode() not in ciphertext
         assert not leaks(ciphertext, ciphertext.decode("latin-1"))
 
 
-def test_the_same_card_is_never_encrypted_to_the_same_bytes(vault: Vault):
-    assert len(set(vault.encrypt(ORDER_ID, USER_ID, ATTEMPT, [card("same")] * 5))) == 5
+def test_the_same_card_is_never_encrypted_to_the_same_bytes(cipher: CardCipher):
+    assert len(set(cipher.encrypt(ORDER_ID, USER_ID, ATTEMPT, [card("same")] * 5))) == 5
 
 
-def test_nothing_of_a_card_is_in_its_text_or_in_a_warning(vault: Vault):
+def test_nothing_of_a_card_is_in_its_text_or_in_a_warning(cipher: CardCipher):
     with warnings.catch_warnings(record=True) as warned:
         warnings.simplefilter("always")
-        read = vault.decrypt(ORDER_ID, USER_ID, ATTEMPT, sealed(vault))
+        read = cipher.decrypt(ORDER_ID, USER_ID, ATTEMPT, sealed(cipher))
 
-    assert not leaks(read, repr(read), repr(vault), *(warning.message for warning in warned))
+    assert not leaks(read, repr(read), repr(cipher), *(warning.message for warning in warned))
 
 
 # ----------------------------------------------------------------- refusals
 
 
-def test_cards_of_another_user_are_refused(vault: Vault, refused: Refused):
-    assert refused(sealed(vault, user_id="another")) == "card 1 belongs to another order or user"
+def test_cards_of_another_user_are_refused(cipher: CardCipher, refused: Refused):
+    assert refused(sealed(cipher, user_id="another")) == "card 1 belongs to another order or user"
 
 
-def test_cards_of_another_order_are_refused(vault: Vault, refused: Refused):
-    assert refused(sealed(vault, order_id="another")) == "card 1 belongs to another order or user"
+def test_cards_of_another_order_are_refused(cipher: CardCipher, refused: Refused):
+    assert refused(sealed(cipher, order_id="another")) == "card 1 belongs to another order or user"
 
 
-def test_order_and_user_do_not_stand_in_for_each_other(vault: Vault, refused: Refused):
-    assert "another order or user" in refused(sealed(vault, order_id=USER_ID, user_id=ORDER_ID))
+def test_order_and_user_do_not_stand_in_for_each_other(cipher: CardCipher, refused: Refused):
+    assert "another order or user" in refused(sealed(cipher, order_id=USER_ID, user_id=ORDER_ID))
 
 
-def test_card_in_the_place_of_another_is_refused(vault: Vault, refused: Refused):
-    assert refused({2: sealed(vault)[1]}) == "card 2 was stored in another place"
+def test_card_in_the_place_of_another_is_refused(cipher: CardCipher, refused: Refused):
+    assert refused({2: sealed(cipher)[1]}) == "card 2 was stored in another place"
 
 
-def test_swapped_cards_are_refused(vault: Vault, refused: Refused):
-    ciphertexts = sealed(vault, 2)
+def test_swapped_cards_are_refused(cipher: CardCipher, refused: Refused):
+    ciphertexts = sealed(cipher, 2)
 
     assert "another place" in refused({1: ciphertexts[2], 2: ciphertexts[1]})
 
 
-def test_one_card_stored_twice_is_refused(vault: Vault, refused: Refused):
-    ciphertexts = sealed(vault, 2)
+def test_one_card_stored_twice_is_refused(cipher: CardCipher, refused: Refused):
+    ciphertexts = sealed(cipher, 2)
 
     assert "card 2 was stored in another place" in refused({1: ciphertexts[1], 2: ciphertexts[1]})
 
 
-def test_one_bad_card_among_good_ones_shows_none(vault: Vault, refused: Refused):
-    ciphertexts = sealed(vault, 3) | {2: sealed(vault, 2, user_id="another")[2]}
+def test_one_bad_card_among_good_ones_shows_none(cipher: CardCipher, refused: Refused):
+    ciphertexts = sealed(cipher, 3) | {2: sealed(cipher, 2, user_id="another")[2]}
 
     assert "card 2" in refused(ciphertexts)
 
 
 def test_cards_under_another_key_are_refused_without_asking_that_key(cloud: Cloud, refused: Refused):
-    ciphertexts = sealed(fakes.vault(cloud.create_key()))
+    ciphertexts = sealed(fakes.cipher(cloud.create_key()))
 
     assert "cannot be decrypted" in refused(ciphertexts)
     assert cloud.sent("Decrypt") == []
 
 
 @pytest.mark.parametrize("plaintext", [b"", b"{}", b"5", f'{{"index": 1, "card": "{MARK}"}}'.encode(), MARK.encode()])
-def test_what_is_no_card_is_refused(vault: Vault, refused: Refused, plaintext: bytes):
+def test_what_is_no_card_is_refused(cipher: CardCipher, refused: Refused, plaintext: bytes):
     context = {"orderId": ORDER_ID, "userId": USER_ID}
-    ciphertext, _ = vault._client.encrypt(
-        source=plaintext, materials_manager=vault._materials(), encryption_context=context
+    ciphertext, _ = cipher._client.encrypt(
+        source=plaintext, materials_manager=cipher._materials(), encryption_context=context
     )
 
     assert refused({1: ciphertext}) == "card 1 does not hold a card"
@@ -186,12 +186,12 @@ def test_what_is_no_card_is_refused(vault: Vault, refused: Refused, plaintext: b
     ],
     ids=["denied", "throttled", "disabled", "not reached"],
 )
-def test_key_that_cannot_be_used_says_nothing_of_the_cards(vault: Vault, cloud: Cloud, error: Exception):
-    ciphertexts = sealed(vault)
+def test_key_that_cannot_be_used_says_nothing_of_the_cards(cipher: CardCipher, cloud: Cloud, error: Exception):
+    ciphertexts = sealed(cipher)
     cloud.at_next("Decrypt", error)
 
     with pytest.raises(KeyUnavailableError) as refusal:
-        vault.decrypt(ORDER_ID, USER_ID, ATTEMPT, ciphertexts)
+        cipher.decrypt(ORDER_ID, USER_ID, ATTEMPT, ciphertexts)
 
     assert str(refusal.value) in {
         "AccessDeniedException",
@@ -199,11 +199,11 @@ def test_key_that_cannot_be_used_says_nothing_of_the_cards(vault: Vault, cloud: 
         "DisabledException",
         type(error).__name__,
     }
-    assert vault.decrypt(ORDER_ID, USER_ID, ATTEMPT, ciphertexts)
+    assert cipher.decrypt(ORDER_ID, USER_ID, ATTEMPT, ciphertexts)
 
 
-def test_cards_of_an_attempt_that_did_not_close_the_order_are_refused(vault: Vault, refused: Refused):
-    earlier = vault.encrypt(ORDER_ID, USER_ID, "an earlier attempt", cards(1))[0]
+def test_cards_of_an_attempt_that_did_not_close_the_order_are_refused(cipher: CardCipher, refused: Refused):
+    earlier = cipher.encrypt(ORDER_ID, USER_ID, "an earlier attempt", cards(1))[0]
 
     assert refused({1: earlier}) == "card 1 is not of the delivery that closed the order"
 
@@ -220,19 +220,19 @@ tampering = settings(max_examples=100, suppress_health_check=[HealthCheck.functi
 @example(position=LENGTH, bit=0)  # the tag
 @example(position=LENGTH - 17, bit=0)  # the card
 @example(position=100, bit=7)  # the encryption context
-def test_one_changed_bit_anywhere_is_refused(vault: Vault, position: int, bit: int):
-    ciphertext = bytearray(sealed(vault)[1])
+def test_one_changed_bit_anywhere_is_refused(cipher: CardCipher, position: int, bit: int):
+    ciphertext = bytearray(sealed(cipher)[1])
     ciphertext[min(position, len(ciphertext) - 1)] ^= 1 << bit
 
     # moto keeps the key's id in what it encrypts; AWS answers InvalidCiphertextException to every changed bit.
     with pytest.raises((CardUnreadableError, KeyUnavailableError), match=r"card 1|NotFoundException|AccessDenied"):
-        vault.decrypt(ORDER_ID, USER_ID, ATTEMPT, {1: bytes(ciphertext)})
+        cipher.decrypt(ORDER_ID, USER_ID, ATTEMPT, {1: bytes(ciphertext)})
 
 
 @tampering
 @given(length=st.integers(0, LENGTH))
-def test_ciphertext_that_is_cut_anywhere_is_refused(vault: Vault, refused: Refused, length: int):
-    ciphertext = sealed(vault)[1]
+def test_ciphertext_that_is_cut_anywhere_is_refused(cipher: CardCipher, refused: Refused, length: int):
+    ciphertext = sealed(cipher)[1]
 
     assert "card 1" in refused({1: ciphertext[: min(length, len(ciphertext) - 1)]})
 
@@ -245,5 +245,5 @@ def test_any_bytes_that_are_no_ciphertext_are_refused(refused: Refused, noise: b
 
 @tampering
 @given(st.binary(max_size=600))
-def test_any_bytes_that_begin_as_a_ciphertext_are_refused(vault: Vault, refused: Refused, noise: bytes):
-    assert "card 1" in refused({1: sealed(vault)[1][:60] + noise})
+def test_any_bytes_that_begin_as_a_ciphertext_are_refused(cipher: CardCipher, refused: Refused, noise: bytes):
+    assert "card 1" in refused({1: sealed(cipher)[1][:60] + noise})

@@ -7,7 +7,7 @@ from enum import StrEnum
 _NAMES_ACCESS = re.compile(r"(^|_)(IP|API|APIKEY|TOKEN)(_|$)")
 
 
-class TroubleKind(StrEnum):
+class FailureKind(StrEnum):
     """Kinds of trouble, by what they mean for this order and for all others."""
 
     BUSY = "BUSY"
@@ -37,7 +37,7 @@ class TroubleKind(StrEnum):
 
 
 @dataclass(frozen=True)
-class Trouble:
+class SupplierFailure:
     """Why there is no answer about the order.
 
     Attributes
@@ -54,7 +54,7 @@ class Trouble:
         HTTP status of the answer; None where there is none, or where it is not a refusal.
     """
 
-    kind: TroubleKind
+    kind: FailureKind
     message: str
     retry_after_seconds: float | None = None
     code: str | None = None

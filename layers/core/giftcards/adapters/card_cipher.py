@@ -23,7 +23,7 @@ from botocore.exceptions import BotoCoreError
 from botocore.session import Session
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from giftcards.supplier_contract import Card
+from giftcards.contracts.supplier import Card
 
 _ALGORITHM = Algorithm.AES_256_GCM_HKDF_SHA512_COMMIT_KEY
 """Key commitment without signatures: whoever may decrypt may not encrypt, so a signature would add nothing."""
@@ -48,7 +48,7 @@ class _SealedCard(BaseModel):
     card: Card
 
 
-class Vault:
+class CardCipher:
     """Encrypts and decrypts the cards of an order.
 
     Parameters

@@ -4,7 +4,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from giftcards.adapters.timestamps import timestamp
-from giftcards.rules.differences import Difference
+from giftcards.rules.discrepancies import Discrepancy
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -20,12 +20,12 @@ class DifferenceTable:
         self._table_name = table_name
         self._dynamodb: Any = dynamodb
 
-    def is_known(self, difference: Difference) -> bool:
+    def is_known(self, difference: Discrepancy) -> bool:
         """Say whether just this difference was the last of its kind to be announced for its order."""
         answer = self._dynamodb.get_item(TableName=self._table_name, Key=_key(difference), ConsistentRead=True)
         return bool(answer.get("Item", {}).get("details") == difference.details)
 
-    def remember(self, difference: Difference, at: datetime) -> None:
+    def remember(self, difference: Discrepancy, at: datetime) -> None:
         """Write down that a difference has been announced; call it once the bus has the event."""
         self._dynamodb.put_item(
             TableName=self._table_name,
@@ -39,6 +39,6 @@ class DifferenceTable:
         )
 
 
-def _key(difference: Difference) -> dict[str, str]:
+def _key(difference: Discrepancy) -> dict[str, str]:
     # Orders of the supplier's list that have no readable id share one row.
     return {"pk": f"ORDER#{difference.order_id or ''}", "sk": str(difference.kind)}

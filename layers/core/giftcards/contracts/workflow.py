@@ -5,8 +5,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AwareDatetime, BeforeValidator, Field, ValidationError
 
-from giftcards.events import Contract, Identifier
-from giftcards.rules.trouble import TroubleKind
+from giftcards.contracts.events import Contract, Identifier
+from giftcards.rules.supplier_failure import FailureKind
 
 Level = Literal["INFO", "WARNING", "ERROR"]
 """How loud a line of the log is: a step that was done, trouble that ends by itself, something for a person."""
@@ -47,7 +47,7 @@ class Outcome(StrEnum):
 class Doubt(Contract):
     """Answers in a row that contradict the supplier's documents, or that refuse or do not know the order."""
 
-    kind: TroubleKind = Field(description="Of the last of them")
+    kind: FailureKind = Field(description="Of the last of them")
     since: AwareDatetime = Field(description="When the first of them came")
     count: int = Field(ge=1)
     at_delivery: bool = Field(default=False, description="Whether DeliverCards has met one of them")

@@ -17,9 +17,8 @@ from uuid import uuid4
 
 from aws_lambda_powertools import Logger, Metrics
 
-from giftcards.adapters.supplier import Supplier, new_client
-from giftcards.check_status import StatusCheck
-from giftcards.gated_supplier import GatedSupplier
+from giftcards.adapters.oneclickdz.supplier import Supplier, new_client
+from giftcards.contracts.workflow import Level
 from giftcards.metrics import NAMESPACE, Metric
 from giftcards.settings import (
     CheckStatusSettings,
@@ -31,14 +30,15 @@ from giftcards.settings import (
     SupplierSettings,
     SweepOrdersSettings,
 )
-from giftcards.workflow import Level
+from giftcards.use_cases.check_status import StatusCheck
+from giftcards.use_cases.gated_supplier import GatedSupplier
 
 if TYPE_CHECKING:
-    from giftcards.deliver_cards import CardDelivery
-    from giftcards.measure_orders import OrderMeasurement
-    from giftcards.reconcile_orders import Reconciliation
-    from giftcards.reveal_cards import CardReveal
-    from giftcards.sweep_orders import OrderSweep
+    from giftcards.use_cases.deliver_cards import CardDelivery
+    from giftcards.use_cases.measure_orders import OrderMeasurement
+    from giftcards.use_cases.reconcile_orders import Reconciliation
+    from giftcards.use_cases.reveal_cards import CardReveal
+    from giftcards.use_cases.sweep_orders import OrderSweep
 
 LIBRARIES = ("httpx", "httpcore", "botocore", "boto3", "urllib3", "aws_encryption_sdk", "asyncio")
 """What the functions use that keeps a log of its own."""
@@ -112,25 +112,25 @@ def measure(metric: Metric, value: float) -> None:
 def status_check() -> StatusCheck:
     """Build what CheckStatus needs."""
     settings = CheckStatusSettings.from_environment()
-    return StatusCheck(_gated_supplier(settings), settings.patience, measure)
+    return StatusCheck(_gated_supplier(settings), settings.policy, measure)
 
 
 @cache
 def card_delivery() -> "CardDelivery":
     """Build what DeliverCards needs."""
     from giftcards.adapters import aws
+    from giftcards.adapters.card_cipher import CardCipher
     from giftcards.adapters.event_bus import EventBus
     from giftcards.adapters.order_table import OrderTable
-    from giftcards.adapters.vault import Vault
-    from giftcards.deliver_cards import CardDelivery
+    from giftcards.use_cases.deliver_cards import CardDelivery
 
     settings = DeliverCardsSettings.from_environment()
     return CardDelivery(
         supplier=_gated_supplier(settings),
-        vault=Vault(settings.card_key_arn),
+        cipher=CardCipher(settings.card_key_arn),
         orders=OrderTable(settings.card_table_name, aws.dynamodb()),
         bus=EventBus(settings.order_bus_name, aws.event_bridge()),
-        patience=settings.patience,
+        policy=settings.policy,
         card_retention=settings.card_retention,
         new_attempt=lambda: str(uuid4()),
         measure=measure,
@@ -142,14 +142,14 @@ def card_reveal() -> "CardReveal":
     """Build what RevealCards needs."""
     from giftcards.adapters import aws
     from giftcards.adapters.audit_table import AuditTable
+    from giftcards.adapters.card_cipher import CardCipher
     from giftcards.adapters.order_table import OrderTable
-    from giftcards.adapters.vault import Vault
-    from giftcards.reveal_cards import CardReveal
+    from giftcards.use_cases.reveal_cards import CardReveal
 
     settings = RevealCardsSettings.from_environment()
     return CardReveal(
         orders=OrderTable(settings.card_table_name, aws.dynamodb()),
-        vault=Vault(settings.card_key_arn),
+        cipher=CardCipher(settings.card_key_arn),
         audit=AuditTable(settings.audit_table_name, aws.dynamodb()),
         measure=measure,
     )
@@ -162,7 +162,7 @@ def order_sweep() -> "OrderSweep":
     from giftcards.adapters.event_bus import EventBus
     from giftcards.adapters.executions import Executions
     from giftcards.adapters.order_table import OrderTable
-    from giftcards.sweep_orders import OrderSweep
+    from giftcards.use_cases.sweep_orders import OrderSweep
 
     settings = SweepOrdersSettings.from_environment()
     return OrderSweep(
@@ -179,7 +179,7 @@ def order_measurement() -> "OrderMeasurement":
     from giftcards.adapters.api_key import ApiKeySource
     from giftcards.adapters.gate_table import GateTable
     from giftcards.adapters.order_table import OrderTable
-    from giftcards.measure_orders import OrderMeasurement
+    from giftcards.use_cases.measure_orders import OrderMeasurement
 
     settings = MeasureOrdersSettings.from_environment()
     return OrderMeasurement(
@@ -194,10 +194,10 @@ def order_measurement() -> "OrderMeasurement":
 def reconciliation() -> "Reconciliation":
     """Build what ReconcileOrders needs."""
     from giftcards.adapters import aws
-    from giftcards.adapters.difference_table import DifferenceTable
+    from giftcards.adapters.discrepancy_table import DifferenceTable
     from giftcards.adapters.event_bus import EventBus
     from giftcards.adapters.order_table import OrderTable
-    from giftcards.reconcile_orders import Reconciliation
+    from giftcards.use_cases.reconcile_orders import Reconciliation
 
     settings = ReconcileOrdersSettings.from_environment()
     return Reconciliation(

@@ -3,11 +3,11 @@
 from dataclasses import dataclass
 from datetime import datetime
 
-from giftcards.gated_supplier import GatedSupplier
+from giftcards.contracts.supplier import OrderProgress
+from giftcards.contracts.workflow import Outcome, StepRequest, StepResult
 from giftcards.metrics import Meter, Metric
-from giftcards.rules.next_step import Patience, next_step
-from giftcards.supplier_contract import OrderProgress
-from giftcards.workflow import Outcome, StepRequest, StepResult
+from giftcards.rules.next_step import PollPolicy, next_step
+from giftcards.use_cases.gated_supplier import GatedSupplier
 
 
 @dataclass(frozen=True)
@@ -25,13 +25,13 @@ class StatusCheck:
     """
 
     supplier: GatedSupplier
-    patience: Patience
+    policy: PollPolicy
     measure: Meter
 
     def check(self, request: StepRequest, *, now: datetime, jitter: float) -> StepResult:
         """Check an order once. Its cards, if the answer has any, are not parsed."""
         answer = self.supplier.ask(request.order_id, OrderProgress)
-        result = next_step(answer, request, now=now, patience=self.patience, jitter=jitter)
+        result = next_step(answer, request, now=now, policy=self.policy, jitter=jitter)
         if request.checks == 0:
             self.measure(Metric.ORDER_CLAIMED, 1)
         if result.outcome is Outcome.SETTLED:

@@ -8,12 +8,20 @@ from typing import Any
 
 from pydantic import AwareDatetime, Field
 
-from giftcards.events import Announcement, Contract, Identifier, Number, OrderMismatch, OrderOverdue, OrderUnclaimed
+from giftcards.contracts.events import (
+    Contract,
+    Identifier,
+    Number,
+    OrderMismatch,
+    OrderOverdue,
+    OrderUnclaimed,
+    OutgoingEvent,
+)
+from giftcards.contracts.supplier import BrokenOrder, ListedOrder, SupplierStatus
 from giftcards.rules.orders import Order
-from giftcards.rules.schedule import LONGEST_BACKOFF_SECONDS
-from giftcards.supplier_contract import BrokenOrder, ListedOrder, SupplierStatus
+from giftcards.rules.schedule import MAX_BACKOFF_SECONDS
 
-GRACE = timedelta(seconds=LONGEST_BACKOFF_SECONDS)
+GRACE = timedelta(seconds=MAX_BACKOFF_SECONDS)
 """What is younger is no difference yet: so long may a shop take to announce an order, and so long does the
 workflow leave a troubled order alone at most."""
 
@@ -22,7 +30,7 @@ Details = dict[str, str | Number]
 Fact = str | int | Decimal | None
 
 
-class DifferenceKind(StrEnum):
+class DiscrepancyKind(StrEnum):
     """In what way an order differs."""
 
     UNCLAIMED = "UNCLAIMED"
@@ -33,7 +41,7 @@ class DifferenceKind(StrEnum):
     """Closed here as something else than at the supplier, or not readable on one of the two sides."""
 
 
-class Difference(Contract):
+class Discrepancy(Contract):
     """One order that differs.
 
     Attributes
@@ -54,7 +62,7 @@ class Difference(Contract):
         One sentence for a person.
     """
 
-    kind: DifferenceKind
+    kind: DiscrepancyKind
     order_id: Identifier | None
     user_id: Identifier | None = None
     ours: Details = Field(default_factory=dict)
@@ -69,7 +77,7 @@ class Difference(Contract):
         return {"ours": self.ours, "theirs": self.theirs, "fields": list(self.fields)}
 
 
-def compare(listed: ListedOrder | BrokenOrder, order: Order | None, now: datetime) -> Difference | None:
+def compare(listed: ListedOrder | BrokenOrder, order: Order | None, now: datetime) -> Discrepancy | None:
     """Compare an order of the supplier's list with its row.
 
     Parameters
@@ -95,7 +103,7 @@ def compare(listed: ListedOrder | BrokenOrder, order: Order | None, now: datetim
     return _overdue(listed, order, now)
 
 
-def unreadable_row(order_id: str, fields: tuple[str, ...]) -> Difference:
+def unreadable_row(order_id: str, fields: tuple[str, ...]) -> Discrepancy:
     """Say that an order's row cannot be read.
 
     Parameters
@@ -106,8 +114,8 @@ def unreadable_row(order_id: str, fields: tuple[str, ...]) -> Difference:
         Which of its attributes are wrong.
     """
     names = ", ".join(fields)
-    return Difference(
-        kind=DifferenceKind.MISMATCH,
+    return Discrepancy(
+        kind=DiscrepancyKind.MISMATCH,
         order_id=order_id,
         ours={"unreadable": names},
         fields=fields,
@@ -115,25 +123,25 @@ def unreadable_row(order_id: str, fields: tuple[str, ...]) -> Difference:
     )
 
 
-def announcement_of(difference: Difference, now: datetime) -> Announcement:
+def event_for(difference: Discrepancy, now: datetime) -> OutgoingEvent:
     """Make the event that tells of a difference."""
     known = difference.model_dump(include={"order_id", "user_id", "fields", "message"}) | {"occurred_at": now}
     match difference.kind:
-        case DifferenceKind.UNCLAIMED:
+        case DiscrepancyKind.UNCLAIMED:
             return OrderUnclaimed.model_validate(known | difference.theirs | {"placed_at": difference.since})
-        case DifferenceKind.OVERDUE:
+        case DiscrepancyKind.OVERDUE:
             pending = now - (difference.since or now)
             statuses = {"status": difference.ours["status"], "supplier_status": difference.theirs["status"]}
             return OrderOverdue.model_validate(known | statuses | {"pending_seconds": int(pending.total_seconds())})
-        case DifferenceKind.MISMATCH:
+        case DiscrepancyKind.MISMATCH:
             return OrderMismatch.model_validate(known)
 
 
-def _broken(listed: BrokenOrder, order: Order | None) -> Difference:
+def _broken(listed: BrokenOrder, order: Order | None) -> Discrepancy:
     names = ", ".join(listed.fields) or "it is no object"
     which = "This order" if listed.order_id else "An order without a readable id"
-    return Difference(
-        kind=DifferenceKind.MISMATCH,
+    return Discrepancy(
+        kind=DiscrepancyKind.MISMATCH,
         order_id=listed.order_id,
         user_id=order and order.user_id,
         theirs={"broken": names},
@@ -142,11 +150,11 @@ def _broken(listed: BrokenOrder, order: Order | None) -> Difference:
     )
 
 
-def _unclaimed(listed: ListedOrder, now: datetime) -> Difference | None:
+def _unclaimed(listed: ListedOrder, now: datetime) -> Discrepancy | None:
     if now - listed.placed_at <= GRACE:
         return None
-    return Difference(
-        kind=DifferenceKind.UNCLAIMED,
+    return Discrepancy(
+        kind=DiscrepancyKind.UNCLAIMED,
         order_id=listed.order_id,
         theirs={"status": str(listed.status), "quantity": listed.quantity},
         since=listed.placed_at,
@@ -154,11 +162,11 @@ def _unclaimed(listed: ListedOrder, now: datetime) -> Difference | None:
     )
 
 
-def _overdue(listed: ListedOrder, order: Order, now: datetime) -> Difference | None:
+def _overdue(listed: ListedOrder, order: Order, now: datetime) -> Discrepancy | None:
     if not listed.status.is_final or now - order.claimed_at <= GRACE:
         return None
-    return Difference(
-        kind=DifferenceKind.OVERDUE,
+    return Discrepancy(
+        kind=DiscrepancyKind.OVERDUE,
         order_id=order.order_id,
         user_id=order.user_id,
         ours={"status": str(order.status)},
@@ -168,7 +176,7 @@ def _overdue(listed: ListedOrder, order: Order, now: datetime) -> Difference | N
     )
 
 
-def _mismatch(listed: ListedOrder, order: Order, now: datetime) -> Difference | None:
+def _mismatch(listed: ListedOrder, order: Order, now: datetime) -> Discrepancy | None:
     closed_at = order.delivered_at or order.refunded_at
     ours, theirs = _facts(order), _facts(listed)
     if listed.status is SupplierStatus.HANDLING:
@@ -180,8 +188,8 @@ def _mismatch(listed: ListedOrder, order: Order, now: datetime) -> Difference | 
     if not fields:
         return None
     words = [f"{name} is {_said(ours[name])} here and {_said(theirs[name])} at the supplier" for name in fields]
-    return Difference(
-        kind=DifferenceKind.MISMATCH,
+    return Discrepancy(
+        kind=DiscrepancyKind.MISMATCH,
         order_id=order.order_id,
         user_id=order.user_id,
         ours={name: value for name in fields if (value := ours[name]) is not None},

@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 
 from giftcards.adapters.timestamps import timestamp
-from giftcards.events import OrderMismatch, OrderOverdue, OrderUnclaimed
-from giftcards.rules.differences import GRACE, Difference, DifferenceKind, announcement_of, compare, unreadable_row
+from giftcards.contracts.events import OrderMismatch, OrderOverdue, OrderUnclaimed
+from giftcards.contracts.supplier import BrokenOrder, ListedOrder
+from giftcards.rules.discrepancies import GRACE, Discrepancy, DiscrepancyKind, compare, event_for, unreadable_row
 from giftcards.rules.orders import Order, OrderStatus
-from giftcards.rules.schedule import LONGEST_BACKOFF_SECONDS
-from giftcards.supplier_contract import BrokenOrder, ListedOrder
+from giftcards.rules.schedule import MAX_BACKOFF_SECONDS
 from unit.fakes import NOW, ORDER_ID, USER_ID, leaks, order_data
 
 LONG_AGO = NOW - timedelta(hours=5)
@@ -41,7 +41,7 @@ def refunded(**changes: Any) -> Order:
     return ours(OrderStatus.REFUNDED, **nothing | {"refunded_at": LONG_AGO} | changes)
 
 
-def found(supplier_says: ListedOrder | BrokenOrder, order: Order | None) -> Difference:
+def found(supplier_says: ListedOrder | BrokenOrder, order: Order | None) -> Discrepancy:
     difference = compare(supplier_says, order, NOW)
     assert difference is not None
     assert not leaks(repr(difference), difference.model_dump(), difference.model_dump_json())
@@ -49,7 +49,7 @@ def found(supplier_says: ListedOrder | BrokenOrder, order: Order | None) -> Diff
 
 
 def test_grace_is_the_longest_time_for_which_the_workflow_leaves_an_order_alone():
-    assert GRACE.total_seconds() == LONGEST_BACKOFF_SECONDS == 900
+    assert GRACE.total_seconds() == MAX_BACKOFF_SECONDS == 900
 
 
 # ----------------------------------------------------------------- unclaimed
@@ -59,7 +59,7 @@ def test_grace_is_the_longest_time_for_which_the_workflow_leaves_an_order_alone(
 def test_order_that_nobody_has_announced_is_unclaimed_whatever_its_status(status: str):
     difference = found(listed(status, 4), None)
 
-    assert (difference.kind, difference.order_id, difference.user_id) == (DifferenceKind.UNCLAIMED, ORDER_ID, None)
+    assert (difference.kind, difference.order_id, difference.user_id) == (DiscrepancyKind.UNCLAIMED, ORDER_ID, None)
     assert (difference.ours, difference.theirs) == ({}, {"status": status, "quantity": 4})
     assert difference.since == LONG_AGO
 
@@ -79,7 +79,7 @@ def test_order_that_was_just_placed_may_still_be_announced(age: timedelta, *, is
 def test_order_that_is_final_there_and_open_here_is_overdue(status: OrderStatus, final: str):
     difference = found(listed(final), ours(status))
 
-    assert (difference.kind, difference.user_id, difference.since) == (DifferenceKind.OVERDUE, USER_ID, LONG_AGO)
+    assert (difference.kind, difference.user_id, difference.since) == (DiscrepancyKind.OVERDUE, USER_ID, LONG_AGO)
     assert (difference.ours, difference.theirs) == ({"status": status}, {"status": final})
 
 
@@ -136,7 +136,7 @@ def test_numbers_that_differ_are_named_with_both_values(
 ):
     difference = found(listed(**changes), ours())
 
-    assert (difference.kind, difference.user_id) == (DifferenceKind.MISMATCH, USER_ID)
+    assert (difference.kind, difference.user_id) == (DiscrepancyKind.MISMATCH, USER_ID)
     assert list(difference.fields) == fields
     assert difference.ours == dict(zip(fields, here, strict=True))
     assert difference.theirs == dict(zip(fields, there, strict=True))
@@ -155,7 +155,7 @@ def test_numbers_that_differ_are_named_with_both_values(
 def test_status_that_differs_is_named_with_both_values(supplier_says: ListedOrder, order: Order, said: str):
     difference = found(supplier_says, order)
 
-    assert difference.kind is DifferenceKind.MISMATCH
+    assert difference.kind is DiscrepancyKind.MISMATCH
     assert "status" in difference.fields
     assert said in difference.message
 
@@ -188,7 +188,7 @@ def test_amount_that_one_side_does_not_know_is_no_difference(amount: str, theirs
 
 @pytest.mark.parametrize("missing", sorted(set(NUMBERS) - set(AMOUNTS)))
 def test_closed_row_that_lacks_a_number_is_a_mismatch(missing: str):
-    assert found(listed(), ours(**{missing: None})).kind is DifferenceKind.MISMATCH
+    assert found(listed(), ours(**{missing: None})).kind is DiscrepancyKind.MISMATCH
 
 
 def test_row_with_an_impossible_number_is_a_mismatch_and_no_error():
@@ -199,7 +199,7 @@ def test_row_with_an_impossible_number_is_a_mismatch_and_no_error():
 def test_order_that_breaks_the_suppliers_documents_is_a_mismatch_by_its_fields(order: Order | None):
     difference = found(BrokenOrder(ORDER_ID, ("quantity", "status")), order)
 
-    assert (difference.kind, difference.order_id) == (DifferenceKind.MISMATCH, ORDER_ID)
+    assert (difference.kind, difference.order_id) == (DiscrepancyKind.MISMATCH, ORDER_ID)
     assert difference.user_id == (order and USER_ID)
     assert difference.fields == ("quantity", "status")
     assert difference.message.endswith("in the supplier's list: quantity, status.")
@@ -218,7 +218,7 @@ def test_order_without_a_readable_id_is_a_mismatch_too(fields: tuple[str, ...], 
 def test_row_that_cannot_be_read_is_a_mismatch_by_its_fields():
     difference = unreadable_row(ORDER_ID, ("claimedAt", "status"))
 
-    assert (difference.kind, difference.fields) == (DifferenceKind.MISMATCH, ("claimedAt", "status"))
+    assert (difference.kind, difference.fields) == (DiscrepancyKind.MISMATCH, ("claimedAt", "status"))
     assert difference.message == "Our row of this order cannot be read: claimedAt, status."
 
 
@@ -226,7 +226,7 @@ def test_row_that_cannot_be_read_is_a_mismatch_by_its_fields():
 
 
 def test_unclaimed_order_is_announced_with_what_the_supplier_says():
-    event = announcement_of(found(listed("PARTIALLY_FILLED", 4), None), NOW)
+    event = event_for(found(listed("PARTIALLY_FILLED", 4), None), NOW)
 
     assert event == OrderUnclaimed(
         order_id=ORDER_ID, placed_at=LONG_AGO, quantity=4, status="PARTIALLY_FILLED", occurred_at=NOW
@@ -234,7 +234,7 @@ def test_unclaimed_order_is_announced_with_what_the_supplier_says():
 
 
 def test_overdue_order_is_announced_with_both_statuses_and_its_age():
-    event = announcement_of(found(listed("REFUNDED"), ours(OrderStatus.HELD)), NOW)
+    event = event_for(found(listed("REFUNDED"), ours(OrderStatus.HELD)), NOW)
 
     assert event == OrderOverdue(
         order_id=ORDER_ID,
@@ -249,7 +249,7 @@ def test_overdue_order_is_announced_with_both_statuses_and_its_age():
 def test_mismatch_is_announced_with_its_fields_in_words():
     difference = found(listed(fulfilled_amount=990.5), ours())
 
-    event = announcement_of(difference, NOW)
+    event = event_for(difference, NOW)
 
     assert event == OrderMismatch(
         order_id=ORDER_ID,
@@ -261,7 +261,7 @@ def test_mismatch_is_announced_with_its_fields_in_words():
 
 
 def test_what_is_not_known_is_left_out_of_the_announcement():
-    sent = announcement_of(found(BrokenOrder(None, ()), None), NOW).model_dump(by_alias=True, exclude_none=True)
+    sent = event_for(found(BrokenOrder(None, ()), None), NOW).model_dump(by_alias=True, exclude_none=True)
 
     assert set(sent) == {"schemaVersion", "occurredAt", "fields", "message"}
 
@@ -287,5 +287,5 @@ def test_overdue_order_stays_the_same_difference_while_it_gets_older():
         (unreadable_row(ORDER_ID, ("status",)), found(BrokenOrder(ORDER_ID, ("status",)), None)),
     ],
 )
-def test_order_that_differs_otherwise_than_before_is_another_difference(one: Difference, other: Difference):
+def test_order_that_differs_otherwise_than_before_is_another_difference(one: Discrepancy, other: Discrepancy):
     assert one.details != other.details

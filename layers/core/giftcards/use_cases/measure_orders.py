@@ -8,7 +8,7 @@ from giftcards.adapters.gate_table import GateTable
 from giftcards.adapters.order_table import OrderTable
 from giftcards.metrics import Meter, Metric
 from giftcards.rules.orders import OrderStatus
-from giftcards.rules.trouble import TroubleKind
+from giftcards.rules.supplier_failure import FailureKind
 
 EVERY_SECONDS = 60
 """How often the schedule has it measured."""
@@ -31,7 +31,7 @@ class Measured:
     waiting: int
     held: int
     oldest_seconds: int
-    gate: TroubleKind | None
+    gate: FailureKind | None
 
 
 @dataclass(frozen=True)
@@ -57,13 +57,13 @@ class OrderMeasurement:
 
     def take(self, *, now: datetime) -> Measured:
         """Measure once."""
-        closing = self.gate.read().closing(now, self.api_key.current_version())
+        block = self.gate.read().block(now, self.api_key.current_version())
         oldest = self.orders.oldest_claim(OrderStatus.HANDLING)
         measured = Measured(
             waiting=self.orders.count_open(OrderStatus.HANDLING),
             held=self.orders.count_open(OrderStatus.HELD),
             oldest_seconds=0 if oldest is None else max(0, int((now - oldest).total_seconds())),
-            gate=None if closing is None else closing.reason,
+            gate=None if block is None else block.reason,
         )
         self.measure(Metric.ORDERS_WAITING, measured.waiting)
         self.measure(Metric.ORDERS_HELD, measured.held)

@@ -12,8 +12,8 @@ from datetime import datetime, timedelta
 from giftcards.adapters.event_bus import EventBus
 from giftcards.adapters.executions import Executions
 from giftcards.adapters.order_table import OrderTable, UnreadableOrder
-from giftcards.rules.orders import Order, OrderStatus, placed_again
-from giftcards.workflow import Level
+from giftcards.contracts.workflow import Level
+from giftcards.rules.orders import Order, OrderStatus, event_to_resume
 
 SOURCE = "giftcards.sweeper"
 """The ``source`` of the events by which a sweep has orders taken up again."""
@@ -42,7 +42,7 @@ class Swept:
     """
 
     checked: int
-    taken_up: int
+    resumed: int
     unreadable: dict[str, tuple[str, ...]]
     failures: dict[str, int]
 
@@ -51,7 +51,7 @@ class Swept:
         """How loud its line in the log is: WARNING where orders had lost their way, ERROR where some were not swept."""
         if self.unreadable or self.failures:
             return "ERROR"
-        return "WARNING" if self.taken_up else "INFO"
+        return "WARNING" if self.resumed else "INFO"
 
     def raise_for_failures(self) -> None:
         """Fail if the sweep could not do all that it had to.
@@ -90,7 +90,7 @@ class OrderSweep:
 
     def sweep(self, *, now: datetime) -> Swept:
         """Look at every open order once. Trouble with one order does not keep the others from being looked at."""
-        checked = taken_up = 0
+        checked = resumed = 0
         unreadable: dict[str, tuple[str, ...]] = {}
         failures: Counter[str] = Counter()
         for order in self.orders.list_open(OrderStatus.HANDLING):
@@ -99,12 +99,12 @@ class OrderSweep:
                 unreadable[order.order_id] = order.fields
                 continue
             try:
-                taken_up += self._take_up(order, now)
+                resumed += self._resume(order, now)
             except Exception as error:  # noqa: BLE001 - whatever it is, the next order may be without it
                 failures[type(error).__name__] += 1
-        return Swept(checked, taken_up, unreadable, dict(failures))
+        return Swept(checked, resumed, unreadable, dict(failures))
 
-    def _take_up(self, order: Order, now: datetime) -> bool:
+    def _resume(self, order: Order, now: datetime) -> bool:
         unless_since = now - self.once_in
         if order.swept_at is not None and order.swept_at > unless_since:
             return False
@@ -113,5 +113,5 @@ class OrderSweep:
         sweep = self.orders.mark_swept if order.status.is_closed else self.orders.release
         if not sweep(order, at=now, unless_since=unless_since):  # somebody has just taken it up, closed or swept it
             return False
-        self.bus.publish(placed_again(order), source=SOURCE)
+        self.bus.publish(event_to_resume(order), source=SOURCE)
         return True

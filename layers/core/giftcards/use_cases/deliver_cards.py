@@ -8,17 +8,17 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from giftcards.adapters.card_cipher import CardCipher
 from giftcards.adapters.event_bus import EventBus
 from giftcards.adapters.order_table import OrderNotOpenError, OrderTable
-from giftcards.adapters.vault import Vault
-from giftcards.gated_supplier import GatedSupplier
+from giftcards.contracts.supplier import ArrivedOrder, OrderProgress, SettledOrder
+from giftcards.contracts.workflow import AcceptedArrival, Outcome, StepRequest, StepResult
 from giftcards.metrics import Meter, Metric
 from giftcards.rules.acceptance import judge
-from giftcards.rules.next_step import Patience, doubted_at_delivery, next_step
-from giftcards.rules.orders import Order, OrderStatus, announcement_of, close, with_card_expiry
-from giftcards.rules.trouble import Trouble, TroubleKind
-from giftcards.supplier_contract import ArrivedOrder, OrderProgress, SettledOrder
-from giftcards.workflow import AcceptedArrival, Outcome, StepRequest, StepResult
+from giftcards.rules.next_step import PollPolicy, doubted_at_delivery, next_step
+from giftcards.rules.orders import Order, OrderStatus, close, event_for, with_card_expiry
+from giftcards.rules.supplier_failure import FailureKind, SupplierFailure
+from giftcards.use_cases.gated_supplier import GatedSupplier
 
 _MEASURED = {
     OrderStatus.FULFILLED: Metric.ORDER_DELIVERED,
@@ -56,10 +56,10 @@ class CardDelivery:
     """
 
     supplier: GatedSupplier
-    vault: Vault
+    cipher: CardCipher
     orders: OrderTable
     bus: EventBus
-    patience: Patience
+    policy: PollPolicy
     card_retention: timedelta | None
     new_attempt: Callable[[], str]
     measure: Meter
@@ -79,11 +79,11 @@ class CardDelivery:
                 return self._try_again(settled, request, now, jitter, arrival)
             order = self._close(order, settled, request, now)
         if not order.status.is_closed:
-            busy = Trouble(TroubleKind.BUSY, "Another delivery of this order is under way.")
+            busy = SupplierFailure(FailureKind.BUSY, "Another delivery of this order is under way.")
             return self._try_again(busy, request, now, jitter)
         if order.announced_at is None:
-            self.bus.publish(announcement_of(order))
-            self.orders.mark_announced(order, now)
+            self.bus.publish(event_for(order))
+            self.orders.mark_published(order, now)
             self._measure(order, now)
         return StepResult(
             outcome=Outcome.CLOSED,
@@ -99,20 +99,20 @@ class CardDelivery:
 
     def _ask(
         self, order: Order, request: StepRequest, now: datetime
-    ) -> tuple[OrderProgress | Trouble, AcceptedArrival | None]:
+    ) -> tuple[OrderProgress | SupplierFailure, AcceptedArrival | None]:
         if order.accept_cards is None:
             return self.supplier.ask(request.order_id, SettledOrder), None
         return judge(self.supplier.ask(request.order_id, ArrivedOrder), order.accept_cards, request, now)
 
     def _try_again(
         self,
-        answer: OrderProgress | Trouble,
+        answer: OrderProgress | SupplierFailure,
         request: StepRequest,
         now: datetime,
         jitter: float,
         arrival: AcceptedArrival | None = None,
     ) -> StepResult:
-        result = doubted_at_delivery(next_step(answer, request, now=now, patience=self.patience, jitter=jitter))
+        result = doubted_at_delivery(next_step(answer, request, now=now, policy=self.policy, jitter=jitter))
         if arrival is None:
             return result
         return result.model_copy(update={"retry_state": result.retry_state.model_copy(update={"accepted": arrival})})
@@ -129,7 +129,7 @@ class CardDelivery:
     def _close(self, order: Order, settled: SettledOrder, request: StepRequest, now: datetime) -> Order:
         attempt = self.new_attempt()
         closed = with_card_expiry(close(order, settled, attempt, now, checks=request.checks), self.card_retention)
-        ciphertexts = self.vault.encrypt(order.order_id, order.user_id, attempt, settled.cards)
+        ciphertexts = self.cipher.encrypt(order.order_id, order.user_id, attempt, settled.cards)
         try:
             self.orders.close(closed, ciphertexts)
         except OrderNotOpenError:  # another delivery of the same order has closed it, or taken it over

@@ -14,18 +14,18 @@ import httpx
 from pydantic import BaseModel, BeforeValidator, ConfigDict, SecretStr, ValidationError
 
 from giftcards.adapters.timestamps import timestamp
+from giftcards.contracts.supplier import OrderPage, OrderProgress
+from giftcards.rules.supplier_failure import FailureKind, SupplierFailure, names_access
 from giftcards.rules.supplier_values import text_of
-from giftcards.rules.trouble import Trouble, TroubleKind, names_access
-from giftcards.supplier_contract import OrderPage, OrderProgress
 
 USER_AGENT = "giftcards/1 (+gift-card fulfilment)"
-CONNECT_SECONDS = 3.0
-READ_SECONDS = 5.0
-TOTAL_SECONDS = 15.0
-LARGEST_ANSWER_BYTES = 4 * 1024 * 1024
+CONNECT_TIMEOUT_SECONDS = 3.0
+READ_TIMEOUT_SECONDS = 5.0
+TOTAL_TIMEOUT_SECONDS = 15.0
+MAX_ANSWER_BYTES = 4 * 1024 * 1024
 """An order of 5,000 cards is about 0.5 MB. Parsed, an answer of nothing but numbers takes 70 times its bytes, and a
 function has 512 MB."""
-LONGEST_RETRY_AFTER_SECONDS = 30 * 86_400.0
+MAX_RETRY_AFTER_SECONDS = 30 * 86_400.0
 """More is no time to wait but a mistake, such as a date given in seconds, and is not believed."""
 MAX_NAMED_FIELDS = 10
 """A message names so many fields at most: it goes into the workflow's state, which holds 256 KB, and into the row."""
@@ -66,7 +66,7 @@ class _HttpAnswer:
 def new_client() -> httpx.AsyncClient:
     """Build the HTTP client that a container keeps: explicit time limits, no redirects (they would carry the key)."""
     return httpx.AsyncClient(
-        timeout=httpx.Timeout(READ_SECONDS, connect=CONNECT_SECONDS),
+        timeout=httpx.Timeout(READ_TIMEOUT_SECONDS, connect=CONNECT_TIMEOUT_SECONDS),
         headers={"User-Agent": USER_AGENT, "Accept": "application/json"},
         follow_redirects=False,
     )
@@ -85,13 +85,15 @@ class Supplier:
         Time limit of one whole call, from looking the host up to the last byte of the body.
     """
 
-    def __init__(self, base_url: str, client: httpx.AsyncClient, *, total_seconds: float = TOTAL_SECONDS) -> None:
+    def __init__(
+        self, base_url: str, client: httpx.AsyncClient, *, total_seconds: float = TOTAL_TIMEOUT_SECONDS
+    ) -> None:
         self._base_url = base_url.rstrip("/")
         self._client = client
         self._total_seconds = total_seconds
         self._runner = asyncio.Runner()
 
-    def check_order(self, order_id: str, api_key: SecretStr, view: type[View]) -> View | Trouble:
+    def check_order(self, order_id: str, api_key: SecretStr, view: type[View]) -> View | SupplierFailure:
         """Ask for an order.
 
         Parameters
@@ -109,18 +111,18 @@ class Supplier:
         supplier or a network can do, and no message holds text of the answer but the error code.
         """
         if order_id in {".", ".."}:  # no server sees such a path segment
-            return Trouble(TroubleKind.ORDER_UNKNOWN, "The order id cannot be asked for at the supplier.")
+            return SupplierFailure(FailureKind.ORDER_UNKNOWN, "The order id cannot be asked for at the supplier.")
         answer = self._get(f"/v3/gift-cards/checkOrder/{quote(order_id, safe='')}", api_key)
-        if isinstance(answer, Trouble):
+        if isinstance(answer, SupplierFailure):
             return answer
         order = interpret(answer.status, answer.headers, answer.body, view)
-        if not isinstance(order, Trouble) and order.order_id != order_id:
-            return Trouble(TroubleKind.CONTRACT_BROKEN, "The supplier answered with another order (_id).")
+        if not isinstance(order, SupplierFailure) and order.order_id != order_id:
+            return SupplierFailure(FailureKind.CONTRACT_BROKEN, "The supplier answered with another order (_id).")
         return order
 
     def list_orders(
         self, page: int, placed_from: datetime, placed_to: datetime, api_key: SecretStr
-    ) -> OrderPage | Trouble:
+    ) -> OrderPage | SupplierFailure:
         """Ask for a page of the orders placed in a span of time, newest first.
 
         Parameters
@@ -139,14 +141,16 @@ class Supplier:
         span = {"from": timestamp(placed_from), "to": timestamp(placed_to)}
         query = urlencode({"page": page, "pageSize": PAGE_SIZE} | span)
         answer = self._get(f"/v3/gift-cards/list?{query}", api_key)
-        if isinstance(answer, Trouble):
+        if isinstance(answer, SupplierFailure):
             return answer
         listed = interpret(answer.status, answer.headers, answer.body, OrderPage)
-        if not isinstance(listed, Trouble) and listed.pagination.page != page:
-            return Trouble(TroubleKind.CONTRACT_BROKEN, "The supplier answered with another page (pagination.page).")
+        if not isinstance(listed, SupplierFailure) and listed.pagination.page != page:
+            return SupplierFailure(
+                FailureKind.CONTRACT_BROKEN, "The supplier answered with another page (pagination.page)."
+            )
         return listed
 
-    def _get(self, path: str, api_key: SecretStr) -> _HttpAnswer | Trouble:
+    def _get(self, path: str, api_key: SecretStr) -> _HttpAnswer | SupplierFailure:
         """Make one call within the limits of size and time.
 
         httpx limits only the time between two pieces, so that a supplier that sends its headers or its body byte
@@ -157,10 +161,10 @@ class Supplier:
         except TimeoutError:
             message = f"The supplier's answer took longer than {self._total_seconds:g} seconds."
         except _AnswerTooLargeError:
-            message = f"The supplier's answer is larger than {LARGEST_ANSWER_BYTES} bytes."
+            message = f"The supplier's answer is larger than {MAX_ANSWER_BYTES} bytes."
         except httpx.HTTPError as error:
             message = f"The supplier cannot be reached ({type(error).__name__})."
-        return Trouble(TroubleKind.BUSY, message)
+        return SupplierFailure(FailureKind.BUSY, message)
 
     async def _fetch(self, path: str, api_key: SecretStr) -> _HttpAnswer:
         headers, response, body = {"X-Access-Token": api_key.get_secret_value()}, None, bytearray()
@@ -180,11 +184,11 @@ class Supplier:
 async def _read(response: httpx.Response, body: bytearray) -> None:
     async for piece in response.aiter_bytes():
         body += piece
-        if len(body) > LARGEST_ANSWER_BYTES:
+        if len(body) > MAX_ANSWER_BYTES:
             raise _AnswerTooLargeError
 
 
-def interpret(status: int, headers: httpx.Headers, body: bytes, view: type[Data]) -> Data | Trouble:
+def interpret(status: int, headers: httpx.Headers, body: bytes, view: type[Data]) -> Data | SupplierFailure:
     """Say what an HTTP answer means (supplier's documents, error table).
 
     Nothing is raised, whatever the answer is: a caller that fails after its call counts as lost, and a few lost calls
@@ -194,15 +198,15 @@ def interpret(status: int, headers: httpx.Headers, body: bytes, view: type[Data]
         return _interpret(status, headers, body, view)
     except Exception as error:  # noqa: BLE001 - no answer about one order may stop the others
         message = f"The supplier's answer ({status}) cannot be read ({type(error).__name__})."
-        return Trouble(TroubleKind.CONTRACT_BROKEN, message, status=status)
+        return SupplierFailure(FailureKind.CONTRACT_BROKEN, message, status=status)
 
 
-def _interpret(status: int, headers: httpx.Headers, body: bytes, view: type[Data]) -> Data | Trouble:
+def _interpret(status: int, headers: httpx.Headers, body: bytes, view: type[Data]) -> Data | SupplierFailure:
     try:
         document = read_json(body)
     except ValueError:
         if status in _ANSWER_STATUSES:
-            return Trouble(TroubleKind.BUSY, f"The supplier answered {status} with something that is not JSON.")
+            return SupplierFailure(FailureKind.BUSY, f"The supplier answered {status} with something that is not JSON.")
         document = None
     code = _error_code(document)
     if status not in _ANSWER_STATUSES or code not in {None, _UNREADABLE_CODE}:
@@ -247,7 +251,7 @@ def _answered(view: type[Data]) -> type[_Answered[Data]]:
     return _Answered[view]  # type: ignore[valid-type]
 
 
-def _broken_contract(error: ValidationError) -> Trouble:
+def _broken_contract(error: ValidationError) -> SupplierFailure:
     problems = error.errors(include_input=False, include_url=False, include_context=False)
     paths = sorted({".".join(str(part) for part in problem["loc"]) or "answer" for problem in problems})
     more = f" and {len(paths) - MAX_NAMED_FIELDS} more" if len(paths) > MAX_NAMED_FIELDS else ""
@@ -257,14 +261,14 @@ def _broken_contract(error: ValidationError) -> Trouble:
             {problem["msg"].removeprefix("Value error, ") for problem in problems if problem["type"] == "value_error"}
         )
     )
-    return Trouble(
-        TroubleKind.CONTRACT_BROKEN,
+    return SupplierFailure(
+        FailureKind.CONTRACT_BROKEN,
         f"The supplier's answer breaks its documents: {fields}{f' ({reasons})' if reasons else ''}.",
     )
 
 
-def _refusal(status: int, headers: httpx.Headers, code: str | None) -> Trouble:
-    return Trouble(
+def _refusal(status: int, headers: httpx.Headers, code: str | None) -> SupplierFailure:
+    return SupplierFailure(
         _kind(status, code),
         f"The supplier answered {status} {code or 'without its envelope'}.",
         retry_after_seconds(headers.get("Retry-After"), datetime.now(UTC)),
@@ -274,44 +278,44 @@ def _refusal(status: int, headers: httpx.Headers, code: str | None) -> Trouble:
 
 
 _KINDS_BY_CODE = {
-    "AUTH_UNAVAILABLE": TroubleKind.BUSY,  # the key could not be checked; it was not refused
-    "INTERNAL_ERROR": TroubleKind.BUSY,
-    "INTERNAL_SERVER_ERROR": TroubleKind.BUSY,
-    "SERVICE_UNAVAILABLE": TroubleKind.BUSY,
-    "MISSING_ACCESS_TOKEN": TroubleKind.KEY_REFUSED,
-    "INVALID_ACCESS_TOKEN": TroubleKind.KEY_REFUSED,
-    "ERR_AUTH": TroubleKind.KEY_REFUSED,
-    "IP_BLOCKED": TroubleKind.ADDRESS_BLOCKED,
-    "IP_NOT_ALLOWED": TroubleKind.ACCESS_DENIED,
-    "API_DISABLED": TroubleKind.ACCESS_DENIED,
-    "RATE_LIMIT_EXCEEDED": TroubleKind.RATE_LIMITED,
-    "NOT_FOUND": TroubleKind.ORDER_UNKNOWN,
-    "ERR_VALIDATION": TroubleKind.ORDER_REJECTED,
-    "NO_BALANCE": TroubleKind.ORDER_REFUSED,  # these three are about placing orders
-    "INSUFFICIENT_BALANCE": TroubleKind.ORDER_REFUSED,
-    "DUPLICATED_REF": TroubleKind.ORDER_REFUSED,
+    "AUTH_UNAVAILABLE": FailureKind.BUSY,  # the key could not be checked; it was not refused
+    "INTERNAL_ERROR": FailureKind.BUSY,
+    "INTERNAL_SERVER_ERROR": FailureKind.BUSY,
+    "SERVICE_UNAVAILABLE": FailureKind.BUSY,
+    "MISSING_ACCESS_TOKEN": FailureKind.KEY_REFUSED,
+    "INVALID_ACCESS_TOKEN": FailureKind.KEY_REFUSED,
+    "ERR_AUTH": FailureKind.KEY_REFUSED,
+    "IP_BLOCKED": FailureKind.ADDRESS_BLOCKED,
+    "IP_NOT_ALLOWED": FailureKind.ACCESS_DENIED,
+    "API_DISABLED": FailureKind.ACCESS_DENIED,
+    "RATE_LIMIT_EXCEEDED": FailureKind.RATE_LIMITED,
+    "NOT_FOUND": FailureKind.ORDER_UNKNOWN,
+    "ERR_VALIDATION": FailureKind.ORDER_REJECTED,
+    "NO_BALANCE": FailureKind.ORDER_REFUSED,  # these three are about placing orders
+    "INSUFFICIENT_BALANCE": FailureKind.ORDER_REFUSED,
+    "DUPLICATED_REF": FailureKind.ORDER_REFUSED,
 }
 """The documented codes. They count whatever the status: gateways are known to send them with 200 or 400."""
 _KINDS_BY_STATUS = {
-    401: TroubleKind.KEY_REFUSED,
-    404: TroubleKind.ORDER_UNKNOWN,
-    408: TroubleKind.BUSY,  # 408 and 425 ask for a repeat (RFC 9110 section 15.5.9, RFC 8470 section 5.2)
-    425: TroubleKind.BUSY,
-    429: TroubleKind.RATE_LIMITED,
+    401: FailureKind.KEY_REFUSED,
+    404: FailureKind.ORDER_UNKNOWN,
+    408: FailureKind.BUSY,  # 408 and 425 ask for a repeat (RFC 9110 section 15.5.9, RFC 8470 section 5.2)
+    425: FailureKind.BUSY,
+    429: FailureKind.RATE_LIMITED,
 }
 """What an undocumented code means."""
 
 
-def _kind(status: int, code: str | None) -> TroubleKind:
+def _kind(status: int, code: str | None) -> FailureKind:
     if code is None:  # from a proxy, a wrong URL or a deployment in between
-        return TroubleKind.RATE_LIMITED if status == httpx.codes.TOO_MANY_REQUESTS else TroubleKind.BUSY
+        return FailureKind.RATE_LIMITED if status == httpx.codes.TOO_MANY_REQUESTS else FailureKind.BUSY
     kind = _KINDS_BY_CODE.get(code) or _KINDS_BY_STATUS.get(status)
     if kind is not None:
         return kind
     if status >= httpx.codes.INTERNAL_SERVER_ERROR:
-        return TroubleKind.BUSY
+        return FailureKind.BUSY
     is_bad_request = status == httpx.codes.BAD_REQUEST and not names_access(code)
-    return TroubleKind.ORDER_REJECTED if is_bad_request else TroubleKind.ORDER_REFUSED
+    return FailureKind.ORDER_REJECTED if is_bad_request else FailureKind.ORDER_REFUSED
 
 
 _DOCUMENTED_CODES = {code.replace("_", ""): code for code in _KINDS_BY_CODE}
@@ -365,4 +369,4 @@ def retry_after_seconds(value: str | None, now: datetime) -> float | None:
             seconds = (parsedate_to_datetime(value).astimezone(UTC) - now).total_seconds()
         except (ValueError, OverflowError):
             return None
-    return max(seconds, 0.0) if seconds <= LONGEST_RETRY_AFTER_SECONDS else None
+    return max(seconds, 0.0) if seconds <= MAX_RETRY_AFTER_SECONDS else None

@@ -56,7 +56,7 @@ class OrderPlaced(Contract):
     placed_at: AwareDatetime | None = Field(default=None, description="When the order was placed, ISO 8601")
 
 
-class Announcement(Contract):
+class OutgoingEvent(Contract):
     """What every outgoing event has."""
 
     detail_type: ClassVar[str]
@@ -65,14 +65,14 @@ class Announcement(Contract):
     occurred_at: AwareDatetime = Field(description="When it happened, ISO 8601 in UTC")
 
 
-class OrderAnnouncement(Announcement):
+class OrderEvent(OutgoingEvent):
     """What every outgoing event about a valid order has."""
 
     order_id: Identifier = Field(description="The supplier's order id")
     user_id: Identifier = Field(description="The user whom the cards belong to")
 
 
-class CardsDelivered(OrderAnnouncement):
+class CardsDelivered(OrderEvent):
     """Out: the order is FULFILLED and its cards are stored: all, unless a person has accepted fewer."""
 
     detail_type: ClassVar[str] = "CardsDelivered"
@@ -98,7 +98,7 @@ class CardsPartiallyDelivered(CardsDelivered):
     )
 
 
-class OrderRefunded(OrderAnnouncement):
+class OrderRefunded(OrderEvent):
     """Out: the order is REFUNDED in full; there is nothing to deliver."""
 
     detail_type: ClassVar[str] = "OrderRefunded"
@@ -106,7 +106,7 @@ class OrderRefunded(OrderAnnouncement):
     quantity: int = Field(ge=1, description="Cards ordered")
 
 
-class OrderDelayed(OrderAnnouncement):
+class OrderDelayed(OrderEvent):
     """Out, once for an order: still pending ``DelayedAfterSeconds`` after the claim."""
 
     detail_type: ClassVar[str] = "OrderDelayed"
@@ -114,7 +114,7 @@ class OrderDelayed(OrderAnnouncement):
     pending_seconds: int = Field(ge=0, description="Seconds since the claim")
 
 
-class OrderDisputed(OrderAnnouncement):
+class OrderDisputed(OrderEvent):
     """Out: the order was announced for this user, and belongs to another one, with whom it stays."""
 
     detail_type: ClassVar[str] = "OrderDisputed"
@@ -123,13 +123,13 @@ class OrderDisputed(OrderAnnouncement):
     message: str = Field(description="One sentence for a person")
 
 
-class OrderRepeated(OrderAnnouncement):
+class OrderRepeated(OrderEvent):
     """Out: the order was announced again while it is in hand or done. Nothing has changed."""
 
     detail_type: ClassVar[str] = "OrderRepeated"
 
 
-class OrderHeld(Announcement):
+class OrderHeld(OutgoingEvent):
     """Out: the order needs a person. Nothing is lost. Invalid ids are left out."""
 
     detail_type: ClassVar[str] = "OrderHeld"
@@ -140,7 +140,7 @@ class OrderHeld(Announcement):
     message: str = Field(description="One sentence for a person")
 
 
-class OrderUnclaimed(Announcement):
+class OrderUnclaimed(OutgoingEvent):
     """Out: the supplier has an order that nobody has announced. Whose it is, only the shop knows."""
 
     detail_type: ClassVar[str] = "OrderUnclaimed"
@@ -153,7 +153,7 @@ class OrderUnclaimed(Announcement):
     )
 
 
-class OrderOverdue(OrderAnnouncement):
+class OrderOverdue(OrderEvent):
     """Out: the order is final at the supplier and still open here."""
 
     detail_type: ClassVar[str] = "OrderOverdue"
@@ -165,7 +165,7 @@ class OrderOverdue(OrderAnnouncement):
     pending_seconds: int = Field(ge=0, description="Seconds since the claim")
 
 
-class OrderMismatch(Announcement):
+class OrderMismatch(OutgoingEvent):
     """Out: what the supplier's list says of an order and what is stored here contradict one another."""
 
     detail_type: ClassVar[str] = "OrderMismatch"
@@ -176,7 +176,7 @@ class OrderMismatch(Announcement):
     message: str = Field(description="One sentence for a person")
 
 
-ANNOUNCEMENTS: tuple[type[Announcement], ...] = (
+OUTGOING_EVENTS: tuple[type[OutgoingEvent], ...] = (
     CardsDelivered,
     CardsPartiallyDelivered,
     OrderRefunded,

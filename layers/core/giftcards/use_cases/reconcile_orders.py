@@ -13,17 +13,17 @@ from typing import Annotated
 
 from pydantic import AwareDatetime, Field
 
-from giftcards.adapters.difference_table import DifferenceTable
+from giftcards.adapters.discrepancy_table import DifferenceTable
 from giftcards.adapters.event_bus import EventBus, EventNotPublishedError
 from giftcards.adapters.order_table import OrdersNotReadError, OrderTable, UnreadableOrder
-from giftcards.events import Contract
-from giftcards.gated_supplier import GatedSupplier
+from giftcards.contracts.events import Contract
+from giftcards.contracts.supplier import OrderPage
+from giftcards.contracts.workflow import Level
 from giftcards.metrics import Metric
-from giftcards.rules.differences import Difference, DifferenceKind, announcement_of, compare, unreadable_row
+from giftcards.rules.discrepancies import Discrepancy, DiscrepancyKind, compare, event_for, unreadable_row
 from giftcards.rules.schedule import queue_wait_seconds
-from giftcards.rules.trouble import Trouble, TroubleKind
-from giftcards.supplier_contract import OrderPage
-from giftcards.workflow import Level
+from giftcards.rules.supplier_failure import FailureKind, SupplierFailure
+from giftcards.use_cases.gated_supplier import GatedSupplier
 
 MAX_PAGES = 200
 """20,000 orders, which is more than the function's time-out leaves time for."""
@@ -33,9 +33,9 @@ LISTED_AT_MOST = 1_000
 """Differences in an answer, which must not grow beyond what Lambda returns (6 MB). All are counted and announced."""
 
 _METRICS = {
-    DifferenceKind.UNCLAIMED: Metric.ORDER_UNCLAIMED,
-    DifferenceKind.OVERDUE: Metric.ORDER_OVERDUE,
-    DifferenceKind.MISMATCH: Metric.ORDER_MISMATCH,
+    DiscrepancyKind.UNCLAIMED: Metric.ORDER_UNCLAIMED,
+    DiscrepancyKind.OVERDUE: Metric.ORDER_OVERDUE,
+    DiscrepancyKind.MISMATCH: Metric.ORDER_MISMATCH,
 }
 _OUT_OF_TIME = "The time was over before the end of the supplier's list."
 
@@ -102,12 +102,12 @@ class ReconciliationOutcome(StrEnum):
 
 
 _OUTCOMES = {
-    TroubleKind.KEY_REFUSED: ReconciliationOutcome.KEY_REFUSED,
-    TroubleKind.CONTRACT_BROKEN: ReconciliationOutcome.SUPPLIER_CONTRACT_BROKEN,
+    FailureKind.KEY_REFUSED: ReconciliationOutcome.KEY_REFUSED,
+    FailureKind.CONTRACT_BROKEN: ReconciliationOutcome.SUPPLIER_CONTRACT_BROKEN,
 }
 
 
-class FoundDifference(Difference):
+class FoundDiscrepancy(Discrepancy):
     """A difference that a run has found."""
 
     is_new: bool = Field(description="Whether this run has announced it; if not, an earlier one has")
@@ -123,8 +123,8 @@ class ReconciliationReport(Contract):
     pages: int = Field(description="Pages of the supplier's list that were compared")
     orders: int = Field(description="Orders that were compared")
     differences_found: int
-    new_differences: dict[DifferenceKind, int] = Field(description="By kind, how many this run has announced")
-    differences: tuple[FoundDifference, ...] = Field(description=f"What was found, the first {LISTED_AT_MOST} of it")
+    new_differences: dict[DiscrepancyKind, int] = Field(description="By kind, how many this run has announced")
+    differences: tuple[FoundDiscrepancy, ...] = Field(description=f"What was found, the first {LISTED_AT_MOST} of it")
 
     @property
     def is_complete(self) -> bool:
@@ -156,8 +156,8 @@ class _Run:
     orders: int = 0
     unidentified: int = 0
     found: int = 0
-    new: Counter[DifferenceKind] = field(default_factory=Counter)
-    listed: list[FoundDifference] = field(default_factory=list)
+    new: Counter[DiscrepancyKind] = field(default_factory=Counter)
+    listed: list[FoundDiscrepancy] = field(default_factory=list)
 
     def is_first(self, order_id: str | None) -> bool:
         """Say whether this order is met for the first time: while orders come in, pages shift and overlap."""
@@ -165,12 +165,12 @@ class _Run:
         self.seen.add(order_id)
         return is_first
 
-    def add(self, difference: Difference, *, is_new: bool) -> None:
+    def add(self, difference: Discrepancy, *, is_new: bool) -> None:
         """Count a difference."""
         self.found += 1
         self.new[difference.kind] += is_new
         if len(self.listed) < LISTED_AT_MOST:
-            self.listed.append(FoundDifference(**dict(difference), is_new=is_new))
+            self.listed.append(FoundDiscrepancy(**dict(difference), is_new=is_new))
 
 
 def _at_the_end(run: _Run) -> tuple[ReconciliationOutcome, str]:
@@ -231,17 +231,17 @@ class Reconciliation:
             pages=run.pages,
             orders=run.orders,
             differences_found=run.found,
-            new_differences={kind: run.new[kind] for kind in DifferenceKind},
+            new_differences={kind: run.new[kind] for kind in DiscrepancyKind},
             differences=tuple(run.listed),
         )
 
     def _go_through(self, window: Window, deadline: datetime, run: _Run) -> tuple[ReconciliationOutcome, str]:
         for number in range(1, MAX_PAGES + 1):
             page = self._ask(number, window, deadline)
-            if isinstance(page, Trouble):
+            if isinstance(page, SupplierFailure):
                 return _OUTCOMES.get(page.kind, ReconciliationOutcome.SUPPLIER_UNAVAILABLE), page.message
             try:
-                for difference in self._differences_on(page, run):
+                for difference in self._discrepancies_on(page, run):
                     if self.clock() >= deadline:
                         return ReconciliationOutcome.INCOMPLETE, _OUT_OF_TIME
                     run.add(difference, is_new=self._announce(difference))
@@ -254,18 +254,18 @@ class Reconciliation:
                 return ReconciliationOutcome.INCOMPLETE, _OUT_OF_TIME
         return ReconciliationOutcome.INCOMPLETE, f"The supplier's list has more than {MAX_PAGES} pages."
 
-    def _ask(self, number: int, window: Window, deadline: datetime) -> OrderPage | Trouble:
+    def _ask(self, number: int, window: Window, deadline: datetime) -> OrderPage | SupplierFailure:
         """Ask for a page; queue for as long as there is time where others only have to be let through first."""
         tries = 0
         while True:
             page = self.supplier.list_orders(number, window.placed_from, window.placed_to)
             left = (deadline - self.clock()).total_seconds()
-            if isinstance(page, OrderPage) or page.kind is not TroubleKind.QUEUED or left <= 0:
+            if isinstance(page, OrderPage) or page.kind is not FailureKind.QUEUED or left <= 0:
                 return page
             tries += 1
             self.pause(min(left, queue_wait_seconds(tries, self.jitter())))
 
-    def _differences_on(self, page: OrderPage, run: _Run) -> Iterator[Difference]:
+    def _discrepancies_on(self, page: OrderPage, run: _Run) -> Iterator[Discrepancy]:
         run.unidentified += sum(listed.order_id is None for listed in page.items)
         fresh = [listed for listed in page.items if run.is_first(listed.order_id)]
         run.orders += len(fresh)
@@ -277,10 +277,10 @@ class Reconciliation:
             elif (difference := compare(listed, row, self.clock())) is not None:
                 yield difference
 
-    def _announce(self, difference: Difference) -> bool:
+    def _announce(self, difference: Discrepancy) -> bool:
         if self.differences.is_known(difference):
             return False
         at = self.clock()
-        self.bus.publish(announcement_of(difference, at))
+        self.bus.publish(event_for(difference, at))
         self.differences.remember(difference, at)
         return True

@@ -4,8 +4,7 @@ from collections.abc import Sequence
 
 from pydantic import Field
 
-from giftcards.events import (
-    Announcement,
+from giftcards.contracts.events import (
     Contract,
     HeldReason,
     Identifier,
@@ -13,11 +12,12 @@ from giftcards.events import (
     OrderDisputed,
     OrderHeld,
     OrderRepeated,
+    OutgoingEvent,
 )
+from giftcards.contracts.workflow import Level
 from giftcards.metrics import Meter, Metric
-from giftcards.workflow import Level
 
-_COUNTED: dict[type[Announcement], Metric] = {
+_COUNTED: dict[type[OutgoingEvent], Metric] = {
     OrderHeld: Metric.ORDER_HELD,
     OrderDelayed: Metric.ORDER_DELAYED,
     OrderDisputed: Metric.ORDER_DISPUTED,

@@ -8,13 +8,13 @@ from enum import StrEnum
 from pydantic import Field
 
 from giftcards.adapters.audit_table import AuditRecord, AuditTable
+from giftcards.adapters.card_cipher import CardCipher, CardUnreadableError, KeyUnavailableError
 from giftcards.adapters.order_table import OrderTable, UnreadableOrderError
-from giftcards.adapters.vault import CardUnreadableError, KeyUnavailableError, Vault
-from giftcards.events import Contract, Identifier
+from giftcards.contracts.events import Contract, Identifier
+from giftcards.contracts.supplier import Card
+from giftcards.contracts.workflow import Level
 from giftcards.metrics import Meter, Metric
 from giftcards.rules.orders import Order
-from giftcards.supplier_contract import Card
-from giftcards.workflow import Level
 
 
 class RevealRequest(Contract):
@@ -87,7 +87,7 @@ class CardReveal:
     """
 
     orders: OrderTable
-    vault: Vault
+    cipher: CardCipher
     audit: AuditTable
     measure: Meter
 
@@ -135,7 +135,7 @@ class CardReveal:
             return Revealed(RevealOutcome.CARDS_UNREADABLE, detail="card rows are missing")
         stored = {index: ciphertexts[index] for index in due}
         try:
-            cards = self.vault.decrypt(order.order_id, order.user_id, order.delivery_attempt, stored)
+            cards = self.cipher.decrypt(order.order_id, order.user_id, order.delivery_attempt, stored)
         except CardUnreadableError as error:
             return Revealed(RevealOutcome.CARDS_UNREADABLE, detail=str(error))
         except KeyUnavailableError as error:

@@ -1,0 +1,1 @@
+"""The protocol of OneClickDz's gift-card API."""
