@@ -32,7 +32,7 @@ from moto.kms import models as kms
 from moto.stepfunctions.parser.models import stepfunctions_parser_backends
 
 from giftcards import composition_root
-from giftcards.adapters import aws, cipher
+from giftcards.adapters import aws, card_cipher
 from giftcards.adapters.event_bus import EventBus
 from giftcards.adapters.executions import Executions
 from giftcards.adapters.oneclickdz.supplier import Supplier, new_client
@@ -559,7 +559,7 @@ def world(choose: Callable[[int], int] = lambda _: 0) -> Iterator[World]:
         )
         engine = stack.enter_context(instant_engine(Engine(sleep=timeline.sleep, begin=timeline.begin)))
         stack.enter_context(patch.object(kms, "generate_private_key", _no_pair))
-        stack.enter_context(patch.object(cipher, "Session", _botocore_session))
+        stack.enter_context(patch.object(card_cipher, "Session", _botocore_session))
         made = World(timeline, server, book)
         engine.faults = {step: made.lambda_faults() for step in ("CheckStatus", "DeliverCards")}
         stack.enter_context(patch.dict(os.environ, made.environment))

@@ -14,13 +14,13 @@ from giftcards_local.cloud import LocalCloud
 from giftcards_local.pythons import find_python
 
 RUNTIME_HAS = ("boto3", "botocore", "s3transfer", "urllib3", "dateutil", "six.py", "jmespath")
-ADAPTERS = ("api_key", "aws", "gate_table", "supplier")
-CARD_ADAPTERS = (*ADAPTERS, "audit_table", "event_bus", "order_table", "vault")
+ADAPTERS = ("api_key", "aws", "gate_table", "oneclickdz.supplier")
+CARD_ADAPTERS = (*ADAPTERS, "audit_table", "event_bus", "order_table", "card_cipher")
 FUNCTIONS = {  # its layers, topmost first, and the adapters that it uses, some of which are imported on the first call
     "CheckStatusFunction": (("CoreLayer",), ADAPTERS),
     "DeliverCardsFunction": (("EncryptionLayer", "CoreLayer"), CARD_ADAPTERS),
     "RevealCardsFunction": (("EncryptionLayer", "CoreLayer"), CARD_ADAPTERS),
-    "ReconcileOrdersFunction": (("CoreLayer",), (*ADAPTERS, "difference_table", "event_bus", "order_table")),
+    "ReconcileOrdersFunction": (("CoreLayer",), (*ADAPTERS, "discrepancy_table", "event_bus", "order_table")),
     "SweepOrdersFunction": (("CoreLayer",), ("aws", "event_bus", "executions", "order_table")),
     "CountEventsFunction": (("CoreLayer",), ("aws",)),
     "MeasureOrdersFunction": (("CoreLayer",), ("api_key", "aws", "gate_table", "order_table")),
@@ -151,7 +151,8 @@ def import_alone(interpreter: str, build: Path, tmp_path: Path, function: str) -
         (tmp_path / package).symlink_to(site_packages / package)
     folders = (function, *(f"{layer}/python" for layer in layers))
     path = [*(str(build / folder) for folder in folders), str(tmp_path)]
-    program = f"import sys; sys.path[:0] = {path!r}; import app; from giftcards.adapters import {', '.join(adapters)}"
+    modules = ", ".join(f"giftcards.adapters.{adapter}" for adapter in adapters)
+    program = f"import sys; sys.path[:0] = {path!r}; import app, {modules}"
     command = [interpreter, "-I", "-S", "-B", "-c", program]  # -I -S: nothing of this environment is on its path
     imported = subprocess.run(command, env={"STAGE_NAME": "test"}, capture_output=True, timeout=60, check=False)
     assert imported.returncode == 0, imported.stderr.decode()

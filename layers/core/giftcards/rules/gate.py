@@ -10,8 +10,8 @@ be bad, and nobody after them:
   then one caller tries.
 
 So a bad key, old or new, is presented at most ``MAX_CONCURRENT_CALLS`` times, however many callers die and whenever
-they do; as long as callers go on dying, it is presented once more in each ``BLOCK_SECONDS``. Answers that get lost on the
-network do not count: they look like a supplier that is down, and that must not stop the orders.
+they do; as long as callers go on dying, it is presented once more in each ``BLOCK_SECONDS``. Answers that get lost on
+the network do not count: they look like a supplier that is down, and that must not stop the orders.
 """
 
 from collections.abc import Mapping
