@@ -20,7 +20,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 export SAM_CLI_TELEMETRY := 0
 export __SAM_CLI_APP_DIR := $(CURDIR)/.aws-sam/app
 
-.PHONY: help setup demo test test-fast explore drill soak storm update lint build deploy deploy-built docs dashboard bench cost lock outdated clean
+.PHONY: help setup demo test test-fast explore drill soak test-chaos test-upgrade lint build deploy deploy-built docs dashboard bench cost lock outdated clean
 
 help: ## Say what each target does
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "%-18s %s\n", $$1, $$2}'
@@ -56,7 +56,7 @@ demo: setup ## Run six orders through the whole service on a local cloud of its 
 
 test: lint $(CHECKS)/.installed ## Lint, types and every kind of test
 	$(BIN)/pytest -n 2 tests/unit tests/workflow tests/template tests/simulation tests/exploration
-	$(BIN)/pytest -n 2 --dist loadfile tests/stack --ignore tests/stack/test_storm.py --ignore tests/stack/test_update.py
+	$(BIN)/pytest -n 2 --dist loadfile tests/stack --ignore tests/stack/test_chaos.py --ignore tests/stack/test_upgrade.py
 
 test-fast: lint $(CHECKS)/.installed ## The same without the stack tests
 	$(BIN)/pytest -n 2 tests/unit tests/workflow tests/template tests/simulation tests/exploration
@@ -67,11 +67,11 @@ explore: setup ## Explore interleavings of the gate and of an order up to a larg
 drill: setup ## Have each alarm ring on a local cloud, and end its trouble by the runbook's commands
 	@PYTHONPATH=tests $(BIN)/python -m stack.drill
 
-storm: setup ## Fifty orders at once on the local cloud, with faults, an outage of a minute and killed functions
-	$(BIN)/pytest -s tests/stack/test_storm.py
+test-chaos: setup ## Fifty orders at once on the local cloud, with faults, an outage of a minute and killed functions
+	$(BIN)/pytest -s tests/stack/test_chaos.py
 
-update: setup ## Deploy a changed release over twenty waiting orders on the local cloud
-	$(BIN)/pytest tests/stack/test_update.py
+test-upgrade: setup ## Deploy a changed release over twenty waiting orders on the local cloud
+	$(BIN)/pytest tests/stack/test_upgrade.py
 
 MINUTES ?= 10
 soak: setup ## Everything that can go wrong, at random, for MINUTES=10 (SEED=n runs one again)
@@ -97,11 +97,11 @@ deploy-built: setup ## Deploy the existing build (OPTIONS="--s3-bucket ..." are 
 
 docs: setup ## Write again what is made from the code: picture, event schemas, two pages
 	@$(UV) pip install --quiet --require-hashes --python $(BIN)/python --requirements requirements/docs.txt
-	$(BIN)/python docs/draw_workflow.py
-	$(BIN)/python events/write_schemas.py
-	$(BIN)/python docs/write_metrics.py
-	$(BIN)/python events/write_reference.py
-	$(BIN)/python docs/write_commands.py
+	$(BIN)/python tools/draw_workflow.py
+	$(BIN)/python tools/write_schemas.py
+	$(BIN)/python tools/write_metrics.py
+	$(BIN)/python tools/write_reference.py
+	$(BIN)/python tools/write_commands.py
 
 dashboard: setup ## Draw the dashboard with the sample data of a day
 	@$(UV) pip install --quiet --require-hashes --python $(BIN)/python --requirements requirements/docs.txt

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from stack.test_update import next_release
+from stack.test_upgrade import next_release
 from template.reading import ROOT, Template, deploy, load, properties, ref, resources, transform
 from template.test_functions import FUNCTIONS
 from template.test_permissions import CALLING_THE_SUPPLIER

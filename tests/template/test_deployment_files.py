@@ -75,10 +75,10 @@ def read(path: str) -> Template:
 
 @pytest.fixture(scope="module")
 def deploy_role() -> Template:
-    return read("docs/deploy-role.yaml")
+    return read("deploy/deploy-role.yaml")
 
 
-@pytest.mark.parametrize("path", ["template.yaml", "docs/deploy-role.yaml", "docs/network.yaml"])
+@pytest.mark.parametrize("path", ["template.yaml", "deploy/deploy-role.yaml", "deploy/network.yaml"])
 def test_cfn_lint_is_clean(path: str):
     linter = Path(sys.executable).with_name("cfn-lint")
     linted = subprocess.run(
@@ -247,12 +247,12 @@ def test_only_its_own_environment_of_its_own_repository_may_deploy(deploy_role: 
 
 
 def test_the_network_gives_what_the_template_takes(template: Template):
-    network = read("docs/network.yaml")
+    network = read("deploy/network.yaml")
     assert {"VpcSubnetIds", "VpcSecurityGroupIds"} <= set(network["Outputs"]) & set(template["Parameters"])
 
 
 def test_the_fixed_address_outlives_its_stack():
-    address = read("docs/network.yaml")["Resources"]["OutgoingAddress"]
+    address = read("deploy/network.yaml")["Resources"]["OutgoingAddress"]
     assert (address["DeletionPolicy"], address["UpdateReplacePolicy"]) == ("Retain", "Retain")
 
 

@@ -19,8 +19,8 @@ UNEXPECTED = ["States.ALL"]
 
 @pytest.fixture(scope="module")
 def drawing() -> ModuleType:
-    """docs/draw_workflow.py, which is a script and in no package."""
-    return load("docs/draw_workflow.py")
+    """tools/draw_workflow.py, which is a script and in no package."""
+    return load("tools/draw_workflow.py")
 
 
 def drawn(kind: str) -> dict[str, ElementTree.Element]:
@@ -112,7 +112,7 @@ def test_a_new_state_changes_the_picture(drawing: ModuleType):
 
 
 def test_metrics_are_described_as_the_functions_know_them():
-    written = runpy.run_path(str(ROOT / "docs/write_metrics.py"))
+    written = runpy.run_path(str(ROOT / "tools/write_metrics.py"))
     text = written["PAGE"].read_text(encoding="utf-8")
     assert text == written["page"](text), "the metrics have changed: run `make docs`"
     assert text.count("| `") > len(Metric)

@@ -181,8 +181,8 @@ def test_every_page_can_be_reached_from_the_readme():
 
 
 def test_the_event_reference_is_that_of_the_models(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.syspath_prepend(ROOT / "events")
-    written = load("events/write_reference.py").page()
+    monkeypatch.syspath_prepend(ROOT / "tools")
+    written = load("tools/write_reference.py").page()
     assert text_of("docs/events.md") == written, "the events have changed: run `make docs`"
     for model in (OrderPlaced, *OUTGOING_EVENTS):
         assert {row[0].strip("`") for row in rows("docs/events.md", model.detail_type)} >= {
@@ -193,7 +193,7 @@ def test_the_event_reference_is_that_of_the_models(monkeypatch: pytest.MonkeyPat
 
 
 def test_the_command_reference_is_that_of_the_command_line():
-    written = load("docs/write_commands.py").page()
+    written = load("tools/write_commands.py").page()
     assert text_of("docs/commands.md") == written, "the commands have changed: run `make docs`"
 
 

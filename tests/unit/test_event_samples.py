@@ -39,8 +39,8 @@ def violations(detail_type: str, detail: dict[str, Any]) -> list[str]:
 
 @pytest.fixture(scope="module")
 def writer() -> ModuleType:
-    """Return events/write_schemas.py, which is a script and in no package."""
-    return load("events/write_schemas.py")
+    """Return tools/write_schemas.py, which is a script and in no package."""
+    return load("tools/write_schemas.py")
 
 
 def test_every_event_has_a_sample_and_every_sample_an_event():

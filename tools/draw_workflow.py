@@ -80,7 +80,7 @@ def transitions(states: Mapping[str, Any]) -> list[Transition]:
 
 def _words_for(key: str) -> str:
     if key not in WORDS:
-        raise LookupError(f"docs/draw_workflow.py: add words to WORDS for {key}")
+        raise LookupError(f"tools/draw_workflow.py: add words to WORDS for {key}")
     return WORDS[key]
 
 

@@ -5,7 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-PAGE = Path(__file__).parent / "commands.md"
+PAGE = Path(__file__).parents[1] / "docs/commands.md"
 HEAD = """<!-- Written by `make docs` from the command line's own help. -->
 # The command line
 

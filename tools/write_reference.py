@@ -4,11 +4,10 @@ import json
 from pathlib import Path
 from typing import Any
 
+from giftcards.contracts.events import OutgoingEvent
 from write_schemas import documents
 
-from giftcards.contracts.events import OutgoingEvent
-
-SAMPLES = Path(__file__).parent
+SAMPLES = Path(__file__).parents[1] / "events"
 PAGE = SAMPLES.parent / "docs/events.md"
 EVERYWHERE = [str(field.alias) for field in OutgoingEvent.model_fields.values()]
 LIMITS = {r"^[\x21-\x7e]{1,128}$": "1 to 128 visible ASCII characters"}  # of a pattern, in words

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from giftcards.metrics import Metric
 
-PAGE = Path(__file__).parent / "observability.md"
+PAGE = Path(__file__).parents[1] / "docs/observability.md"
 BEGIN, END = "<!-- metrics: written by `make docs` -->", "<!-- end of metrics -->"
 
 

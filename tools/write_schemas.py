@@ -10,7 +10,7 @@ from typing import Any
 
 from giftcards.contracts.events import OUTGOING_EVENTS, OrderPlaced, OutgoingEvent
 
-SCHEMAS = Path(__file__).parent / "schemas"
+SCHEMAS = Path(__file__).parents[1] / "events/schemas"
 DRAFT = "https://json-schema.org/draft/2020-12/schema"
 
 
