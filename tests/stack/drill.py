@@ -533,12 +533,12 @@ def anchor(name: str) -> str:
 
 
 def runbook() -> dict[tuple[str, str], list[Block]]:
-    """Give the blocks of the runbook that need no AWS, by section and part (Look, Do, Over)."""
+    """Give the blocks of the runbook that need no AWS, by section and part (Check, Fix, Resolved)."""
     places, section, part = list[tuple[str, str]](), "", ""
     for line in text_of("docs/runbook.md").splitlines():
         if line.startswith("## "):
             section, part = line.removeprefix("## ").lower().replace(" ", "-"), ""
-        elif (lead := re.match(r"\*\*(Look|Do|Over)\b", line)) is not None:
+        elif (lead := re.match(r"\*\*(Check|Fix|Resolved)\b", line)) is not None:
             part = lead[1]
         places.append((section, part))
     local = [block for block in RUNBOOK if not block.needs_aws]
@@ -576,11 +576,11 @@ def rehearse(scene: Scene, drill: Drill, parts: Mapping[tuple[str, str], list[Bl
             leads_to = scene.ring(alarm)
             assert leads_to.endswith(f"runbook.md#{anchor(alarm)}"), f"{alarm} leads to {leads_to}"
             notified[alarm] = "arrived"
-        follow("Look")
+        follow("Check")
         next(failure)
-        follow("Do")
+        follow("Fix")
         next(failure, None)
-        follow("Over")
+        follow("Resolved")
         assert min(commands.values()) > 0, f"a section without commands: {commands}"
     except Exception as error:  # noqa: BLE001 - the next alarm has its drill whatever became of this one
         wrong = f"{type(error).__name__}: {error}"
