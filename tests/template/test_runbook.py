@@ -21,7 +21,7 @@ def test_every_alarm_and_every_held_reason_has_a_section_and_no_section_is_witho
 @pytest.mark.parametrize("title", TITLES)
 def test_section_has_all_five_parts_in_order(title: str):
     text = section(PAGE, title)
-    places = [text.find(lead) for lead in ("**What happened.**", "**Impact.**", "**Check.**", "**Fix.**", "**Resolved when**")]
+    places = [text.find(f"**{part}") for part in ("What happened.", "Impact.", "Check.", "Fix.", "Resolved when")]
     assert -1 not in places
     assert places == sorted(places)
 
