@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 from botocore.exceptions import ClientError
 
+import rows
 from exploration.explorer import START, Branch, Call, Model, Process, Runner, State
 from exploration.table import Frozen, MemoryClient, MemoryTables, freeze, thaw
 from exploration.workflow_runner import Execution
@@ -385,9 +386,7 @@ def _stored(row: Mapping[str, Any]) -> Frozen:
 
 def claimed(execution_arn: str, **changes: Any) -> dict[str, Any]:
     """Make the row of an order that an execution has claimed."""
-    at = f"{START:%Y-%m-%dT%H:%M:%S.000Z}"
-    row = {"table": "cards", "pk": "ORDER#o", "sk": "ORDER", "orderId": "o", "userId": "alice", "status": "HANDLING"}
-    return row | {"openStatus": "HANDLING", "claimedAt": at, "executionArn": execution_arn} | changes
+    return {"table": "cards"} | rows.claimed("o", "alice", START, executionArn=execution_arn, **changes)
 
 
 def delivered(table: str, attempt: str, cards: Sequence[str] = ("a", "b")) -> list[dict[str, Any]]:

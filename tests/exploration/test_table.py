@@ -13,7 +13,7 @@ from moto import mock_aws
 
 from exploration.expressions import conjuncts
 from exploration.table import MemoryClient, MemoryTables, freeze
-from unit.fakes import template
+from support.cloud import template
 
 TABLE = "cards"
 INDEXES = {"open-orders": ("openStatus", "claimedAt"), "orders-by-user": ("userId", "claimedAt")}

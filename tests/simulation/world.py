@@ -44,8 +44,8 @@ from giftcards.use_cases.sweep_orders import OrderSweep
 from giftcards_local.supplier import SupplierBook, SupplierServer, cards_of
 from giftcards_local.supplier.book import NewOrder
 from giftcards_local.supplier.faults import Fault as SupplierFault
-from scripts import load
 from simulation.timeline import START, Timeline
+from support.scripts import load
 from workflow.engine import REGION, Engine, instant_engine
 from workflow.engine import Fault as TaskFault
 from workflow.harness import (

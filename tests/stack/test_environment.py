@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from hostile import Listener, hostile_environment, listening
 from stack.laptop import NO_AWS, cloned, uv_cache, variables_of
+from support.hostile import Listener, hostile_environment, listening
 
 COMMANDS = r"""
 giftcards local up --fulfil-after 0

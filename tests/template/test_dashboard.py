@@ -14,7 +14,7 @@ from giftcards.contracts.workflow import Outcome
 from giftcards.metrics import NAMESPACE, Metric
 from giftcards.use_cases.reconcile_orders import ReconciliationOutcome
 from giftcards_cli.costs import prices
-from scripts import load
+from support.scripts import load
 from template.reading import ROOT, Template, load_workflow, properties, resources
 from template.test_functions import FUNCTIONS
 

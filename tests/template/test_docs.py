@@ -9,7 +9,7 @@ from xml.etree import ElementTree
 import pytest
 
 from giftcards.metrics import Metric
-from scripts import load
+from support.scripts import load
 from template.reading import ROOT, load_workflow
 
 PICTURE = ROOT / "docs/workflow.svg"

@@ -6,7 +6,7 @@ from collections.abc import Callable
 import pytest
 
 from giftcards import settings
-from scripts import load as load_script
+from support.scripts import load as load_script
 from template.reading import ROOT, Template, deploy, get_att, load, load_workflow, properties, ref, resources, transform
 
 FUNCTIONS = sorted(resources(load(), "AWS::Serverless::Function"))

@@ -4,7 +4,7 @@ import os
 import subprocess
 from pathlib import Path
 
-from hostile import hostile_environment
+from support.hostile import hostile_environment
 from template.reading import ROOT
 
 DOWNLOADS = {"PIP_INDEX_URL": "https://index", "UV_INDEX_OURS_PASSWORD": "p", "PIP_CERT": "/cert"}

@@ -8,8 +8,8 @@ from uuid import UUID
 import pytest
 
 from giftcards.contracts.events import OUTGOING_EVENTS, OrderPlaced
-from scripts import load
 from stack.commands import not_printed, run_blocks
+from support.scripts import load
 from template.command_lines import TARGETS, problems, recorded
 from template.pages import PAGES, Block, blocks, exists, links, rows, table, text_of
 from template.reading import ROOT, Template

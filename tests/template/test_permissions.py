@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+import rows
 from giftcards.adapters.order_table import ORDER_ATTRIBUTES, OrderTable
 from giftcards.contracts.events import OUTGOING_EVENTS, OrderPlaced
 from giftcards.rules.orders import Order
@@ -371,8 +372,7 @@ def test_sweep_orders_may_name_the_attributes_that_a_sweep_names_and_no_others(o
     table = OrderTable("cards", client)  # type: ignore[arg-type]
     now = datetime(2026, 1, 1, tzinfo=UTC)
     for execution in ("arn:aws:states:eu-west-1:123456789012:execution:fulfil-order:1", None):
-        row = {"orderId": "1", "userId": "1", "status": "HANDLING", "claimedAt": now, "executionArn": execution}
-        order = Order.model_validate(row)
+        order = Order.model_validate(rows.claimed(executionArn=execution))
         for sweep in (table.release, table.mark_swept):
             sweep(order, at=now, unless_since=now)
     assert {request.get("ReturnValues", "NONE") for request in requests} == {"NONE"}

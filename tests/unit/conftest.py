@@ -20,9 +20,13 @@ from giftcards.adapters.card_cipher import CardCipher
 from giftcards_cli import dead_letters
 from giftcards_cli.main import main
 from giftcards_cli.stack import Stack
-from unit import fakes
+from support.cloud import Cloud, card_cipher, kms_client
+from support.command_line import CommandResult, Giftcards
+from support.examples import REGION
+from support.gate import GatedDouble
+from support.secrets import leaks
+from support.supplier import SupplierDouble
 from unit.container import container
-from unit.fakes import Cloud, GatedDouble, Giftcards, Said, SupplierDouble, leaks
 
 __all__ = ["container"]
 
@@ -53,7 +57,7 @@ def _no_account(monkeypatch: pytest.MonkeyPatch) -> None:
             monkeypatch.delenv(name)
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "testing")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "testing")
-    monkeypatch.setenv("AWS_DEFAULT_REGION", fakes.REGION)
+    monkeypatch.setenv("AWS_DEFAULT_REGION", REGION)
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
     monkeypatch.setenv("AWS_CONFIG_FILE", os.devnull)
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", os.devnull)
@@ -74,8 +78,8 @@ def behind_gate(cloud: Cloud) -> GatedDouble:
 @pytest.fixture(scope="module")
 def _clients() -> Iterator[None]:
     """Build the clients once a module: they outlive the clouds, which moto puts below them."""
-    with mock_aws(), patch.dict(os.environ, {"AWS_DEFAULT_REGION": fakes.REGION}):
-        clients = (aws.dynamodb, aws.secrets_manager, aws.event_bridge, aws.step_functions, fakes._kms)
+    with mock_aws(), patch.dict(os.environ, {"AWS_DEFAULT_REGION": REGION}):
+        clients = (aws.dynamodb, aws.secrets_manager, aws.event_bridge, aws.step_functions, kms_client)
         for client in clients:
             client.cache_clear()
             client()
@@ -117,12 +121,12 @@ def giftcards(cloud: Cloud, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capt
     monkeypatch.setattr(dead_letters, "MAX_WAIT_SECONDS", 0)
     cloud.forget()
 
-    def run(*arguments: str) -> Said:
+    def run(*arguments: str) -> CommandResult:
         monkeypatch.setattr(sys, "argv", ["giftcards", *arguments])
         with pytest.raises(SystemExit) as end:
             main()
         said = capsys.readouterr()
-        return Said(int(end.value.code or 0), said.out, said.err)
+        return CommandResult(int(end.value.code or 0), said.out, said.err)
 
     return run
 
@@ -130,7 +134,7 @@ def giftcards(cloud: Cloud, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capt
 @pytest.fixture
 def cipher(cloud: Cloud) -> CardCipher:
     """Give the vault on the cloud's key."""
-    return fakes.cipher(cloud.key_arn)
+    return card_cipher(cloud.key_arn)
 
 
 @pytest.fixture

@@ -11,8 +11,10 @@ import pytest
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
 from giftcards import composition_root
-from scripts import load
-from unit.fakes import BASE_URL, NOW, ORDER_ID, ROOT, USER_ID, Cloud, SupplierDouble, cipher, step_request, template
+from support.cloud import Cloud, card_cipher, template
+from support.examples import NOW, ORDER_ID, ROOT, USER_ID, step_request
+from support.scripts import load
+from support.supplier import BASE_URL, SupplierDouble
 
 SERVICE = "giftcards-test"
 FUNCTIONS = sorted(path.parent.name for path in (ROOT / "functions").glob("*/app.py"))
@@ -100,7 +102,7 @@ def container(
         "GATE_TABLE_NAME": cloud.gate_table,
         "CARD_TABLE_NAME": cloud.card_table,
         "AUDIT_TABLE_NAME": cloud.audit_table,
-        "DIFFERENCE_TABLE_NAME": cloud.difference_table,
+        "DIFFERENCE_TABLE_NAME": cloud.discrepancy_table,
         "CARD_KEY_ARN": cloud.key_arn,
         "ORDER_BUS_NAME": cloud.bus,
         "CARD_RETENTION_DAYS": "0",
@@ -109,7 +111,7 @@ def container(
     }
     for name, value in values.items():
         monkeypatch.setenv(name, value)
-    monkeypatch.setattr("giftcards.adapters.card_cipher.CardCipher", cipher)
+    monkeypatch.setattr("giftcards.adapters.card_cipher.CardCipher", card_cipher)
     monkeypatch.setattr(composition_root, "new_client", supplier.client)
     monkeypatch.setattr(composition_root, "now", lambda: NOW)
     monkeypatch.setattr(composition_root, "jitter", lambda: 0.0)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from pytest_socket import SocketBlockedError
 
-from unit.fakes import ROOT
+from support.examples import ROOT
 
 CORE = ROOT / "layers/core"
 RULES = sorted((CORE / "giftcards/rules").glob("*.py"))

@@ -7,7 +7,8 @@ from botocore.exceptions import ClientError
 
 from giftcards.adapters import aws
 from giftcards.adapters.audit_table import AuditRecord, AuditTable
-from unit.fakes import NOW, ORDER_ID, USER_ID, Cloud, client_error
+from support.cloud import Cloud, client_error
+from support.examples import NOW, ORDER_ID, USER_ID
 
 RECORD = AuditRecord(ORDER_ID, USER_ID, "support@shop.test", "request-1", "ticket 5", "REVEALED", NOW)
 

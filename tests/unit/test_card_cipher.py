@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 
 from giftcards.adapters.card_cipher import CardCipher, CardUnreadableError, KeyUnavailableError
 from giftcards.contracts.supplier import Card
-from unit import fakes
-from unit.fakes import ATTEMPT, MARK, ORDER_ID, USER_ID, Cloud, cards, client_error, leaks, opened
+from support.cloud import Cloud, card_cipher, client_error
+from support.examples import ATTEMPT, ORDER_ID, USER_ID
+from support.secrets import MARK, cards, leaks, plaintext
 
 AWKWARD = [
     '"quotes"',
@@ -65,7 +66,9 @@ def test_ten_cards_cost_one_data_key_to_store_and_one_to_read(cipher: CardCipher
     read = cipher.decrypt(ORDER_ID, USER_ID, ATTEMPT, ciphertexts)
 
     assert [operation for operation, _ in cloud.calls] == ["Decrypt"]
-    assert {index: opened(card) for index, card in read.items()} == dict(enumerate(map(opened, cards(10)), start=1))
+    assert {index: plaintext(card) for index, card in read.items()} == dict(
+        enumerate(map(plaintext, cards(10)), start=1)
+    )
 
 
 def test_key_is_asked_for_with_order_and_user_and_nothing_else(cipher: CardCipher, cloud: Cloud):
@@ -100,7 +103,7 @@ def test_card_comes_back_as_it_was_whatever_it_is_made_of(cipher: CardCipher, te
 
     read = cipher.decrypt(ORDER_ID, USER_ID, ATTEMPT, {1: ciphertexts[0]})[1]
 
-    assert opened(read) == {"value": text, "serial": text[::-1]}
+    assert plaintext(read) == {"value": text, "serial": text[::-1]}
 
 
 def test_ciphertext_holds_neither_value_nor_serial(cipher: CardCipher):
@@ -159,7 +162,7 @@ def test_one_bad_card_among_good_ones_shows_none(cipher: CardCipher, refused: Re
 
 
 def test_cards_under_another_key_are_refused_without_asking_that_key(cloud: Cloud, refused: Refused):
-    ciphertexts = sealed(fakes.cipher(cloud.create_key()))
+    ciphertexts = sealed(card_cipher(cloud.create_key()))
 
     assert "cannot be decrypted" in refused(ciphertexts)
     assert cloud.sent("Decrypt") == []

@@ -8,27 +8,17 @@ import pytest
 
 from giftcards.contracts.workflow import Outcome, StepRequest, StepResult
 from giftcards.use_cases.check_status import StatusCheck
-from unit.fakes import (
-    NOW,
-    PATIENCE,
-    Clock,
-    Cloud,
-    Measures,
-    SupplierDouble,
-    answered,
-    client_error,
-    leaks,
-    order_data,
-    refused,
-    step_request,
-    supplier_on,
-)
+from support.cloud import Cloud, client_error
+from support.examples import NOW, POLL_POLICY, step_request
+from support.gate import Clock, Measures, supplier_on
+from support.secrets import leaks
+from support.supplier import SupplierDouble, answered, order_data, refused
 
 
 @pytest.fixture
 def status_check(cloud: Cloud, supplier: SupplierDouble) -> StatusCheck:
     cloud.set_api_key()
-    return StatusCheck(supplier_on(cloud, supplier, Clock()), PATIENCE, Measures())
+    return StatusCheck(supplier_on(cloud, supplier, Clock()), POLL_POLICY, Measures())
 
 
 def check(status_check: StatusCheck, **known: Any) -> StepResult:
@@ -86,7 +76,7 @@ def test_answer_about_all_orders_closes_the_gate_and_the_others_wait_unasked(
 
 def test_orders_wait_while_no_key_is_set(cloud: Cloud, supplier: SupplierDouble):
     # Given a secret that has no value yet
-    status_check = StatusCheck(supplier_on(cloud, supplier, Clock()), PATIENCE, Measures())
+    status_check = StatusCheck(supplier_on(cloud, supplier, Clock()), POLL_POLICY, Measures())
 
     # When orders are checked, days after their deadline even
     outcomes = {check(status_check, claimed_at=NOW - timedelta(days=days)).outcome for days in range(3)}

@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from giftcards_cli.main import main
-from unit.fakes import Said
+from support.command_line import CommandResult
 
 SERVICE = {"CardTableName": "cards", "OrderBusName": "orders", "SupplierApiKeySecretArn": "arn"}
 SSO = "sso_start_url=https://x.awsapps.com/start\nsso_region=eu-west-1\nsso_account_id=123456789012\nsso_role_name=r\n"
@@ -137,14 +137,14 @@ def tls(aws: Aws, authority: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[
     server.server_close()
 
 
-Run = Callable[..., Said]
+Run = Callable[..., CommandResult]
 
 
 @pytest.fixture
 def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
     """Run a command on whatever the variables lead to; a variable of None is not set."""
 
-    def run(*arguments: str, **variables: str | None) -> Said:
+    def run(*arguments: str, **variables: str | None) -> CommandResult:
         for name, value in variables.items():
             monkeypatch.delenv(name, raising=False)
             if value is not None:
@@ -153,12 +153,12 @@ def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> 
         with pytest.raises(SystemExit) as end:
             main()
         said = capsys.readouterr()
-        return Said(int(end.value.code or 0), said.out, said.err)
+        return CommandResult(int(end.value.code or 0), said.out, said.err)
 
     return run
 
 
-def says(said: Said, *words: str) -> None:
+def says(said: CommandResult, *words: str) -> None:
     assert (said.code, said.out) == (1, "")
     assert said.err.startswith("giftcards: ")
     assert said.err.count("\n") == 1

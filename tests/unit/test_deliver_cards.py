@@ -17,26 +17,11 @@ from giftcards.contracts.supplier import SettledOrder
 from giftcards.contracts.workflow import Outcome, RetryState, StepResult
 from giftcards.rules.orders import close, delivery_id_of
 from giftcards.use_cases.deliver_cards import CardDelivery, OrderNotClaimedError
-from unit.fakes import (
-    ATTEMPT,
-    NOW,
-    ORDER_ID,
-    PATIENCE,
-    USER_ID,
-    Clock,
-    Cloud,
-    Measures,
-    SupplierDouble,
-    answered,
-    card_data,
-    client_error,
-    leaks,
-    opened,
-    order_data,
-    refused,
-    step_request,
-    supplier_on,
-)
+from support.cloud import Cloud, client_error
+from support.examples import ATTEMPT, NOW, ORDER_ID, POLL_POLICY, USER_ID, step_request
+from support.gate import Clock, Measures, supplier_on
+from support.secrets import card_data, leaks, plaintext
+from support.supplier import SupplierDouble, answered, order_data, refused
 
 Deliver = Callable[..., StepResult]
 NOT_TAKEN: dict[str, Any] = {"FailedEntryCount": 1, "Entries": [{"ErrorCode": "InternalFailure"}]}
@@ -56,7 +41,7 @@ def delivery(cloud: Cloud, cipher: CardCipher, orders: OrderTable, supplier: Sup
         cipher,
         orders,
         bus,
-        PATIENCE,
+        POLL_POLICY,
         card_retention=None,
         new_attempt=lambda: ATTEMPT,
         measure=Measures(),
@@ -79,7 +64,7 @@ def deliver(delivery: CardDelivery, cloud: Cloud) -> Deliver:
 def stored_cards(cloud: Cloud, cipher: CardCipher) -> list[dict[str, str]]:
     sealed = {int(row["sk"][5:]): row["ciphertext"].value for row in cloud.card_rows()}
     read = cipher.decrypt(ORDER_ID, USER_ID, ATTEMPT, sealed)
-    return [opened(read[index]) for index in sorted(read)]
+    return [plaintext(read[index]) for index in sorted(read)]
 
 
 # ------------------------------------------------------------------ delivery

@@ -12,7 +12,9 @@ from giftcards.contracts.supplier import BrokenOrder, ListedOrder
 from giftcards.rules.discrepancies import GRACE, Discrepancy, DiscrepancyKind, compare, event_for, unreadable_row
 from giftcards.rules.orders import Order, OrderStatus
 from giftcards.rules.schedule import MAX_BACKOFF_SECONDS
-from unit.fakes import NOW, ORDER_ID, USER_ID, leaks, order_data
+from support.examples import NOW, ORDER_ID, USER_ID
+from support.secrets import leaks
+from support.supplier import order_data
 
 LONG_AGO = NOW - timedelta(hours=5)
 SECOND = timedelta(seconds=1)

@@ -9,7 +9,8 @@ from botocore.exceptions import ClientError
 from giftcards.adapters import aws
 from giftcards.adapters.event_bus import EventBus, EventNotPublishedError
 from giftcards.contracts.events import CardsDelivered, OrderPlaced
-from unit.fakes import NOW, ORDER_ID, USER_ID, Cloud, client_error
+from support.cloud import Cloud, client_error
+from support.examples import NOW, ORDER_ID, USER_ID
 
 EVENT = CardsDelivered(
     order_id=ORDER_ID,

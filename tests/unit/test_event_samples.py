@@ -13,7 +13,7 @@ import pytest
 
 from giftcards.contracts.events import OUTGOING_EVENTS, SOURCE, OrderPlaced, OutgoingEvent
 from giftcards.rules.orders import delivery_id_of
-from scripts import load
+from support.scripts import load
 
 EVENTS = Path(__file__).parents[2] / "events"
 MODELS = {model.detail_type: model for model in (OrderPlaced, *OUTGOING_EVENTS)}

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+import rows
 from giftcards.adapters.oneclickdz.supplier import interpret
 from giftcards.contracts.events import OrderPlaced
 from giftcards.contracts.supplier import OrderProgress, SettledOrder
@@ -17,7 +18,9 @@ from giftcards.contracts.workflow import StepRequest
 from giftcards.rules.orders import Order
 from giftcards.rules.supplier_failure import SupplierFailure
 from giftcards.use_cases.reveal_cards import RevealRequest
-from unit.fakes import EXECUTION, MARK, NOW, ORDER_ID, leaks, opened, order_data
+from support.examples import NOW, ORDER_ID
+from support.secrets import MARK, leaks, plaintext
+from support.supplier import order_data
 
 EXAMPLES = settings(max_examples=200)
 SECRET = f"{MARK}-in-any-field-{MARK}"
@@ -76,7 +79,7 @@ def test_any_bent_answer_is_an_order_or_a_trouble_and_shows_no_secret(
     assert isinstance(result, view | SupplierFailure)
     assert not leaks(repr(result), str(result))
     if isinstance(result, SettledOrder) and result.status.is_final:
-        different = {json.dumps(opened(card)) for card in result.cards}
+        different = {json.dumps(plaintext(card)) for card in result.cards}
         assert len(different) == len(result.cards) == (result.fulfilled_quantity or 0)
 
 
@@ -94,15 +97,7 @@ def test_any_damaged_bytes_are_an_order_or_a_trouble_and_show_no_secret(data: st
     assert not leaks(repr(result), str(result))
 
 
-ROW = {
-    "orderId": ORDER_ID,
-    "userId": "user-1",
-    "status": "HANDLING",
-    "claimedAt": NOW.isoformat(),
-    "executionArn": EXECUTION,
-    "heldReason": "DEADLINE_PASSED",
-    "quantity": 2,
-}
+ROW = rows.held(rows.claimed(quantity=2))
 STEP = {
     "orderId": ORDER_ID,
     "userId": "user-1",

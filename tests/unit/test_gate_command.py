@@ -16,7 +16,7 @@ from giftcards.rules.gate import LEASE_SECONDS, Block, Slot, Suspicion, admit
 from giftcards.rules.supplier_failure import FailureKind
 from giftcards_cli.main import main
 from giftcards_cli.stack import Stack
-from unit.fakes import Cloud
+from support.cloud import Cloud
 
 KEY = "version-of-the-key"
 AT = datetime.now(UTC).replace(microsecond=0)

@@ -17,25 +17,11 @@ from giftcards import composition_root
 from giftcards.contracts.workflow import Outcome, StepResult
 from giftcards.rules.orders import delivery_id_of
 from giftcards.use_cases.reveal_cards import RevealOutcome
+from support.cloud import Cloud, client_error
+from support.examples import NOW, ORDER_ID, ROOT, USER_ID
+from support.secrets import API_KEY, MARK, card_data, leaks
+from support.supplier import BASE_URL, SupplierDouble, answered, order_data, page_data, refused
 from unit.container import ASKED, FUNCTIONS, STEP, Container
-from unit.fakes import (
-    API_KEY,
-    BASE_URL,
-    MARK,
-    NOW,
-    ORDER_ID,
-    ROOT,
-    USER_ID,
-    Cloud,
-    SupplierDouble,
-    answered,
-    card_data,
-    client_error,
-    leaks,
-    order_data,
-    page_data,
-    refused,
-)
 
 each_function = pytest.mark.parametrize("name", FUNCTIONS)
 each_step = pytest.mark.parametrize("name", ["check_status", "deliver_cards"])
@@ -301,7 +287,7 @@ def test_no_card_and_no_key_of_the_list_is_logged_stored_announced_answered_or_w
         warnings.simplefilter("always")
         result = container.call("reconcile_orders", {})
 
-    stored = [cloud.rows(table) for table in (cloud.card_table, cloud.gate_table, cloud.difference_table)]
+    stored = [cloud.rows(table) for table in (cloud.card_table, cloud.gate_table, cloud.discrepancy_table)]
     measured_too = capsys.readouterr().out
     assert not leaks(result, container.everything_logged, measured_too, stored, cloud.announced())
     assert not leaks(*(warning.message for warning in warned))

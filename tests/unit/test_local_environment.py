@@ -20,7 +20,7 @@ from giftcards_local.environment import (
     shell_lines,
 )
 from giftcards_local.processes import Process
-from hostile import Listener, hostile_environment, listening
+from support.hostile import Listener, hostile_environment, listening
 
 
 @pytest.fixture

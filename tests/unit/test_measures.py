@@ -10,21 +10,11 @@ import pytest
 from giftcards.contracts.events import HeldReason
 from giftcards.metrics import NAMESPACE, Metric
 from giftcards.rules.supplier_failure import FailureKind
+from support.cloud import Cloud
+from support.examples import NOW, ORDER_ID, USER_ID
+from support.secrets import MARK, card_data, leaks
+from support.supplier import SupplierDouble, answered, order_data, page_data, refused
 from unit.container import ASKED, FUNCTIONS, HELD, SERVICE, STEP, Container, measured
-from unit.fakes import (
-    MARK,
-    NOW,
-    ORDER_ID,
-    USER_ID,
-    Cloud,
-    SupplierDouble,
-    answered,
-    card_data,
-    leaks,
-    order_data,
-    page_data,
-    refused,
-)
 
 LOGGED_BY_POWERTOOLS = {
     "level",

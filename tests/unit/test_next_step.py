@@ -19,9 +19,9 @@ from giftcards.rules.next_step import (
 )
 from giftcards.rules.schedule import MAX_BACKOFF_SECONDS, MAX_CHECKS, PollSchedule
 from giftcards.rules.supplier_failure import FailureKind, SupplierFailure
-from unit.fakes import NOW, ORDER_ID, PATIENCE, step_request
+from support.examples import NOW, ORDER_ID, POLL_POLICY, step_request
 
-DEADLINE = PATIENCE.schedule.deadline_seconds
+DEADLINE = POLL_POLICY.schedule.deadline_seconds
 MAX_WAIT = 99_999_999
 
 AFTER_TROUBLE = {
@@ -79,7 +79,7 @@ def step(
     *,
     age: float = 60,
     jitter: float = 0.5,
-    policy: PollPolicy = PATIENCE,
+    policy: PollPolicy = POLL_POLICY,
     **known: Any,
 ) -> StepResult:
     request = step_request(claimed_at=NOW - timedelta(seconds=age), **known)
@@ -133,7 +133,7 @@ def test_trouble_with_the_supplier_never_ends_an_order_and_never_shortens_its_wa
     result = step(failure(kind, retry_after), age=age, jitter=jitter, **known)
 
     assert result.outcome in WAITS
-    assert result.wait_seconds >= (PATIENCE.schedule.next_wait(age, jitter) or 1)
+    assert result.wait_seconds >= (POLL_POLICY.schedule.next_wait(age, jitter) or 1)
     assert result.wait_seconds >= min(retry_after or 0, MAX_BACKOFF_SECONDS)
 
 
@@ -165,7 +165,7 @@ def test_time_in_which_the_supplier_said_nothing_does_not_count_against_the_dead
     result = step(progress(), age=DEADLINE + 3_600, **outage)
 
     assert (result.outcome, result.unanswered_seconds, result.failures) == (Outcome.PENDING, 7_200, 0)
-    assert result.wait_seconds == PATIENCE.schedule.next_wait(DEADLINE - 3_600, 0.5)
+    assert result.wait_seconds == POLL_POLICY.schedule.next_wait(DEADLINE - 3_600, 0.5)
     assert step(progress(), age=DEADLINE + 7_200, **outage).outcome is Outcome.DEADLINE_PASSED
 
 

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
+import rows
 from giftcards.adapters import aws, order_table
 from giftcards.adapters.order_table import (
     ORDER_ATTRIBUTES,
@@ -21,7 +22,9 @@ from giftcards.adapters.order_table import (
 from giftcards.adapters.timestamps import timestamp
 from giftcards.contracts.supplier import SettledOrder
 from giftcards.rules.orders import Order, OrderStatus, close, delivery_id_of, with_card_expiry
-from unit.fakes import ATTEMPT, NOW, ORDER_ID, USER_ID, Cloud, client_error, order_data
+from support.cloud import Cloud, client_error
+from support.examples import ATTEMPT, NOW, ORDER_ID, USER_ID
+from support.supplier import order_data
 
 CLAIMED = {"pk", "sk", "orderId", "userId", "status", "openStatus", "claimedAt", "executionArn"}
 COUNTED = CLAIMED | {"quantity", "fulfilledQuantity", "fulfilledAmount", "pricePerCard", "checks"}
@@ -128,7 +131,7 @@ def test_order_that_is_read_as_delivered_has_all_its_cards_whatever_happens_betw
 ):
     cloud.claim()
     for index in range(1, 5):  # of an attempt that came to nothing
-        row = {"pk": f"ORDER#{ORDER_ID}", "sk": f"CARD#{index:04d}", "ciphertext": b"x" * 350_000}
+        row = rows.card(ORDER_ID, index, b"x" * 350_000)
         cloud.put(cloud.card_table, row)
     sealed = ciphertexts(4, size=350_000)
 

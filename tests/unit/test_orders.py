@@ -10,7 +10,9 @@ import pytest
 from giftcards.contracts.events import CardsDelivered, CardsPartiallyDelivered, OrderEvent, OrderRefunded
 from giftcards.contracts.supplier import SettledOrder, SupplierStatus
 from giftcards.rules.orders import Order, OrderStatus, close, delivery_id_of, event_for, time_to_delivery
-from unit.fakes import ATTEMPT, EXECUTION, NOW, ORDER_ID, USER_ID, leaks, order_data
+from support.examples import ATTEMPT, EXECUTION, NOW, ORDER_ID, USER_ID
+from support.secrets import leaks
+from support.supplier import order_data
 
 CLAIMED = NOW - timedelta(seconds=60)
 FINAL = sorted(status for status in SupplierStatus if status.is_final)

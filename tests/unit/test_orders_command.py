@@ -6,7 +6,10 @@ from typing import Any
 import pytest
 
 from giftcards_cli.stack import Stack
-from unit.fakes import MARK, ORDER_ID, USER_ID, Cloud, Giftcards, Said, card_data
+from support.cloud import Cloud
+from support.command_line import CommandResult, Giftcards
+from support.examples import ORDER_ID, USER_ID
+from support.secrets import MARK, card_data
 
 
 @pytest.fixture
@@ -46,7 +49,7 @@ def test_an_order_that_cannot_be_read_is_one_line(cloud: Cloud, giftcards: Giftc
 
     said = giftcards(command, ORDER_ID, *(["--user", "alice"] if command == "place" else []))
 
-    assert said == Said(1, "", f"giftcards: order {ORDER_ID} cannot be read: heldReason, status\n")
+    assert said == CommandResult(1, "", f"giftcards: order {ORDER_ID} cannot be read: heldReason, status\n")
 
 
 def test_an_order_is_shown_with_how_often_it_was_checked(cloud: Cloud, giftcards: Giftcards):
@@ -68,4 +71,6 @@ def test_crash_is_one_line_that_names_the_error_and_quotes_nothing(
 
     said = giftcards("reveal", "order-1", "--user", "alice")
 
-    assert said == Said(1, "", "giftcards: unexpected RuntimeError; please report it with the command you ran\n")
+    assert said == CommandResult(
+        1, "", "giftcards: unexpected RuntimeError; please report it with the command you ran\n"
+    )

@@ -10,7 +10,7 @@ from types import ModuleType
 import pytest
 from packaging.version import Version
 
-from scripts import load
+from support.scripts import load
 
 SCRIPT = Path(__file__).parents[2] / "requirements/outdated.py"
 

@@ -31,22 +31,11 @@ from giftcards.use_cases.reconcile_orders import (
     ReconciliationReport,
     Window,
 )
-from unit.fakes import (
-    MARK,
-    NOW,
-    Clock,
-    Cloud,
-    Measures,
-    SupplierDouble,
-    answered,
-    card_data,
-    client_error,
-    leaks,
-    order_data,
-    page_data,
-    refused,
-    supplier_on,
-)
+from support.cloud import Cloud, client_error
+from support.examples import NOW
+from support.gate import Clock, Measures, supplier_on
+from support.secrets import MARK, card_data, leaks
+from support.supplier import SupplierDouble, answered, order_data, page_data, refused
 
 LONG_AGO = NOW - timedelta(hours=5)
 WINDOW = Window(datetime(2026, 3, 13, tzinfo=UTC), NOW)
@@ -77,7 +66,7 @@ class Bench:
         self.reconciliation = Reconciliation(
             supplier=supplier_on(cloud, supplier, self.clock, self.measures),
             orders=OrderTable(cloud.card_table, aws.dynamodb(), pause=self.pause),
-            differences=DifferenceTable(cloud.difference_table, aws.dynamodb()),
+            differences=DifferenceTable(cloud.discrepancy_table, aws.dynamodb()),
             bus=EventBus(cloud.bus, aws.event_bridge()),
             clock=self.clock,
             pause=self.pause,
@@ -124,7 +113,7 @@ def test_orders_that_both_sides_know_alike_are_no_difference(cloud: Cloud, bench
     report = bench.run(listing([order("pending", "HANDLING"), order("done")]))
 
     assert (report.outcome, report.pages, report.orders, report.differences) == (COMPLETE, 1, 2, ())
-    assert (cloud.announced(), cloud.rows(cloud.difference_table)) == ([], [])
+    assert (cloud.announced(), cloud.rows(cloud.discrepancy_table)) == ([], [])
 
 
 def test_each_kind_of_difference_is_found_and_announced(cloud: Cloud, bench: Bench):
@@ -247,7 +236,7 @@ def test_no_card_of_the_list_is_announced_stored_or_answered(cloud: Cloud, bench
     report = bench.run(listing(orders))
 
     assert report.differences_found == 7
-    stored = [cloud.rows(table) for table in (cloud.difference_table, cloud.card_table, cloud.gate_table)]
+    stored = [cloud.rows(table) for table in (cloud.discrepancy_table, cloud.card_table, cloud.gate_table)]
     assert not leaks(cloud.announced(), stored, cloud.sent("PutItem"), report.model_dump())
 
 
@@ -306,7 +295,7 @@ def test_another_kind_of_the_same_order_is_announced_too(cloud: Cloud, bench: Be
 def test_record_says_what_was_announced_and_is_kept_for_90_days(cloud: Cloud, bench: Bench):
     bench.run(listing([order("nobody's")]))
 
-    assert cloud.rows(cloud.difference_table) == [
+    assert cloud.rows(cloud.discrepancy_table) == [
         {
             "pk": "ORDER#nobody's",
             "sk": "UNCLAIMED",
@@ -332,7 +321,7 @@ def test_difference_whose_event_did_not_go_out_is_not_taken_for_announced(cloud:
     cloud.at_next("PutEvents", client_error("PutEvents"))
     with pytest.raises(ClientError):
         bench.run(listing([order("nobody's")]))
-    assert cloud.rows(cloud.difference_table) == []
+    assert cloud.rows(cloud.discrepancy_table) == []
 
     assert bench.run(listing([order("nobody's")])).metrics[Metric.ORDER_UNCLAIMED] == 1
 
@@ -345,7 +334,7 @@ def test_event_that_the_bus_does_not_take_ends_the_run_as_incomplete(cloud: Clou
     assert report.outcome is INCOMPLETE
     assert report.message == "EventBridge did not take OrderUnclaimed: InternalFailure"
     assert report.metrics[Metric.RECONCILIATION_INCOMPLETE] == 1
-    assert cloud.rows(cloud.difference_table) == []
+    assert cloud.rows(cloud.discrepancy_table) == []
     assert bench.run(listing([order("one"), order("two")])).metrics[Metric.ORDER_UNCLAIMED] == 2
 
 
@@ -515,7 +504,7 @@ def test_run_stops_between_two_announcements_too(cloud: Cloud, bench: Bench):
     report = bench.run(listing([order(f"order-{number}") for number in range(9)]), seconds=60)
 
     assert (report.outcome, report.differences_found, report.pages) == (INCOMPLETE, 3, 0)
-    assert len(cloud.announced()) == len(cloud.rows(cloud.difference_table)) == 3
+    assert len(cloud.announced()) == len(cloud.rows(cloud.discrepancy_table)) == 3
 
 
 def test_run_that_cannot_read_all_rows_is_not_complete(cloud: Cloud, bench: Bench):
@@ -612,7 +601,7 @@ def test_nothing_but_differences_and_the_gate_is_written(cloud: Cloud, bench: Be
     bench.run(listing([order("overdue"), order("nobody's")]))
 
     written = {params["TableName"] for name in ("PutItem", "UpdateItem") for params in cloud.sent(name)}
-    assert written == {cloud.difference_table, cloud.gate_table}
+    assert written == {cloud.discrepancy_table, cloud.gate_table}
     assert cloud.rows(cloud.card_table) == before
 
 

@@ -4,11 +4,15 @@ from typing import Any
 
 import pytest
 
+import rows
 from giftcards.adapters import aws, order_table
 from giftcards.adapters.order_table import OrderTable
 from giftcards.contracts.supplier import SettledOrder
 from giftcards.rules.orders import close, delivery_id_of
-from unit.fakes import NOW, ORDER_ID, Cloud, Giftcards, Said, order_data
+from support.cloud import Cloud
+from support.command_line import CommandResult, Giftcards
+from support.examples import NOW, ORDER_ID
+from support.supplier import order_data
 
 RESUMED = "The next sweep resumes them within 15 minutes, and the supplier's cards are delivered again.\n"
 REOPENED = f"put back open, because the copy lacks some of their cards: {ORDER_ID}\n{RESUMED}"
@@ -69,9 +73,9 @@ def either_way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) 
 def test_missing_order_is_put_back_as_it_was(cloud: Cloud, giftcards: Giftcards, copy: str, delivered: Any):
     lose(cloud)
 
-    assert giftcards("restore", "--from", copy) == Said(0, "orders put back: 1\n", "")
+    assert giftcards("restore", "--from", copy) == CommandResult(0, "orders put back: 1\n", "")
     assert cloud.rows(cloud.card_table) == delivered
-    assert giftcards("restore", "--from", copy) == Said(0, "orders put back: 0\n", "")
+    assert giftcards("restore", "--from", copy) == CommandResult(0, "orders put back: 0\n", "")
 
 
 @pytest.mark.usefixtures("either_way")
@@ -92,7 +96,7 @@ def test_order_that_is_delivered_again_meanwhile_is_left_alone(
 
     cloud.at_next("TransactWriteItems", deliver_again)
 
-    assert giftcards("restore", "--from", copy) == Said(0, "orders put back: 0\n", "")
+    assert giftcards("restore", "--from", copy) == CommandResult(0, "orders put back: 0\n", "")
     assert cloud.order_row()["deliveryAttempt"] == "second"
     assert ciphertexts(cloud) == sealed("second", cards_again)
 
@@ -111,7 +115,7 @@ def test_delivery_between_two_pieces_of_a_restoration_is_left_alone(
 
     cloud.at_next("TransactWriteItems", deliver_before_the_second_piece, times=2)
 
-    assert giftcards("restore", "--from", copy) == Said(0, "orders put back: 0\n", "")
+    assert giftcards("restore", "--from", copy) == CommandResult(0, "orders put back: 0\n", "")
     assert ciphertexts(cloud) == sealed("second", 3)
 
 
@@ -128,11 +132,11 @@ def test_open_order_is_put_back_without_the_cards_and_the_name_of_a_delivery_in_
     cloud: Cloud, giftcards: Giftcards, copy: str
 ):
     cloud.claim(deliveryAttempt="in progress")
-    cloud.put(cloud.card_table, {"pk": f"ORDER#{ORDER_ID}", "sk": "CARD#0001", "ciphertext": b"of its first piece"})
+    cloud.put(cloud.card_table, rows.card(ORDER_ID, 1, b"of its first piece"))
     take_copy(cloud, copy)
     lose(cloud)
 
-    assert giftcards("restore", "--from", copy) == Said(0, "orders put back: 1\n", "")
+    assert giftcards("restore", "--from", copy) == CommandResult(0, "orders put back: 1\n", "")
     assert cloud.card_rows() == []
     assert "deliveryAttempt" not in cloud.order_row()
     assert cloud.open_orders() == [ORDER_ID]
@@ -145,7 +149,7 @@ def test_refunded_order_is_put_back(cloud: Cloud, giftcards: Giftcards, copy: st
     before = cloud.rows(cloud.card_table)
     lose(cloud)
 
-    assert giftcards("restore", "--from", copy) == Said(0, "orders put back: 1\n", "")
+    assert giftcards("restore", "--from", copy) == CommandResult(0, "orders put back: 1\n", "")
     assert cloud.rows(cloud.card_table) == before
 
 
@@ -187,7 +191,7 @@ def test_closed_order_of_a_copy_without_all_its_cards_is_put_back_open(
     said = giftcards("restore", *order_id, "--from", copy)
 
     put_back = "cards put back: 0\n" if order_id else "orders put back: 1\n"
-    assert said == Said(0, put_back + REOPENED, "")
+    assert said == CommandResult(0, put_back + REOPENED, "")
     assert cloud.order_row().keys() == {
         *("pk", "sk", "orderId", "userId", "status", "openStatus", "claimedAt", "checks"),
     }
@@ -203,7 +207,7 @@ def test_cards_of_an_order_that_is_there_are_not_put_back_from_half_a_copy(
 
     said = giftcards("restore", ORDER_ID, "--from", copy)
 
-    assert said == Said(
+    assert said == CommandResult(
         1,
         "",
         f"giftcards: the copy lacks some cards of order {ORDER_ID}; nothing was changed. Use a copy of another time\n",
@@ -220,7 +224,7 @@ def test_order_whose_cards_have_expired_is_put_back_closed(
         cloud.delete(copy, card)
     lose(cloud)
 
-    assert giftcards("restore", "--from", copy) == Said(0, "orders put back: 1\n", "")
+    assert giftcards("restore", "--from", copy) == CommandResult(0, "orders put back: 1\n", "")
     assert (cloud.order_row()["status"], len(cloud.card_rows())) == ("FULFILLED", left)
 
 
@@ -232,7 +236,7 @@ def test_cards_of_the_same_attempt_are_put_back(cloud: Cloud, giftcards: Giftcar
     cloud.put(cloud.card_table, cloud.card_rows()[0] | {"ciphertext": b"tampered"})
     cloud.delete(cloud.card_table, cloud.card_rows()[2])
 
-    assert giftcards("restore", ORDER_ID, "--from", copy) == Said(0, "cards put back: 3\n", "")
+    assert giftcards("restore", ORDER_ID, "--from", copy) == CommandResult(0, "cards put back: 3\n", "")
     assert cloud.rows(cloud.card_table) == delivered
 
 
@@ -256,7 +260,7 @@ def test_cards_of_a_later_attempt_are_not_overwritten(cloud: Cloud, giftcards: G
     deliver(cloud, "second", 3)
     before = cloud.rows(cloud.card_table)
 
-    assert giftcards("restore", ORDER_ID, "--from", copy) == Said(1, "", OTHERWISE)
+    assert giftcards("restore", ORDER_ID, "--from", copy) == CommandResult(1, "", OTHERWISE)
     assert cloud.rows(cloud.card_table) == before
     assert cloud.order_row()["deliveryId"] == delivery_id_of(ORDER_ID)
 
@@ -274,5 +278,5 @@ def test_cards_are_not_overwritten_by_those_of_the_copy_while_the_order_is_deliv
 
     cloud.at_next("TransactWriteItems", lose_and_claim)
 
-    assert giftcards("restore", ORDER_ID, "--from", copy) == Said(1, "", OTHERWISE)
+    assert giftcards("restore", ORDER_ID, "--from", copy) == CommandResult(1, "", OTHERWISE)
     assert ciphertexts(cloud) == (sealed("second", 3) if meanwhile == "delivered" else [])

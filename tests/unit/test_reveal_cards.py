@@ -15,20 +15,11 @@ from giftcards.adapters.order_table import CardsNotReadError, OrderTable
 from giftcards.contracts.supplier import SettledOrder
 from giftcards.rules.orders import close, with_card_expiry
 from giftcards.use_cases.reveal_cards import MESSAGES, CardReveal, Revealed, RevealOutcome, RevealRequest
-from unit.fakes import (
-    ATTEMPT,
-    NOW,
-    ORDER_ID,
-    USER_ID,
-    Cloud,
-    Measures,
-    card_data,
-    cards,
-    client_error,
-    leaks,
-    opened,
-    order_data,
-)
+from support.cloud import Cloud, client_error
+from support.examples import ATTEMPT, NOW, ORDER_ID, USER_ID
+from support.gate import Measures
+from support.secrets import card_data, cards, leaks, plaintext
+from support.supplier import order_data
 
 Reveal = Callable[..., Revealed]
 
@@ -95,7 +86,7 @@ def test_user_sees_the_cards_of_the_order_for_one_use_of_the_key(
     revealed = reveal()
 
     assert revealed.outcome is RevealOutcome.REVEALED
-    assert [opened(revealed.cards[index]) for index in range(1, shown + 1)] == card_data(shown)
+    assert [plaintext(revealed.cards[index]) for index in range(1, shown + 1)] == card_data(shown)
     assert [operation for operation, _ in cloud.calls] == ["Query", "Decrypt", "PutItem"]
 
 
@@ -206,7 +197,7 @@ def test_query_that_sees_the_closed_order_and_not_yet_all_its_cards_is_no_tamper
 
     revealed = reveal()
 
-    assert [opened(revealed.cards[index]) for index in (1, 2, 3)] == card_data(3)
+    assert [plaintext(revealed.cards[index]) for index in (1, 2, 3)] == card_data(3)
     assert outcomes_written_down(cloud) == ["REVEALED"]
 
 
@@ -286,7 +277,7 @@ def test_what_an_attempt_that_came_to_nothing_left_behind_is_not_shown(
     left = cipher.encrypt(ORDER_ID, USER_ID, "an earlier attempt", cards(4))[3]
     cloud.put(cloud.card_table, cloud.card_rows()[2] | {"sk": "CARD#0004", "ciphertext": left})
 
-    assert [opened(card) for card in reveal().cards.values()] == card_data(3)
+    assert [plaintext(card) for card in reveal().cards.values()] == card_data(3)
 
 
 def test_card_put_back_from_an_earlier_attempt_shows_none_of_them(

@@ -16,7 +16,7 @@ from giftcards.rules.schedule import (
     gate_wait_seconds,
     queue_wait_seconds,
 )
-from unit.fakes import template
+from support.cloud import template
 
 SCHEDULE = PollSchedule.parse("120:5,300:15,3600:60")
 EVENTS_A_ROUND_AT_MOST = 16

@@ -12,7 +12,8 @@ from giftcards.settings import (
     RevealCardsSettings,
     Settings,
 )
-from unit.fakes import MARK, leaks, template
+from support.cloud import template
+from support.secrets import MARK, leaks
 
 EVERYWHERE = {"STAGE_NAME": "test"}
 CHECK_STATUS = EVERYWHERE | {

@@ -10,11 +10,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import rows
 from giftcards.adapters.timestamps import timestamp
 from giftcards.rules.orders import Order
 from giftcards_cli import costs
 from giftcards_cli.stats import percentiles
-from unit.fakes import EXECUTION, MARK, NOW, Cloud, Giftcards, Said, template
+from support.cloud import Cloud, template
+from support.command_line import CommandResult, Giftcards
+from support.examples import EXECUTION, NOW
+from support.secrets import MARK
 
 HOUR = timedelta(hours=1)
 
@@ -30,22 +34,22 @@ def ago() -> Callable[[timedelta], str]:
 def a_day(cloud: Cloud, ago: Callable[[timedelta], str]) -> None:
     """Given orders of all ends, and one that was closed two days ago."""
 
-    def closed(order_id: str, status: str, took: int, cards: int, *, back: timedelta = HOUR, **more: Any) -> None:
+    def closed(order_id: str, took: int, cards: int, *, back: timedelta = HOUR, **more: Any) -> None:
         second = timedelta(seconds=1)
-        at = {"refundedAt": ago(back)} if status == "REFUNDED" else {"deliveredAt": ago(back)}
-        counts = {"quantity": 2, "fulfilledQuantity": cards, "announcedAt": ago(back), "checks": 3}
-        cloud.claim(order_id, status=status, placedAt=ago(back + took * second), **at, **(counts | more))
+        row = rows.claimed(order_id, placedAt=ago(back + took * second))
+        row = rows.closed(row, cards, datetime.fromisoformat(ago(back)), quantity=2, checks=3) | more
+        cloud.put(cloud.card_table, row | {"announcedAt": ago(back)})
 
-    closed("delivered-1", "FULFILLED", 10, 2)
-    closed("delivered-2", "FULFILLED", 20, 2, checks=8)
-    closed("partial", "PARTIALLY_FILLED", 60, 1)
-    closed("refunded", "REFUNDED", 500, 0)
-    closed("long-ago", "FULFILLED", 9000, 2, back=48 * HOUR)
+    closed("delivered-1", 10, 2)
+    closed("delivered-2", 20, 2, checks=8)
+    closed("partial", 60, 1)
+    closed("refunded", 500, 0)
+    closed("long-ago", 9000, 2, back=48 * HOUR)
     cloud.claim("waiting", claimed_at=datetime.now(UTC) - 50 * HOUR)
     cloud.claim("held")
     cloud.hold("held", "ORDER_UNKNOWN")
     for card in (1, 2):
-        cloud.put(cloud.card_table, {"pk": "ORDER#delivered-1", "sk": f"CARD#000{card}", "ciphertext": b"x"})
+        cloud.put(cloud.card_table, rows.card("delivered-1", card, b"x"))
     cloud.forget()
 
 
@@ -75,7 +79,7 @@ def test_another_since_is_one_line(giftcards: Giftcards, since: str):
     said = giftcards("stats", f"--since={since}")
 
     line = "giftcards: --since must be a number of minutes, hours or days of this era: 90m, 24h, 7d\n"
-    assert said == Said(2, "", line)
+    assert said == CommandResult(2, "", line)
 
 
 @pytest.mark.usefixtures("a_day")

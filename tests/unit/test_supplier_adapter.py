@@ -25,20 +25,10 @@ from giftcards.adapters.oneclickdz.supplier import (
 )
 from giftcards.contracts.supplier import MAX_CARD_TEXT, OrderProgress, SettledOrder, SupplierStatus
 from giftcards.rules.supplier_failure import FailureKind, SupplierFailure
-from unit.fakes import (
-    API_KEY,
-    BASE_URL,
-    NOW,
-    ORDER_ID,
-    SupplierDouble,
-    answered,
-    card_data,
-    leaks,
-    opened,
-    order_data,
-    refused,
-    template,
-)
+from support.cloud import template
+from support.examples import NOW, ORDER_ID
+from support.secrets import API_KEY, card_data, leaks, plaintext
+from support.supplier import BASE_URL, SupplierDouble, answered, order_data, refused
 
 pytestmark = pytest.mark.usefixtures("no_leak")
 
@@ -152,7 +142,7 @@ def test_every_status_is_read(supplier: SupplierDouble, view: type[OrderProgress
 def test_settled_order_has_its_cards_counts_and_exact_amounts(supplier: SupplierDouble):
     answer = ask_and_get(supplier, answered(order_data("PARTIALLY_FILLED", 4, fulfilled_amount=981.1)))
 
-    assert [opened(card) for card in answer.cards] == card_data(2)
+    assert [plaintext(card) for card in answer.cards] == card_data(2)
     assert (answer.quantity, answer.fulfilled_quantity) == (4, 2)
     assert (str(answer.fulfilled_amount), str(answer.price_per_card)) == ("981.1", "490.5")
 
@@ -201,7 +191,10 @@ def test_status_is_read_whatever_its_case_and_separators(
 def test_card_without_a_serial_is_its_value_alone(supplier: SupplierDouble, serial: str | None):
     answer = ask_and_get(supplier, answered(order_data(cards=[{"value": "A", "serial": serial}, {"value": "B"}])))
 
-    assert [opened(card) for card in answer.cards] == [{"value": "A", "serial": None}, {"value": "B", "serial": None}]
+    assert [plaintext(card) for card in answer.cards] == [
+        {"value": "A", "serial": None},
+        {"value": "B", "serial": None},
+    ]
 
 
 def test_whole_number_is_a_card_of_these_digits(supplier: SupplierDouble):
@@ -210,7 +203,7 @@ def test_whole_number_is_a_card_of_these_digits(supplier: SupplierDouble):
 
     answer = ask_and_get(supplier, httpx.Response(200, content=body % (ORDER_ID.encode(), digits)))
 
-    assert [opened(card) for card in answer.cards] == [{"value": str(digits), "serial": "7"}]
+    assert [plaintext(card) for card in answer.cards] == [{"value": str(digits), "serial": "7"}]
 
 
 def test_same_value_with_other_serials_is_another_card(supplier: SupplierDouble):

@@ -25,22 +25,11 @@ from giftcards.rules.gate import (
 )
 from giftcards.rules.supplier_failure import FailureKind, SupplierFailure
 from giftcards.use_cases.gated_supplier import MAX_ACQUIRE_ATTEMPTS
-from unit.fakes import (
-    API_KEY,
-    MARK,
-    ORDER_ID,
-    Clock,
-    Cloud,
-    GatedDouble,
-    Meanwhile,
-    SupplierDouble,
-    answered,
-    client_error,
-    leaks,
-    order_data,
-    refused,
-    supplier_on,
-)
+from support.cloud import Cloud, client_error
+from support.examples import ORDER_ID
+from support.gate import Clock, GatedDouble, supplier_on
+from support.secrets import API_KEY, MARK, leaks
+from support.supplier import Meanwhile, SupplierDouble, answered, order_data, refused
 
 PENDING = order_data("HANDLING")
 CLOSING = {
@@ -59,7 +48,7 @@ def test_answer_of_the_supplier_comes_back_as_it_is(behind_gate: GatedDouble):
 
     assert isinstance(answer, OrderProgress)
     assert answer.status is SupplierStatus.HANDLING
-    assert behind_gate.closings == []
+    assert behind_gate.blocks == []
 
 
 def test_each_call_reads_the_gate_takes_a_place_and_gives_it_back(behind_gate: GatedDouble):
@@ -90,7 +79,7 @@ def test_answer_that_concerns_all_orders_closes_the_gate_once_and_nobody_asks_ag
     assert first.kind is kind
     assert {other.kind for other in others} == {FailureKind.GATE_CLOSED}
     assert len(behind_gate.supplier.requests) == 1
-    assert [closing.reason for closing in behind_gate.closings] == [kind]
+    assert [closing.reason for closing in behind_gate.blocks] == [kind]
 
 
 @each_closing_answer
@@ -100,7 +89,7 @@ def test_orders_that_wait_are_told_why_and_nothing_secret(behind_gate: GatedDoub
     first, waiting = behind_gate.ask(), behind_gate.ask()
 
     assert first.message in waiting.message
-    assert not leaks(repr(first), repr(waiting), repr(behind_gate.closings))
+    assert not leaks(repr(first), repr(waiting), repr(behind_gate.blocks))
 
 
 @pytest.mark.parametrize("code", ["NOT_FOUND", "ERR_VALIDATION", "INTERNAL_ERROR", "AUTH_UNAVAILABLE"])
@@ -112,7 +101,7 @@ def test_answer_that_concerns_one_order_or_a_moment_leaves_the_gate_open(behind_
     assert isinstance(behind_gate.ask("another"), SupplierFailure)  # answered with another order's _id, but asked
 
     assert len(behind_gate.supplier.requests) == 2
-    assert behind_gate.closings == []
+    assert behind_gate.blocks == []
 
 
 def test_rate_limit_with_retry_after_holds_all_orders_off_for_that_long(behind_gate: GatedDouble):
@@ -161,7 +150,7 @@ def test_second_bad_key_closes_the_gate_again(behind_gate: GatedDouble):
     behind_gate.ask()
     behind_gate.ask()
 
-    assert [closing.key_version for closing in behind_gate.closings] == ["version-1", "version-2"]
+    assert [closing.key_version for closing in behind_gate.blocks] == ["version-1", "version-2"]
     assert len(behind_gate.supplier.requests) == 2
 
 
@@ -184,7 +173,7 @@ def test_nothing_is_sent_without_a_key_and_the_gate_is_closed_once(behind_gate: 
 
     assert (first.kind, second.kind) == (FailureKind.KEY_MISSING, FailureKind.GATE_CLOSED)
     assert behind_gate.supplier.requests == []
-    assert [closing.reason for closing in behind_gate.closings] == [FailureKind.KEY_MISSING]
+    assert [closing.reason for closing in behind_gate.blocks] == [FailureKind.KEY_MISSING]
 
 
 def test_orders_go_on_as_soon_as_a_key_has_been_set(behind_gate: GatedDouble):
@@ -563,7 +552,7 @@ def test_one_order_that_is_always_refused_stops_no_other(behind_gate: GatedDoubl
         assert [getattr(answer, "kind", None) for answer in told] == [FailureKind.ORDER_REFUSED, None, None, None]
         behind_gate.clock.advance(60)
 
-    assert behind_gate.closings == []
+    assert behind_gate.blocks == []
 
 
 def test_one_order_that_is_refused_with_no_other_in_the_account_closes_nothing(behind_gate: GatedDouble):
@@ -572,7 +561,7 @@ def test_one_order_that_is_refused_with_no_other_in_the_account_closes_nothing(b
         assert behind_gate.ask("bad").kind is FailureKind.ORDER_REFUSED
         behind_gate.clock.advance(60)
 
-    assert behind_gate.closings == []
+    assert behind_gate.blocks == []
 
 
 def test_two_orders_that_are_refused_among_good_ones_stop_no_other(behind_gate: GatedDouble):
@@ -582,7 +571,7 @@ def test_two_orders_that_are_refused_among_good_ones_stop_no_other(behind_gate: 
         assert isinstance(behind_gate.ask(), OrderProgress)
         behind_gate.clock.advance(60)
 
-    assert behind_gate.closings == []
+    assert behind_gate.blocks == []
 
 
 def test_every_order_refused_is_about_the_key_or_the_address_and_then_one_caller_tries(behind_gate: GatedDouble):
@@ -636,7 +625,7 @@ def test_orders_refused_for_good_with_another_status_close_nothing(behind_gate: 
         behind_gate.ask(order)
         behind_gate.clock.advance(MIN_SUSPICION_SECONDS)
 
-    assert behind_gate.closings == []
+    assert behind_gate.blocks == []
     assert behind_gate.record.read().suspicion is None
 
 
@@ -792,7 +781,7 @@ def test_one_order_whose_refusal_names_the_key_stops_no_other(behind_gate: Gated
         assert isinstance(behind_gate.ask(), OrderProgress)
         behind_gate.clock.advance(60)
 
-    assert behind_gate.closings == []
+    assert behind_gate.blocks == []
 
 
 def test_one_order_that_a_proxy_refuses_stops_no_other(behind_gate: GatedDouble):
@@ -802,7 +791,7 @@ def test_one_order_that_a_proxy_refuses_stops_no_other(behind_gate: GatedDouble)
         assert isinstance(behind_gate.ask(), OrderProgress)
         behind_gate.clock.advance(60)
 
-    assert behind_gate.closings == []
+    assert behind_gate.blocks == []
 
 
 def test_a_refusal_says_nothing_about_one_ten_minutes_later(behind_gate: GatedDouble):
@@ -812,7 +801,7 @@ def test_a_refusal_says_nothing_about_one_ten_minutes_later(behind_gate: GatedDo
     kinds.append(behind_gate.ask("worse").kind)
 
     assert kinds == [FailureKind.ORDER_REFUSED] * 2
-    assert behind_gate.closings == []
+    assert behind_gate.blocks == []
     assert behind_gate.record.read().suspicion.order_id == "worse"
 
 

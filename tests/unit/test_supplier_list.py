@@ -11,20 +11,9 @@ from pydantic import SecretStr
 from giftcards.adapters.oneclickdz.supplier import Supplier
 from giftcards.contracts.supplier import BrokenOrder, ListedOrder, OrderPage, SupplierStatus
 from giftcards.rules.supplier_failure import FailureKind
-from unit.fakes import (
-    API_KEY,
-    BASE_URL,
-    MARK,
-    NOW,
-    ORDER_ID,
-    SupplierDouble,
-    answered,
-    card_data,
-    leaks,
-    order_data,
-    page_data,
-    refused,
-)
+from support.examples import NOW, ORDER_ID
+from support.secrets import API_KEY, MARK, card_data, leaks
+from support.supplier import BASE_URL, SupplierDouble, answered, order_data, page_data, refused
 
 pytestmark = pytest.mark.usefixtures("no_leak")
 

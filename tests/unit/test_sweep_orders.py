@@ -5,16 +5,19 @@ from typing import Any
 
 import pytest
 
+import rows
 from giftcards.adapters import aws
 from giftcards.adapters.event_bus import EventBus
 from giftcards.adapters.executions import Executions
 from giftcards.adapters.order_table import OrderTable
 from giftcards.adapters.timestamps import timestamp
 from giftcards.use_cases.sweep_orders import OrderSweep, SweepIncompleteError, Swept
-from unit.fakes import EXECUTION, MARK, NOW, ORDER_ID, USER_ID, Cloud, client_error, leaks
+from support.cloud import Cloud, client_error
+from support.examples import EXECUTION, NOW, ORDER_ID, USER_ID
+from support.secrets import MARK, leaks
 
 HOUR = timedelta(hours=1)
-CLOSED = {"status": "FULFILLED", "quantity": 1, "fulfilledQuantity": 1, "deliveredAt": timestamp(NOW - HOUR)}
+CLOSED = rows.closed({}, cards=1, closed_at=NOW - HOUR)
 NOT_TAKEN = {"FailedEntryCount": 1, "Entries": [{"ErrorCode": "ThrottlingException", "ErrorMessage": ORDER_ID}]}
 
 
@@ -104,10 +107,7 @@ def test_execution_is_described_without_its_data_which_would_need_its_key(cloud:
 def test_held_orders_and_orders_at_their_end_are_not_looked_at(cloud: Cloud, sweep: OrderSweep):
     cloud.claim("held")
     cloud.hold("held")
-    cloud.claim("done")
-    done = {name: value for name, value in cloud.order_row("done").items() if name != "openStatus"}
-    cloud.put(cloud.card_table, done | CLOSED | {"announcedAt": timestamp(NOW)})
-    cloud.delete(cloud.card_table, done)
+    cloud.put(cloud.card_table, rows.published(rows.closed(rows.claimed("done"), cards=1)))
 
     assert sweep.sweep(now=NOW) == swept(checked=0, resumed=0)
 

@@ -11,7 +11,10 @@ from moto.sqs.models import sqs_backends
 from giftcards.adapters.timestamps import timestamp
 from giftcards.contracts.events import HeldReason
 from giftcards_cli import dead_letters
-from unit.fakes import MARK, NOW, ORDER_ID, REGION, USER_ID, Cloud, Giftcards, Said, client_error
+from support.cloud import Cloud, client_error
+from support.command_line import CommandResult, Giftcards
+from support.examples import NOW, ORDER_ID, REGION, USER_ID
+from support.secrets import MARK
 
 CLOSED = {"quantity": 1, "fulfilledQuantity": 1, "deliveredAt": timestamp(NOW)}
 ANNOUNCED = CLOSED | {"announcedAt": timestamp(NOW)}
@@ -111,7 +114,7 @@ def test_held_orders_are_taken_up_together(cloud: Cloud, giftcards: Giftcards, n
 
 
 def test_nothing_held_is_no_failure(giftcards: Giftcards):
-    assert giftcards("resume", "--held") == Said(0, "held orders taken up again: 0\n", "")
+    assert giftcards("resume", "--held") == CommandResult(0, "held orders taken up again: 0\n", "")
 
 
 @pytest.mark.usefixtures("some_held")
@@ -120,7 +123,7 @@ def test_held_order_that_cannot_be_read_does_not_keep_the_others(cloud: Cloud, g
 
     said = giftcards("resume", "--held")
 
-    assert said == Said(
+    assert said == CommandResult(
         1, "held orders taken up again: 2\n", "giftcards: orders whose rows cannot be read: 1 (late-1: userId)\n"
     )
     assert sorted(resumed(cloud)) == ["late-2", "unknown"]
@@ -133,7 +136,7 @@ def test_held_order_that_cannot_be_read_does_not_keep_the_others(cloud: Cloud, g
 def test_resume_takes_one_way_of_naming_orders(cloud: Cloud, giftcards: Giftcards, named: list[str]):
     said = giftcards("resume", *named)
 
-    assert said == Said(2, "", "giftcards: name an ORDER_ID, or --held, or --reason: one of them\n")
+    assert said == CommandResult(2, "", "giftcards: name an ORDER_ID, or --held, or --reason: one of them\n")
     assert cloud.calls == []
 
 
@@ -156,7 +159,7 @@ def test_resume_knows_the_reasons_of_holds_and_no_others(giftcards: Giftcards):
 def test_what_aws_refuses_is_one_line(cloud: Cloud, giftcards: Giftcards, operation: str, outcome: Any, line: str):
     cloud.at_next(operation, outcome)
 
-    assert giftcards("resume", "--held") == Said(1, "", f"giftcards: {line}\n")
+    assert giftcards("resume", "--held") == CommandResult(1, "", f"giftcards: {line}\n")
 
 
 # -------------------------------------------------------------------- replay
@@ -216,7 +219,7 @@ def replayed(cloud: Cloud) -> list[str]:
 def test_event_is_put_back_on_the_bus_and_deleted(cloud: Cloud, giftcards: Giftcards, queue: Queue):
     queue.send(event())
 
-    assert giftcards("replay-dlq") == Said(0, "put back on the bus: 1\n", "")
+    assert giftcards("replay-dlq") == CommandResult(0, "put back on the bus: 1\n", "")
 
     detail = {"orderId": ORDER_ID, "userId": USER_ID, "placedAt": "2026-03-14T09:00:00Z"}
     assert cloud.events_to_resume("giftcards.replay") == [detail]
@@ -231,14 +234,14 @@ def test_event_whose_time_cannot_be_read_is_put_back_without_it(
 ):
     queue.send(event(detail={"orderId": ORDER_ID, "userId": USER_ID, "placedAt": placed_at}))
 
-    assert giftcards("replay-dlq") == Said(0, "put back on the bus: 1\n", "")
+    assert giftcards("replay-dlq") == CommandResult(0, "put back on the bus: 1\n", "")
 
     assert cloud.events_to_resume("giftcards.replay") == [{"orderId": ORDER_ID, "userId": USER_ID}]
     assert queue.bodies == []
 
 
 def test_empty_queue_is_no_failure(cloud: Cloud, giftcards: Giftcards, queue: Queue):
-    assert giftcards("replay-dlq") == Said(0, "put back on the bus: 0\n", "")
+    assert giftcards("replay-dlq") == CommandResult(0, "put back on the bus: 0\n", "")
 
 
 def test_all_that_waits_is_put_back_however_little_sqs_gives_at_once(
@@ -288,7 +291,7 @@ def test_event_that_the_bus_does_not_take_stays_in_the_queue(cloud: Cloud, giftc
     said = giftcards("replay-dlq")
 
     why = "1 × EventBridge did not take OrderPlaced: InternalFailure"
-    assert said == Said(1, "put back on the bus: 1\n", f"giftcards: left in the queue: 1 ({why})\n")
+    assert said == CommandResult(1, "put back on the bus: 1\n", f"giftcards: left in the queue: 1 ({why})\n")
     assert [json.loads(body)["detail"]["orderId"] for body in queue.visible] == ["first"]
 
 
@@ -298,7 +301,7 @@ def test_event_is_deleted_only_after_the_bus_took_it(cloud: Cloud, giftcards: Gi
 
     said = giftcards("replay-dlq")
 
-    assert said == Said(1, "", f"giftcards: AWS refused PutEvents: {DENIED}\n")
+    assert said == CommandResult(1, "", f"giftcards: AWS refused PutEvents: {DENIED}\n")
     assert queue.bodies == [event()]
     assert cloud.sent("DeleteMessage") == []
 

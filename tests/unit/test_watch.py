@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
+import rows
 from giftcards.adapters import aws
 from giftcards.adapters.order_table import OrderTable
 from giftcards.adapters.timestamps import timestamp
@@ -18,26 +19,19 @@ from giftcards.rules.gate import Block
 from giftcards.rules.supplier_failure import FailureKind
 from giftcards_cli import output, watch
 from giftcards_cli.watch import SHOW_ENDED, OpenOrders, View
-from unit.fakes import MARK, NOW, ORDER_ID, USER_ID, Cloud, Giftcards, client_error
+from support.cloud import Cloud, client_error
+from support.command_line import Giftcards
+from support.examples import NOW, ORDER_ID, USER_ID
+from support.secrets import MARK
 
 SECOND = timedelta(seconds=1)
-CLOSED = {
-    "status": "FULFILLED",
-    "quantity": 2,
-    "fulfilledQuantity": 2,
-    "checks": 4,
-    "deliveredAt": timestamp(NOW - 48 * SECOND),
-}
 GATE = Block(FailureKind.RATE_LIMITED, "The supplier answered 429.", NOW, "v1", NOW + 30 * SECOND)
 
 
 def close(cloud: Cloud, order_id: str = ORDER_ID, *, announced: bool = True) -> None:
     """Change the row as DeliverCards changes it."""
-    row = cloud.order_row(order_id) | CLOSED
-    if announced:
-        del row["openStatus"]
-        row["announcedAt"] = timestamp(NOW)
-    cloud.put(cloud.card_table, row)
+    row = rows.closed(cloud.order_row(order_id), cards=2, closed_at=NOW - 48 * SECOND, checks=4)
+    cloud.put(cloud.card_table, rows.published(row) if announced else row)
 
 
 # ---------------------------------------------------------------- look by look
@@ -48,8 +42,8 @@ def orders(cloud: Cloud) -> OpenOrders:
     return OpenOrders(OrderTable(cloud.card_table, aws.dynamodb()), lambda _: None)
 
 
-def ids(rows: Any) -> list[str]:
-    return [row.order_id for row in rows]
+def ids(orders: Any) -> list[str]:
+    return [order.order_id for order in orders]
 
 
 def test_what_has_not_changed_is_open_and_no_change(cloud: Cloud, orders: OpenOrders):

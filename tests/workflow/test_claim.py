@@ -1,11 +1,12 @@
 """One claim for an order, however often it is announced; a held order is taken up again."""
 
 from collections.abc import Iterable
-from datetime import datetime
+from datetime import UTC, datetime
 from itertools import chain, repeat
 
 import pytest
 
+import rows
 from giftcards.contracts.supplier import SupplierStatus
 from giftcards.contracts.workflow import StepRequest
 from workflow.answers import DEADLINE_PASSED, PENDING, SETTLED, Answer, Closed
@@ -37,15 +38,8 @@ def assert_disputed(again: Run, workflow: Workflow, before: list[dict[str, objec
     assert again.check_requests + again.deliver_requests == []
 
 
-OPEN_ROW = {
-    "pk": "ORDER#order-1",
-    "sk": "ORDER",
-    **ORDER,
-    "status": "HANDLING",
-    "openStatus": "HANDLING",
-    "claimedAt": "2026-01-01T00:00:00.000Z",
-    "executionArn": "arn:aws:states:eu-west-1:123456789012:execution:giftcards-fulfil-order:first",
-}
+FIRST = "arn:aws:states:eu-west-1:123456789012:execution:giftcards-fulfil-order:first"
+OPEN_ROW = rows.claimed("order-1", "user-1", datetime(2026, 1, 1, tzinfo=UTC), executionArn=FIRST)
 
 
 def test_second_announcement_of_an_open_order_changes_nothing(workflow: Workflow) -> None:
@@ -68,8 +62,7 @@ def test_claim_that_arrives_late_does_not_undo_what_its_own_execution_has_done_s
     workflow: Workflow, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("workflow.harness.uuid4", lambda: "first")  # the execution of OPEN_ROW
-    closed = OPEN_ROW | {"status": "FULFILLED", "announcedAt": "2026-01-01T00:00:09.000Z"}
-    workflow.put_row({name: value for name, value in closed.items() if name != "openStatus"})
+    workflow.put_row(rows.published(rows.closed(OPEN_ROW, cards=2)))
     before = workflow.rows()
 
     run = workflow.run(ORDER)
@@ -285,9 +278,9 @@ def test_execution_that_can_neither_claim_nor_park_says_that_the_event_is_nowher
     )
 
 
-HELD_ROW = OPEN_ROW | {"status": "HELD", "openStatus": "HELD", "heldReason": "ORDER_UNKNOWN"}
-CLOSED_ROW = OPEN_ROW | {"status": "FULFILLED"}
-REFUNDED_ROW = OPEN_ROW | {"status": "REFUNDED"}
+HELD_ROW = rows.held(OPEN_ROW, "ORDER_UNKNOWN")
+CLOSED_ROW = rows.closed(OPEN_ROW, cards=2)
+REFUNDED_ROW = rows.closed(OPEN_ROW, cards=0, quantity=2)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,107 @@
+"""The supplier behind the gate, with clock, key and metrics that a test controls."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from giftcards.adapters import aws
+from giftcards.adapters.api_key import ApiKeySource
+from giftcards.adapters.gate_table import GateTable
+from giftcards.adapters.oneclickdz.supplier import Supplier
+from giftcards.contracts.supplier import OrderProgress
+from giftcards.metrics import Metric
+from giftcards.rules.gate import Block
+from giftcards.use_cases.gated_supplier import GatedSupplier
+from support.cloud import Cloud
+from support.examples import NOW, ORDER_ID
+from support.supplier import BASE_URL, KeyRing, SupplierDouble
+
+
+class Journaled:
+    """Notes the name and the first argument of each method of something that is called, and calls it."""
+
+    def __init__(self, wrapped: object, journal: list[tuple[str, Any]]) -> None:
+        self._wrapped, self._journal = wrapped, journal
+
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        method = getattr(self._wrapped, name)
+
+        def noted(*args: Any, **options: Any) -> Any:
+            self._journal.append((name, args[0] if args else None))
+            return method(*args, **options)
+
+        return noted
+
+
+@dataclass
+class Clock:
+    """A clock that only moves when it is told to."""
+
+    at: datetime = NOW
+
+    def __call__(self) -> datetime:
+        return self.at
+
+    def advance(self, seconds: float) -> None:
+        self.at += timedelta(seconds=seconds)
+
+
+class Measures:
+    """Notes what is measured."""
+
+    def __init__(self) -> None:
+        self.taken: list[tuple[Metric, float]] = []
+
+    def __call__(self, metric: Metric, value: float) -> None:
+        self.taken.append((metric, value))
+
+
+class GatedDouble:
+    """The supplier behind the gate of the cloud, with supplier, key and clock in the test's hands."""
+
+    def __init__(self, cloud: Cloud) -> None:
+        self.supplier = SupplierDouble()
+        self.keys = KeyRing()
+        self.clock = Clock()
+        self.record = GateTable(cloud.gate_table, aws.dynamodb())
+        self.journal: list[tuple[str, Any]] = []
+        self.measures = Measures()
+        self.gated = self.container(Supplier(BASE_URL, self.supplier.client()))
+
+    def container(self, supplier: Any) -> GatedSupplier:
+        """Put a supplier behind the same gate, as one more container does."""
+        return GatedSupplier(
+            Journaled(supplier, self.journal),
+            self.keys,
+            Journaled(self.record, self.journal),
+            self.clock,
+            self.measures,
+        )
+
+    def ask(self, order_id: str = ORDER_ID) -> Any:
+        """Ask for the progress of an order."""
+        return self.gated.ask(order_id, OrderProgress)
+
+    @property
+    def steps(self) -> list[str]:
+        """What was done, in its order."""
+        return [name for name, _ in self.journal]
+
+    @property
+    def blocks(self) -> list[Block]:
+        """Every closing of the gate."""
+        return [closing for name, closing in self.journal if name == "close"]
+
+
+def supplier_on(
+    cloud: Cloud, supplier: SupplierDouble, clock: Clock, measures: Measures | None = None
+) -> GatedSupplier:
+    """Put a supplier behind the cloud's gate, with the key in the cloud's secret."""
+    return GatedSupplier(
+        supplier=Supplier(BASE_URL, supplier.client()),
+        api_key=ApiKeySource(cloud.secret_arn, aws.secrets_manager()),
+        gate=GateTable(cloud.gate_table, aws.dynamodb()),
+        clock=clock,
+        measure=measures or Measures(),
+    )
