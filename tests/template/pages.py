@@ -12,7 +12,7 @@ from markdown_it.token import Token
 from template.reading import ROOT
 
 NEEDS_AWS = "<!-- needs AWS -->"
-PAGES = ["README.md", *sorted(str(page.relative_to(ROOT)) for page in (ROOT / "docs").glob("*.md"))]
+PAGES = sorted(str(page.relative_to(ROOT)) for page in [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
 
 
 @dataclass(frozen=True)

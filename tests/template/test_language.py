@@ -57,6 +57,7 @@ NOT_YET = (
     "README.md",
     "bench/",
     "cli/",
+    "deploy/",
     "docs/",
     "events/",
     "functions/",
@@ -68,6 +69,7 @@ NOT_YET = (
     "statemachine/",
     "template.yaml",
     "tests/",
+    "tools/",
 )
 
 _SUFFIXES = {".md", ".py", ".yaml", ".yml", ".json", ".toml", ".mk", ".in", ""}
