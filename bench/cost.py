@@ -16,8 +16,8 @@ from giftcards.metrics import Metric
 from giftcards.rules.orders import Order
 from giftcards_cli import costs
 from giftcards_cli.stack import Stack
-from giftcards_local import PROJECT
-from giftcards_local.cloud import STACK, LocalCloud
+from giftcards_local import PROJECT, STACK_NAME
+from giftcards_local.cloud import LocalCloud
 from giftcards_local.processes import wait_for
 from giftcards_local.supplier import SANDBOX_API_KEY, SupplierServer
 
@@ -68,7 +68,7 @@ def run_one_order() -> tuple[Order, int]:
         try:
             cloud.deploy({"SupplierBaseUrl": supplier.url, "PollSchedule": "600:1"})
             cloud.set_api_key(SANDBOX_API_KEY)
-            stack = Stack(STACK, cloud.session, cloud.url)
+            stack = Stack(STACK_NAME, cloud.session, cloud.url)
             order_id = supplier.control.add_order(CARDS, fulfil_after=0)
             supplier.control.add_fault(order_id=order_id, merge={"status": "HANDLING"}, times=PENDING_CHECKS)
             stack.bus.publish(OrderPlaced(order_id=order_id, user_id="bench"), source="bench")

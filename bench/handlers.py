@@ -28,8 +28,8 @@ from rich.table import Table
 
 from giftcards.contracts.events import OrderPlaced
 from giftcards_cli.stack import Stack
-from giftcards_local import PROJECT
-from giftcards_local.cloud import STACK, LocalCloud
+from giftcards_local import PROJECT, STACK_NAME
+from giftcards_local.cloud import LocalCloud
 from giftcards_local.processes import wait_for
 from giftcards_local.pythons import find_python
 from giftcards_local.supplier import SANDBOX_API_KEY, SupplierServer
@@ -100,7 +100,7 @@ def measurements(folder: Path) -> Iterator[tuple[str, float, float | None, str]]
             cloud.deploy({"SupplierBaseUrl": supplier.url, "PollSchedule": "86400:3600"})
             cloud.set_api_key(SANDBOX_API_KEY)
             os.environ |= cloud.environment
-            stack = Stack(STACK, cloud.session, cloud.url)
+            stack = Stack(STACK_NAME, cloud.session, cloud.url)
             build, python = production_build(folder / "production")
             yield from sizes(build)
             yield from cold_imports(build, python)
@@ -227,7 +227,7 @@ def request(order_id: str) -> dict[str, Any]:
 
 def load(folder: str, cloud: LocalCloud, logical_id: str) -> Callable[[dict[str, Any], Any], dict[str, Any]]:
     """Import a handler with the environment that the cloud gives to its function. Its log goes nowhere."""
-    name = cloud.client("cloudformation").describe_stack_resource(StackName=STACK, LogicalResourceId=logical_id)
+    name = cloud.client("cloudformation").describe_stack_resource(StackName=STACK_NAME, LogicalResourceId=logical_id)
     physical_id = name["StackResourceDetail"]["PhysicalResourceId"]
     configured = cloud.client("lambda").get_function_configuration(FunctionName=physical_id)
     os.environ |= configured["Environment"]["Variables"]

@@ -9,12 +9,14 @@ PAGE = Path(__file__).parents[1] / "docs/commands.md"
 HEAD = """<!-- Written by `make docs` from the command line's own help. -->
 # The command line
 
-The same commands work on the local cloud (after `source .giftcards/env`) and on AWS (by the usual variables,
-`AWS_PROFILE` for example). A command exits 0 when it is done, 1 when it was refused or failed, 2 when it was called
-wrongly; errors are one line on stderr. With `--json` a command prints one JSON document and nothing else.
-A character that the terminal cannot show is printed as an escape sequence; in a card, as a JSON escape. The region
-comes from `AWS_REGION`, `AWS_DEFAULT_REGION` or the profile, in this order.
-[Getting started](getting-started.md) shows the commands at work.
+The same commands work on the local cloud (after `source .giftcards/env`) and on AWS (with the standard AWS variables,
+for example `AWS_PROFILE`). The region comes from `AWS_REGION`, `AWS_DEFAULT_REGION` or the profile, in this order.
+
+A command exits with 0 when it is done, 1 when it is refused or fails, 2 when it is used wrongly. An error is one line on
+stderr. With `--json` a command prints one JSON document and nothing else. Characters that the terminal cannot show are
+printed as escape sequences, in cards as JSON escapes.
+
+[Getting started](getting-started.md) shows the commands in use.
 
 """
 

@@ -1,1 +1,1 @@
-"""The command line: what a person does with a stack, on AWS and on a local cloud alike."""
+"""The ``giftcards`` command line, for stacks on AWS and on the local cloud."""

@@ -1,4 +1,4 @@
-"""``python -m giftcards_cli``: the same as the ``giftcards`` command."""
+"""``python -m giftcards_cli`` runs the ``giftcards`` command."""
 
 from giftcards_cli.main import main
 

@@ -1,6 +1,6 @@
 """Explain in one line why a call to AWS failed, and what to change.
 
-No text of a response is quoted, because it could contain a card. Variables and configuration files are.
+Variables and configuration files are quoted. Responses are not: they could contain a card.
 """
 
 import re
@@ -29,14 +29,12 @@ _SETTINGS = (
     *(aws.EndpointVariantError, aws.EndpointProviderError, aws.InvalidProxiesConfigError),
     *(aws.MissingDependencyException, aws.UnknownRegionError, aws.UnknownCredentialError),
 )
-"""Their messages contain only variables and configuration files."""
-
-
+"""Their messages quote only variables and configuration files."""
 _CREDENTIALS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
 
 
 def region(environment: Mapping[str, str]) -> str | None:
-    """Return the region, or None if the profile sets it. boto3 ignores ``AWS_REGION``; Lambda and `aws` use it.
+    """Return the region, or None if the profile sets it. boto3 ignores ``AWS_REGION``; Lambda and ``aws`` use it.
 
     https://docs.aws.amazon.com/sdkref/latest/guide/feature-region.html
     """
@@ -44,13 +42,13 @@ def region(environment: Mapping[str, str]) -> str | None:
 
 
 def explain(error: Exception, stack_name: str, environment: Mapping[str, str]) -> str:
-    """Say in one line why a call to AWS failed, and what to do."""
+    """Return one line that says why a call to AWS failed, and what to do."""
     if isinstance(error, aws.ClientError):
         return _refusal(error, environment)
     if isinstance(
         error, (aws.NoRegionError, aws.NoCredentialsError, aws.EndpointConnectionError, aws.ConnectTimeoutError)
     ):
-        return f"{_absence(error, environment)}, so no stack {stack_name!r} can be reached: {HOW_TO_CREATE}"
+        return f"{_unreachable(error, environment)}, so the stack {stack_name!r} cannot be reached: {HOW_TO_CREATE}"
     reasons = (
         _about_control_characters,
         _about_profile,
@@ -59,40 +57,40 @@ def explain(error: Exception, stack_name: str, environment: Mapping[str, str]) -
         _about_endpoint,
         _about_settings,
     )
-    found = (reason(error, environment) for reason in reasons)
-    return next(filter(None, found), f"the call to AWS failed ({type(error).__name__}); try again")
+    explanations = (reason(error, environment) for reason in reasons)
+    return next(filter(None, explanations), f"the call to AWS failed ({type(error).__name__}); try again")
 
 
 def _refusal(error: aws.ClientError, environment: Mapping[str, str]) -> str:
     status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", "?")
     code = str(error.response.get("Error", {}).get("Code") or status)
     refused = f"AWS refused {error.operation_name}: {code}"
-    who = _credentials(environment)
+    credentials = _credentials(environment)
     if code in _EXPIRED:
-        return f"{refused}; {who} have expired (or this machine's clock is wrong): get new ones"
+        return f"{refused}; {credentials} have expired (or this machine's clock is wrong): get new ones"
     if code in _UNKNOWN:
-        return f"{refused}; AWS does not accept {who}: are they complete, and for the right account?"
+        return f"{refused}; AWS does not accept {credentials}: check that they are complete and for the right account"
     if code in _DENIED:
-        return f"{refused}; {who} lack the permission: docs/runbook.md lists what each command needs"
-    if code.isdigit():  # not from AWS, but from something in between
+        return f"{refused}; {credentials} do not have the permission: docs/runbook.md lists what each command needs"
+    if code.isdigit():  # not from AWS, but from a proxy or gateway
         return (
-            f"{_somewhere(environment)} answered {error.operation_name} with HTTP {code}, which is no AWS response: "
-            "check the endpoint, and any proxy or gateway in between"
+            f"{_endpoints(environment)} answered {error.operation_name} with HTTP {code}, not as AWS does: "
+            "check the endpoint, and any proxy or gateway on the way"
         )
     return refused
 
 
-def _absence(error: aws.BotoCoreError, environment: Mapping[str, str]) -> str:
+def _unreachable(error: aws.BotoCoreError, environment: Mapping[str, str]) -> str:
     match error:
         case aws.NoRegionError():
-            return "no AWS region set (`export AWS_REGION=…`)"
+            return "no AWS region is set (`export AWS_REGION=…`)"
         case aws.NoCredentialsError():
             profile = _profile(environment)
-            return f"no AWS credentials set{f' in profile {profile!r}' if profile else ''}"
+            return f"no AWS credentials are set{f' in profile {profile!r}' if profile else ''}"
         case aws.ConnectTimeoutError():
             return f"nothing answers at {_where(error)} within {CONNECT_TIMEOUT_SECONDS} s"
     if "NameResolution" in type(error.kwargs.get("error")).__name__:
-        return f"the host of {_where(error)} cannot be resolved (is the network up, and is the region right?)"
+        return f"the host of {_where(error)} cannot be resolved (check the network and the region)"
     return f"nothing answers at {_where(error)}"
 
 
@@ -111,19 +109,19 @@ def _about_profile(error: Exception, environment: Mapping[str, str]) -> str | No
 
 def _about_credentials(error: Exception, environment: Mapping[str, str]) -> str | None:
     profile = _profile(environment)
-    who = _credentials(environment)
+    credentials = _credentials(environment)
     match error:
         case aws.LoginError():
-            return f"{who} have expired or were never fetched: `aws login{_option(profile)}`"
+            return f"{credentials} have expired or were never fetched: `aws login{_option(profile)}`"
         case aws.SSOError() | aws.TokenRetrievalError() | aws.UnauthorizedSSOTokenError():
-            return f"{who} have expired or were never fetched: `aws sso login{_option(profile)}`"
+            return f"{credentials} have expired or were never fetched: `aws sso login{_option(profile)}`"
         case aws.CredentialRetrievalError():
             how = f"`aws sts get-caller-identity{_option(profile)}` shows why"
-            return f"{who} cannot be fetched ({error.kwargs['provider']}): {how}"
+            return f"{credentials} cannot be fetched ({error.kwargs['provider']}): {how}"
         case aws.RefreshWithMFAUnsupportedError() | EOFError():
-            return f"{who} require an MFA code: run the command in a terminal"
-        case RuntimeError():  # https://github.com/boto/botocore, RefreshableCredentials raises it as it is
-            return f"{who} have expired (AWS_CREDENTIAL_EXPIRATION, or at their source): get new ones"
+            return f"{credentials} require an MFA code: run the command in a terminal"
+        case RuntimeError():  # raised by RefreshableCredentials: https://github.com/boto/botocore/blob/develop/botocore/credentials.py
+            return f"{credentials} have expired (AWS_CREDENTIAL_EXPIRATION, or at their source): get new ones"
     return None
 
 
@@ -133,7 +131,7 @@ def _about_proxy_and_certificate(error: Exception, environment: Mapping[str, str
             names = _set(environment, "HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy")
             return (
                 f"the proxy {error.kwargs['proxy_url']} ({names}) does not connect to AWS: correct the variable, "
-                "or name the endpoint's host in NO_PROXY"
+                "or add the endpoint's host to NO_PROXY"
             )
         case aws.SSLError():
             where, cause = _where(error), error.kwargs["error"].args[0]
@@ -146,27 +144,27 @@ def _about_proxy_and_certificate(error: Exception, environment: Mapping[str, str
             if isinstance(cause, OSError) and not isinstance(cause, ssl.SSLError):
                 return f"the certificates that {bundle} names cannot be read: {cause.strerror}"
             if isinstance(cause, ssl.SSLError) and cause.reason == "WRONG_VERSION_NUMBER":
-                return f"{where} does not use TLS: should the endpoint start with http://?"
+                return f"{where} does not use TLS: if the endpoint is right, write it with http://"
             reason = getattr(cause, "reason", None) or type(cause).__name__
-            return f"no TLS connection to {where} ({reason}); is {bundle} right?"
+            return f"no TLS connection to {where} ({reason}): check {bundle}"
     return None
 
 
 def _about_control_characters(error: Exception, environment: Mapping[str, str]) -> str | None:
     unsendable = [name for name in _CREDENTIALS if not environment.get(name, "").isprintable()]
     if unsendable and (isinstance(error, ValueError) or type(error) is aws.HTTPClientError):
-        return f"{' and '.join(unsendable)} has a line break or another control character: copy the value again"
+        return f"{' and '.join(unsendable)} contains a line break or another control character: copy the value again"
     return None
 
 
 def _about_endpoint(error: Exception, environment: Mapping[str, str]) -> str | None:
     match error:
         case aws.ReadTimeoutError():
-            return f"{_where(error)} accepted the call but did not answer in time; try again"
+            return f"{_where(error)} accepted the call but did not respond in time; try again"
         case aws.ConnectionClosedError():
-            return f"{_where(error)} closed the connection without an answer: should the endpoint start with https://?"
+            return f"{_where(error)} closed the connection without a response: if the endpoint is right, write it with https://"
         case ResponseParserError() | KeyError():
-            return f"{_somewhere(environment)} answers, but not like AWS: does the endpoint point to another server?"
+            return f"{_endpoints(environment)} answers, but not like AWS: check that the endpoint is the right server"
     if isinstance(error, ValueError) or type(error) is aws.HTTPClientError:
         wrong = [
             f"{name}={value}"
@@ -183,8 +181,8 @@ def _about_endpoint(error: Exception, environment: Mapping[str, str]) -> str | N
 def _about_settings(error: Exception, environment: Mapping[str, str]) -> str | None:
     match error:
         case aws.InvalidRegionError():
-            known = (name for name in ("AWS_REGION", "AWS_DEFAULT_REGION") if environment.get(name))
-            return f"{error.kwargs['region_name']!r} is not an AWS region: correct {next(known, _files(environment))}"
+            variable = _set(environment, "AWS_REGION") or _set(environment, "AWS_DEFAULT_REGION")
+            return f"{error.kwargs['region_name']!r} is not an AWS region: correct {variable or _files(environment)}"
         case aws.ConfigParseError() | aws.ConfigNotFound():
             return f"{error.kwargs['path']} cannot be read as an AWS configuration file: {_CORRECT}"
         case OSError():
@@ -212,9 +210,9 @@ def _option(profile: str | None) -> str:
 
 
 def _credentials(environment: Mapping[str, str]) -> str:
-    """Name the credentials in use. Variables with credentials take precedence over a variable that names a profile."""
+    """Name the credentials in use. Credentials in variables take precedence over a profile named by a variable."""
     if environment.get("AWS_ACCESS_KEY_ID"):
-        return "the credentials in AWS_ACCESS_KEY_ID and its companions"
+        return "the credentials in AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
     profile = _profile(environment)
     if profile:
         return f"the credentials of profile {profile!r}"
@@ -227,16 +225,16 @@ def _files(environment: Mapping[str, str]) -> str:
 
 
 def _set(environment: Mapping[str, str], *names: str) -> str:
-    return " or ".join(f"{name}" for name in names if environment.get(name))
+    return " or ".join(name for name in names if environment.get(name))
 
 
 def _where(error: aws.BotoCoreError) -> str:
     return _without_password(str(error.kwargs.get("endpoint_url", "AWS")))
 
 
-def _somewhere(environment: Mapping[str, str]) -> str:
+def _endpoints(environment: Mapping[str, str]) -> str:
     urls = [_without_password(value) for name, value in environment.items() if name.startswith("AWS_ENDPOINT_URL")]
-    return " or ".join(dict.fromkeys(urls)) or "a server between here and AWS"
+    return " or ".join(dict.fromkeys(urls)) or "a proxy or gateway on the way to AWS"
 
 
 def _without_password(url: str) -> str:

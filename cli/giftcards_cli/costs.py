@@ -1,9 +1,9 @@
-"""What an order costs on AWS: what it makes AWS do, from its row, times the list prices in prices.json.
+"""What an order costs on AWS: its usage, computed from its row, at the list prices in prices.json.
 
-Counted is the plain way of an order to its closing; a test runs it through the real workflow and compares. Left out are
-what a row does not know (retries, repeated announcements, ten transitions for each time that it was held and taken up
-again, deliveries that came to nothing, the pieces of an order of more than 99 cards), and logs, traces, data transfer
-and the scheduled functions.
+The formula counts the direct path of an order from OrderPlaced to its outcome; a test compares it with a run of the
+real workflow. Not included is what a row does not record: retries, repeated OrderPlaced events, ten state transitions
+for each time that the order is held and resumed, deliveries that fail, the chunks of an order of more than 99 cards.
+Also not included: logs, traces, data transfer and the scheduled functions.
 """
 
 import json
@@ -18,9 +18,9 @@ from giftcards.rules.orders import Order
 
 FUNCTION_GB = {"CheckStatus": 0.5, "DeliverCards": 1.0}
 FUNCTION_SECONDS = 0.5
-"""How long a function runs, with the supplier's time, generously."""
+"""Duration of a function including the supplier's response: a generous estimate."""
 INDEXES = 2
-"""Each holds a copy of the order row."""
+"""Global secondary indexes; each holds a copy of the order row."""
 
 _OPENING = 3  # ReadOrder, ValidateOrder, ClaimOrder
 _CHECK = 3  # WaitBeforeCheck, CheckStatus, RouteOrder
@@ -29,7 +29,7 @@ _CLOSING = 3  # DeliverCards, RouteDelivery, OrderClosed
 
 
 class Prices(BaseModel):
-    """List prices in USD of one region on one day."""
+    """List prices in USD."""
 
     model_config = ConfigDict(alias_generator=to_camel, frozen=True)
 
@@ -39,39 +39,41 @@ class Prices(BaseModel):
     per_month: Mapping[str, float]
 
     def usd(self, usage: Mapping[str, float]) -> float:
-        """Price what AWS did."""
         return sum(count * self.per_million[what] for what, count in usage.items()) / 1e6
 
 
 @cache
 def prices() -> Prices:
-    """Read the list prices."""
     return Prices.model_validate(json.loads(files("giftcards_cli").joinpath("prices.json").read_text(encoding="utf-8")))
 
 
 def supplier_calls(order: Order) -> int:
-    """Count the calls that a closed order made to the supplier: its checks, and the delivery's own.
+    """Return the number of supplier calls for a closed order: its checks and one call for the delivery.
 
-    At most: a check that found the gate closed made none.
+    An upper bound: a check makes no call while the supplier gate is blocked.
     """
     return (order.checks or 0) + 1
 
 
 def usage(order: Order) -> dict[str, float]:
-    """Say what AWS bills for a closed order, by the names of the price list.
+    """Return the billed usage of a closed order, by the names of the price list.
 
-    Rows are below 1 KB, so one write is one unit, twice that in a transaction, and one more for each index.
+    Rows are below 1 KB, so a write is one unit, two in a transaction, and one more per index.
     """
     checks, cards = order.checks or 0, order.fulfilled_quantity or 0
     calls, delays = checks + 1, int(order.delayed_at is not None)
-    claim = announced = delay = 1 + INDEXES
+    claim = published = delay = 1 + INDEXES
     close = 2 * (cards + 1) + INDEXES
     return {
         "stepFunctionsStateTransitions": 1 + _OPENING + checks * _CHECK + delays * _DELAY + _CLOSING,  # 1 is the start
         "lambdaRequests": calls,
         "lambdaArmGbSeconds": (checks * FUNCTION_GB["CheckStatus"] + FUNCTION_GB["DeliverCards"]) * FUNCTION_SECONDS,
-        "dynamodbWriteRequestUnits": claim + delays * delay + close + announced + 2 * calls,  # 2: a place at the gate
-        "dynamodbReadRequestUnits": calls + 1,  # the gate each time and the order row, consistently
+        "dynamodbWriteRequestUnits": claim
+        + delays * delay
+        + close
+        + published
+        + 2 * calls,  # 2: acquire and release a slot
+        "dynamodbReadRequestUnits": calls + 1,  # the gate for each call, and the order row; consistent reads
         "kmsRequests": int(cards > 0),
-        "eventBridgeCustomEvents": 2 + delays,  # OrderPlaced and the closing
+        "eventBridgeCustomEvents": 2 + delays,  # OrderPlaced and the outcome
     }

@@ -1,28 +1,31 @@
-"""The queue of announcements that could not start the workflow."""
+"""The dead-letter queue of OrderPlaced events that could not start the workflow."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 VISIBILITY_SECONDS = 120
-"""How long SQS keeps a message from other readers: long enough for ten of them to be put back on the bus."""
+"""How long SQS hides a received message from other readers: enough to republish ten of them."""
 MAX_WAIT_SECONDS = 1
-"""How long SQS may look for messages. Any wait has it ask all its servers, not a few of them (SQS, long polling)."""
-_AT_ONCE = 10
+"""Any wait above 0 makes SQS query all its servers instead of a subset.
+
+https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-short-and-long-polling.html
+"""
+_MAX_MESSAGES = 10
 
 
 @dataclass(frozen=True)
 class DeadLetter:
-    """A message of the queue.
+    """A message in the queue.
 
     Attributes
     ----------
     message_id
-        The same whenever SQS delivers it.
+        The same each time SQS delivers the message.
     receipt
-        Of this delivery.
+        Differs with each delivery.
     body
-        The event that could not be delivered, as EventBridge wrote it.
+        The event, as EventBridge wrote it.
     """
 
     message_id: str
@@ -31,30 +34,22 @@ class DeadLetter:
 
 
 class DeadLetterQueue:
-    """Reads the queue.
-
-    Parameters
-    ----------
-    url
-        Of the queue.
-    sqs
-        A client of SQS.
-    """
+    """Receives, deletes and releases messages."""
 
     def __init__(self, url: str, sqs: Any) -> None:
         self._url = url
         self._sqs = sqs
 
     def receive(self) -> Iterator[DeadLetter]:
-        """Yield what is waiting, until there is nothing more.
+        """Yield the waiting messages until the queue is empty.
 
-        SQS only estimates how much is waiting, and somebody may send at the same time. So this asks as often as it
-        takes to get what is waiting one by one, and no more: it ends whatever comes in meanwhile.
+        SQS returns only an estimate of their number, and new messages can arrive all the time. So the number of calls
+        is limited to what it takes to receive the waiting messages one by one: the loop always ends.
         """
-        for _ in range(self._waiting() + 1):
+        for _ in range(self._estimated_count() + 1):
             messages = self._sqs.receive_message(
                 QueueUrl=self._url,
-                MaxNumberOfMessages=_AT_ONCE,
+                MaxNumberOfMessages=_MAX_MESSAGES,
                 VisibilityTimeout=VISIBILITY_SECONDS,
                 WaitTimeSeconds=MAX_WAIT_SECONDS,
             ).get("Messages", [])
@@ -64,14 +59,13 @@ class DeadLetterQueue:
                 yield DeadLetter(message["MessageId"], message["ReceiptHandle"], message["Body"])
 
     def delete(self, letter: DeadLetter) -> None:
-        """Delete a message."""
         self._sqs.delete_message(QueueUrl=self._url, ReceiptHandle=letter.receipt)
 
-    def give_back(self, letter: DeadLetter) -> None:
-        """Let others, and the alarm, see a message again."""
+    def release(self, letter: DeadLetter) -> None:
+        """Make a message visible again, to other readers and to the alarm."""
         self._sqs.change_message_visibility(QueueUrl=self._url, ReceiptHandle=letter.receipt, VisibilityTimeout=0)
 
-    def _waiting(self) -> int:
+    def _estimated_count(self) -> int:
         name = "ApproximateNumberOfMessages"
         answer = self._sqs.get_queue_attributes(QueueUrl=self._url, AttributeNames=[name])
         return int(answer["Attributes"][name])

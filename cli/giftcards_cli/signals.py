@@ -1,4 +1,4 @@
-"""How a command that runs for long is told to end."""
+"""Signals that end a long-running command."""
 
 import signal
 from types import FrameType
@@ -6,10 +6,10 @@ from typing import NoReturn
 
 
 def end_on_signals() -> None:
-    """End as on Ctrl-C when told to, or when the terminal is closed, so that nothing is left as it must not be."""
+    """Treat SIGTERM and SIGHUP as Ctrl-C, so that cleanup runs: child processes stop and temporary files go."""
 
     def interrupt(_signal: int, _frame: FrameType | None) -> NoReturn:
         raise KeyboardInterrupt
 
-    for sign in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(sign, interrupt)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, interrupt)

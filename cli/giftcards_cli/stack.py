@@ -1,4 +1,4 @@
-"""A deployed stack, found by name with the usual AWS variables."""
+"""A deployed stack, found by name with the standard AWS environment variables."""
 
 import json
 import os
@@ -20,36 +20,51 @@ from giftcards.adapters.event_bus import EventBus, EventNotPublishedError
 from giftcards.adapters.gate_table import GateTable
 from giftcards.adapters.order_table import OrdersNotReadError, OrderTable, UnreadableOrder, UnreadableOrderError
 from giftcards.rules.gate import Block
+from giftcards.rules.orders import Order
 from giftcards_cli.connection import CONNECT_TIMEOUT_SECONDS, HOW_TO_CREATE, explain, region
 from giftcards_cli.dead_letters import DeadLetterQueue
 
 _CONFIG = Config(
     connect_timeout=CONNECT_TIMEOUT_SECONDS, read_timeout=60, retries={"mode": "standard", "total_max_attempts": 2}
 )
-MAX_NAMED = 5
-MARK = "CardTableName"
-"""The output that tells a gift-card service from another stack."""
+MAX_UNREADABLE_NAMED = 5
+IDENTIFYING_OUTPUT = "CardTableName"
+"""Only a stack of this service has this output."""
 _STACK_NAME = re.compile(r"[A-Za-z][-A-Za-z0-9]{0,127}|arn:\S+")
 
 
 class CommandError(Exception):
-    """What a person asked for cannot be done. The text is one clear line; ``exit_code`` is 1, or 2 for bad usage."""
+    """The command cannot do what was asked. The text is one line for the user; ``exit_code`` is 2 for wrong usage."""
 
     def __init__(self, message: str, *, exit_code: int = 1) -> None:
         super().__init__(message)
         self.exit_code = exit_code
 
 
-def not_read(rows: Sequence[UnreadableOrder]) -> CommandError:
-    """Make the error that names orders whose rows cannot be read, with their fields."""
-    named = [f"{row.order_id}: {', '.join(row.fields)}" for row in rows[:MAX_NAMED]]
-    more = [f"{len(rows) - MAX_NAMED} more"] if len(rows) > MAX_NAMED else []
-    return CommandError(f"orders whose rows cannot be read: {len(rows)} ({'; '.join([*named, *more])})")
+def unreadable_orders(rows: Sequence[UnreadableOrder]) -> CommandError:
+    """Return the error that names orders with an invalid row, and the invalid fields."""
+    named = [f"{row.order_id}: {', '.join(row.fields)}" for row in rows[:MAX_UNREADABLE_NAMED]]
+    more = [f"{len(rows) - MAX_UNREADABLE_NAMED} more"] if len(rows) > MAX_UNREADABLE_NAMED else []
+    return CommandError(f"orders with an invalid row, not included: {len(rows)} ({'; '.join([*named, *more])})")
+
+
+def existing_order(orders: OrderTable, order_id: str) -> Order:
+    """Return an order.
+
+    Raises
+    ------
+    CommandError
+        If there is no such order.
+    """
+    order = orders.get(order_id)
+    if order is None:
+        raise CommandError(f"no order {order_id!r}; if it was placed just now, try again in a few seconds")
+    return order
 
 
 @contextmanager
 def aws_errors(stack_name: str) -> Iterator[None]:
-    """Turn what AWS, or its absence, can raise into one clear line."""
+    """Translate errors of AWS calls into a CommandError."""
     try:
         yield
     except (EventNotPublishedError, OrdersNotReadError, UnreadableOrderError) as error:
@@ -60,7 +75,7 @@ def aws_errors(stack_name: str) -> Iterator[None]:
 
 @contextmanager
 def _setting_up(stack_name: str) -> Iterator[None]:
-    """Turn the errors that Python itself raises while boto3 reads variables and files into one clear line."""
+    """Translate errors that boto3 lets through while it reads variables, files and credentials."""
     try:
         yield
     except (BotoCoreError, ClientError, ResponseParserError):
@@ -70,28 +85,24 @@ def _setting_up(stack_name: str) -> Iterator[None]:
 
 
 class Stack:
-    """The parts of a deployed stack that a person works with.
+    """The parts of a deployed stack that the commands use.
 
     Parameters
     ----------
-    name
-        The CloudFormation stack.
-    session
-        Credentials and region.
     endpoint_url
-        Where AWS is; as the usual AWS variables say where None.
+        None: from the standard AWS variables.
     """
 
     def __init__(self, name: str, session: boto3.Session, endpoint_url: str | None = None) -> None:
         self.name = name
         self._session = session
         self._endpoint_url = endpoint_url
-        with _setting_up(name):  # the first call is the one that fetches credentials
+        with _setting_up(name):  # the first call fetches the credentials
             self.outputs = self._outputs()
 
     @classmethod
     def connect(cls, name: str) -> "Stack":
-        """Find a stack with the usual AWS variables."""
+        """Find a stack with the standard AWS environment variables."""
         if not _STACK_NAME.fullmatch(name):
             raise CommandError("--stack must be a stack name: a letter, then letters, digits or hyphens", exit_code=2)
         with _setting_up(name):
@@ -100,58 +111,51 @@ class Stack:
 
     @cached_property
     def orders(self) -> OrderTable:
-        """Orders and their cards, encrypted."""
         return OrderTable(self.outputs["CardTableName"], self.dynamodb)
 
     @cached_property
     def audit(self) -> AuditTable:
-        """Who accepted which cards."""
         return AuditTable(self._physical_id("AuditTable"), self.dynamodb)
 
     @cached_property
     def bus(self) -> EventBus:
-        """The order bus."""
         return EventBus(self.outputs["OrderBusName"], self._client("events"))
 
     @cached_property
     def dead_letters(self) -> DeadLetterQueue:
-        """Announcements that could not start the workflow."""
         return DeadLetterQueue(self._physical_id("OrderPlacedDeadLetterQueue"), self._client("sqs"))
 
     @cached_property
     def gate(self) -> GateTable:
-        """The supplier gate."""
         return GateTable(self._physical_id("GateTable"), self.dynamodb)
 
     def block(self, now: datetime) -> Block | None:
-        """Say why nobody may call the supplier now, or None where one may."""
+        """Return why calls to the supplier are blocked; None if they are not."""
         gate = self.gate.read()
         return gate.block(now, None if gate.refusal is None else self.api_key_version())
 
     def api_key_version(self) -> str | None:
-        """Return the version id of the supplier's API key; None where it was never set."""
+        """Return the version id of the supplier's API key; None if it was never set."""
         return ApiKeySource(self.outputs["SupplierApiKeySecretArn"], self._client("secretsmanager")).current_version()
 
     def caller(self) -> str:
-        """Return who is asking, for the audit record."""
+        """Return the user's AWS identity, for the audit record."""
         return str(self._client("sts").get_caller_identity()["Arn"])
 
     def invoke(self, function: str, payload: dict[str, Any], *, within_seconds: int | None = None) -> dict[str, Any]:
-        """Call a function of the stack and return its answer.
+        """Call a function of the stack and return its response.
 
         Parameters
         ----------
         function
-            Its name, without Function.
-        payload
-            What it is called with.
+            Logical id without the suffix ``Function``.
         within_seconds
-            How long it may run, where that is long: it is then not called a second time when no answer comes.
+            Read timeout of a long-running function; it is not retried. None: 60 s, one retry.
 
         Raises
         ------
         CommandError
-            If the function fails. Its error text stays in its log.
+            If the function fails. The error itself stays in the function's log: it could quote a card.
         """
         name = self._physical_id(f"{function}Function")
         config = _CONFIG
@@ -161,13 +165,13 @@ class Stack:
             FunctionName=name, Qualifier="live", Payload=json.dumps(payload)
         )
         if "FunctionError" in response:
-            raise CommandError(f"{function} failed; its log says why")
-        answer: dict[str, Any] = json.load(response["Payload"])
-        return answer
+            raise CommandError(f"the function {function} failed; see its log in CloudWatch")
+        payload_out: dict[str, Any] = json.load(response["Payload"])
+        return payload_out
 
     @cached_property
     def dynamodb(self) -> Any:
-        """A client that speaks Python types."""
+        """A DynamoDB client that converts to and from Python types."""
         with _setting_up(self.name):
             resource = self._session.resource("dynamodb", config=_CONFIG, endpoint_url=self._endpoint_url)
         return resource.meta.client
@@ -178,7 +182,7 @@ class Stack:
 
     def _physical_id(self, logical_id: str) -> str:
         try:
-            found = self._client("cloudformation").describe_stack_resource(
+            resource = self._client("cloudformation").describe_stack_resource(
                 StackName=self.name, LogicalResourceId=logical_id
             )
         except ClientError as error:
@@ -186,36 +190,39 @@ class Stack:
                 raise
             raise CommandError(
                 f"the stack {self.name!r} has no {logical_id}: it was deployed from another release; "
-                "use the command of that release"
+                "use the command line of that release"
             ) from None
-        return str(found["StackResourceDetail"]["PhysicalResourceId"])
+        return str(resource["StackResourceDetail"]["PhysicalResourceId"])
 
     def _outputs(self) -> dict[str, str]:
         try:
-            found = self._client("cloudformation").describe_stacks(StackName=self.name)["Stacks"][0]
+            stack = self._client("cloudformation").describe_stacks(StackName=self.name)["Stacks"][0]
         except ClientError as error:
             if not _is_absent(error):
                 raise
-            raise CommandError(self._absence()) from None
-        outputs = _outputs_of(found)
-        if MARK not in outputs:
-            raise CommandError(_unusable(self.name, found["StackStatus"]))
+            raise CommandError(self._not_found()) from None
+        outputs = _outputs_of(stack)
+        if IDENTIFYING_OUTPUT not in outputs:
+            raise CommandError(_unusable(self.name, stack["StackStatus"]))
         return outputs
 
-    def _absence(self) -> str:
-        where = f"no stack {self.name!r} in {self._session.region_name}"
+    def _not_found(self) -> str:
+        missing = f"there is no stack {self.name!r} in {self._session.region_name}"
         others = self._others()
         if others:
             options = " or ".join(f"`--stack {name}`" for name in others)
-            return f"there is {where}, but another stage is deployed there: add {options}"
-        return f"there is {where} (another region? `export AWS_REGION=…`): {HOW_TO_CREATE}"
+            return f"{missing}, but another stage is deployed there: add {options}"
+        return f"{missing} (wrong region? `export AWS_REGION=…`): {HOW_TO_CREATE}"
 
     def _others(self) -> list[str]:
-        """Name the gift-card services of this account and region, if the caller may list them."""
+        """Return the names of this service's stacks in the region; none without permission to list stacks."""
         pages = self._client("cloudformation").get_paginator("describe_stacks").paginate()
         try:
             return sorted(
-                str(stack["StackName"]) for page in pages for stack in page["Stacks"] if MARK in _outputs_of(stack)
+                str(stack["StackName"])
+                for page in pages
+                for stack in page["Stacks"]
+                if IDENTIFYING_OUTPUT in _outputs_of(stack)
             )
         except ClientError:
             return []
@@ -230,15 +237,15 @@ def _is_absent(error: ClientError) -> bool:
 
 
 def _unusable(name: str, status: str) -> str:
-    """Say why a stack without outputs cannot be used."""
-    found = f"the stack {name!r} is {status}"
+    """Return why a stack without the outputs of this service cannot be used."""
+    state = f"the stack {name!r} is {status}"
     if status == "REVIEW_IN_PROGRESS":
-        return f"{found}: its first change set was never executed; deploy it"
+        return f"{state}: its first change set was never executed; deploy it"
     if status.startswith("DELETE"):
-        return f"{found}: wait until it is deleted, then deploy again"
+        return f"{state}: wait until it is deleted, then deploy again"
     if status.endswith("_IN_PROGRESS") and "ROLLBACK" not in status:
-        return f"{found}: try again when it is complete"
+        return f"{state}: try again when it is complete"
     if "ROLLBACK" in status or status.endswith("FAILED"):
         events = f"`aws cloudformation describe-stack-events --stack-name {name}`"
-        return f"{found}: it could not be created; {events} shows why. Delete it and deploy again"
-    return f"{found}, but it is not a gift-card service: pass another name with --stack"
+        return f"{state}: it could not be created; {events} shows why. Delete the stack and deploy again"
+    return f"{state}, but it is not a gift-card service: name another stack with --stack"

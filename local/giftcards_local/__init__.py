@@ -1,7 +1,8 @@
-"""What runs on a laptop only: the local cloud and the supplier simulator (never deployed)."""
+"""The service on a laptop: local cloud and supplier simulator. Never deployed."""
 
 from pathlib import Path
 
 PROJECT = Path(__file__).resolve().parents[2]
+STACK_NAME = "giftcards"
+"""The stack of the local cloud, and the default of every command's ``--stack``."""
 DEFAULT_FULFIL_AFTER_SECONDS = 8.0
-"""How long the simulator takes for an order."""

@@ -15,7 +15,7 @@ import boto3
 import httpx
 from botocore.exceptions import ClientError
 
-from giftcards_local import PROJECT
+from giftcards_local import PROJECT, STACK_NAME
 from giftcards_local.environment import (
     NETWORK,
     REGION,
@@ -28,7 +28,6 @@ from giftcards_local.processes import LocalError, Process, free_port, start
 
 CLOUD_PYTHON = PROJECT / ".venv-cloud" / "bin" / "python"
 _PYTHON = PROJECT / ".venv" / "bin" / "python"
-STACK = "giftcards"
 TEMPLATE = PROJECT / "template.yaml"
 SAM_TIMEOUT_SECONDS = 1800
 """It downloads packages, and on a busy machine it takes ten times as long as on an idle one."""
@@ -148,7 +147,7 @@ class LocalCloud:
             If ``sam`` fails; the message names the log with what it said.
         """
         built = str(self.build(template) / "template.yaml")
-        options = ["--template-file", built, "--stack-name", STACK, "--no-confirm-changeset"]
+        options = ["--template-file", built, "--stack-name", STACK_NAME, "--no-confirm-changeset"]
         overrides = _overrides({**parameters, **_this_machine(), **ON_LOCAL_CLOUD})
         self._sam("deploy", *options, *overrides, environment=local_environment(os.environ) | self.environment)
 
@@ -169,7 +168,7 @@ class LocalCloud:
     def outputs(self) -> dict[str, str]:
         """Return the stack's outputs."""
         cloudformation = self.client("cloudformation")
-        stack = cloudformation.describe_stacks(StackName=STACK)["Stacks"][0]
+        stack = cloudformation.describe_stacks(StackName=STACK_NAME)["Stacks"][0]
         return {str(output["OutputKey"]): str(output["OutputValue"]) for output in stack["Outputs"]}
 
     @property

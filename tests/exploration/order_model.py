@@ -32,9 +32,9 @@ from giftcards.use_cases.check_status import StatusCheck
 from giftcards.use_cases.deliver_cards import CardDelivery
 from giftcards.use_cases.reveal_cards import CardReveal, RevealRequest
 from giftcards.use_cases.sweep_orders import OrderSweep
-from giftcards_cli.restoration import Restoration
+from giftcards_cli.commands.restore import Restoration
+from giftcards_cli.commands.resume import resume_order
 from giftcards_cli.stack import CommandError
-from giftcards_cli.upkeep import _resume_one
 
 ROW, CARDS = ("cards", "ORDER#o", "ORDER"), "CARD#"
 INDEXES = {"open-orders": ("openStatus", "claimedAt"), "orders-by-user": ("userId", "claimedAt")}
@@ -189,7 +189,7 @@ def sweep(runs: int = 1) -> Process:
 def resume() -> Process:
     def run(runner: Runner, _carried: Any) -> None:
         with suppress(CommandError, ClientError):
-            _resume_one(SimpleNamespace(orders=orders_of(runner), bus=bus_of(runner)), "o")
+            resume_order(orders_of(runner), bus_of(runner), "o")
 
     return Process("resume", run)
 

@@ -15,9 +15,9 @@ import pytest
 
 from giftcards.rules.orders import Order, OrderStatus
 from giftcards_cli.stack import Stack
-from giftcards_local import PROJECT, evidence
+from giftcards_local import PROJECT, STACK_NAME, evidence
 from giftcards_local.bus_listener import BusListener
-from giftcards_local.cloud import STACK, LocalCloud
+from giftcards_local.cloud import LocalCloud
 from giftcards_local.processes import wait_for
 from giftcards_local.supplier import SANDBOX_API_KEY, SupplierBook, SupplierServer, cards_of
 from stack.laptop import NO_AWS
@@ -115,7 +115,7 @@ class Service:
     def physical_id(self, logical_id: str) -> str:
         """Return the name that the cloud gave to a resource of the template."""
         found = self.cloud.client("cloudformation").describe_stack_resource(
-            StackName=STACK, LogicalResourceId=logical_id
+            StackName=STACK_NAME, LogicalResourceId=logical_id
         )
         return str(found["StackResourceDetail"]["PhysicalResourceId"])
 
@@ -211,7 +211,7 @@ def deployed(folder: Path, parameters: dict[str, str], book: SupplierBook | None
         cloud.start()
         try:
             cloud.deploy(parameters | {"SupplierBaseUrl": supplier.url})
-            stack = Stack(STACK, cloud.session, cloud.url)
+            stack = Stack(STACK_NAME, cloud.session, cloud.url)
             yield Service(cloud, supplier, stack, BusListener(cloud.session, cloud.url, stack.outputs["OrderBusName"]))
         finally:
             cloud.stop()

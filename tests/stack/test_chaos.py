@@ -22,8 +22,7 @@ from giftcards.contracts.events import HeldReason
 from giftcards.rules.gate import MAX_CONCURRENT_CALLS
 from giftcards.rules.orders import Order, OrderStatus
 from giftcards.rules.schedule import MAX_BACKOFF_SECONDS
-from giftcards_local import evidence
-from giftcards_local.cloud import STACK
+from giftcards_local import STACK_NAME, evidence
 from giftcards_local.processes import wait_for
 from giftcards_local.supplier import SupplierBook, SupplierServer, cards_of, key_id
 from simulation.supplier_faults import SUPPLIER_FAULTS
@@ -143,7 +142,7 @@ class Storm:
         killed = 0
         for child in psutil.Process(cloud.pid).children(recursive=True):
             with suppress(psutil.NoSuchProcess):  # ended meanwhile by itself
-                if any(f"ministack-lambda-{STACK}-{of}" in word for word in child.cmdline()):
+                if any(f"ministack-lambda-{STACK_NAME}-{of}" in word for word in child.cmdline()):
                     child.kill()
                     killed += 1
         self.killed.append(killed)

@@ -17,7 +17,7 @@ import pytest
 
 from giftcards.contracts.events import OrderPlaced
 from giftcards_cli.stack import Stack
-from giftcards_local.cloud import STACK
+from giftcards_local import STACK_NAME
 from giftcards_local.processes import Process, free_port, wait_for
 from giftcards_local.service import LocalService
 from giftcards_local.supplier import (
@@ -85,7 +85,7 @@ def test_a_newcomer_who_follows_getting_started_sees_what_it_says(clone: Path) -
 def test_the_same_service_works_against_a_real_supplier_and_shows_it_no_key_but_its_own(clone: Path) -> None:
     key = "key-of-the-real-supplier"
     local = LocalService(clone / ".giftcards")  # as the newcomer has left it
-    stack = Stack(STACK, local.cloud.session, local.cloud.url)
+    stack = Stack(STACK_NAME, local.cloud.session, local.cloud.url)
     with SupplierServer(SupplierBook(api_keys=[key], fulfil_after=0)) as real:
         order_id = real.control.add_order(1)
         with SupplierControl(local.state.supplier_url) as simulator:
@@ -125,7 +125,7 @@ def test_what_has_happened_and_what_is_open_survives_down_and_up_until_it_is_wip
     with SupplierControl(local.state.supplier_url) as supplier:
         order_id = supplier.add_order(2)
         waiting = supplier.add_order(1, fulfil_after=3600)
-    stack = Stack(STACK, local.cloud.session, local.cloud.url)
+    stack = Stack(STACK_NAME, local.cloud.session, local.cloud.url)
 
     def delivered(order_id: str = order_id) -> bool:
         order = stack.orders.get(order_id)
@@ -141,7 +141,7 @@ def test_what_has_happened_and_what_is_open_survives_down_and_up_until_it_is_wip
     again.up(fulfil_after_seconds=0, parameters={"PollSchedule": "60:1"})
     assert (again.state.cloud, again.state.supplier) != (None, None)
     request = {"orderId": order_id, "userId": "alice"}
-    stack = Stack(STACK, again.cloud.session, again.cloud.url)
+    stack = Stack(STACK_NAME, again.cloud.session, again.cloud.url)
     cards = stack.invoke("RevealCards", request)["cards"]
     assert [card["value"] for card in cards] == [card["value"] for card in cards_of(order_id, 2)]
     with SupplierControl(again.state.supplier_url) as supplier:

@@ -80,13 +80,13 @@ def test_lost_orders_come_back_and_their_cards_are_readable(
 
     restored = service.giftcards("restore", "--from", copy)
 
-    assert (restored.returncode, restored.stdout, restored.stderr) == (0, "orders put back: 2\n", "")
+    assert (restored.returncode, restored.stdout, restored.stderr) == (0, "orders restored: 2\n", "")
     assert service.items(delivered) == before
     assert revealed(service, delivered) == values(delivered)
 
 
 def test_a_second_run_changes_nothing(service: Service, copy: str) -> None:
-    assert service.giftcards("restore", "--from", copy).stdout == "orders put back: 0\n"
+    assert service.giftcards("restore", "--from", copy).stdout == "orders restored: 0\n"
 
 
 def test_changed_cards_of_one_order_come_back(service: Service, copy: str, delivered: str) -> None:
@@ -95,7 +95,7 @@ def test_changed_cards_of_one_order_come_back(service: Service, copy: str, deliv
 
     restored = service.giftcards("restore", delivered, "--from", copy)
 
-    assert (restored.returncode, restored.stdout) == (0, "cards put back: 2\n")
+    assert (restored.returncode, restored.stdout) == (0, "cards restored: 2\n")
     assert revealed(service, delivered) == values(delivered)
 
 

@@ -13,7 +13,7 @@ import boto3
 import pytest
 from botocore.exceptions import ClientError
 
-from giftcards_local.cloud import STACK
+from giftcards_local import STACK_NAME
 from giftcards_local.environment import local_session
 from stack.conftest import Service
 
@@ -243,7 +243,7 @@ HARMLESS = [
 @pytest.fixture(scope="module")
 def resources(service: Service) -> dict[str, str]:
     """Give the name of everything in the stack."""
-    described = service.cloud.client("cloudformation").describe_stack_resources(StackName=STACK)
+    described = service.cloud.client("cloudformation").describe_stack_resources(StackName=STACK_NAME)
     return {found["LogicalResourceId"]: found["PhysicalResourceId"] for found in described["StackResources"]}
 
 

@@ -12,7 +12,7 @@ from giftcards.adapters.oneclickdz.supplier import TOTAL_TIMEOUT_SECONDS
 from giftcards.contracts.events import OUTGOING_EVENTS
 from giftcards.metrics import NAMESPACE, Metric
 from giftcards.use_cases.reconcile_orders import STOPS_BEFORE, ReconcileRequest
-from giftcards_cli.reconciliation import RUNS_SECONDS
+from giftcards_cli.commands.reconcile import MAX_RUN_SECONDS
 from template.permissions import statements
 from template.reading import Template, deploy, get_att, load, properties, ref, resources
 from template.test_functions import FUNCTIONS
@@ -337,7 +337,7 @@ def test_reconciliation_is_asked_for_yesterday_and_today(on_aws: Template):
 
 
 def test_the_command_line_waits_for_as_long_as_a_reconciliation_may_take(on_aws: Template):
-    assert properties(on_aws, "ReconcileOrdersFunction")["Timeout"] < RUNS_SECONDS
+    assert properties(on_aws, "ReconcileOrdersFunction")["Timeout"] < MAX_RUN_SECONDS
 
 
 def test_a_reconciliation_has_time_before_it_stops_by_itself(on_aws: Template):

@@ -1,4 +1,4 @@
-"""AWS that is not reached, or refuses: one line that names what to change, whatever is wrong."""
+"""AWS is unreachable or refuses: one line names what to change."""
 
 import datetime
 import socket
@@ -29,7 +29,7 @@ ROLE = "role_arn=arn:aws:iam::123456789012:role/x\n"
 
 @dataclass
 class Aws:
-    """Answers every call over HTTP as CloudFormation does, and keeps what it was asked."""
+    """Answers every HTTP call as CloudFormation does, and records the requests."""
 
     url: str = ""
     stacks: dict[str, tuple[str, dict[str, str]]] = field(default_factory=dict)
@@ -69,7 +69,7 @@ class Aws:
 
 class _Server(ThreadingHTTPServer):
     def handle_error(self, *_: Any) -> None:
-        """Say nothing of calls that break off, as they have to in these tests."""
+        """Ignore broken connections, which these tests cause."""
 
 
 def serve(aws: Aws, context: ssl.SSLContext | None = None) -> _Server:
@@ -106,7 +106,7 @@ def aws(on_loopback: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[Aws]:
 
 @pytest.fixture
 def authority(tmp_path: Path) -> Path:
-    """Make a certificate for 127.0.0.1 that nobody has signed, with its key."""
+    """Create a self-signed certificate for 127.0.0.1, with its key."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "127.0.0.1")])
     now = datetime.datetime.now(datetime.UTC)
@@ -142,7 +142,7 @@ Run = Callable[..., CommandResult]
 
 @pytest.fixture
 def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
-    """Run a command on whatever the variables lead to; a variable of None is not set."""
+    """Run a command with environment variables; None removes one."""
 
     def run(*arguments: str, **variables: str | None) -> CommandResult:
         for name, value in variables.items():
@@ -183,7 +183,7 @@ def test_region_of_either_variable_is_used(aws: Aws, run: Run, given: dict[str, 
     assert {authorization.split("/")[2] for _, authorization in aws.requests} == {used}
 
 
-def test_region_of_the_profile_is_used_where_no_variable_names_one(aws: Aws, run: Run, tmp_path: Path):
+def test_region_of_the_profile_is_used_without_a_variable(aws: Aws, run: Run, tmp_path: Path):
     file = tmp_path / "config"
     file.write_text("[default]\nregion=eu-south-1\n")
     says(run(AWS_DEFAULT_REGION=None, AWS_CONFIG_FILE=str(file)), "in eu-south-1")
@@ -195,7 +195,7 @@ NONE = {"AWS_ACCESS_KEY_ID": None, "AWS_SECRET_ACCESS_KEY": None}
 
 
 @pytest.mark.parametrize("variable", ["AWS_PROFILE", "AWS_DEFAULT_PROFILE"])
-def test_profile_that_does_not_exist_is_named_with_its_variable(aws: Aws, run: Run, variable: str):
+def test_missing_profile_is_named_with_its_variable(aws: Aws, run: Run, variable: str):
     says(run(**{variable: "nosuch"}), f"{variable} names the profile 'nosuch'", f"`unset {variable}`")
     assert aws.requests == []
 
@@ -206,7 +206,7 @@ def test_profile_that_does_not_exist_is_named_with_its_variable(aws: Aws, run: R
         (f"[profile p]\n{SSO}", ["profile 'p'", "`aws sso login --profile p`"]),
         ("[profile p]\nsso_session=s\nsso_account_id=1\nsso_role_name=r\n", ['sso-session does not exist: "s"']),
         ("[profile p]\nlogin_session=x\n", ["`aws login --profile p`"]),
-        ("[profile p]\nregion=eu-west-1\n", ["no AWS credentials set in profile 'p'", "`giftcards local up`"]),
+        ("[profile p]\nregion=eu-west-1\n", ["profile 'p'", "`giftcards local up`"]),
         ("[profile p]\ncredential_process=/no/such\n", ["/no/such cannot be read", "profile 'p'"]),
         ("[profile p]\ncredential_process=false\n", ["profile 'p'", "`aws sts get-caller-identity --profile p`"]),
         (f"[profile p]\n{ROLE}source_profile=q\n", ['source_profile "q"']),
@@ -215,18 +215,14 @@ def test_profile_that_does_not_exist_is_named_with_its_variable(aws: Aws, run: R
         ("[profile p\nx", ["config cannot be read as an AWS configuration file"]),
     ],
 )  # fmt: skip
-def test_profile_that_gives_no_credentials_is_named_with_what_to_do(
-    aws: Aws, run: Run, config: str, words: list[str], tmp_path: Path
-):
+def test_profile_without_credentials_is_named(aws: Aws, run: Run, config: str, words: list[str], tmp_path: Path):
     file = tmp_path / "config"
     file.write_text(config)
     says(run(AWS_PROFILE="p", AWS_CONFIG_FILE=str(file), HOME=str(tmp_path), **NONE), *words)
 
 
 @pytest.mark.filterwarnings("ignore:Can not control echo")
-def test_profile_that_asks_for_an_mfa_code_says_so_where_there_is_no_terminal(
-    aws: Aws, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
+def test_mfa_code_without_a_terminal_is_explained(aws: Aws, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     file = tmp_path / "config"
     mfa = "mfa_serial=arn:aws:iam::123456789012:mfa/x\n"
     file.write_text(
@@ -235,10 +231,10 @@ def test_profile_that_asks_for_an_mfa_code_says_so_where_there_is_no_terminal(
     monkeypatch.setattr("sys.stdin", StringIO())
     said = run(AWS_PROFILE="p", AWS_CONFIG_FILE=str(file), **NONE)
     assert said.err.endswith("\n")
-    assert "the credentials of profile 'p' require an MFA code" in said.err  # after the question for it
+    assert "the credentials of profile 'p' require an MFA code" in said.err  # after the prompt for the code
 
 
-def test_configuration_file_in_another_encoding_is_named(aws: Aws, run: Run, tmp_path: Path):
+def test_configuration_file_with_wrong_encoding_is_named(aws: Aws, run: Run, tmp_path: Path):
     file = tmp_path / "config"
     file.write_bytes("[default]\nregion=é".encode("latin-1"))
     says(run(AWS_CONFIG_FILE=str(file)), f"{file} cannot be read as an AWS configuration file")
@@ -247,19 +243,19 @@ def test_configuration_file_in_another_encoding_is_named(aws: Aws, run: Run, tmp
 @pytest.mark.parametrize(
     ("variables", "words"),
     [
-        (NONE, ["no AWS credentials set", "`giftcards local up`"]),
+        (NONE, ["no AWS credentials are set", "`giftcards local up`"]),
         ({"AWS_SECRET_ACCESS_KEY": None}, ["AWS_SECRET_ACCESS_KEY is missing"]),
         ({"AWS_CREDENTIAL_EXPIRATION": "2026-01-01T00:00:00Z"}, ["have expired (AWS_CREDENTIAL_EXPIRATION"]),
         ({"AWS_CREDENTIAL_EXPIRATION": "tomorrow"}, ["wrong value", "tomorrow"]),
         (NONE | {"AWS_WEB_IDENTITY_TOKEN_FILE": "/no/such", "AWS_ROLE_ARN": "arn:x"}, ["/no/such"]),
-        ({"AWS_DEFAULT_REGION": None}, ["no AWS region set", "AWS_REGION"]),
+        ({"AWS_DEFAULT_REGION": None}, ["no AWS region is set", "AWS_REGION"]),
         ({"AWS_REGION": "eu west 1"}, ["'eu west 1' is not an AWS region: correct AWS_REGION"]),
         ({"AWS_DEFAULT_REGION": "eu_west_1"}, ["correct AWS_DEFAULT_REGION"]),
         ({"AWS_STS_REGIONAL_ENDPOINTS": "x"}, ["STS regional endpoints option x"]),
         ({"AWS_DEFAULTS_MODE": "x"}, ["defaults mode"]),
     ],
 )  # fmt: skip
-def test_variable_that_is_missing_or_wrong_is_named(
+def test_missing_or_invalid_variable_is_named(
     aws: Aws, run: Run, variables: dict[str, str | None], words: list[str], tmp_path: Path
 ):
     says(run(HOME=str(tmp_path), **variables), *words)
@@ -272,16 +268,16 @@ def test_variable_that_is_missing_or_wrong_is_named(
         ("RequestExpired", ["clock"]),
         ("InvalidClientTokenId", ["does not accept the credentials in AWS_ACCESS_KEY_ID"]),
         ("SignatureDoesNotMatch", ["does not accept the credentials in AWS_ACCESS_KEY_ID"]),
-        ("AccessDenied", ["AWS refused DescribeStacks: AccessDenied", "lack the permission", "docs/runbook.md"]),
+        ("AccessDenied", ["AWS refused DescribeStacks: AccessDenied", "docs/runbook.md"]),
         ("Throttling", ["AWS refused DescribeStacks: Throttling"]),
     ],
 )
-def test_refusal_names_the_credentials_and_what_to_do(aws: Aws, run: Run, code: str, words: list[str]):
+def test_refusal_names_the_credentials(aws: Aws, run: Run, code: str, words: list[str]):
     aws.error = (400, code)
     says(run(), *words)
 
 
-def test_refusal_names_the_profile_where_one_is_used(aws: Aws, run: Run, tmp_path: Path):
+def test_refusal_names_the_profile(aws: Aws, run: Run, tmp_path: Path):
     file = tmp_path / "config"
     file.write_text("[profile p]\naws_access_key_id=a\naws_secret_access_key=b\n")
     aws.error = (403, "AccessDenied")
@@ -297,18 +293,18 @@ def test_refusal_names_the_profile_where_one_is_used(aws: Aws, run: Run, tmp_pat
      "ftp://127.0.0.1:1", '"http://127.0.0.1:1"'],
 )  # fmt: skip
 @pytest.mark.parametrize("variable", ["AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_CLOUDFORMATION"])
-def test_endpoint_that_is_no_url_is_named_with_its_variable(aws: Aws, run: Run, variable: str, endpoint: str):
+def test_invalid_endpoint_is_named_with_its_variable(aws: Aws, run: Run, variable: str, endpoint: str):
     says(run(**{variable: endpoint}), f"{variable}={endpoint} is not a valid", "http://HOST:PORT")
 
 
 @pytest.mark.parametrize("variable", ["AWS_ACCESS_KEY_ID", "AWS_SESSION_TOKEN"])
-def test_credential_with_a_line_break_is_named_and_not_quoted(aws: Aws, run: Run, variable: str):
+def test_credential_with_a_line_break_is_not_quoted(aws: Aws, run: Run, variable: str):
     said = run(**{variable: "AKIA1\nAKIA2"})
     says(said, variable, "control character")
     assert "AKIA" not in said.err
 
 
-def test_endpoint_of_a_later_service_that_is_no_url_is_named(aws: Aws, run: Run):
+def test_invalid_endpoint_of_one_service_is_named(aws: Aws, run: Run):
     aws.stacks = {"giftcards": ("CREATE_COMPLETE", SERVICE)}
     says(run(AWS_ENDPOINT_URL_DYNAMODB="127.0.0.1:1"), "AWS_ENDPOINT_URL_DYNAMODB=127.0.0.1:1 is not a valid")
     says(
@@ -317,19 +313,19 @@ def test_endpoint_of_a_later_service_that_is_no_url_is_named(aws: Aws, run: Run)
     )
 
 
-def test_endpoint_of_the_configuration_file_that_is_no_url_is_named_with_the_file(aws: Aws, run: Run, tmp_path: Path):
+def test_invalid_endpoint_in_a_file_is_named_with_the_file(aws: Aws, run: Run, tmp_path: Path):
     file = tmp_path / "config"
     file.write_text("[default]\nendpoint_url=127.0.0.1:1\n")
     says(run(AWS_ENDPOINT_URL=None, AWS_CONFIG_FILE=str(file)), "endpoint_url", str(file))
 
 
-def test_nothing_there_is_said_with_how_to_create_a_stack(aws: Aws, run: Run):
+def test_unreachable_endpoint_explains_how_to_create_a_stack(aws: Aws, run: Run):
     said = run(AWS_ENDPOINT_URL="http://user:secret@127.0.0.1:9")
     says(said, "nothing answers at http://127.0.0.1:9", "`giftcards local up`")
     assert "secret" not in said.err
 
 
-def test_host_that_is_not_known_is_said(aws: Aws, run: Run, monkeypatch: pytest.MonkeyPatch):
+def test_unresolvable_host_is_named(aws: Aws, run: Run, monkeypatch: pytest.MonkeyPatch):
     def unknown(*_: Any, **__: Any) -> None:
         raise socket.gaierror(-2, "Name or service not known")
 
@@ -338,18 +334,18 @@ def test_host_that_is_not_known_is_said(aws: Aws, run: Run, monkeypatch: pytest.
 
 
 @pytest.mark.parametrize(("status", "body"), [(200, "<html>hello</html>"), (200, "hello"), (200, "")])
-def test_server_that_is_not_aws_answers_and_is_not_said_to_be_away(aws: Aws, run: Run, status: int, body: str):
+def test_server_that_is_not_aws_is_named(aws: Aws, run: Run, status: int, body: str):
     aws.body = body
     says(run(), f"{aws.url} answers", "not like AWS")
 
 
-def test_gateway_in_between_is_named_with_its_status(aws: Aws, run: Run):
+def test_gateway_error_is_named_with_its_status(aws: Aws, run: Run):
     aws.error = (502, "")
     said = run()
     says(said, f"{aws.url} answered DescribeStacks with HTTP 502")
 
 
-def test_certificate_that_is_not_trusted_is_named_with_its_variable(tls: Aws, run: Run):
+def test_untrusted_certificate_is_named(tls: Aws, run: Run):
     said = run()
     says(said, f"the certificate of {tls.url}/ is not trusted (self-signed certificate)", "AWS_CA_BUNDLE")
     assert "nothing answers" not in said.err
@@ -360,7 +356,7 @@ def test_certificate_of_the_bundle_is_trusted(tls: Aws, run: Run, authority: Pat
 
 
 @pytest.mark.parametrize("content", [None, b"", b"no certificate"])
-def test_bundle_that_cannot_be_read_is_named(tls: Aws, run: Run, content: bytes | None, tmp_path: Path):
+def test_unreadable_bundle_is_named(tls: Aws, run: Run, content: bytes | None, tmp_path: Path):
     if content is not None:
         (tmp_path / "bundle").write_bytes(content)
     said = run(AWS_CA_BUNDLE=str(tmp_path / "bundle"))
@@ -368,13 +364,13 @@ def test_bundle_that_cannot_be_read_is_named(tls: Aws, run: Run, content: bytes 
     assert "nothing answers" not in said.err
 
 
-def test_scheme_that_does_not_fit_the_server_is_named(tls: Aws, aws: Aws, run: Run):
-    says(run(AWS_ENDPOINT_URL=tls.url.replace("https", "http")), "should the endpoint start with https://?")
-    says(run(AWS_ENDPOINT_URL=aws.url.replace("http", "https")), "should the endpoint start with http://?")
+def test_wrong_scheme_is_named(tls: Aws, aws: Aws, run: Run):
+    says(run(AWS_ENDPOINT_URL=tls.url.replace("https", "http")), "write it with https://")
+    says(run(AWS_ENDPOINT_URL=aws.url.replace("http", "https")), "write it with http://")
 
 
 @pytest.mark.parametrize("proxy", ["http://user:secret@127.0.0.1:9", "http://127.0.0.1:9"])
-def test_proxy_that_does_not_connect_is_named_with_its_variable(aws: Aws, run: Run, proxy: str):
+def test_unreachable_proxy_is_named_with_its_variable(aws: Aws, run: Run, proxy: str):
     said = run(AWS_ENDPOINT_URL=None, HTTPS_PROXY=proxy)
     says(said, "(HTTPS_PROXY) does not connect to AWS", "127.0.0.1:9")
     assert "secret" not in said.err
@@ -393,7 +389,7 @@ def test_stack_of_another_stage_is_named(aws: Aws, run: Run):
     says(run(), "`--stack giftcards-dev` or `--stack giftcards-staging`")
 
 
-def test_stack_that_is_not_there_is_said_although_listing_is_denied(aws: Aws, run: Run):
+def test_missing_stack_is_named_if_listing_is_denied(aws: Aws, run: Run):
     aws.listing_is_denied = True
     says(run("orders", "--stack", "giftcards-dev"), "there is no stack 'giftcards-dev' in eu-west-1", "AWS_REGION")
 
@@ -412,20 +408,20 @@ def test_stack_that_is_not_there_is_said_although_listing_is_denied(aws: Aws, ru
         ("CREATE_COMPLETE", "not a gift-card service"),
     ],
 )
-def test_stack_that_cannot_be_used_says_its_status_and_what_to_do(aws: Aws, run: Run, status: str, words: str):
+def test_unusable_stack_is_named_with_its_status(aws: Aws, run: Run, status: str, words: str):
     aws.stacks = {"giftcards": (status, {})}
     says(run(), f"the stack 'giftcards' is {status}", words)
 
 
 @pytest.mark.parametrize("name", ["", "a b", "1a", "ü", "a_b", "a" * 129])
-def test_name_that_no_stack_can_have_is_bad_usage(aws: Aws, run: Run, name: str):
+def test_invalid_stack_name_is_wrong_usage(aws: Aws, run: Run, name: str):
     said = run("orders", "--stack", name)
     assert (said.code, said.out, said.err.count("\n")) == (2, "", 1)
     assert "--stack" in said.err
     assert aws.requests == []
 
 
-def test_stack_of_another_release_is_named_with_what_it_lacks(aws: Aws, run: Run):
+def test_stack_of_another_release_names_what_is_missing(aws: Aws, run: Run):
     aws.stacks = {"giftcards": ("CREATE_COMPLETE", SERVICE)}
     real = aws.answer
     aws.answer = lambda form: (  # type: ignore[method-assign]

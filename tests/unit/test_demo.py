@@ -1,36 +1,36 @@
-"""The demo waits as long as orders move, however slow the machine, and no longer."""
+"""The demo waits while orders make progress, however slow the machine."""
 
-from giftcards_cli.demo import STALLED_AFTER_SECONDS, follow
+from giftcards_cli.demonstration import STALLED_AFTER_SECONDS, follow
 
 
 class SlowMachine:
-    """Orders that move at these seconds; time passes only while the demo pauses."""
+    """Orders that make progress at given seconds; time passes only while the demo pauses."""
 
-    def __init__(self, *moves: float) -> None:
+    def __init__(self, *steps: float) -> None:
         self.now = 0.0
-        self._moves = moves
+        self._steps = steps
 
-    def look(self) -> int:
-        return sum(move <= self.now for move in self._moves)
+    def poll(self) -> int:
+        return sum(step <= self.now for step in self._steps)
 
     def is_closed(self) -> bool:
-        return self.look() == len(self._moves)
+        return self.poll() == len(self._steps)
 
     def pause(self, seconds: float) -> None:
         self.now += seconds
 
     def follow(self, *, closes: bool = True) -> bool:
         until = self.is_closed if closes else bool
-        return follow(self.look, until=until, clock=lambda: self.now, pause=self.pause)
+        return follow(self.poll, until=until, clock=lambda: self.now, pause=self.pause)
 
 
-def test_orders_that_move_are_followed_for_as_long_as_it_takes():
+def test_orders_with_progress_are_followed_to_the_end():
     machine = SlowMachine(*(minute * (STALLED_AFTER_SECONDS - 1) for minute in range(50)))
     assert machine.follow()
     assert machine.now > 5000
 
 
-def test_orders_that_stand_still_are_given_up():
+def test_demo_gives_up_without_progress():
     machine = SlowMachine(100)
     assert not machine.follow(closes=False)
     assert STALLED_AFTER_SECONDS + 100 <= machine.now < STALLED_AFTER_SECONDS + 101

@@ -1,4 +1,4 @@
-"""What a person sees: ids and cards as they are, whatever is in them."""
+"""Ids and cards are printed literally, whatever they contain."""
 
 from datetime import UTC, datetime
 from io import StringIO
@@ -13,7 +13,7 @@ ODD = ["[/]", "[bold]u", ":100:", "[red]x[/red]"]
 
 
 @pytest.mark.parametrize("odd", ODD)
-def test_ids_are_shown_as_they_are(odd: str, monkeypatch: pytest.MonkeyPatch):
+def test_ids_are_printed_literally(odd: str, monkeypatch: pytest.MonkeyPatch):
     screen = StringIO()
     monkeypatch.setattr(output, "console", Console(file=screen, width=200, emoji=False))
     order = Order(
@@ -26,19 +26,19 @@ def test_ids_are_shown_as_they_are(odd: str, monkeypatch: pytest.MonkeyPatch):
     )
 
     output.console.print(output.orders_table([order]))
-    output.show(order, waiting_for=odd)
+    output.show_order(order, waiting_for=odd)
 
     assert screen.getvalue().count(odd) >= 5
 
 
 @pytest.mark.parametrize("value", ["AAAA:100:BBBB", "[/]", "x" * 500, "ключ"])
-def test_a_card_is_printed_whole_and_as_it_is(value: str, capsys: pytest.CaptureFixture[str]):
+def test_card_is_printed_whole_and_literally(value: str, capsys: pytest.CaptureFixture[str]):
     output.print_cards([{"index": 1, "value": value, "serial": "s"}])
 
     assert capsys.readouterr().out.splitlines()[1].split() == ["1", value, "s"]
 
 
-def test_a_card_cannot_steer_the_terminal(capsys: pytest.CaptureFixture[str]):
+def test_card_cannot_control_the_terminal(capsys: pytest.CaptureFixture[str]):
     output.print_cards([{"index": 1, "value": "\x1b[2Jboo", "serial": "s"}])
 
     assert "\x1b" not in capsys.readouterr().out

@@ -1,4 +1,4 @@
-"""``giftcards stats``: what became of the orders of the last hours or days, how long they took, what they cost."""
+"""``giftcards stats``: how recent orders ended, how long they took and what they cost."""
 
 import re
 import statistics
@@ -13,53 +13,56 @@ import typer
 from rich.table import Table
 
 from giftcards.adapters.order_table import UnreadableOrder
+from giftcards.adapters.timestamps import timestamp
 from giftcards.rules.orders import Order, OrderStatus, time_to_delivery
 from giftcards_cli import costs, output
 from giftcards_cli.arguments import AsJson, StackName
-from giftcards_cli.stack import CommandError, Stack, aws_errors, not_read
+from giftcards_cli.stack import CommandError, Stack, aws_errors, unreadable_orders
+from giftcards_local import STACK_NAME
 
 _UNITS = {"m": "minutes", "h": "hours", "d": "days"}
 
 
 def stats(
     since: Annotated[
-        str, typer.Option("--since", metavar="AGE", help="How far to look back: minutes, hours or days, like 90m.")
+        str,
+        typer.Option("--since", metavar="AGE", help="How far to look back, in minutes, hours or days: 90m, 24h, 7d."),
     ] = "24h",
-    stack: StackName = "giftcards",
+    stack: StackName = STACK_NAME,
     as_json: AsJson = False,  # noqa: FBT002 - a flag of the command line
 ) -> None:
-    """Count what was closed since then and what is open now: orders, time to delivery, supplier calls, cost.
+    """Summarize recently closed and open orders: counts, time to delivery, supplier calls, cost.
 
-    Reads the whole table, which takes seconds for each 10,000 orders.
+    Reads the whole table, which takes some seconds per 10,000 orders.
     """
-    began = _moment(since, datetime.now(UTC))
+    start = _start(since, datetime.now(UTC))
     tally = Tally()
     with aws_errors(stack):
-        tally.add(Stack.connect(stack).orders.list_since(began))
+        tally.add(Stack.connect(stack).orders.list_since(start))
     if as_json:
-        output.print_json(tally.document(began))
+        output.print_json(tally.document(start))
     else:
-        output.console.print(_laid_out(tally, since, began), highlight=False)
+        output.console.print(_summary_table(tally, since, start), highlight=False)
     if tally.unreadable:
-        raise not_read(tally.unreadable)
+        raise unreadable_orders(tally.unreadable)
 
 
-def _moment(since: str, now: datetime) -> datetime:
+def _start(since: str, now: datetime) -> datetime:
     try:
         number, unit = re.fullmatch(r"([1-9][0-9]*)([mhd])", since).groups()  # type: ignore[union-attr]
         return now - timedelta(**{_UNITS[unit]: int(number)})
     except (AttributeError, OverflowError):
         raise CommandError(
-            "--since must be a number of minutes, hours or days of this era: 90m, 24h, 7d", exit_code=2
+            "--since must be a number of minutes, hours or days, for example 90m, 24h or 7d", exit_code=2
         ) from None
 
 
 def percentiles(seconds: Iterable[float]) -> dict[str, float] | None:
-    """Return median, 95th percentile and the longest of some times, in seconds; None where there are none."""
+    """Return the median, the 95th percentile and the maximum; None without values."""
     times = sorted(seconds)
     if not times:
         return None
-    if len(times) == 1:  # a cut needs two points
+    if len(times) == 1:  # quantiles() needs two values
         return dict.fromkeys(("p50", "p95", "max"), times[0])
     cuts = statistics.quantiles(times, n=100, method="inclusive")
     return {"p50": cuts[49], "p95": cuts[94], "max": times[-1]}
@@ -67,22 +70,20 @@ def percentiles(seconds: Iterable[float]) -> dict[str, float] | None:
 
 @dataclass
 class Tally:
-    """Counts over orders that come one by one. Of each delivered order it keeps one number, of others nothing.
+    """Running totals over a stream of orders. Memory grows by one number per delivered order.
 
     Attributes
     ----------
-    statuses, reasons
-        How many orders have each status, and how many are held for each reason.
+    reasons
+        Number of held orders by reason.
     seconds
-        From order to delivery.
+        Time from order to delivery, one value per delivered order.
     oldest
-        Since when the order has been waiting that has waited longest.
+        When the oldest waiting order was placed.
     checks, supplier_calls, usage
-        Of the closed orders that know how often they were checked.
+        Totals over the closed orders whose row holds its number of checks.
     priced
-        How many these are: orders that were closed before rows held their checks do not know.
-    unreadable
-        Rows that could not be counted.
+        Number of these orders. Orders closed by an earlier release lack the number.
     """
 
     statuses: Counter[OrderStatus] = field(default_factory=Counter)
@@ -96,7 +97,6 @@ class Tally:
     unreadable: list[UnreadableOrder] = field(default_factory=list)
 
     def add(self, rows: Iterable[Order | UnreadableOrder]) -> None:
-        """Count rows."""
         for row in rows:
             if isinstance(row, UnreadableOrder):
                 self.unreadable.append(row)
@@ -120,29 +120,29 @@ class Tally:
 
     @property
     def closed(self) -> int:
-        """How many orders were closed."""
+        """Number of closed orders."""
         return sum(count for status, count in self.statuses.items() if status.is_closed)
 
     @property
     def usd(self) -> float:
-        """What the orders cost that know their checks."""
+        """Cost of the ``priced`` orders."""
         return costs.prices().usd(self.usage)
 
     @property
     def usd_per_order(self) -> float | None:
-        """What one of them cost on average."""
+        """Average cost of a ``priced`` order."""
         return self.usd / self.priced if self.priced else None
 
     def document(self, since: datetime) -> dict[str, Any]:
-        """Return all of it as JSON shows it."""
+        """Return the totals as ``--json`` prints them."""
         prices = costs.prices()
         return {
-            "since": output.iso(since),
+            "since": timestamp(since),
             "delivered": self.statuses[OrderStatus.FULFILLED],
             "partiallyDelivered": self.statuses[OrderStatus.PARTIALLY_FILLED],
             "refunded": self.statuses[OrderStatus.REFUNDED],
             "waiting": self.statuses[OrderStatus.HANDLING],
-            "waitingSince": None if self.oldest is None else output.iso(self.oldest),
+            "waitingSince": None if self.oldest is None else timestamp(self.oldest),
             "held": self.statuses[OrderStatus.HELD],
             "heldByReason": dict(sorted(self.reasons.items())),
             "secondsToDelivery": percentiles(self.seconds),
@@ -158,13 +158,13 @@ class Tally:
         }
 
 
-def _laid_out(tally: Tally, since: str, began: datetime) -> Table:
+def _summary_table(tally: Tally, since: str, start: datetime) -> Table:
     grid = Table.grid(padding=(0, 2))
     for style in ("dim", "", "dim"):
         grid.add_column(style=style)
     grid.columns[1].justify = "right"
     count = tally.statuses
-    grid.add_row(f"closed in the last {since}", "[bold]orders[/]", f"since {output.clock(began)}")
+    grid.add_row(f"closed in the last {since}", "[bold]orders[/]", f"since {output.clock(start)}")
     for status, word in (
         (OrderStatus.FULFILLED, "delivered"),
         (OrderStatus.PARTIALLY_FILLED, "partially delivered"),
@@ -172,7 +172,7 @@ def _laid_out(tally: Tally, since: str, began: datetime) -> Table:
     ):
         grid.add_row(f"  {word}", str(count[status]))
     grid.add_row("open now")
-    oldest = "" if tally.oldest is None else f"the oldest for {output.duration_text(datetime.now(UTC) - tally.oldest)}"
+    oldest = "" if tally.oldest is None else f"oldest: {output.duration_text(datetime.now(UTC) - tally.oldest)}"
     grid.add_row("  waiting", str(count[OrderStatus.HANDLING]), oldest)
     why = ", ".join(f"{number} × {reason}" for reason, number in tally.reasons.most_common())
     held = str(count[OrderStatus.HELD])
@@ -180,15 +180,16 @@ def _laid_out(tally: Tally, since: str, began: datetime) -> Table:
     times = percentiles(tally.seconds)
     if times is not None:
         grid.add_row("placed to delivered", "[bold]seconds[/]")
-        for name, word in (("p50", "half of them within"), ("p95", "95 % within"), ("max", "longest")):
+        for name, word in (("p50", "50 % within"), ("p95", "95 % within"), ("max", "longest")):
             grid.add_row(f"  {name}", f"{times[name]:.1f}", word)
     if tally.usd_per_order is not None:
         prices = costs.prices()
-        each = f"{tally.supplier_calls / tally.priced:.1f} an order: {tally.checks} checks, {tally.priced} deliveries"
+        each = f"{tally.supplier_calls / tally.priced:.1f} per order: {tally.checks} checks, {tally.priced} deliveries"
         grid.add_row("supplier calls", str(tally.supplier_calls), each)
-        grid.add_row("cost", f"{tally.usd:.4f}", f"USD; list prices of {prices.region}, {prices.as_of}")
-        grid.add_row("  a million like these", f"{tally.usd_per_order * 1e6:.0f}", "USD")
+        grid.add_row("cost", f"{tally.usd:.4f}", f"USD, at the list prices of {prices.region} on {prices.as_of}")
+        grid.add_row("  per million orders", f"{tally.usd_per_order * 1e6:.0f}", "USD")
     if tally.closed > tally.priced:
-        left_out = f"{tally.closed - tally.priced} closed by an earlier version do not know their checks"
-        grid.add_row("  left out", str(tally.closed - tally.priced), left_out)
+        grid.add_row(
+            "  not included", str(tally.closed - tally.priced), "closed by an earlier release, number of checks unknown"
+        )
     return grid

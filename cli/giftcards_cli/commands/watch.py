@@ -1,7 +1,7 @@
-"""``giftcards watch``: open orders and what becomes of them, as they move.
+"""``giftcards watch``: follow open orders until they end.
 
-A look is two queries of the index of open orders and one read of the supplier gate, however many executions there are.
-Orders that are gone from the index are read once, to tell how they ended.
+Each poll makes two queries of the index of open orders and one read of the supplier gate, regardless of the number of
+executions. An order that has left the index is read once more, to show how it ended.
 """
 
 import json
@@ -21,35 +21,38 @@ from rich.table import Table
 from rich.text import Text
 
 from giftcards.adapters.order_table import OrderTable, UnreadableOrder
+from giftcards.adapters.timestamps import timestamp
 from giftcards.rules.gate import Block
 from giftcards.rules.orders import Order, OrderStatus
 from giftcards_cli import output
 from giftcards_cli.arguments import StackName
 from giftcards_cli.signals import end_on_signals
 from giftcards_cli.stack import CommandError, Stack, aws_errors
+from giftcards_local import STACK_NAME
 
 SHOW_ENDED = timedelta(seconds=6)
-"""How long an order that has ended stays on the screen."""
-EMPTY_LOOKS = 2
-"""So many looks in a row have to find nothing before nothing is open: what was just announced is claimed in between."""
-WIDE_ENOUGH = 90
-"""Columns of a terminal that has room for the user and the number of checks."""
-
+"""How long an order stays on the screen after it has ended."""
+EMPTY_POLLS = 2
+"""Empty polls in a row before ``--until-empty`` ends: a new OrderPlaced takes a moment to be claimed."""
+WIDE_COLUMNS = 90
+"""Terminal width from which the user and the number of checks are shown."""
 ORDER_ID_LENGTH = 24
-"""Characters of the supplier's order ids (supplier's documents)."""
+"""Of the ids in the supplier's documentation: https://docs.oneclickdz.com/en/api-reference/gift-cards/check-order"""
 
 Row = Order | UnreadableOrder
 
 
 def watch(
-    interval: Annotated[float, typer.Option("--interval", min=0.5, help="Seconds between two looks.")] = 2,
+    interval: Annotated[float, typer.Option("--interval", min=0.5, help="Seconds between two polls.")] = 2,
     until_empty: Annotated[  # noqa: FBT002 - a flag of the command line
-        bool, typer.Option("--until-empty", help="End when two looks in a row find no open order.")
+        bool, typer.Option("--until-empty", help="Exit when two polls in a row find no open order.")
     ] = False,
-    stack: StackName = "giftcards",
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document a line for each change.")] = False,  # noqa: FBT002
+    stack: StackName = STACK_NAME,
+    as_json: Annotated[  # noqa: FBT002
+        bool, typer.Option("--json", help="Print each change as one JSON document on one line.")
+    ] = False,
 ) -> None:
-    """Show open and held orders as they move, until Ctrl-C. In a pipe: one line for each change."""
+    """Follow open and held orders until Ctrl-C. In a pipe, print one line for each change."""
     with aws_errors(stack):
         deployed = Stack.connect(stack)
         orders = OpenOrders(deployed.orders, deployed.block)
@@ -60,13 +63,13 @@ def watch(
             while True:
                 try:
                     with aws_errors(stack):
-                        view = orders.look(datetime.now(UTC))
+                        view = orders.poll(datetime.now(UTC))
                 except CommandError as error:
-                    display.failed(str(error))
+                    display.show_failure(str(error))
                 else:
                     display.show(view)
                     empty = 0 if view.open else empty + 1
-                    if until_empty and empty >= EMPTY_LOOKS:
+                    if until_empty and empty >= EMPTY_POLLS:
                         return
                 _pause(interval)
     except KeyboardInterrupt:
@@ -75,20 +78,18 @@ def watch(
 
 @dataclass(frozen=True)
 class View:
-    """What one look has found.
+    """The result of one poll.
 
     Attributes
     ----------
-    at
-        When.
-    open, ended
-        Rows of open orders, and of those that have ended a moment ago.
+    ended
+        Orders that ended within the last ``SHOW_ENDED``.
     changed
-        Those of both that are not as the last look found them.
-    closing
-        Why nobody may call the supplier; None where one may.
+        The rows of both that differ from the previous poll.
+    block
+        Why calls to the supplier are blocked; None if they are not.
     gate_changed
-        Whether this is news.
+        Whether ``block`` differs from the previous poll.
     """
 
     at: datetime
@@ -100,7 +101,7 @@ class View:
 
     @property
     def rows(self) -> list[Row]:
-        """All rows in the order in which a person wants them: first what needs one, then the oldest claim."""
+        """All rows, those that need a person first, then by time of claim."""
 
         def rank(row: Row) -> tuple[int, datetime]:
             if isinstance(row, UnreadableOrder):
@@ -111,14 +112,12 @@ class View:
 
 
 class OpenOrders:
-    """The open orders, look by look. A look that fails changes nothing.
+    """Polls the open orders and reports what changed. A failed poll changes nothing.
 
     Parameters
     ----------
-    orders
-        Where they are.
-    closing
-        Says why nobody may call the supplier at a moment, or None.
+    block
+        Returns why calls to the supplier are blocked at a given time; None if they are not.
     """
 
     def __init__(self, orders: OrderTable, block: Callable[[datetime], Block | None]) -> None:
@@ -128,38 +127,37 @@ class OpenOrders:
         self._ended: dict[str, tuple[Row, datetime]] = {}
         self._block: Block | None = None
 
-    def look(self, now: datetime) -> View:
-        """Look once."""
+    def poll(self, now: datetime) -> View:
         ended = {order_id: end for order_id, end in self._ended.items() if now - end[1] < SHOW_ENDED}
-        found = {
+        opened = {
             row.order_id: row
             for status in (OrderStatus.HANDLING, OrderStatus.HELD)
             for row in self._orders.list_open(status)
-            if row.order_id not in ended  # the index can be a moment behind
+            if row.order_id not in ended  # the index is eventually consistent
         }
-        gone = [order_id for order_id in self._open if order_id not in found]
+        gone = [order_id for order_id in self._open if order_id not in opened]
         changed: list[Row] = []
         for order_id, row in (self._orders.get_many(gone) if gone else {}).items():
             if isinstance(row, Order) and row.announced_at is None:
-                found[order_id] = row  # it was held or taken up between the two queries
+                opened[order_id] = row  # it was held or resumed between the two queries
             else:
                 ended[order_id] = (row, now)
                 changed.append(row)
         block = self._block_at(now)
-        changed += [row for order_id, row in found.items() if _moved(self._open.get(order_id), row)]
+        changed += [row for order_id, row in opened.items() if _is_changed(self._open.get(order_id), row)]
         view = View(
             at=now,
-            open=tuple(found.values()),
+            open=tuple(opened.values()),
             ended=tuple(row for row, _ in ended.values()),
             changed=tuple(changed),
             block=block,
             gate_changed=block != self._block,
         )
-        self._open, self._ended, self._block = found, ended, block
+        self._open, self._ended, self._block = opened, ended, block
         return view
 
 
-def _moved(before: Row | None, now: Row) -> bool:
+def _is_changed(before: Row | None, now: Row) -> bool:
     if isinstance(before, Order) and isinstance(now, Order):
         return _state(before) != _state(now)
     return before != now
@@ -169,21 +167,21 @@ def _state(order: Order) -> tuple[object, ...]:
     return order.status, order.held_at, order.delayed_at, order.execution_arn
 
 
-def _says(row: Row, block: Block | None, now: datetime) -> str:
-    """Say what an open order waits for, or how it ended."""
+def _waits_for(row: Row, block: Block | None, now: datetime) -> str:
+    """Return what an open order waits for, or how it ended."""
     if isinstance(row, UnreadableOrder):
-        return f"its row cannot be read: {', '.join(row.fields)}"
+        return f"its row is invalid: {', '.join(row.fields)}"
     if row.status is OrderStatus.HELD:
         held = "" if row.held_at is None else f" for {output.duration_text(now - row.held_at)}"
         return f"{row.held_reason}{held}"
     if row.announced_at is not None:
         return f"{row.fulfilled_quantity or 0} of {row.quantity} cards"
     if row.status.is_closed:
-        return "its announcement"
+        return "its event"
     if row.execution_arn is None:
-        return "an execution; it was swept"
+        return "an execution; released by SweepOrders"
     delayed = ", delayed" if row.delayed_at else ""
-    return f"its next check{delayed}" if block is None else f"the gate: {block.reason}{delayed}"
+    return f"the next check{delayed}" if block is None else f"the supplier gate: {block.reason}{delayed}"
 
 
 def _age(order: Order, now: datetime) -> str:
@@ -194,7 +192,7 @@ def _age(order: Order, now: datetime) -> str:
 class _Display(Protocol):
     def show(self, view: View) -> None: ...
 
-    def failed(self, why: str) -> None: ...
+    def show_failure(self, why: str) -> None: ...
 
 
 @contextmanager
@@ -207,7 +205,7 @@ def _display(stack: str, *, as_json: bool) -> Iterator[_Display]:
 
 
 class _Lines:
-    """One line for each change."""
+    """Prints one line per change."""
 
     def __init__(self) -> None:
         self._failure = ""
@@ -215,44 +213,44 @@ class _Lines:
     def show(self, view: View) -> None:
         if self._failure:
             self._failure = ""
-            output.complain("the orders can be read again")
+            output.print_error("the orders can be read again")
         if view.gate_changed:
-            self._tell_gate(view)
+            self._print_gate(view)
         for row in view.changed:
-            self._tell(row, view)
+            self._print_row(row, view)
         sys.stdout.flush()
 
-    def failed(self, why: str) -> None:
+    def show_failure(self, why: str) -> None:
         if why != self._failure:
-            output.complain(why)
+            output.print_error(why)
         self._failure = why
 
-    def _tell_gate(self, view: View) -> None:
-        text = "open" if view.block is None else f"closed, {output.gate_text(view.block)}"
+    def _print_gate(self, view: View) -> None:
+        text = "unblocked" if view.block is None else f"blocked, {output.block_text(view.block)}"
         sys.stdout.write(f"{output.clock(view.at)}  supplier gate {text}\n")
 
-    def _tell(self, row: Row, view: View) -> None:
+    def _print_row(self, row: Row, view: View) -> None:
         cells = [output.clock(view.at), row.order_id]
         if isinstance(row, Order):
             checks = "" if row.checks is None else f", checked {row.checks}×"
             cells += [f"{row.user_id:<12}", f"{row.status:<16}", f"{_age(row, view.at):>6}"]
-            cells.append(f"{_says(row, view.block, view.at)}{checks}")
+            cells.append(f"{_waits_for(row, view.block, view.at)}{checks}")
         else:
-            cells.append(_says(row, view.block, view.at))
+            cells.append(_waits_for(row, view.block, view.at))
         sys.stdout.write("  ".join(cells) + "\n")
 
 
 class _JsonLines(_Lines):
-    """One JSON document a line: an order as ``orders --json`` has it, or the gate."""
+    """Prints one JSON document per line: an order as ``orders --json`` prints it, or the gate."""
 
-    def _tell_gate(self, view: View) -> None:
+    def _print_gate(self, view: View) -> None:
         gate = None
         if view.block is not None:
-            until = None if view.block.until is None else output.iso(view.block.until)
+            until = None if view.block.until is None else timestamp(view.block.until)
             gate = {"reason": view.block.reason, "message": view.block.message, "until": until}
         self._write(view, {"gateClosed": gate})
 
-    def _tell(self, row: Row, view: View) -> None:
+    def _print_row(self, row: Row, view: View) -> None:
         if isinstance(row, Order):
             self._write(view, {"isOpen": row.announced_at is None} | output.order_document(row))
         else:
@@ -260,11 +258,11 @@ class _JsonLines(_Lines):
 
     @staticmethod
     def _write(view: View, document: dict[str, object]) -> None:
-        sys.stdout.write(json.dumps({"at": output.iso(view.at)} | document, ensure_ascii=False) + "\n")
+        sys.stdout.write(json.dumps({"at": timestamp(view.at)} | document, ensure_ascii=False) + "\n")
 
 
 class _Screen:
-    """All open orders, those that need a person first, as many as there is room for."""
+    """Shows as many open orders as fit, those that need a person first."""
 
     def __init__(self, stack: str, live: Live) -> None:
         self._stack = stack
@@ -273,21 +271,21 @@ class _Screen:
 
     def show(self, view: View) -> None:
         self._view = view
-        self._live.update(self._laid_out(view, failure=""), refresh=True)
+        self._live.update(self._layout(view, failure=""), refresh=True)
 
-    def failed(self, why: str) -> None:
+    def show_failure(self, why: str) -> None:
         view = self._view or View(datetime.now(UTC), (), (), (), None, gate_changed=False)
-        self._live.update(self._laid_out(view, failure=why), refresh=True)
+        self._live.update(self._layout(view, failure=why), refresh=True)
 
-    def _laid_out(self, view: View, failure: str) -> RenderableType:
+    def _layout(self, view: View, failure: str) -> RenderableType:
         size = output.console.size
         head = [_title(self._stack, view)]
         if failure:
-            head.append(_one_line(f"as of {output.clock(view.at)}: {failure}", "bold red"))
+            head.append(_one_line(f"not updated since {output.clock(view.at)}: {failure}", "bold red"))
         if view.block is not None:
-            head.append(_one_line(f"the supplier gate is closed, {output.gate_text(view.block)}", "bold yellow"))
+            head.append(_one_line(f"the supplier gate is blocked, {output.block_text(view.block)}", "bold yellow"))
         rows = view.rows
-        room = size.height - len(head) - 2  # the heading and what does not fit
+        room = size.height - len(head) - 2  # the header and the "… more" line
         if not rows:
             return Group(*head, "", Text("no open orders", "dim"))
         table = orders_table(rows[:room], view, width=size.width)
@@ -312,8 +310,8 @@ def _title(stack: str, view: View) -> Text:
 
 
 def orders_table(rows: list[Row], view: View, *, width: int) -> Table:
-    """Lay rows out for a terminal of so many columns, one line for each."""
-    is_wide = width >= WIDE_ENOUGH
+    """Lay out rows for a terminal of a given width, one line each."""
+    is_wide = width >= WIDE_COLUMNS
     table = Table(box=None, pad_edge=False, header_style="bold", expand=True)
     table.add_column("ORDER", no_wrap=True, overflow="ellipsis", max_width=max(ORDER_ID_LENGTH, width // 3))
     if is_wide:
@@ -324,17 +322,17 @@ def orders_table(rows: list[Row], view: View, *, width: int) -> Table:
         table.add_column("CHECKS", no_wrap=True, justify="right")
     table.add_column("WAITS FOR", no_wrap=True, overflow="ellipsis", ratio=1)
     for row in rows:
-        says = escape(_says(row, view.block, view.at))
+        waits_for = escape(_waits_for(row, view.block, view.at))
         if isinstance(row, UnreadableOrder):
-            cells = [escape(row.order_id), "", "[bold red]unreadable[/]", "", "", f"[bold red]{says}[/]"]
+            cells = [escape(row.order_id), "", "[bold red]unreadable[/]", "", "", f"[bold red]{waits_for}[/]"]
         else:
             checks = "" if row.checks is None else str(row.checks)
             if row.status is OrderStatus.HELD:
-                says = f"[red]{says}[/]"
+                waits_for = f"[red]{waits_for}[/]"
             elif row.announced_at is not None:
-                says = f"[dim]{says}[/]"
+                waits_for = f"[dim]{waits_for}[/]"
             age = _age(row, view.at)
-            cells = [escape(row.order_id), escape(row.user_id), output.status_text(row.status), age, checks, says]
+            cells = [escape(row.order_id), escape(row.user_id), output.status_text(row.status), age, checks, waits_for]
         table.add_row(*(cells if is_wide else [*cells[:1], *cells[2:4], cells[5]]))
     return table
 

@@ -1,6 +1,6 @@
-"""``giftcards local`` and ``giftcards demo``: the service on this machine.
+"""``giftcards local``: the service on this machine.
 
-What runs it is imported by the commands that run it: a third of the time that every other command takes to start.
+``giftcards_local.service`` is imported when it is used: it makes up a third of the start time of other commands.
 """
 # ruff: noqa: PLC0415
 
@@ -24,24 +24,28 @@ if TYPE_CHECKING:
 
 FOLDER = PROJECT / ".giftcards"
 
-app = typer.Typer(help="The service on this machine, on a local cloud.")
+app = typer.Typer(help="Run the service on this machine, on a local cloud.")
 
 
 @app.command()
 def up(
-    supplier_url: Annotated[str | None, typer.Option(help="A real supplier instead of the simulator.")] = None,
-    api_key_file: Annotated[Path | None, typer.Option(help="A file that holds that supplier's API key.")] = None,
+    supplier_url: Annotated[
+        str | None, typer.Option(help="Base URL of a real supplier, instead of the simulator.")
+    ] = None,
+    api_key_file: Annotated[Path | None, typer.Option(help="File that contains the API key of that supplier.")] = None,
     fulfil_after: Annotated[
-        float, typer.Option(min=0, help="Seconds that the simulator takes for an order.")
+        float, typer.Option(min=0, help="Seconds after which the simulator fulfils an order.")
     ] = DEFAULT_FULFIL_AFTER_SECONDS,
-    fresh: Annotated[bool, typer.Option("--fresh", help="Forget everything that happened before.")] = False,  # noqa: FBT002
+    fresh: Annotated[bool, typer.Option("--fresh", help="Delete all earlier orders and state first.")] = False,  # noqa: FBT002
 ) -> None:
-    """Start the local cloud, build and deploy the service, and say how to use it."""
+    """Start the local cloud, build and deploy the service, and print how to use it."""
     end_on_signals()
     if supplier_url is not None and not re.fullmatch(r"https?://[^\s/]+(/\S*)?", supplier_url):
         raise CommandError("--supplier-url must be an http or https URL", exit_code=2)
     if (supplier_url is None) != (api_key_file is None):
-        raise CommandError("--supplier-url and --api-key-file go together; the simulator has its own key", exit_code=2)
+        raise CommandError(
+            "--supplier-url and --api-key-file require each other; the simulator has its own key", exit_code=2
+        )
     api_key = None if api_key_file is None else _read_api_key(api_key_file)
     service = _service(say=lambda what: output.console.print(f"[dim]{what} …[/]"))
     if fresh:
@@ -54,7 +58,7 @@ def up(
 def status(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")] = False,  # noqa: FBT002
 ) -> None:
-    """Say what runs on this machine."""
+    """Show what is running on this machine."""
     service = _service()
     cloud, supplier = service.state.cloud, service.state.supplier
     document = {
@@ -69,49 +73,42 @@ def status(
     elif document["running"]:
         output.console.print(f"local cloud  {document['cloudUrl']}", highlight=False)
         output.console.print(f"supplier     {document['supplierUrl']}", highlight=False)
-        use = f"use it with  source {_short(service.environment_file)}"
-        output.console.print(use, markup=False, highlight=False, soft_wrap=True)
+        usage = f"use it with  source {_short(service.environment_file)}"
+        output.console.print(usage, markup=False, highlight=False, soft_wrap=True)
     else:
         output.console.print("not running; start it with `giftcards local up`")
 
 
 @app.command()
 def down() -> None:
-    """Stop what `up` started. What has happened is kept for the next `up`."""
+    """Stop what `up` started. Orders and state are kept for the next `up`."""
     was_running = _service().down()
-    output.console.print("stopped; `giftcards local up` goes on where it was" if was_running else "was not running")
+    output.console.print(
+        "stopped; `giftcards local up` continues with the same orders" if was_running else "it was not running"
+    )
 
 
 @app.command()
 def supplier(
-    port: Annotated[int, typer.Option(min=0, max=65535, help="Where to listen on 127.0.0.1; 0 picks a free port.")] = 0,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port on 127.0.0.1; 0 picks a free one.")] = 0,
     fulfil_after: Annotated[
-        float, typer.Option(min=0, help="Seconds that an order takes.")
+        float, typer.Option(min=0, help="Seconds after which an order is fulfilled.")
     ] = DEFAULT_FULFIL_AFTER_SECONDS,
-    api_key: Annotated[list[str] | None, typer.Option(help="A key to accept; the sandbox key otherwise.")] = None,
-    state_file: Annotated[Path | None, typer.Option(help="Where to keep orders across restarts.")] = None,
+    api_key: Annotated[
+        list[str] | None, typer.Option(help="API key to accept, repeatable. Default: the sandbox key.")
+    ] = None,
+    state_file: Annotated[Path | None, typer.Option(help="File that keeps orders across restarts.")] = None,
 ) -> None:
-    """Run the supplier simulator by itself."""
+    """Run only the supplier simulator, until Ctrl-C."""
     from giftcards_local.supplier import UnreadableStateError, serve
 
     keys = {} if api_key is None else {"api_keys": api_key}
     try:
-        serve(port, fulfil_after=fulfil_after, state_file=state_file, on_ready=_print_how_to_ask, **keys)
+        serve(port, fulfil_after=fulfil_after, state_file=state_file, on_ready=_print_how_to_order, **keys)
     except UnreadableStateError as error:
         raise CommandError(str(error)) from None
     except OSError as error:
         raise CommandError(f"cannot listen on 127.0.0.1:{port}: {error.strerror}") from None
-
-
-def demo(
-    keep: Annotated[Path | None, typer.Option(help="Keep what the demo wrote in this folder.", hidden=True)] = None,
-) -> None:
-    """Run six orders through the whole service on a local cloud of its own, live. Takes less than a minute."""
-    from giftcards_cli import demo as demonstration
-
-    end_on_signals()
-    if not demonstration.run(keep):
-        raise CommandError("not every order ended as it should")
 
 
 def _service(say: Callable[[str], None] = lambda _: None) -> "LocalService":
@@ -131,16 +128,16 @@ def _print_how_to_use(service: "LocalService", *, real_supplier: bool) -> None:
     for command in (f"source {_short(service.environment_file)}", f'export PATH={programs}:"$PATH"'):
         say(f"  {command}", markup=False, highlight=False, soft_wrap=True)
     if real_supplier:
-        say("\nAnnounce an order that you placed at the supplier:", highlight=False)
+        say("\nPublish an order that you placed at the supplier:", highlight=False)
     else:
-        _print_how_to_ask(service.state.supplier_url)
-        say("\nAnnounce the order that you placed (its orderId is in the answer):", highlight=False)
+        _print_how_to_order(service.state.supplier_url)
+        say("\nPublish the order that you placed (its orderId is in the response):", highlight=False)
     for command in ("place ORDER_ID --user alice", "orders", "show ORDER_ID", "reveal ORDER_ID --user alice"):
         say(f"  giftcards {command}", highlight=False)
-    say("\n[dim]giftcards local down[/] stops it and keeps everything.", highlight=False)
+    say("\n[dim]giftcards local down[/] stops the service and keeps its orders.", highlight=False)
 
 
-def _print_how_to_ask(url: str) -> None:
+def _print_how_to_order(url: str) -> None:
     from giftcards_local.supplier import SANDBOX_API_KEY
 
     say = output.console.print
@@ -163,21 +160,23 @@ def _read_api_key(file: Path) -> str:
         ) from None
     except UnicodeDecodeError:
         raise CommandError(
-            f"the API key file {file} is not text in UTF-8 or UTF-16: save it again as UTF-8", exit_code=2
+            f"the API key file {file} is not text in UTF-8 or UTF-16: save it as UTF-8", exit_code=2
         ) from None
     if not key:
         raise CommandError(f"the API key file {file} is empty: write the key into it", exit_code=2)
     if not re.fullmatch("[!-~]+", key):
-        raise CommandError(f"the file {file} holds no API key (one line of visible ASCII characters)", exit_code=2)
+        raise CommandError(
+            f"the API key file {file} must contain one line of visible ASCII characters: the key", exit_code=2
+        )
     return key
 
 
 def _decoded(content: bytes) -> str:
-    """Decode a text file; editors and shells of Windows begin it with a byte order mark, in UTF-8 or UTF-16."""
+    """Decode a text file in UTF-8, or with a byte order mark, as Windows writes it, in UTF-8 or UTF-16."""
     utf_16 = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
     return content.decode("utf-16" if utf_16 else "utf-8-sig")
 
 
 def _short(path: Path) -> str:
-    """Write a path as a shell takes it, below the current folder where it lies there."""
+    """Return a path quoted for a shell, relative to the current folder if it is inside."""
     return shlex.quote(str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path))

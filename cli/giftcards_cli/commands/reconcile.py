@@ -1,4 +1,4 @@
-"""``giftcards reconcile``: compare the supplier's list with the orders here, by hand."""
+"""``giftcards reconcile``: run the reconciliation of the supplier's orders with ours now."""
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -18,35 +18,36 @@ from giftcards.use_cases.reconcile_orders import (
 from giftcards_cli import output
 from giftcards_cli.arguments import AsJson, StackName
 from giftcards_cli.stack import CommandError, Stack, aws_errors
+from giftcards_local import STACK_NAME
 
-RUNS_SECONDS = 320
-"""The function's time-out, and what Lambda takes to start it."""
+MAX_RUN_SECONDS = 320
+"""The function's timeout of 300 s, and the time that Lambda takes to start it."""
 _DAYS = ["%Y-%m-%d"]
 
 
 def reconcile(
     first_day: Annotated[
         datetime | None,
-        typer.Option("--from", formats=_DAYS, metavar="DATE", help="First day, UTC; yesterday if left out."),
+        typer.Option("--from", formats=_DAYS, metavar="DATE", help="First day, UTC. Default: yesterday."),
     ] = None,
     last_day: Annotated[
-        datetime | None, typer.Option("--to", formats=_DAYS, metavar="DATE", help="Last day, UTC; today if left out.")
+        datetime | None, typer.Option("--to", formats=_DAYS, metavar="DATE", help="Last day, UTC. Default: today.")
     ] = None,
-    stack: StackName = "giftcards",
+    stack: StackName = STACK_NAME,
     as_json: AsJson = False,  # noqa: FBT002 - a flag of the command line
 ) -> None:
-    """Compare the orders at the supplier with those here, and announce what differs and was not announced yet."""
+    """Compare the supplier's orders with ours, and publish an event for each new discrepancy."""
     request = _request(first_day, last_day)
     with aws_errors(stack):
         payload = request.model_dump(mode="json", by_alias=True, exclude_none=True)
-        answer = Stack.connect(stack).invoke("ReconcileOrders", payload, within_seconds=RUNS_SECONDS)
+        answer = Stack.connect(stack).invoke("ReconcileOrders", payload, within_seconds=MAX_RUN_SECONDS)
     report = ReconciliationReport.model_validate(answer)
     if as_json:
         output.print_json(answer)
     else:
         _show(report)
     if not report.is_complete:
-        raise CommandError(f"not complete ({report.outcome}): {report.message}")
+        raise CommandError(f"reconciliation incomplete ({report.outcome}): {report.message}")
 
 
 def _request(first_day: datetime | None, last_day: datetime | None) -> ReconcileRequest:
@@ -68,28 +69,28 @@ def _show(report: ReconciliationReport) -> None:
     span = " to ".join(f"{at:%Y-%m-%d %H:%M}" for at in (report.placed_from, report.placed_to))
     new = sum(report.new_differences.values())
     output.console.print(
-        f"orders placed {span} UTC: {report.orders} compared, {report.differences_found} differ, {new} of them new",
+        f"orders placed {span} UTC: {report.orders} compared, {report.differences_found} discrepancies, {new} new",
         highlight=False,
         soft_wrap=True,
     )
 
 
-def discrepancies_table(differences: tuple[FoundDiscrepancy, ...]) -> Table:
-    """Lay differences out as a table."""
+def discrepancies_table(discrepancies: tuple[FoundDiscrepancy, ...]) -> Table:
+    """Lay out discrepancies, one row each."""
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for column in ("ORDER", "KIND", "OURS", "SUPPLIER'S", "SINCE", "ANNOUNCED"):
-        table.add_column(column, overflow="fold", no_wrap=column in {"KIND", "SINCE", "ANNOUNCED"})
-    for found in differences:
+    for column in ("ORDER", "KIND", "OURS", "SUPPLIER'S", "SINCE", "PUBLISHED"):
+        table.add_column(column, overflow="fold", no_wrap=column in {"KIND", "SINCE", "PUBLISHED"})
+    for discrepancy in discrepancies:
         table.add_row(
-            escape(found.order_id or "without id"),
-            found.kind,
-            escape(_said(found.ours)),
-            escape(_said(found.theirs)),
-            "-" if found.since is None else f"{found.since.astimezone(UTC):%m-%d %H:%M}",
-            "[yellow]now[/]" if found.is_new else "before",
+            escape(discrepancy.order_id or "no id"),
+            discrepancy.kind,
+            escape(_counts_text(discrepancy.ours)),
+            escape(_counts_text(discrepancy.theirs)),
+            "-" if discrepancy.since is None else f"{discrepancy.since.astimezone(UTC):%m-%d %H:%M}",
+            "[yellow]now[/]" if discrepancy.is_new else "before",
         )
     return table
 
 
-def _said(details: Mapping[str, object]) -> str:
+def _counts_text(details: Mapping[str, object]) -> str:
     return ", ".join(f"{name} {value}" for name, value in details.items()) or "-"

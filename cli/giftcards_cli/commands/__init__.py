@@ -1,0 +1,1 @@
+"""The commands of ``giftcards``: one module per command, named after it."""

@@ -1,0 +1,278 @@
+"""`giftcards resume`: which orders are resumed or accepted, and what is recorded."""
+
+from typing import Any
+
+import pytest
+
+from giftcards.adapters.timestamps import timestamp
+from giftcards.contracts.events import HeldReason
+from support.cloud import Cloud, client_error
+from support.command_line import Giftcards
+from support.examples import NOW, ORDER_ID, USER_ID
+from support.secrets import MARK
+
+CLOSED = {"quantity": 1, "fulfilledQuantity": 1, "deliveredAt": timestamp(NOW)}
+PUBLISHED = CLOSED | {"announcedAt": timestamp(NOW)}
+NOT_ACCEPTED = {"FailedEntryCount": 1, "Entries": [{"ErrorCode": "InternalFailure"}]}
+
+
+def resumed(cloud: Cloud) -> list[str]:
+    return [detail["orderId"] for detail in cloud.events_to_resume("giftcards.cli")]
+
+
+# -------------------------------------------------------------------- resume
+
+
+def test_held_order_is_resumed_for_its_user(cloud: Cloud, giftcards: Giftcards):
+    cloud.claim(placedAt="2026-03-14T09:00:00.000Z")
+    cloud.hold()
+
+    said = giftcards("resume", ORDER_ID)
+
+    assert (said.code, said.err) == (0, "")
+    assert f"`giftcards show {ORDER_ID}`" in said.out
+    detail = {"orderId": ORDER_ID, "userId": USER_ID, "placedAt": "2026-03-14T09:00:00Z"}
+    assert cloud.events_to_resume("giftcards.cli") == [detail]
+    assert cloud.writes() == ["PutEvents"]
+
+
+@pytest.mark.parametrize(
+    ("attributes", "state"),
+    [
+        ({}, "in progress"),
+        ({"status": "FULFILLED"} | PUBLISHED, "FULFILLED"),
+        ({"status": "PARTIALLY_FILLED"} | PUBLISHED, "PARTIALLY_FILLED"),
+        ({"status": "REFUNDED"} | PUBLISHED, "refunded"),
+    ],
+)
+def test_order_that_is_not_held_is_not_resumed(
+    cloud: Cloud, giftcards: Giftcards, attributes: dict[str, Any], state: str
+):
+    cloud.claim(**attributes)
+
+    said = giftcards("resume", ORDER_ID)
+
+    assert (said.code, said.out) == (1, "")
+    assert ORDER_ID in said.err
+    assert state in said.err
+    assert cloud.writes() == []
+
+
+@pytest.mark.parametrize("order_id", ["unknown", "", "a b"])
+def test_resume_does_not_create_an_order(cloud: Cloud, giftcards: Giftcards, order_id: str):
+    said = giftcards("resume", order_id)
+
+    assert (said.code, said.out) == (1, "")
+    assert repr(order_id) in said.err
+    assert cloud.writes() == []
+
+
+def test_closed_order_without_its_event_is_resumed(cloud: Cloud, giftcards: Giftcards):
+    cloud.claim(status="FULFILLED", **CLOSED)
+
+    said = giftcards("resume", ORDER_ID)
+
+    assert (said.code, said.err) == (0, "")
+    assert "FULFILLED" in said.out
+    assert resumed(cloud) == [ORDER_ID]
+
+
+@pytest.fixture
+def some_held(cloud: Cloud) -> None:
+    """Given three held orders, two of them at their deadline, and one in progress."""
+    reasons = {"late-1": "DEADLINE_PASSED", "late-2": "DEADLINE_PASSED", "unknown": "ORDER_UNKNOWN"}
+    for order_id, reason in reasons.items():
+        cloud.claim(order_id, user_id=f"user-of-{order_id}")
+        cloud.hold(order_id, reason)
+    cloud.claim("open")
+
+
+@pytest.mark.usefixtures("some_held")
+@pytest.mark.parametrize(
+    ("named", "orders"),
+    [
+        (["--held"], ["late-1", "late-2", "unknown"]),
+        (["--reason", "DEADLINE_PASSED"], ["late-1", "late-2"]),
+        (["--reason", "UNEXPECTED_ERROR"], []),
+    ],
+)
+def test_held_orders_are_resumed_together(cloud: Cloud, giftcards: Giftcards, named: list[str], orders: list[str]):
+    said = giftcards("resume", *named)
+
+    assert (said.code, said.err) == (0, "")
+    assert said.out.endswith(f": {len(orders)}\n")
+    assert sorted(resumed(cloud)) == orders
+    assert all(d["userId"] == f"user-of-{d['orderId']}" for d in cloud.events_to_resume("giftcards.cli"))
+
+
+def test_resuming_without_held_orders_is_success(giftcards: Giftcards):
+    said = giftcards("resume", "--held")
+
+    assert (said.code, said.err) == (0, "")
+    assert said.out.endswith(": 0\n")
+
+
+@pytest.mark.usefixtures("some_held")
+def test_invalid_row_does_not_keep_other_orders_held(cloud: Cloud, giftcards: Giftcards):
+    cloud.put(cloud.card_table, cloud.order_row("late-1") | {"userId": f"{MARK} {MARK}"})
+
+    said = giftcards("resume", "--held")
+
+    assert said.code == 1
+    assert said.err.endswith(": 1 (late-1: userId)\n")
+    assert sorted(resumed(cloud)) == ["late-2", "unknown"]
+
+
+@pytest.mark.parametrize(
+    "named",
+    [[], [ORDER_ID, "--held"], ["--held", "--reason", "ORDER_UNKNOWN"], [ORDER_ID, "--reason", "ORDER_UNKNOWN"]],
+)
+def test_resume_requires_exactly_one_selection(cloud: Cloud, giftcards: Giftcards, named: list[str]):
+    said = giftcards("resume", *named)
+
+    assert (said.code, said.out) == (2, "")
+    assert all(name in said.err for name in ("ORDER_ID", "--held", "--reason"))
+    assert cloud.calls == []
+
+
+def test_unknown_reason_lists_the_valid_ones(giftcards: Giftcards):
+    said = giftcards("resume", "--reason", "BAD_LUCK")
+
+    assert (said.code, said.out) == (2, "")
+    assert all(reason in said.err for reason in HeldReason)
+
+
+@pytest.mark.usefixtures("some_held")
+@pytest.mark.parametrize(
+    ("operation", "outcome", "code"),
+    [
+        ("PutEvents", NOT_ACCEPTED, "InternalFailure"),
+        ("PutEvents", client_error("PutEvents", "AccessDenied"), "AccessDenied"),
+        ("Query", client_error("Query", "AccessDenied"), "AccessDenied"),
+    ],
+)
+def test_aws_error_is_one_line_with_its_code(
+    cloud: Cloud, giftcards: Giftcards, operation: str, outcome: Any, code: str
+):
+    cloud.at_next(operation, outcome)
+
+    said = giftcards("resume", "--held")
+
+    assert (said.code, said.out, said.err.count("\n")) == (1, "", 1)
+    assert code in said.err
+
+
+# -------------------------------------------------------------- accept cards
+
+WHY = ("--accept-cards", "--cards", "2", "--reason", " seen in the console ")
+
+
+def test_acceptance_is_in_the_row_and_the_order_is_resumed(cloud: Cloud, giftcards: Giftcards):
+    cloud.claim()
+    cloud.hold(reason="SUPPLIER_CONTRACT_BROKEN")
+
+    said = giftcards("resume", ORDER_ID, *WHY)
+
+    assert (said.code, said.err) == (0, "")
+    assert resumed(cloud) == [ORDER_ID]
+    acceptance = cloud.order_row()["acceptCards"]
+    assert acceptance["reason"] == "seen in the console"
+    assert acceptance["by"].startswith("arn:aws:")
+    assert acceptance["at"].endswith("Z")
+    assert (acceptance["cards"], "ordered" in acceptance) == (2, False)
+    assert cloud.writes() == ["PutItem", "UpdateItem", "PutEvents"]
+
+
+def test_every_acceptance_is_in_the_audit_table(cloud: Cloud, giftcards: Giftcards):
+    cloud.claim()
+    cloud.hold(reason="SUPPLIER_CONTRACT_BROKEN")
+
+    giftcards("resume", ORDER_ID, *WHY)
+    giftcards("resume", ORDER_ID, "--accept-cards", "--cards", "0", "--ordered", "3", "--reason", "refunded")
+
+    records = cloud.rows(cloud.audit_table)
+    assert {record["pk"] for record in records} == {f"ACCEPT#{ORDER_ID}"}
+    assert sorted((record["cards"], record.get("ordered"), record["reason"]) for record in records) == [
+        (0, 3, "refunded"),
+        (2, None, "seen in the console"),
+    ]
+    assert cloud.order_row()["acceptCards"]["ordered"] == 3
+
+
+def test_cards_are_not_accepted_without_an_audit_record(cloud: Cloud, giftcards: Giftcards):
+    cloud.claim()
+    cloud.hold(reason="SUPPLIER_CONTRACT_BROKEN")
+    cloud.at_next("PutItem", client_error("PutItem", "AccessDeniedException"), table=cloud.audit_table)
+
+    assert giftcards("resume", ORDER_ID, *WHY).code == 1
+
+    assert "acceptCards" not in cloud.order_row()
+    assert resumed(cloud) == []
+
+
+@pytest.mark.parametrize("reason", sorted(set(HeldReason) - {HeldReason.SUPPLIER_CONTRACT_BROKEN}))
+def test_order_held_for_another_reason_is_not_accepted(cloud: Cloud, giftcards: Giftcards, reason: str):
+    cloud.claim()
+    cloud.hold(reason=reason)
+
+    assert_not_accepted(cloud, giftcards)
+
+
+def test_order_that_is_not_held_is_not_accepted(cloud: Cloud, giftcards: Giftcards):
+    cloud.claim()
+
+    assert_not_accepted(cloud, giftcards)
+
+
+def test_order_that_is_resumed_meanwhile_is_not_accepted(cloud: Cloud, giftcards: Giftcards):
+    cloud.claim()
+    cloud.hold(reason="SUPPLIER_CONTRACT_BROKEN")
+    cloud.at_next("UpdateItem", cloud.claim)
+
+    assert_not_accepted(cloud, giftcards)
+
+
+def assert_not_accepted(cloud: Cloud, giftcards: Giftcards) -> None:
+    said = giftcards("resume", ORDER_ID, *WHY)
+
+    assert (said.code, said.out) == (1, "")
+    assert "is not held as SUPPLIER_CONTRACT_BROKEN" in said.err
+    assert "acceptCards" not in cloud.order_row()
+    assert resumed(cloud) == []
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("--accept-cards",),
+        (ORDER_ID, "--accept-cards"),
+        (ORDER_ID, "--accept-cards", "--reason", "why"),
+        (ORDER_ID, "--accept-cards", "--cards", "1"),
+        (ORDER_ID, "--cards", "1"),
+        (ORDER_ID, "--ordered", "1"),
+        (ORDER_ID, "--accept-cards", "--cards", "1", "--reason", " "),
+        (ORDER_ID, "--accept-cards", "--cards", "1", "--reason", "x" * 513),
+        ("--accept-cards", "--cards", "1", "--reason", "why"),
+        ("--held", "--accept-cards", "--cards", "1", "--reason", "why"),
+        (ORDER_ID, "--held", "--accept-cards", "--cards", "1", "--reason", "why"),
+        (ORDER_ID, "--reason", "why"),
+        ("--reason", "why"),
+    ],
+)
+def test_acceptance_requires_order_cards_and_reason(cloud: Cloud, giftcards: Giftcards, arguments: tuple[str, ...]):
+    cloud.claim()
+    cloud.hold(reason="SUPPLIER_CONTRACT_BROKEN")
+
+    said = giftcards("resume", *arguments)
+
+    assert (said.code, said.out, said.err.count("\n")) == (2, "", 1)
+    assert cloud.writes() == []
+
+
+def test_show_prints_the_acceptance(cloud: Cloud, giftcards: Giftcards):
+    cloud.claim()
+    cloud.hold(reason="SUPPLIER_CONTRACT_BROKEN")
+    giftcards("resume", ORDER_ID, *WHY)
+
+    assert "seen in the console" in giftcards("show", ORDER_ID).out
+    assert "seen in the console" in giftcards("show", ORDER_ID, "--json").out
