@@ -12,7 +12,7 @@ HEAD = """<!-- Written by `make docs` from the command line's own help. -->
 The same commands work on the local cloud (after `source .giftcards/env`) and on AWS (with the standard AWS variables,
 for example `AWS_PROFILE`). The region comes from `AWS_REGION`, `AWS_DEFAULT_REGION` or the profile, in this order.
 
-A command exits with 0 when it is done, 1 when it is refused or fails, 2 when it is used wrongly. An error is one line on
+A command exits with 0 when done, 1 when refused or failed, 2 when used wrongly. An error is one line on
 stderr. With `--json` a command prints one JSON document and nothing else. Characters that the terminal cannot show are
 printed as escape sequences, in cards as JSON escapes.
 
