@@ -18,7 +18,8 @@ from samtranslator.yaml_helper import yaml_parse
 import rows
 from giftcards.adapters import aws
 from giftcards.adapters.card_cipher import CardCipher
-from support.examples import ORDER_ID, ROOT, USER_ID
+from support import quick_moto
+from support.examples import ORDER_ID, REGION, ROOT, USER_ID
 from support.secrets import API_KEY
 
 
@@ -72,10 +73,7 @@ class Cloud:
         return arn
 
     def _create_table(self, resource: str) -> str:
-        properties = template()["Resources"][resource]["Properties"]
-        known = ("AttributeDefinitions", "KeySchema", "GlobalSecondaryIndexes", "BillingMode")
-        schema = {name: properties[name] for name in known if name in properties}
-        self._dynamodb.create_table(TableName=resource, **schema)
+        quick_moto.create_table(resource, template()["Resources"][resource]["Properties"], REGION)
         return resource
 
     @contextmanager

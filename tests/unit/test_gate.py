@@ -336,7 +336,7 @@ def test_closed_gate_is_read_as_it_was_closed(record: GateTable, kind: FailureKi
 
     gate = record.read()
     assert (gate.refusal or gate.pause) == block
-    assert gate.blocks == 1
+    assert gate.closings == 1
 
 
 def test_gate_is_one_record(cloud: Cloud, record: GateTable):
@@ -774,7 +774,7 @@ def test_record_of_the_former_format_is_an_open_gate_and_does_no_harm(
     release(record, slot)
 
     gate = record.read()
-    assert (gate.refusal, gate.pause, gate.leases, gate.blocks) == (
+    assert (gate.refusal, gate.pause, gate.leases, gate.closings) == (
         closed_by(FailureKind.KEY_REFUSED),
         closed_by(FailureKind.RATE_LIMITED),
         {},

@@ -23,6 +23,7 @@ from samtranslator.yaml_helper import yaml_parse
 from giftcards.contracts.events import OUTGOING_EVENTS, SOURCE, HeldReason, OrderPlaced
 from giftcards.contracts.workflow import StepRequest, StepResult
 from giftcards.rules.orders import Order
+from support import quick_moto
 from workflow.answers import Answer, Answering, Closed, Malformed, Raised
 from workflow.deliveries import close_order
 from workflow.engine import REGION, Engine, Fault, client
@@ -208,9 +209,7 @@ class Workflow:
         )["stateMachineArn"]
 
     def _create_table(self) -> None:
-        table = load_template()["Resources"]["CardTable"]["Properties"]
-        copied = ("BillingMode", "AttributeDefinitions", "KeySchema", "GlobalSecondaryIndexes")
-        self._dynamodb.create_table(TableName=TABLE, **{key: table[key] for key in copied})
+        quick_moto.create_table(TABLE, load_template()["Resources"]["CardTable"]["Properties"], REGION)
 
     def _create_bus(self) -> str:
         self._events.create_event_bus(Name=BUS)
