@@ -5,6 +5,7 @@ PYTHON ?= python3
 VENV   := .venv
 CLOUD  := .venv-cloud
 CHECKS := .venv-checks
+BROWSER := .venv-browser
 BIN    := $(VENV)/bin
 UV     := $(BIN)/uv
 UV_VERSION := 0.13.9
@@ -49,6 +50,13 @@ $(CHECKS)/.installed: requirements/checks.txt | $(BIN)/uv
 	@echo "Installing into $(CHECKS) (first test run only)"
 	@$(UV) venv --quiet --clear --python $(BIN)/python $(CHECKS)
 	@$(UV) pip sync --quiet --require-hashes --python $(CHECKS)/bin/python requirements/checks.txt
+	@touch $@
+
+# For the tests of the buyer's page alone. The browser itself is not a package: tests/browser/chromium.py looks for it.
+$(BROWSER)/.installed: requirements/browser.txt | $(BIN)/uv
+	@echo "Installing into $(BROWSER) (first test run only)"
+	@$(UV) venv --quiet --clear --python $(BIN)/python $(BROWSER)
+	@$(UV) pip sync --quiet --require-hashes --python $(BROWSER)/bin/python requirements/browser.txt
 	@touch $@
 
 demo: setup ## Run six orders through the whole service on a local cloud of its own
@@ -122,11 +130,13 @@ lock: setup ## Resolve the requirement files again (add UPGRADE=--upgrade for ne
 	$(COMPILE) $(UPGRADE) requirements/dev.in -o requirements/dev.txt
 	$(COMPILE) $(UPGRADE) requirements/cloud.in -o requirements/cloud.txt
 	$(COMPILE) $(UPGRADE) requirements/checks.in -o requirements/checks.txt
+	$(COMPILE) $(UPGRADE) -c requirements/dev.txt requirements/browser.in -o requirements/browser.txt
 	$(COMPILE) $(UPGRADE) -c requirements/dev.txt requirements/docs.in -o requirements/docs.txt
 	$(COMPILE) $(UPGRADE) -c requirements/dev.txt $(RUNTIME_HAS:%=--no-emit-package %) \
 	  layers/core/requirements.in -o layers/core/requirements.txt
 	$(COMPILE) $(UPGRADE) -c requirements/dev.txt $(RUNTIME_HAS:%=--no-emit-package %) --no-emit-package jmespath \
 	  layers/encryption/requirements.in -o layers/encryption/requirements.txt
+	$(COMPILE) $(UPGRADE) -c requirements/dev.txt layers/page/requirements.in -o layers/page/requirements.txt
 
 outdated: setup ## List what has newer versions
 	@$(BIN)/python requirements/outdated.py

@@ -34,9 +34,14 @@ build-CoreLayer:
 	$(call install,core)
 	cd "$$ARTIFACTS_DIR/python" && rm -r $(UNUSED)
 	cp -r core/giftcards "$$ARTIFACTS_DIR/python/"
+	cd core && python3 -m giftcards.presentation.engine "$$ARTIFACTS_DIR/python/giftcards/presentation/compiled"
 	find "$$ARTIFACTS_DIR/python" -name __pycache__ -type d -prune -exec rm -r {} +
 	$(compile)
 
 build-EncryptionLayer:
 	$(call install,encryption)
+	$(compile)
+
+build-PageLayer:
+	$(call install,page)
 	$(compile)
