@@ -81,7 +81,8 @@ def render_mail(content: MailContent) -> bytes:
         "never": texts.mail["never"],
     }
     message = EmailMessage(policy=SMTP)
-    message["From"] = Address(display_name=shop, addr_spec=content.mail_from)
+    # The email package decodes an encoded word in a display name, line breaks and all, and writes it out decoded.
+    message["From"] = Address(display_name=shop.replace("=?", "= ?"), addr_spec=content.mail_from)
     message["To"] = Address(addr_spec=content.to)
     message["Subject"] = texts.mail["subject"]
     if is_mail_address(contact):
@@ -107,7 +108,7 @@ def render_mail(content: MailContent) -> bytes:
 
 
 def one_line(text: str) -> str:
-    """Return a text as one line, without characters that end a line, control a terminal or reverse the reading order."""
+    """Return a text as one line, without control characters and marks that reverse the reading order."""
     kept = (
         character if unicodedata.category(character) not in _UNSAFE else " "
         for character in text
