@@ -1,5 +1,6 @@
 """DeliverCards: once, to whom they belong, encrypted, announced; and again after a crash at any point."""
 
+import re
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
@@ -81,7 +82,7 @@ def test_fulfilled_order_is_stored_closed_and_announced(
     result = deliver()
 
     # Then it is closed, its cards can be read by its user, and the shop knows
-    assert (result.outcome, result.message) == (Outcome.CLOSED, "The order is closed: FULFILLED.")
+    assert (result.outcome, result.level) == (Outcome.CLOSED, "INFO")
     assert cloud.order_row()["status"] == "FULFILLED"
     assert stored_cards(cloud, cipher) == card_data(3)
     assert cloud.announced() == [
@@ -428,6 +429,12 @@ def test_crash_before_the_order_is_closed_changes_nothing_and_can_be_repeated(
 
 # ------------------------------------------------------------ irregularities
 
+
+def numbers(message: str) -> list[int]:
+    """Return the numbers in the message of a held order, without the count of doubtful answers and their seconds."""
+    return [int(number) for number in re.findall(r"\d+", message)][:-2]
+
+
 ACCEPTANCE = {"by": "arn:aws:iam::1:user/olga", "reason": "seen in the console", "at": timestamp(NOW)}
 FIRST, SECOND = card_data(2)
 
@@ -584,8 +591,7 @@ def test_accepted_order_says_what_was_not_delivered(cloud: Cloud, supplier: Supp
     result = accepted_three_times(supplier, deliver, order_data(cards=[FIRST, {"value": ""}]))[-1]
 
     assert result.level == "WARNING"
-    assert "An operator accepted it" in result.message
-    assert "not delivered: 1." in result.message
+    assert cloud.order_row()["undeliveredCards"] == 1
 
 
 def test_accepted_cards_are_delivered_at_the_third_answer_with_as_many(
@@ -637,7 +643,7 @@ def test_order_with_another_number_of_cards_than_accepted_is_held_again(
     result = accepted_three_times(supplier, deliver, order_data(fulfilled_quantity=1))[-1]
 
     assert result.outcome is Outcome.SUPPLIER_CONTRACT_BROKEN
-    assert f"accepted {accepted} cards; cards that can be accepted: 2 of 2." in result.message
+    assert numbers(result.message)[-3:] == [accepted, 2, 2]
     assert cloud.card_rows() == []
 
 
@@ -649,7 +655,7 @@ def test_answer_without_a_doubt_needs_no_acceptance(
 
     result = deliver(retry_state=RetryState())
 
-    assert (result.outcome, result.message) == (Outcome.CLOSED, "The order is closed: FULFILLED.")
+    assert (result.outcome, result.level) == (Outcome.CLOSED, "INFO")
     assert stored_cards(cloud, cipher) == [FIRST, SECOND]
 
 
@@ -683,27 +689,27 @@ def test_acceptance_is_only_about_number_and_values(
 
 
 @pytest.mark.parametrize(
-    ("change", "says"),
+    ("change", "said"),
     [
-        ({"fulfilled_quantity": 1}, "cards that can be accepted: 2 of 2"),
-        ({"cards": [FIRST]}, "cards that can be accepted: 1 of 1"),
-        ({"cards": [FIRST, FIRST]}, "cards that can be accepted: 2 of 2"),
-        ({"status": "REFUNDED", "fulfilled_quantity": 0}, "cards that can be accepted: 0 of 2; the order is refunded"),
-        ({"cards": [FIRST, {"value": None}]}, "cards that can be accepted: 1 of 2; no readable value: number 2"),
-        ({"cards": [None] * 12 + [FIRST]}, "1 of 13; no readable value: number 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 2 more"),
-        ({"status": "REFUNDED"}, "cards that can be accepted: 0 of 2; the order is refunded"),
-        ({"status": "REFUNDED", "quantity": 0, "cards": []}, "cards that can be accepted: 0 of 0"),
+        ({"fulfilled_quantity": 1}, [2, 2]),
+        ({"cards": [FIRST]}, [1, 1]),
+        ({"cards": [FIRST, FIRST]}, [2, 2]),
+        ({"status": "REFUNDED", "fulfilled_quantity": 0}, [0, 2]),
+        ({"cards": [FIRST, {"value": None}]}, [1, 2, 2]),
+        ({"cards": [None] * 12 + [FIRST]}, [1, 13, *range(1, 11), 2]),
+        ({"status": "REFUNDED"}, [0, 2]),
+        ({"status": "REFUNDED", "quantity": 0, "cards": []}, [0, 0]),
     ],
 )
 def test_held_order_says_how_many_cards_can_be_accepted(
-    cloud: Cloud, supplier: SupplierDouble, deliver: Deliver, change: dict[str, Any], says: str
+    cloud: Cloud, supplier: SupplierDouble, deliver: Deliver, change: dict[str, Any], said: list[int]
 ):
     cloud.claim()
 
     result = accepted_three_times(supplier, deliver, order_data() | change)[-1]
 
     assert result.outcome is Outcome.SUPPLIER_CONTRACT_BROKEN
-    assert says in result.message
+    assert numbers(result.message)[-len(said) :] == said
 
 
 @pytest.mark.parametrize("count", [2, "?", None, -1])

@@ -1,5 +1,6 @@
 """What counts as a difference between the supplier's list and our orders, and what is told of it."""
 
+import re
 from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -142,24 +143,24 @@ def test_numbers_that_differ_are_named_with_both_values(
     assert list(difference.fields) == fields
     assert difference.ours == dict(zip(fields, here, strict=True))
     assert difference.theirs == dict(zip(fields, there, strict=True))
-    assert all(f"{field} is " in difference.message for field in fields)
+    assert all(field in difference.message for field in fields)
 
 
 @pytest.mark.parametrize(
-    ("supplier_says", "order", "said"),
+    ("supplier_says", "order", "here", "there"),
     [
-        (listed("REFUNDED"), ours(), "status is FULFILLED here and REFUNDED at the supplier"),
-        (listed(), refunded(), "status is REFUNDED here and FULFILLED at the supplier"),
-        (listed("PARTIALLY_FILLED", 4), ours(), "status is FULFILLED here and PARTIALLY_FILLED at the supplier"),
-        (listed("HANDLING"), ours(), "status is FULFILLED here and HANDLING at the supplier"),
+        (listed("REFUNDED"), ours(), "FULFILLED", "REFUNDED"),
+        (listed(), refunded(), "REFUNDED", "FULFILLED"),
+        (listed("PARTIALLY_FILLED", 4), ours(), "FULFILLED", "PARTIALLY_FILLED"),
+        (listed("HANDLING"), ours(), "FULFILLED", "HANDLING"),
     ],
 )
-def test_status_that_differs_is_named_with_both_values(supplier_says: ListedOrder, order: Order, said: str):
+def test_status_that_differs_is_named_with_both_values(supplier_says: ListedOrder, order: Order, here: str, there: str):
     difference = found(supplier_says, order)
 
     assert difference.kind is DiscrepancyKind.MISMATCH
-    assert "status" in difference.fields
-    assert said in difference.message
+    assert (difference.ours["status"], difference.theirs["status"]) == (here, there)
+    assert re.search(rf"status\b.*\b{here}\b.*\b{there}\b", difference.message)
 
 
 def test_counts_that_differ_are_named_with_both_values():
@@ -204,24 +205,22 @@ def test_order_that_breaks_the_suppliers_documents_is_a_mismatch_by_its_fields(o
     assert (difference.kind, difference.order_id) == (DiscrepancyKind.MISMATCH, ORDER_ID)
     assert difference.user_id == (order and USER_ID)
     assert difference.fields == ("quantity", "status")
-    assert difference.message.endswith("in the supplier's list: quantity, status.")
+    assert "quantity, status" in difference.message
 
 
-@pytest.mark.parametrize(("fields", "said"), [(("_id",), "_id"), ((), "it is no object")])
-def test_order_without_a_readable_id_is_a_mismatch_too(fields: tuple[str, ...], said: str):
+@pytest.mark.parametrize("fields", [("_id",), ()])
+def test_order_without_a_readable_id_is_a_mismatch_too(fields: tuple[str, ...]):
     difference = found(BrokenOrder(None, fields), None)
 
-    assert (difference.order_id, difference.fields) == (None, fields)
-    assert difference.message == (
-        f"An order without a readable id breaks the supplier's documents in the supplier's list: {said}."
-    )
+    assert (difference.kind, difference.order_id, difference.fields) == (DiscrepancyKind.MISMATCH, None, fields)
+    assert all(field in difference.message for field in fields)
 
 
 def test_row_that_cannot_be_read_is_a_mismatch_by_its_fields():
     difference = unreadable_row(ORDER_ID, ("claimedAt", "status"))
 
     assert (difference.kind, difference.fields) == (DiscrepancyKind.MISMATCH, ("claimedAt", "status"))
-    assert difference.message == "Our row of this order cannot be read: claimedAt, status."
+    assert "claimedAt, status" in difference.message
 
 
 # --------------------------------------------------------------- announcement
@@ -257,9 +256,10 @@ def test_mismatch_is_announced_with_its_fields_in_words():
         order_id=ORDER_ID,
         user_id=USER_ID,
         fields=("fulfilledAmount",),
-        message="This order is closed: fulfilledAmount is 981 here and 990.5 at the supplier.",
+        message=difference.message,
         occurred_at=NOW,
     )
+    assert re.search(r"fulfilledAmount\b.*\b981\b.*\b990\.5\b", difference.message)
 
 
 def test_what_is_not_known_is_left_out_of_the_announcement():

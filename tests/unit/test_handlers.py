@@ -33,9 +33,11 @@ each_step = pytest.mark.parametrize("name", ["check_status", "deliver_cards"])
 def test_check_status_tells_the_workflow_to_wait(container: Container, supplier: SupplierDouble):
     supplier.will(answered(order_data("HANDLING")))
 
-    assert container.call("check_status", STEP) == {
+    result = container.call("check_status", STEP)
+
+    assert result.pop("message")
+    assert result == {
         "outcome": "PENDING",
-        "message": "The supplier is still handling the order.",
         "ageSeconds": 60,
         "waitSeconds": 5,
         "failures": 0,
@@ -99,7 +101,7 @@ def test_reveal_cards_answers_a_stranger_as_it_answers_for_an_unknown_order(cont
     unknown = container.call("reveal_cards", ASKED | {"orderId": "unknown"})
 
     assert of_a_stranger == unknown
-    assert unknown == {"outcome": "NOT_FOUND", "message": "This user has no order of this id.", "cards": []}
+    assert (unknown["outcome"], unknown["cards"]) == ("NOT_FOUND", [])
 
 
 @pytest.mark.parametrize("event", [{}, None, {"source": "aws.scheduler"}])
@@ -130,9 +132,9 @@ def test_reconcile_orders_answers_with_what_it_found(container: Container, cloud
     answer = container.call("reconcile_orders", {})
 
     unclaimed, overdue = answer.pop("differences")
+    assert answer.pop("message")
     assert answer == {
         "outcome": "COMPLETE",
-        "message": "All of the supplier's list was compared.",
         "placedFrom": "2026-03-13T00:00:00Z",
         "placedTo": "2026-03-14T09:26:53Z",
         "pages": 1,
@@ -140,6 +142,7 @@ def test_reconcile_orders_answers_with_what_it_found(container: Container, cloud
         "differencesFound": 2,
         "newDifferences": {"UNCLAIMED": 1, "OVERDUE": 1, "MISMATCH": 0},
     }
+    assert unclaimed.pop("message")
     assert unclaimed == {
         "kind": "UNCLAIMED",
         "orderId": "unclaimed",
@@ -148,7 +151,6 @@ def test_reconcile_orders_answers_with_what_it_found(container: Container, cloud
         "theirs": {"status": "FULFILLED", "quantity": 2},
         "fields": [],
         "since": "2026-03-14T01:00:00Z",
-        "message": "The supplier has this order, and nobody has announced it.",
         "isNew": True,
     }
     assert (overdue["userId"], overdue["ours"]) == (USER_ID, {"status": "HANDLING"})
@@ -209,7 +211,8 @@ def test_request_to_reveal_that_is_invalid_is_answered_by_its_fields_and_does_no
 
     answer = container.call("reveal_cards", event)
 
-    assert answer == {"outcome": "INVALID_REQUEST", "message": f"Missing or invalid: {fields}.", "cards": []}
+    assert (answer["outcome"], answer["cards"]) == ("INVALID_REQUEST", [])
+    assert fields in answer["message"]
     assert cloud.calls == []
 
 

@@ -1,5 +1,6 @@
 """What becomes of an order after each answer, and after each kind of trouble."""
 
+import re
 from datetime import timedelta
 from typing import Any
 
@@ -226,7 +227,8 @@ def test_doubts_of_several_kinds_are_one_row_and_the_last_is_what_it_is_held_for
     result = step(failure(UNKNOWN), retry_state=doubted(BROKEN, 60, 2))
 
     assert result.outcome is Outcome.ORDER_UNKNOWN
-    assert result.message == "What happened. Doubtful answers in a row: 3, in 60 seconds."
+    assert result.message.startswith("What happened.")
+    assert re.findall(r"\d+", result.message) == ["3", "60"]
 
 
 @each_doubt

@@ -115,7 +115,8 @@ def test_row_that_cannot_be_read_is_told_by_its_order_and_fields_and_not_by_what
     with pytest.raises(UnreadableOrderError) as caught:
         orders.get(ORDER_ID)
 
-    assert str(caught.value) == f"order {ORDER_ID} cannot be read: claimedAt, status"
+    assert caught.value.row == UnreadableOrder(ORDER_ID, ("claimedAt", "status"))
+    assert str(caught.value).endswith("claimedAt, status")
     assert caught.value.__context__ is None
 
 
@@ -298,7 +299,7 @@ def test_what_dynamodb_leaves_out_again_and_again_is_an_error_in_the_end(cloud: 
     left = {cloud.card_table: {"Keys": [{"pk": "ORDER#two", "sk": "ORDER"}]}}
     cloud.at_next("BatchGetItem", {"Responses": {}, "UnprocessedKeys": left}, times=99)
 
-    with pytest.raises(OrdersNotReadError, match="did not give 1 of 2 orders, asked 5 times"):
+    with pytest.raises(OrdersNotReadError, match="1 of 2 orders"):
         orders.get_many(["one", "two"])
 
     assert pauses == [0.1, 0.2, 0.4, 0.8]
@@ -450,7 +451,7 @@ def test_closed_order_is_read_as_it_was_closed(cloud: Cloud, orders: OrderTable,
 
 def assert_not_open(cloud: Cloud, orders: OrderTable, order: Order, count: int) -> None:
     before = cloud.rows(cloud.card_table)
-    with pytest.raises(OrderNotOpenError, match="the order is not open") as refusal:
+    with pytest.raises(OrderNotOpenError) as refusal:
         orders.close(order, [b"other"] * count)
     assert refusal.value.__cause__ is None
     assert cloud.rows(cloud.card_table) == before, "a refused closing has changed something"

@@ -154,7 +154,7 @@ def test_every_closed_order_has_its_event(status: str, kind: type[OrderEvent]):
 
 @pytest.mark.parametrize("status", sorted(status for status in OrderStatus if not status.is_closed))
 def test_order_that_is_not_closed_has_nothing_to_tell(status: OrderStatus):
-    with pytest.raises(ValueError, match=f"an order that is {status} has nothing to announce"):
+    with pytest.raises(ValueError, match=status):
         event_for(claimed(status=status))
 
 

@@ -56,27 +56,30 @@ def test_every_schedule_that_fits_can_be_read(schedule: PollSchedule):
     assert PollSchedule.parse(text_of(schedule)) == schedule
 
 
+FORM, RANGE, ORDER = "until:interval", "at least 1", "later"
+
+
 @pytest.mark.parametrize(
     ("text", "complaint"),
     [
-        ("", "expected until:interval pairs"),
-        ("120", "expected until:interval pairs"),
-        ("120:5,", "expected until:interval pairs"),
-        (",120:5", "expected until:interval pairs"),
-        ("120:5:3", "expected until:interval pairs"),
-        ("120:", "expected until:interval pairs"),
-        ("two:5", "expected until:interval pairs"),
-        ("120:5.5", "expected until:interval pairs"),
-        ("120;5", "expected until:interval pairs"),
-        ("9" * 5_000 + ":5", "expected until:interval pairs"),
-        ("0:5", "every number must be at least 1"),
-        ("-120:5", "every number must be at least 1"),
-        ("120:0", "every number must be at least 1"),
-        ("120:-5", "every number must be at least 1"),
-        ("300:15,120:5", "each until must be later than the one before"),
-        ("120:5,120:15", "each until must be later than the one before"),
-        (f"{MAX_CHECKS + 1}:1", f"{MAX_CHECKS + 1} checks for one order, at most {MAX_CHECKS} fit"),
-        ("120:5,86400:10", f"8652 checks for one order, at most {MAX_CHECKS} fit"),
+        ("", FORM),
+        ("120", FORM),
+        ("120:5,", FORM),
+        (",120:5", FORM),
+        ("120:5:3", FORM),
+        ("120:", FORM),
+        ("two:5", FORM),
+        ("120:5.5", FORM),
+        ("120;5", FORM),
+        ("9" * 5_000 + ":5", FORM),
+        ("0:5", RANGE),
+        ("-120:5", RANGE),
+        ("120:0", RANGE),
+        ("120:-5", RANGE),
+        ("300:15,120:5", ORDER),
+        ("120:5,120:15", ORDER),
+        (f"{MAX_CHECKS + 1}:1", f"{MAX_CHECKS + 1} checks .*{MAX_CHECKS}"),
+        ("120:5,86400:10", f"8652 checks .*{MAX_CHECKS}"),
     ],
 )
 def test_bad_schedule_is_refused_with_the_reason_and_the_text(text: str, complaint: str):

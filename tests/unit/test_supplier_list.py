@@ -1,6 +1,7 @@
 """The supplier's list: read page by page, each order by itself, and nothing of the cards that are in it."""
 
 import json
+import re
 from datetime import UTC, datetime
 from typing import Any
 
@@ -198,18 +199,18 @@ def without(name: str) -> dict[str, Any]:
         (without("totalResults"), "data.pagination.totalResults"),
         (without("pageSize"), "data.pagination.pageSize"),
         (page_data(order_data(), pages="one"), "data.pagination.totalPages"),
-        (page_data(order_data(), results=250), "totalPages contradicts totalResults and pageSize"),
-        (page_data(order_data(), pages=2), "totalPages contradicts totalResults and pageSize"),
-        (page_data(order_data(), results=2), "the number of items contradicts the pagination"),
-        (page_data(order_data(), pages=2, results=150), "the number of items contradicts the pagination"),
-        (page_data(order_data(), order_data(), results=1), "the number of items contradicts the pagination"),
+        (page_data(order_data(), results=250), "totalPages .* totalResults"),
+        (page_data(order_data(), pages=2), "totalPages .* totalResults"),
+        (page_data(order_data(), results=2), "items .* pagination"),
+        (page_data(order_data(), pages=2, results=150), "items .* pagination"),
+        (page_data(order_data(), order_data(), results=1), "items .* pagination"),
     ],
 )
 def test_page_by_which_orders_could_be_missed_breaks_the_contract(supplier: SupplierDouble, data: Any, said: str):
     failure = ask(supplier, answered(data))
 
     assert failure.kind is FailureKind.CONTRACT_BROKEN
-    assert said in failure.message
+    assert re.search(said, failure.message)
 
 
 def test_another_page_than_the_one_asked_for_breaks_the_contract(supplier: SupplierDouble):

@@ -252,7 +252,7 @@ def test_trouble_with_one_order_fails_the_sweep_after_the_others_are_taken_up(
 
     assert (result.checked, result.resumed, result.failures) == (3, 2, {error: 1})
     assert again(cloud)[-2:] == ["second", "third"]
-    with pytest.raises(SweepIncompleteError, match=rf"1 orders were not swept: {{'{error}': 1}}"):
+    with pytest.raises(SweepIncompleteError, match=rf"{{'{error}': 1}}"):
         result.raise_for_failures()
 
 
@@ -286,7 +286,7 @@ def test_row_that_cannot_be_read_is_counted_by_its_fields_and_fails_the_sweep_af
 
     assert (result.checked, result.resumed, result.unreadable) == (3, 2, {"second": fields})
     assert again(cloud) == ["first", "third"]
-    with pytest.raises(SweepIncompleteError, match=r"1 orders were not swept: {'UnreadableOrder': 1}") as caught:
+    with pytest.raises(SweepIncompleteError, match=r"{'UnreadableOrder': 1}") as caught:
         result.raise_for_failures()
     assert not leaks(result, caught.value)
 
