@@ -61,7 +61,7 @@ def policies() -> list[dict[str, Any]]:
 
 def test_example_policies_name_what_the_stack_has(template: Template):
     shop, operator = policies()
-    assert [statement["Sid"] for statement in shop["Statement"]] == ["AnnounceOrders", "ShowCards"]
+    assert [statement["Sid"] for statement in shop["Statement"]] == ["PlaceOrders", "ShowCards"]
     words = {word for policy in (shop, operator) for word in re.findall(r"<(\w+)>", json.dumps(policy))}
     assert words - OWN_WORDS <= set(template["Outputs"])
     named = set(re.findall(r"<Stack>-(\w+?)-\*", json.dumps(operator)))
