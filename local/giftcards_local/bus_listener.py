@@ -1,4 +1,4 @@
-"""Listens to everything that the service announces on a bus of the local cloud."""
+"""Records the events that the service publishes on the local cloud's bus."""
 
 import json
 from typing import Any
@@ -9,15 +9,7 @@ from giftcards.contracts.events import SOURCE
 
 
 class BusListener:
-    """A rule and a queue that keep every event of the service from the moment this is made.
-
-    Parameters
-    ----------
-    session, endpoint_url
-        The local cloud.
-    bus_name
-        The order bus.
-    """
+    """A rule and a queue that keep every event the service publishes after this object is created."""
 
     def __init__(self, session: boto3.Session, endpoint_url: str, bus_name: str) -> None:
         self._sqs = session.client("sqs", endpoint_url=endpoint_url)
@@ -30,7 +22,7 @@ class BusListener:
         self._heard: list[dict[str, Any]] = []
 
     def heard(self) -> list[dict[str, Any]]:
-        """Return every event so far, envelopes and all."""
+        """Return every event so far, with its envelope."""
         while True:
             messages = self._sqs.receive_message(QueueUrl=self._queue_url, MaxNumberOfMessages=10).get("Messages", [])
             for message in messages:
@@ -40,5 +32,5 @@ class BusListener:
                 return self._heard
 
     def heard_of(self, order_id: str) -> list[dict[str, Any]]:
-        """Return every event so far about one order."""
+        """Return every event of one order so far."""
         return [event for event in self.heard() if event["detail"].get("orderId") == order_id]

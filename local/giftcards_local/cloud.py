@@ -1,6 +1,6 @@
-"""The local cloud: one AWS emulator process, and the deployment of the one template to it.
+"""The local cloud: one AWS emulator process, and the deployment of the template to it.
 
-What the emulator needs to behave like AWS here, and what it cannot do, is in docs/architecture.md.
+docs/architecture.md lists the emulator's settings and limits.
 """
 
 import os
@@ -30,19 +30,17 @@ CLOUD_PYTHON = PROJECT / ".venv-cloud" / "bin" / "python"
 _PYTHON = PROJECT / ".venv" / "bin" / "python"
 TEMPLATE = PROJECT / "template.yaml"
 SAM_TIMEOUT_SECONDS = 1800
-"""It downloads packages, and on a busy machine it takes ten times as long as on an idle one."""
+"""``sam`` downloads packages, and takes ten times as long on a busy machine."""
 ON_LOCAL_CLOUD = {"DeployTarget": "local", "Stage": "local"}
 
 
 class LocalCloud:
-    """A local cloud that keeps everything it writes in one folder.
+    """A local cloud with all its files in one folder: state, builds, logs and temporary files.
 
     Parameters
     ----------
-    folder
-        Its state, builds, logs and temporary files.
     process
-        The emulator, where it is running already.
+        The emulator, if it is running already.
     """
 
     def __init__(self, folder: Path, process: Process | None = None) -> None:
@@ -50,19 +48,19 @@ class LocalCloud:
         self.process = process
 
     def start(self, *, preferred_port: int | None = None, reaches_out: bool = False) -> Process:
-        """Start the emulator on a free port of 127.0.0.1, with the state that it was stopped with.
+        """Start the emulator on 127.0.0.1, with the state it had when it was stopped.
 
         Parameters
         ----------
         preferred_port
-            Taken if it is free.
+            Used if it is free.
         reaches_out
-            Whether the functions call a supplier beyond this machine, and need the user's proxy and certificates.
+            Whether the functions call a supplier on another machine and need the user's proxy and certificates.
         """
         if not CLOUD_PYTHON.exists():
             raise LocalError("the local cloud is not installed; run `make setup` in the project's folder first")
         port = free_port(preferred_port)
-        temporary = self.folder / "tmp"  # it leaves gigabytes of worker folders behind
+        temporary = self.folder / "tmp"  # the emulator leaves gigabytes of worker folders there
         shutil.rmtree(temporary, ignore_errors=True)
         temporary.mkdir(parents=True)
         self.process = start(
@@ -89,14 +87,14 @@ class LocalCloud:
         return self.process
 
     def stop(self) -> None:
-        """Stop the emulator; it saves its state."""
+        """Stop the emulator, which saves its state."""
         if self.process is not None:
             self.process.stop()
         shutil.rmtree(self.folder / "tmp", ignore_errors=True)
 
     @property
     def environment(self) -> dict[str, str]:
-        """The AWS variables that point any AWS program at this cloud."""
+        """The environment variables that point AWS programs at this cloud."""
         return {
             "AWS_ENDPOINT_URL": self.url,
             "AWS_ACCESS_KEY_ID": "test",
@@ -107,24 +105,23 @@ class LocalCloud:
 
     @property
     def url(self) -> str:
-        """Where every AWS service of this cloud answers."""
+        """Endpoint of all AWS services of this cloud."""
         return self._running.url
 
     @property
     def session(self) -> boto3.Session:
-        """A boto3 session of this cloud's credentials; clients still need the ``url``."""
+        """A boto3 session with this cloud's credentials; clients also need the ``url``."""
         return local_session()
 
     def client(self, service: str) -> Any:
-        """Make a boto3 client of this cloud."""
         return self.session.client(service, endpoint_url=self.url)  # type: ignore[call-overload]
 
     def dynamodb(self) -> Any:
-        """Make a DynamoDB client of this cloud that speaks Python types."""
+        """Return a DynamoDB client that converts to and from Python types."""
         return self.session.resource("dynamodb", endpoint_url=self.url).meta.client
 
     def build(self, template: Path = TEMPLATE) -> Path:
-        """Build a template for this machine; the cloud need not run. Return the folder of the artifacts."""
+        """Build a template for this machine and return the folder of the artifacts. The cloud need not run."""
         folder = self.folder / "build"
         overrides = _overrides({**_this_machine(), **ON_LOCAL_CLOUD})
         options = ["--template-file", str(template), "--build-dir", str(folder), *overrides]
@@ -132,19 +129,17 @@ class LocalCloud:
         return folder
 
     def deploy(self, parameters: Mapping[str, str], template: Path = TEMPLATE) -> None:
-        """Build a template for this machine and deploy it as the stack ``giftcards``.
+        """Build a template for this machine and deploy it as the stack ``STACK_NAME``.
 
         Parameters
         ----------
         parameters
-            Stack parameters besides those that say where it runs.
-        template
-            What is deployed.
+            Stack parameters in addition to the target, runtime and architecture.
 
         Raises
         ------
         LocalError
-            If ``sam`` fails; the message names the log with what it said.
+            If ``sam`` fails; the message names its log.
         """
         built = str(self.build(template) / "template.yaml")
         options = ["--template-file", built, "--stack-name", STACK_NAME, "--no-confirm-changeset"]
@@ -152,21 +147,20 @@ class LocalCloud:
         self._sam("deploy", *options, *overrides, environment=local_environment(os.environ) | self.environment)
 
     def set_api_key(self, api_key: str) -> None:
-        """Put the supplier's API key into the stack's secret, where it is not there already."""
+        """Store the supplier's API key in the stack's secret, unless it is stored already."""
         secrets = self.client("secretsmanager")
         secret_arn = self.outputs()["SupplierApiKeySecretArn"]
         if secrets.get_secret_value(SecretId=secret_arn).get("SecretString") != api_key:
             secrets.put_secret_value(SecretId=secret_arn, SecretString=api_key)
 
     def has_stack(self) -> bool:
-        """Whether the stack has been deployed here before."""
+        """Whether the stack is deployed."""
         try:
             return bool(self.outputs())
         except ClientError:
             return False
 
     def outputs(self) -> dict[str, str]:
-        """Return the stack's outputs."""
         cloudformation = self.client("cloudformation")
         stack = cloudformation.describe_stacks(StackName=STACK_NAME)["Stacks"][0]
         return {str(output["OutputKey"]): str(output["OutputValue"]) for output in stack["Outputs"]}
@@ -197,15 +191,15 @@ class LocalCloud:
             raise LocalError(f"`sam {command}` failed; its output is in {log}") from None
         except subprocess.TimeoutExpired:
             raise LocalError(
-                f"`sam {command}` took longer than {SAM_TIMEOUT_SECONDS} s; see its output: {log}"
+                f"`sam {command}` took longer than {SAM_TIMEOUT_SECONDS} s; its output is in {log}"
             ) from None
 
     def _sam_environment(self) -> dict[str, str]:
         return {
             "SAM_CLI_TELEMETRY": "0",
-            "SAM_CLI_POLL_DELAY": "0.2",  # seconds; it waits 5 for what is here done at once
-            "__SAM_CLI_APP_DIR": str(self.folder / "sam"),  # else it writes into the home folder
-            "PATH": os.pathsep.join((str(_PYTHON.parent), os.environ.get("PATH", ""))),  # uv lies beside sam
+            "SAM_CLI_POLL_DELAY": "0.2",  # seconds; the default of 5 is for AWS, which takes longer
+            "__SAM_CLI_APP_DIR": str(self.folder / "sam"),  # otherwise it writes to the home folder
+            "PATH": os.pathsep.join((str(_PYTHON.parent), os.environ.get("PATH", ""))),  # uv is next to sam
         }
 
 
@@ -221,7 +215,7 @@ def _overrides(parameters: Mapping[str, str]) -> list[str]:
 
 
 def _this_machine() -> dict[str, str]:
-    """Say how functions have to be built to run in the emulator, which runs them with its own Python."""
+    """Return the parameters for functions that run in the emulator, which uses its own Python."""
     version = subprocess.run(
         [str(CLOUD_PYTHON), "-P", "-c", "import sys; print('%d.%d' % sys.version_info[:2])"],
         env=local_environment(os.environ),

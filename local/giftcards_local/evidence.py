@@ -1,4 +1,4 @@
-"""Everything that a run leaves behind, read back so that it can be searched for what must not be in it."""
+"""Reads everything a run leaves behind, and searches it for cards, keys and other secrets."""
 
 import base64
 import json
@@ -12,14 +12,14 @@ from urllib.parse import quote
 
 @dataclass(frozen=True)
 class Leak:
-    """A secret in a place where it must not be. The text names the place and never the secret."""
+    """A secret in the wrong place. It names the place and the encoding, never the secret."""
 
     place: str
     form: str
 
 
 def function_logs(logs: Any) -> Iterator[tuple[str, bytes]]:
-    """Read every log group."""
+    """Read the events of every log group."""
     for page in logs.get_paginator("describe_log_groups").paginate():
         for group in page["logGroups"]:
             name = group["logGroupName"]
@@ -39,7 +39,7 @@ def workflow_history(step_functions: Any, state_machine_arn: str) -> Iterator[tu
 
 
 def table(dynamodb: Any, table_name: str) -> Iterator[tuple[str, bytes]]:
-    """Read every item, binary attributes as their bytes."""
+    """Read every item; binary attributes also as bytes."""
     for page in dynamodb.get_paginator("scan").paginate(TableName=table_name):
         for item in page["Items"]:
             yield f"table {table_name}", json.dumps(item, default=repr).encode()
@@ -58,79 +58,79 @@ def files(folder: Path) -> Iterator[tuple[str, bytes]]:
 def search(
     evidence: Iterable[tuple[str, bytes]], secrets: Iterable[str], *, pieces: bool = False
 ) -> tuple[int, list[Leak]]:
-    """Search evidence for secrets, as they are and as they are commonly written.
+    """Search evidence for secrets, in plain text and in common encodings.
 
     Parameters
     ----------
     evidence
-        Places and what is in them.
-    secrets
-        What must not be found.
+        Pairs of a place and its content.
     pieces
-        Whether to search for every ``PIECE`` characters of a secret too.
+        Whether to search for every substring of ``PIECE_LENGTH`` characters too.
 
     Returns
     -------
-    The number of bytes searched, and every leak found.
+    The number of bytes searched, and the leaks.
     """
     wanted = list(dict.fromkeys(secrets))
     needles = list(dict.fromkeys(form for secret in wanted for form in _forms(secret)))
     if pieces:
         needles += [("a piece", piece.encode()) for piece in _pieces(wanted)]
-    likely_in = _by_beginning(needles) if len(needles) > FEW else lambda _: needles
+    candidates_in = _by_prefix(needles) if len(needles) > MAX_SEQUENTIAL_NEEDLES else lambda _: needles
     searched, leaks = 0, []
     for place, content in evidence:
         searched += len(content)
-        leaks += [Leak(place, form) for form, written in likely_in(content) if written in content]
+        leaks += [Leak(place, form) for form, written in candidates_in(content) if written in content]
     return searched, leaks
 
 
-PIECE = 8
-FEW = 500
-"""So many needles are looked for one by one in the time that it takes to look at each place of a haystack once."""
+PIECE_LENGTH = 8
+MAX_SEQUENTIAL_NEEDLES = 500
+"""Up to this number, searching for the needles one by one is faster than building the index of their prefixes."""
 _FORMS: tuple[tuple[str, Callable[[str], str]], ...] = (
     ("plain", str),
     ("URL-encoded", lambda secret: quote(secret, safe="")),
     ("reversed", lambda secret: secret[::-1]),
     ("hex", lambda secret: secret.encode().hex()),
 )
-JSON_IN_JSON = 3
-"""How deep a text can lie in JSON that is itself text in JSON, as in a workflow's history."""
+JSON_LEVELS = 3
+"""Levels of JSON inside JSON strings, as in a workflow's history."""
 
 
-def _by_beginning(needles: Iterable[tuple[str, bytes]]) -> Callable[[bytes], list[tuple[str, bytes]]]:
-    """Return what finds the needles whose first ``PIECE`` bytes lie in a haystack, however many needles there are."""
+def _by_prefix(needles: Iterable[tuple[str, bytes]]) -> Callable[[bytes], list[tuple[str, bytes]]]:
+    """Return a function that finds the needles whose first ``PIECE_LENGTH`` bytes occur in a content."""
     short: list[tuple[str, bytes]] = []
     long: dict[bytes, list[tuple[str, bytes]]] = defaultdict(list)
     for form, written in needles:
-        (short if len(written) < PIECE else long[written[:PIECE]]).append((form, written))
-    beginnings = frozenset(long)
+        (short if len(written) < PIECE_LENGTH else long[written[:PIECE_LENGTH]]).append((form, written))
+    prefixes = frozenset(long)
 
-    def likely_in(content: bytes) -> list[tuple[str, bytes]]:
-        there = beginnings.intersection(content[at : at + PIECE] for at in range(len(content) - PIECE + 1))
-        return [*short, *(needle for beginning in there for needle in long[beginning])]
+    def candidates_in(content: bytes) -> list[tuple[str, bytes]]:
+        present = prefixes.intersection(
+            content[at : at + PIECE_LENGTH] for at in range(len(content) - PIECE_LENGTH + 1)
+        )
+        return [*short, *(needle for prefix in present for needle in long[prefix])]
 
-    return likely_in
+    return candidates_in
 
 
 def _forms(secret: str) -> Iterator[tuple[str, bytes]]:
     for form, write in _FORMS:
         written = write(secret)
-        for _ in range(JSON_IN_JSON):
+        for _ in range(JSON_LEVELS):
             yield form, written.encode()
             yield form, json.dumps(written)[1:-1].encode()
             written = json.dumps(written, ensure_ascii=False)[1:-1]
     yield "UTF-16", secret.encode("utf-16-le")
-    for shift in range(3):  # base64 of a text that holds the secret at any offset
+    for shift in range(3):  # base64 of a text that contains the secret at any offset
         encoded = base64.b64encode(b"\0" * shift + secret.encode()).rstrip(b"=")
         yield "base64", encoded[(0, 2, 3)[shift] : len(encoded) - 1]
 
 
 def _pieces(secrets: Sequence[str]) -> Iterator[str]:
-    """Give every piece of a secret, but for those that several have: they are what all cards begin with."""
-    found = Counter(
+    """Yield the substrings that occur in one secret only; those in several are the common prefix of cards."""
+    counts = Counter(
         piece
         for secret in secrets
-        for piece in {secret[start : start + PIECE] for start in range(len(secret) - PIECE + 1)}
+        for piece in {secret[start : start + PIECE_LENGTH] for start in range(len(secret) - PIECE_LENGTH + 1)}
     )
-    yield from (piece for piece, times in found.items() if times == 1 or len(secrets) == 1)
+    yield from (piece for piece, count in counts.items() if count == 1 or len(secrets) == 1)

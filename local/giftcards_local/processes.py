@@ -1,4 +1,4 @@
-"""Background processes that belong to a folder: started with a log, found again, and stopped for sure."""
+"""Background processes: start with a log, find again in a later command, stop reliably."""
 
 import contextlib
 import socket
@@ -12,24 +12,22 @@ from pydantic import BaseModel
 
 POLL_SECONDS = 0.05
 START_TIMEOUT_SECONDS = 300
-"""For a machine so busy that half a second takes minutes; a process that ends is noticed at once."""
+"""For very busy machines; a process that exits early is noticed at once."""
 
 
 class LocalError(Exception):
-    """Something on this machine stands in the way. The text is one clear line for the user."""
+    """The local service cannot start, stop or deploy. The text is one line for the user."""
 
 
 class Process(BaseModel):
-    """A process that was started in a session of its own, so that Ctrl-C in this one does not reach it.
+    """A process in its own session, which Ctrl-C in this terminal does not reach.
 
     Attributes
     ----------
-    pid
-        Of the process.
     started
-        When, in seconds since the epoch: with the pid, it tells the process from a later one of the same pid.
+        Seconds since the epoch; distinguishes the process from a later one with the same pid.
     port
-        Where it listens on 127.0.0.1.
+        Its port on 127.0.0.1.
     """
 
     pid: int
@@ -38,37 +36,35 @@ class Process(BaseModel):
 
     @property
     def url(self) -> str:
-        """Where it answers."""
         return f"http://127.0.0.1:{self.port}"
 
     @property
     def is_running(self) -> bool:
-        """Whether it is alive."""
         return self._find() is not None
 
     def stop(self, *, within_seconds: float = 60.0) -> None:
-        """End the process and its children: asked first, killed when the time is over."""
+        """Terminate the process; after the timeout, kill it and its children."""
         process = self._find()
         if process is None:
             return
         family = [process, *process.children(recursive=True)]
         with contextlib.suppress(psutil.NoSuchProcess):
             process.terminate()
-        # Not until it is reaped: whoever adopted it, in a container for example, may never do that.
+        # Do not wait until it is reaped: in a container, its new parent may never do that.
         wait_for(lambda: not _is_alive(process), within_seconds=within_seconds)
         for member in family:
             with contextlib.suppress(psutil.NoSuchProcess):
                 member.kill()
         wait_for(lambda: not any(map(_is_alive, family)), within_seconds=5)
-        psutil.wait_procs(family, timeout=0)  # reaps those that are this process's own
+        psutil.wait_procs(family, timeout=0)  # reaps the children of this process
 
     def _find(self) -> psutil.Process | None:
         try:
             process = psutil.Process(self.pid)
-            is_it = process.create_time() == self.started
+            is_same = process.create_time() == self.started
         except psutil.Error:
             return None
-        return process if is_it and _is_alive(process) else None
+        return process if is_same and _is_alive(process) else None
 
 
 def _is_alive(process: psutil.Process) -> bool:
@@ -90,21 +86,19 @@ def start(
 
     Parameters
     ----------
-    command
-        What to run.
     port
-        Where it will listen.
+        The port on which it will listen.
     log
-        File that takes its output, and is called as a person calls the process.
+        File for its output; the stem is the name of the process in messages.
     environment
-        All that it gets.
+        All of its environment variables.
     ready
-        Asked again and again while the process lives, for `START_TIMEOUT_SECONDS`.
+        Called until it returns True or the process exits, for at most ``START_TIMEOUT_SECONDS``.
 
     Raises
     ------
     LocalError
-        If it ends or is not ready in time; the message names the log.
+        If the process exits or is not ready in time; the message names the log.
     """
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("ab") as output:
@@ -124,7 +118,7 @@ def start(
             and process.is_running
         )
     finally:
-        if not is_ready:  # Ctrl-C too: nothing that was started is left behind
+        if not is_ready:  # also after Ctrl-C: leave no process behind
             process.stop()
     if not is_ready:
         raise LocalError(f"the {log.stem} did not start; see its log: {log}")
@@ -132,7 +126,7 @@ def start(
 
 
 def wait_for(condition: Callable[[], bool], *, within_seconds: float) -> bool:
-    """Ask until the condition holds or the time is over, and return whether it holds."""
+    """Poll until a condition holds or the time is over. Return whether it holds."""
     deadline = time.monotonic() + within_seconds
     while not condition():
         if time.monotonic() > deadline:
@@ -142,10 +136,10 @@ def wait_for(condition: Callable[[], bool], *, within_seconds: float) -> bool:
 
 
 def free_port(preferred: int | None = None) -> int:
-    """Return a port of 127.0.0.1 that nobody listens on: the preferred one if it is free."""
+    """Return a free port on 127.0.0.1: the preferred one if possible."""
     for port in (preferred, 0):
         with socket.socket() as probe, contextlib.suppress(OSError):
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind(("127.0.0.1", port or 0))
             return int(probe.getsockname()[1])
-    raise LocalError("no free port on 127.0.0.1")
+    raise LocalError("there is no free port on 127.0.0.1; stop other programs and try again")

@@ -1,4 +1,4 @@
-"""The Pythons of this machine, found as layers/build.mk finds the one that compiles a layer."""
+"""Finds the Pythons on this machine in the same way as layers/build.mk."""
 
 import os
 import subprocess
@@ -7,10 +7,12 @@ from pathlib import Path
 
 
 def find_python(version: str) -> str | None:
-    """Return the path of a Python of a version such as 3.13, or None; nothing is downloaded."""
+    """Return the path of a Python with a version such as 3.13, or None. Downloads nothing."""
     command = [str(Path(sys.executable).with_name("uv")), "python", "find", "--no-project", "--no-python-downloads"]
-    for asked in ({}, {"PYENV_VERSION": version}):  # a shim of pyenv runs only for a version that pyenv is asked for
-        found = subprocess.run([*command, version], env=os.environ | asked, capture_output=True, text=True, check=False)
-        if found.returncode == 0:
-            return found.stdout.strip()
+    for variables in ({}, {"PYENV_VERSION": version}):  # a pyenv shim runs only if pyenv selects its version
+        result = subprocess.run(
+            [*command, version], env=os.environ | variables, capture_output=True, text=True, check=False
+        )
+        if result.returncode == 0:
+            return result.stdout.strip()
     return None

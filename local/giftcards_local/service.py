@@ -1,4 +1,4 @@
-"""The whole service on this machine: local cloud, deployed stack and, unless a real one is named, the supplier."""
+"""The whole service on this machine: local cloud, deployed stack and supplier simulator."""
 
 import os
 import shutil
@@ -23,12 +23,12 @@ from giftcards_local.supplier import SANDBOX_API_KEY
 
 
 class ServiceState(BaseModel):
-    """What is running, as kept between two commands.
+    """What is running; saved between commands.
 
     Attributes
     ----------
     reaches_out
-        Whether the cloud was started with the user's proxy and certificates.
+        Whether the cloud runs with the user's proxy and certificates.
     """
 
     cloud: Process | None = None
@@ -38,14 +38,12 @@ class ServiceState(BaseModel):
 
 
 class LocalService:
-    """The service in one folder; what happens to it survives ``down`` and ``up``.
+    """The service, with all its files in one folder. Orders and state survive ``down`` and ``up``.
 
     Parameters
     ----------
-    folder
-        Everything that it writes is in here.
     say
-        Told in one line what is being done.
+        Called with one line for each step of ``up``.
     """
 
     def __init__(self, folder: Path, say: Callable[[str], None] = lambda _: None) -> None:
@@ -56,17 +54,16 @@ class LocalService:
 
     @property
     def cloud(self) -> LocalCloud:
-        """The local cloud."""
         return LocalCloud(self.folder / "cloud", self.state.cloud)
 
     @property
     def is_running(self) -> bool:
-        """Whether the local cloud is up."""
+        """Whether the local cloud is running."""
         return self.state.cloud is not None and self.state.cloud.is_running
 
     @property
     def environment_file(self) -> Path:
-        """A file for the shell's ``source``: points AWS programs at the local cloud, and says where the supplier is."""
+        """File for the shell's ``source``: points AWS programs at the local cloud and sets ``SUPPLIER_URL``."""
         return self.folder / "env"
 
     def up(
@@ -77,29 +74,29 @@ class LocalService:
         fulfil_after_seconds: float = DEFAULT_FULFIL_AFTER_SECONDS,
         parameters: dict[str, str] | None = None,
     ) -> None:
-        """Start what is not running, and build and deploy the template as it is now.
+        """Start what is not running, then build and deploy the current template.
 
         Parameters
         ----------
         supplier_url
-            A real supplier; the simulator where None.
+            A real supplier. None: the simulator.
         api_key
-            The supplier's key; the simulator's own where both are None. Without a key, orders wait.
+            The supplier's key. None: the simulator's, or unchanged for a real supplier. Without a key, orders wait.
         fulfil_after_seconds
-            How long the simulator takes for an order.
+            Seconds after which the simulator fulfils an order.
         parameters
-            Further stack parameters.
+            Additional stack parameters.
 
         Raises
         ------
         LocalError
-            If anything does not start or deploy.
+            If a process does not start, or the deployment fails.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
-        self.folder.chmod(0o700)  # the API key and the keys of the cards lie in it
+        self.folder.chmod(0o700)  # it contains the API key and the encryption keys of the cards
         reaches_out = supplier_url is not None and not is_on_this_machine(supplier_url)
         if self.is_running and self.state.reaches_out != reaches_out:
-            self.cloud.stop()  # a process keeps the variables that it was started with
+            self.cloud.stop()  # a running process keeps its environment variables
         if not self.is_running:
             self._say("Starting the local cloud")
             cloud = self.cloud
@@ -115,7 +112,7 @@ class LocalService:
         variables = self.cloud.environment | {"SUPPLIER_URL": supplier_url}
         self.environment_file.write_text(shell_lines(variables), encoding="utf-8")
         if api_key not in {None, SANDBOX_API_KEY} and self.cloud.has_stack():
-            self.cloud.set_api_key(str(api_key))  # before the functions call a real supplier: it counts wrong keys
+            self.cloud.set_api_key(str(api_key))  # before the functions call a real supplier, which counts wrong keys
         self._say("Building and deploying the template")
         self.cloud.deploy({"SupplierBaseUrl": supplier_url, **(parameters or {})})
         if api_key is not None:
@@ -123,7 +120,7 @@ class LocalService:
         self._resume_orders()
 
     def down(self) -> bool:
-        """Stop everything and keep what has happened. Return whether anything was running."""
+        """Stop everything and keep all files. Return whether the local cloud was running."""
         was_running = self.is_running
         self._stop_supplier()
         if self.state.cloud is not None:
@@ -131,7 +128,7 @@ class LocalService:
         return was_running
 
     def wipe(self) -> None:
-        """Stop everything and forget all that has happened."""
+        """Stop everything and delete all files."""
         self.down()
         with suppress(FileNotFoundError):
             shutil.rmtree(self.folder)
@@ -163,7 +160,7 @@ class LocalService:
             self.state.supplier.stop()
 
     def _resume_orders(self) -> None:
-        """Sweep the open orders as SweepOrders does, but at once: executions end when the cloud stops."""
+        """Run SweepOrders now, without its minimum interval: executions end when the cloud stops."""
         cloud, outputs = self.cloud, self.cloud.outputs()
         sweep = OrderSweep(
             orders=OrderTable(outputs["CardTableName"], cloud.dynamodb()),

@@ -1,4 +1,4 @@
-"""The local cloud's programs and clients get nothing of what the user's environment says about AWS."""
+"""Programs and clients of the local cloud ignore the AWS settings of the user's environment."""
 
 import os
 import subprocess
@@ -34,16 +34,16 @@ def hostile(listener: Listener, tmp_path: Path) -> dict[str, str]:
     return hostile_environment(listener.url, tmp_path / "home")
 
 
-OWN = {"AWS_CONFIG_FILE": os.devnull, "AWS_SHARED_CREDENTIALS_FILE": os.devnull}
+NO_FILES = {"AWS_CONFIG_FILE": os.devnull, "AWS_SHARED_CREDENTIALS_FILE": os.devnull}
 DIRECT = {"NO_PROXY": "127.0.0.1,localhost", "no_proxy": "127.0.0.1,localhost"}
 
 
-def test_only_what_a_program_needs_of_this_machine_is_kept(hostile: dict[str, str]):
-    given = hostile | {"PATH": "/bin", "LANG": "C", "NO_PROXY": "intranet", "A_VARIABLE_OF_TOMORROW": "x"}
-    assert local_environment(given) == {"PATH": "/bin", "LANG": "C"} | OWN | DIRECT
+def test_only_allowed_variables_are_kept(hostile: dict[str, str]):
+    given = hostile | {"PATH": "/bin", "LANG": "C", "NO_PROXY": "intranet", "FUTURE_VARIABLE": "x"}
+    assert local_environment(given) == {"PATH": "/bin", "LANG": "C"} | NO_FILES | DIRECT
 
 
-def test_what_downloads_knows_the_proxy_the_certificates_and_the_package_index(hostile: dict[str, str]):
+def test_downloads_use_the_proxy_certificates_and_indexes(hostile: dict[str, str]):
     network = {"HTTPS_PROXY": "http://proxy", "no_proxy": "intranet", "SSL_CERT_FILE": "/cert"}
     indexes = {"UV_INDEX": "https://index", "UV_INDEX_OURS_PASSWORD": "p", "UV_DEFAULT_INDEX": "https://other"}
     kept = download_environment(hostile | network | indexes)
@@ -53,12 +53,12 @@ def test_what_downloads_knows_the_proxy_the_certificates_and_the_package_index(h
     assert not {"UV_PYTHON", "UV_SYSTEM_PYTHON", "PIP_USER", "PYTHONPATH", "AWS_PROFILE"} & kept.keys()
 
 
-def test_nothing_that_is_kept_can_divert_a_program_of_aws():
+def test_no_allowed_variable_can_redirect_aws_programs():
     assert not [name for name in (*MACHINE, *NETWORK, *environment.DOWNLOADS) if name.startswith(("AWS", "SAM"))]
 
 
 @pytest.mark.parametrize(
-    ("url", "is_here"),
+    ("url", "is_local"),
     [
         ("http://127.0.0.1:1234", True),
         ("http://[::1]:1234", True),
@@ -69,8 +69,8 @@ def test_nothing_that_is_kept_can_divert_a_program_of_aws():
         ("https://localhost.example", False),
     ],
 )
-def test_supplier_on_this_machine_is_recognised(url: str, is_here: bool):
-    assert is_on_this_machine(url) is is_here
+def test_supplier_on_this_machine_is_recognized(url: str, is_local: bool):
+    assert is_on_this_machine(url) is is_local
 
 
 @pytest.fixture
@@ -78,7 +78,7 @@ def cloud(tmp_path: Path) -> LocalCloud:
     return LocalCloud(tmp_path, Process(pid=1, started=0.0, port=1234))
 
 
-def test_clients_of_the_local_cloud_read_nothing_of_the_environment(
+def test_clients_of_the_local_cloud_ignore_the_environment(
     hostile: dict[str, str], cloud: LocalCloud, listener: Listener, monkeypatch: pytest.MonkeyPatch
 ):
     for name, value in hostile.items():
@@ -102,7 +102,7 @@ def test_clients_of_the_local_cloud_read_nothing_of_the_environment(
     assert listener.heard == []
 
 
-def test_every_setting_of_the_session_is_botocores_default(hostile: dict[str, str], monkeypatch: pytest.MonkeyPatch):
+def test_session_has_the_default_settings_of_botocore(hostile: dict[str, str], monkeypatch: pytest.MonkeyPatch):
     for name, value in hostile.items():
         monkeypatch.setenv(name, value)
     core = local_session()._session
@@ -113,7 +113,7 @@ def test_every_setting_of_the_session_is_botocores_default(hostile: dict[str, st
 
 
 @pytest.mark.parametrize("shell", ["sh", "bash", "zsh", "dash"])
-def test_shell_that_sources_the_file_knows_the_local_cloud_and_nothing_else_of_aws(
+def test_sourced_file_replaces_all_aws_variables(
     shell: str, hostile: dict[str, str], cloud: LocalCloud, tmp_path: Path
 ):
     file = tmp_path / "env"
@@ -125,9 +125,9 @@ def test_shell_that_sources_the_file_knows_the_local_cloud_and_nothing_else_of_a
         [shell, "-euc", '. "$1" && . "$1" && exec env', shell, str(file)],
         env=hostile | path | {"NO_PROXY": "intranet"}, capture_output=True, text=True, check=True,
     )  # fmt: skip
-    known = dict(line.partition("=")[::2] for line in done.stdout.splitlines())
-    assert {name: value for name, value in known.items() if name.startswith("AWS_")} == cloud.environment
-    assert known["SUPPLIER_URL"] == "http://127.0.0.1/$x'y z"
-    assert known["NO_PROXY"] == known["no_proxy"]
-    assert known["no_proxy"].startswith("intranet,127.0.0.1,localhost")
-    assert known["HTTP_PROXY"] == hostile["HTTP_PROXY"]  # for the rest of the world
+    variables = dict(line.partition("=")[::2] for line in done.stdout.splitlines())
+    assert {name: value for name, value in variables.items() if name.startswith("AWS_")} == cloud.environment
+    assert variables["SUPPLIER_URL"] == "http://127.0.0.1/$x'y z"
+    assert variables["NO_PROXY"] == variables["no_proxy"]
+    assert variables["no_proxy"].startswith("intranet,127.0.0.1,localhost")
+    assert variables["HTTP_PROXY"] == hostile["HTTP_PROXY"]  # for all other hosts

@@ -1,4 +1,4 @@
-"""Orders are made and changed over the control routes, calls are recorded, and orders are kept in the state file."""
+"""The simulator's control routes: orders, recorded calls, and the state file."""
 
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -28,7 +28,7 @@ def add(http, **order):
     return response.json()["orderId"]
 
 
-def ending(http, order_id):
+def outcome(http, order_id):
     order = http.get(f"{CHECK}/{order_id}").json()["data"]
     return order["status"], order.get("fulfilled_quantity")
 
@@ -47,12 +47,12 @@ def ending(http, order_id):
         ({"fulfilAfter": 1}, ("HANDLING", None)),
     ],
 )
-def test_order_ends_as_it_was_asked_to(http, order, end):
-    assert ending(http, add(http, **order)) == end
+def test_new_order_has_the_requested_outcome(http, order, end):
+    assert outcome(http, add(http, **order)) == end
 
 
 @pytest.mark.parametrize(
-    ("order", "said"),
+    ("order", "named"),
     [
         ({"quantity": 0}, "quantity"),
         ({}, "quantity"),
@@ -69,18 +69,18 @@ def test_order_ends_as_it_was_asked_to(http, order, end):
         ({"quantity": 2, "fulfil_after": 0}, "fulfil_after"),
     ],
 )
-def test_bad_order_is_refused_with_one_message(http, order, said):
+def test_invalid_order_is_refused_with_one_message(http, order, named):
     add(http, orderId="taken")
 
     response = http.post("/control/orders", json=order)
 
     assert response.status_code == 400
     assert set(response.json()) == {"message"}
-    assert said in response.json()["message"]
+    assert named in response.json()["message"]
 
 
 @pytest.mark.parametrize(("fulfil_after", "status"), [(3599, "FULFILLED"), (3601, "HANDLING")])
-def test_order_can_have_been_placed_some_time_ago(http, fulfil_after, status):
+def test_order_can_be_placed_in_the_past(http, fulfil_after, status):
     order_id = add(http, placedSecondsAgo=3600, fulfilAfter=fulfil_after)
 
     order = http.get(f"{CHECK}/{order_id}").json()["data"]
@@ -110,10 +110,10 @@ def test_order_can_be_changed(http, change, end):
     order_id = add(http)
 
     assert http.patch(f"/control/orders/{order_id}", json=change).status_code == 200
-    assert ending(http, order_id) == end
+    assert outcome(http, order_id) == end
 
 
-def test_change_of_something_else_keeps_the_end(http):
+def test_new_price_keeps_the_outcome(http):
     order_id = add(http, fulfilledQuantity=1)
     http.patch(f"/control/orders/{order_id}", json={"pricePerCard": 10})
 
@@ -123,24 +123,24 @@ def test_change_of_something_else_keeps_the_end(http):
 
 
 @pytest.mark.parametrize("status", ["FULFILLED", "PARTIALLY_FILLED", "REFUNDED"])
-def test_new_quantity_alone_leaves_the_end_as_it_was(http, status):
+def test_new_quantity_keeps_the_final_status(http, status):
     order_id = add(http, status=status)
     http.patch(f"/control/orders/{order_id}", json={"quantity": 8})
 
-    assert ending(http, order_id) == (status, {"FULFILLED": 8, "PARTIALLY_FILLED": 4, "REFUNDED": 0}[status])
+    assert outcome(http, order_id) == (status, {"FULFILLED": 8, "PARTIALLY_FILLED": 4, "REFUNDED": 0}[status])
 
 
-def test_change_that_contradicts_itself_is_refused_and_changes_nothing(http):
+def test_contradictory_change_is_refused(http):
     order_id = add(http)
 
     response = http.patch(f"/control/orders/{order_id}", json={"quantity": 1, "status": "PARTIALLY_FILLED"})
 
     assert response.status_code == 400
-    assert ending(http, order_id) == ("FULFILLED", 4)
+    assert outcome(http, order_id) == ("FULFILLED", 4)
 
 
 def test_unknown_order_cannot_be_changed(http):
-    assert http.patch("/control/orders/nobody", json={"quantity": 1}).status_code == 404
+    assert http.patch("/control/orders/unknown", json={"quantity": 1}).status_code == 404
 
 
 def test_calls_are_recorded_with_route_order_and_status(http):
@@ -165,19 +165,19 @@ def test_calls_are_recorded_with_route_order_and_status(http):
     assert http.get("/control/calls").json() == []
 
 
-def test_state_file_brings_back_orders_with_their_time_and_end(tmp_path):
+def test_state_file_restores_orders_with_time_and_outcome(tmp_path):
     state_file = tmp_path / "supplier.json"
     with client(SupplierBook(fulfil_after=60, state_file=state_file, clock=lambda: START)) as http:
         order_id = add(http, status="PARTIALLY_FILLED")
     later = START + timedelta(seconds=59)
 
     with client(SupplierBook(fulfil_after=0, state_file=state_file, clock=lambda: later)) as http:
-        assert ending(http, order_id) == ("HANDLING", None)
+        assert outcome(http, order_id) == ("HANDLING", None)
         http.patch(f"/control/orders/{order_id}", json={"fulfilAfter": 59})
-        assert ending(http, order_id) == ("PARTIALLY_FILLED", 2)
+        assert outcome(http, order_id) == ("PARTIALLY_FILLED", 2)
 
 
-def test_state_file_holds_no_card_and_no_key(tmp_path):
+def test_state_file_contains_no_card_and_no_key(tmp_path):
     state_file = tmp_path / "supplier.json"
     with client(SupplierBook(fulfil_after=0, state_file=state_file)) as http:
         order_id = add(http)
@@ -192,7 +192,7 @@ def test_state_file_holds_no_card_and_no_key(tmp_path):
 
 
 @pytest.mark.parametrize("content", ["", "[]", "{}", '{"orders": [{"orderId": "x"}]}', "\xff"])
-def test_state_file_of_something_else_is_refused_by_name(tmp_path, content):
+def test_invalid_state_file_is_refused_by_name(tmp_path, content):
     state_file = tmp_path / "supplier.json"
     state_file.write_text(content, encoding="latin-1")
 

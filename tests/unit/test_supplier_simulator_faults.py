@@ -1,4 +1,4 @@
-"""The simulator misbehaves on request, and only as requested."""
+"""Injected faults change exactly the calls and parts of the response that they name."""
 
 import json
 from collections.abc import Iterator
@@ -46,7 +46,7 @@ def statuses(http, times, path=f"{CHECK}/order-1"):
         (503, "SERVICE_UNAVAILABLE"),
     ],
 )
-def test_status_without_a_body_answers_its_documented_envelope(http, status, code):
+def test_status_without_a_body_has_the_documented_envelope(http, status, code):
     fault(http, status=status)
 
     response = http.get(f"{CHECK}/order-1")
@@ -58,7 +58,7 @@ def test_status_without_a_body_answers_its_documented_envelope(http, status, cod
     assert "retry-after" not in response.headers
 
 
-def test_fault_of_one_order_leaves_the_others_alone(http):
+def test_fault_of_one_order_does_not_affect_others(http):
     fault(http, orderId="order-1", status=500)
 
     assert statuses(http, 1) == [500]
@@ -66,7 +66,7 @@ def test_fault_of_one_order_leaves_the_others_alone(http):
     assert statuses(http, 1, LIST) == [200]
 
 
-def test_fault_of_one_route_leaves_the_others_alone(http):
+def test_fault_of_one_route_does_not_affect_others(http):
     fault(http, route="list", status=500)
 
     assert statuses(http, 1, LIST) == [500]
@@ -74,20 +74,20 @@ def test_fault_of_one_route_leaves_the_others_alone(http):
     assert statuses(http, 1, "/v3/validate") == [200]
 
 
-def test_fault_lets_calls_pass_first_and_ends_after_its_times(http):
+def test_fault_starts_after_calls_and_ends_after_times(http):
     fault(http, status=503, afterCalls=2, times=2)
 
     assert statuses(http, 6) == [200, 200, 503, 503, 200, 200]
 
 
-def test_faults_strike_in_the_order_they_were_added(http):
+def test_oldest_fault_applies_first(http):
     fault(http, status=429, times=1)
     fault(http, status=500, times=1)
 
     assert statuses(http, 3) == [429, 500, 200]
 
 
-def test_after_calls_counts_the_calls_that_another_fault_struck(http):
+def test_after_calls_counts_calls_with_another_fault(http):
     fault(http, status=429, times=2)
     fault(http, status=500, afterCalls=3)
 
@@ -106,7 +106,7 @@ def test_fault_stays_until_it_is_removed(http):
 
 
 @pytest.mark.parametrize("retry_after", [120, 1.5, "Wed, 29 Oct 2025 01:00:00 GMT", "soon"])
-def test_retry_after_is_sent_as_given(http, retry_after):
+def test_retry_after_is_sent_unchanged(http, retry_after):
     fault(http, status=429, retryAfter=retry_after)
 
     assert http.get(f"{CHECK}/order-1").headers["Retry-After"] == str(retry_after)
@@ -123,7 +123,7 @@ def test_retry_after_is_sent_as_given(http, retry_after):
         ({"rawBody": "{", "headers": {"content-type": "application/json"}}, "{", "application/json"),
     ],
 )
-def test_body_is_sent_as_given(http, spec, text, media_type):
+def test_body_is_sent_unchanged(http, spec, text, media_type):
     fault(http, **spec)
 
     response = http.get(f"{CHECK}/order-1")
@@ -132,7 +132,7 @@ def test_body_is_sent_as_given(http, spec, text, media_type):
     assert response.headers["Content-Type"].split(";")[0] == media_type
 
 
-def test_headers_are_added_to_the_normal_answer(http):
+def test_headers_are_added_to_the_normal_response(http):
     fault(http, headers={"X-Request-Cost": "3", "Content-Type": "text/plain"})
 
     response = http.get(f"{CHECK}/order-1")
@@ -142,7 +142,7 @@ def test_headers_are_added_to_the_normal_answer(http):
     assert response.headers["Content-Type"] == "text/plain"
 
 
-def test_merge_corrupts_single_fields_and_null_deletes(http):
+def test_merge_changes_single_fields_and_null_deletes(http):
     fault(http, orderId="order-1", merge={"status": "SHIPPED", "fulfilled_quantity": 7, "price_per_card": None})
 
     body = http.get(f"{CHECK}/order-1").json()
@@ -154,19 +154,19 @@ def test_merge_corrupts_single_fields_and_null_deletes(http):
     assert body["data"]["cards"] == cards_of("order-1", 2)
 
 
-def test_merge_reaches_into_objects(http):
+def test_merge_changes_nested_objects(http):
     fault(http, route="list", merge={"pagination": {"totalPages": 9, "page": None}})
 
     assert http.get(LIST).json()["data"]["pagination"] == {"totalPages": 9, "pageSize": 20, "totalResults": 2}
 
 
-def test_merge_leaves_an_error_alone(http):
+def test_merge_does_not_change_errors(http):
     fault(http, merge={"status": "FULFILLED"})
 
     assert http.get(f"{CHECK}/unknown").json()["error"]["code"] == "NOT_FOUND"
 
 
-def test_wrong_key_is_refused_before_a_fault_and_does_not_use_it_up(http):
+def test_wrong_key_is_refused_without_using_up_a_fault(http):
     fault(http, status=500, times=1, afterCalls=1)
 
     refused = [http.get(f"{CHECK}/order-1", headers={"X-Access-Token": "wrong"}).status_code for _ in range(3)]
@@ -176,14 +176,14 @@ def test_wrong_key_is_refused_before_a_fault_and_does_not_use_it_up(http):
 
 
 @pytest.mark.parametrize("key", [SANDBOX_API_KEY, "wrong"])
-def test_dropped_connection_comes_before_the_key_check(http, key):
+def test_connection_is_dropped_before_the_key_check(http, key):
     fault(http, dropConnection="before")
 
     with pytest.raises(ConnectionAbortedError):
         http.get(f"{CHECK}/order-1", headers={"X-Access-Token": key})
 
 
-def test_connection_dropped_before_leaves_no_trace_but_the_call(http):
+def test_dropped_connection_counts_no_wrong_key(http):
     fault(http, dropConnection="before", times=1)
     with pytest.raises(ConnectionAbortedError):
         http.get("/v3/validate", headers={"X-Access-Token": "wrong"})
@@ -203,7 +203,7 @@ def test_connection_dropped_before_leaves_no_trace_but_the_call(http):
         ({"headers": {}}, 1),
     ],
 )
-def test_order_is_placed_only_where_the_fault_comes_after_the_placing(http, spec, placed):
+def test_order_is_placed_unless_the_fault_replaces_the_answer(http, spec, placed):
     fault(http, route="placeOrder", **spec)
     try:
         http.post("/v3/gift-cards/placeOrder", json={"productId": "p", "typeId": "t", "quantity": 1})
@@ -213,7 +213,7 @@ def test_order_is_placed_only_where_the_fault_comes_after_the_placing(http, spec
     assert http.get(LIST).json()["data"]["pagination"]["totalResults"] == 2 + placed
 
 
-def test_slow_body_is_whole_in_the_end(http):
+def test_slow_body_is_complete(http):
     fault(http, slowBody={"chunkBytes": 16, "intervalSeconds": 0})
 
     response = http.get(f"{CHECK}/order-1")
@@ -231,7 +231,7 @@ def test_slow_body_is_whole_in_the_end(http):
         ({"/cards/7/value": "x", "/nothing/here": 1}, [{"value": "A", "serial": "1"}, {"value": "B", "serial": "2"}]),
     ],
 )
-def test_value_is_put_where_a_merge_patch_cannot_reach(put, cards):
+def test_put_changes_items_of_lists(put, cards):
     document = {"cards": [{"value": "A", "serial": "1"}, {"value": "B", "serial": "2"}]}
     for pointer, value in put.items():
         document = put_at(document, pointer.split("/")[1:], value)
@@ -239,14 +239,14 @@ def test_value_is_put_where_a_merge_patch_cannot_reach(put, cards):
     assert document == {"cards": cards}
 
 
-def test_null_is_put_into_an_order(http):
+def test_put_sets_null(http):
     fault(http, put={"/fulfilled_amount": None})
 
     assert http.get(f"{CHECK}/order-1").json()["data"]["fulfilled_amount"] is None
 
 
 @pytest.mark.parametrize("spec", [{}, {"status": 404}, {"rawBody": "<html>"}])
-def test_byte_order_mark_comes_before_any_answer(http, spec):
+def test_byte_order_mark_precedes_any_response(http, spec):
     plain = http.get(f"{CHECK}/order-1").content if not spec else None
     fault(http, byteOrderMark=True, **spec)
 
@@ -270,7 +270,7 @@ def test_byte_order_mark_comes_before_any_answer(http, spec):
         ({"slowBody": {"chunkBytes": 0, "intervalSeconds": 1}}, "chunkBytes"),
     ],
 )
-def test_bad_fault_is_refused_with_one_message(http, spec, field):
+def test_invalid_fault_is_refused_with_one_message(http, spec, field):
     response = http.post("/control/faults", json=spec)
 
     assert response.status_code == 400
@@ -279,8 +279,8 @@ def test_bad_fault_is_refused_with_one_message(http, spec, field):
     assert "\n" not in response.json()["message"]
 
 
-def test_slow_call_does_not_count_against_keys_of_a_book_that_has_started_over():
-    # As worlds of the simulation do, one after the other
+def test_slow_call_is_not_counted_after_a_reset():
+    # The simulation resets its book in this way
     book, wrong = SupplierBook(), {"X-Access-Token": "wrong"}
     with TestClient(create_app(book)) as http, ThreadPoolExecutor() as pool:
         fault(http, delaySeconds=0.3)

@@ -1,4 +1,4 @@
-"""The simulator checks keys, counts wrong ones and blocks, as the supplier does."""
+"""The simulator checks keys, counts wrong ones and blocks the address, as the supplier does."""
 
 import json
 from collections.abc import Iterator
@@ -37,18 +37,18 @@ def present(http, key, path="/v3/validate"):
 
 
 @pytest.mark.parametrize("path", ["/v3/validate", "/v3/gift-cards/list", "/v3/gift-cards/checkOrder/abc"])
-def test_every_route_wants_a_key(http, path):
+def test_every_route_requires_a_key(http, path):
     assert present(http, None, path)[:2] == (401, "MISSING_ACCESS_TOKEN")
     assert present(http, WRONG, path)[:2] == (401, "INVALID_ACCESS_TOKEN")
 
 
-def test_placing_an_order_wants_a_key_before_it_looks_at_the_body(http):
+def test_key_is_checked_before_the_body(http):
     response = http.post("/v3/gift-cards/placeOrder", content=b"nonsense")
 
     assert response.json()["error"]["code"] == "MISSING_ACCESS_TOKEN"
 
 
-def test_good_key_is_described_and_echoed(http):
+def test_valid_key_is_described_and_echoed(http):
     status, _, body = present(http, GOOD)
 
     assert status == 200
@@ -61,7 +61,7 @@ def test_good_key_is_described_and_echoed(http):
     }
 
 
-def test_wrong_keys_count_down_and_then_block_whatever_key_is_presented(http, clock):
+def test_five_wrong_keys_block_every_key(http, clock):
     left = [present(http, WRONG)[2]["error"]["details"]["attemptsLeft"] for _ in range(5)]
 
     assert left == [4, 3, 2, 1, 0]
@@ -73,7 +73,7 @@ def test_wrong_keys_count_down_and_then_block_whatever_key_is_presented(http, cl
     assert present(http, GOOD)[0] == 200
 
 
-def test_count_starts_anew_after_a_block(http, clock):
+def test_count_restarts_after_a_block(http, clock):
     for _ in range(5):
         present(http, WRONG)
     clock.now += timedelta(seconds=900)
@@ -81,7 +81,7 @@ def test_count_starts_anew_after_a_block(http, clock):
     assert present(http, WRONG)[2]["error"]["details"]["attemptsLeft"] == 4
 
 
-def test_good_key_resets_the_count(http):
+def test_valid_key_resets_the_count(http):
     for _ in range(4):
         present(http, WRONG)
     present(http, GOOD)
@@ -96,7 +96,7 @@ def test_missing_key_is_not_counted(http):
     assert present(http, GOOD)[0] == 200
 
 
-def test_attempts_and_duration_of_the_block_can_be_chosen(clock):
+def test_attempts_and_duration_of_the_block_can_be_set(clock):
     book = SupplierBook(clock=clock, block=BlockRule(attempts=2, seconds=10))
     with TestClient(create_app(book)) as http:
         assert [present(http, WRONG)[0] for _ in range(3)] == [401, 401, 403]
@@ -119,7 +119,7 @@ def test_keys_can_be_replaced(http):
     assert present(http, GOOD)[0] == 401
 
 
-def test_calls_name_keys_by_hash_and_never_show_them(http):
+def test_calls_identify_keys_by_hash(http):
     for key in (GOOD, WRONG, None):
         present(http, key)
 
@@ -131,7 +131,7 @@ def test_calls_name_keys_by_hash_and_never_show_them(http):
     assert WRONG not in json.dumps(calls)
 
 
-def test_refused_control_input_does_not_quote_a_key(http):
+def test_refused_control_request_quotes_no_key(http):
     response = http.put("/control/keys", json={"valid": [GOOD], "key": WRONG})
 
     assert response.status_code == 400

@@ -1,4 +1,4 @@
-"""The simulator answers for orders as the supplier documents it."""
+"""The simulator responds to orders as the supplier documents it."""
 
 import re
 from collections.abc import Iterator
@@ -54,7 +54,7 @@ def check(http, order_id):
     return http.get(f"{CHECK}/{order_id}").json()["data"]
 
 
-def test_placed_order_has_an_id_of_24_hex_digits_in_the_success_envelope(http):
+def test_placed_order_has_an_id_of_24_hex_digits(http):
     body = http.post(PLACE, json={"productId": "p", "typeId": "t", "quantity": 1}).json()
 
     assert re.fullmatch(r"[0-9a-f]{24}", body["data"]["orderId"])
@@ -102,7 +102,7 @@ def test_fulfilled_order_has_exactly_the_documented_fields(http, clock):
         ("anything", 3, ("FULFILLED", 3)),
     ],
 )
-def test_sandbox_type_decides_how_the_order_ends(http, clock, type_id, quantity, end):
+def test_sandbox_type_determines_the_outcome(http, clock, type_id, quantity, end):
     order_id = place(http, quantity, type_id)
     clock.advance(60)
 
@@ -114,7 +114,7 @@ def test_sandbox_type_decides_how_the_order_ends(http, clock, type_id, quantity,
     assert order["cards"] == cards_of(order_id, delivered)
 
 
-def test_amounts_keep_their_decimals_and_no_rounding_noise(http):
+def test_amounts_have_no_rounding_errors(http):
     order_id = add(http, quantity=3, pricePerCard=490.1, fulfilAfter=0)
 
     assert check(http, order_id)["fulfilled_amount"] == 1470.3
@@ -132,7 +132,7 @@ def test_amounts_keep_their_decimals_and_no_rounding_noise(http):
         b'{"productId":"","typeId":"t","quantity":1}',
     ],
 )
-def test_malformed_order_is_refused_and_not_placed(http, body):
+def test_invalid_order_is_refused_and_not_placed(http, body):
     response = http.post(PLACE, content=body)
 
     assert (response.status_code, response.json()["error"]["code"]) == (400, "ERR_VALIDATION")
@@ -148,13 +148,13 @@ def test_unknown_order_is_an_enveloped_404(http):
 
 
 @pytest.mark.parametrize("order_id", ["a%20b", "%C3%A9", "x" * 129, "%00", "%FF", "a%0A"])
-def test_malformed_order_id_is_a_validation_error(http, order_id):
+def test_invalid_order_id_is_a_validation_error(http, order_id):
     response = http.get(f"{CHECK}/{order_id}")
 
     assert (response.status_code, response.json()["error"]["code"]) == (400, "ERR_VALIDATION")
 
 
-def test_order_id_may_hold_any_visible_character_if_encoded(http):
+def test_encoded_order_id_can_contain_any_visible_character(http):
     order_id = add(http, orderId="a/b?c#d%2F..~", fulfilAfter=0)
 
     assert check(http, "a%2Fb%3Fc%23d%252F..~")["_id"] == order_id
@@ -178,7 +178,7 @@ def test_unknown_path_is_a_404_without_envelope(http, method, path):
     assert set(response.json()) == {"message", "error", "statusCode"}
 
 
-def test_list_is_newest_first_with_cards_in_clear_for_final_orders(http, clock):
+def test_list_is_newest_first_with_cards_of_final_orders(http, clock):
     old = add(http, fulfilAfter=0)
     clock.advance(1)
     first, second = add(http), add(http)
@@ -200,7 +200,7 @@ def test_list_is_paged(http):
     assert data["pagination"] == {"page": 2, "pageSize": 2, "totalPages": 3, "totalResults": 5}
 
 
-def test_list_is_limited_to_a_span_of_time(http, clock):
+def test_list_is_limited_to_a_time_range(http, clock):
     made = []
     for _ in range(4):
         made.append(add(http))
@@ -214,14 +214,14 @@ def test_list_is_limited_to_a_span_of_time(http, clock):
 @pytest.mark.parametrize(
     "query", ["page=0", "page=x", "pageSize=0", "pageSize=101", "from=yesterday", "to=2025-13-01", "from=1761699600"]
 )
-def test_bad_list_query_is_a_validation_error(http, query):
+def test_invalid_list_query_is_a_validation_error(http, query):
     response = http.get(f"{LIST}?{query}")
 
     assert (response.status_code, response.json()["error"]["code"]) == (400, "ERR_VALIDATION")
 
 
 @given(st.text(min_size=1), st.integers(1, 20))
-def test_cards_are_recognisable_unique_and_derived_from_order_and_index_alone(order_id, count):
+def test_cards_are_unique_and_reproducible(order_id, count):
     cards = cards_of(order_id, count)
 
     assert all(re.fullmatch(r"SANDBOX-CARD(-[A-Z2-7]{4}){4}", card["value"]) for card in cards)
@@ -231,7 +231,7 @@ def test_cards_are_recognisable_unique_and_derived_from_order_and_index_alone(or
     assert cards_of(order_id + "x", count) != cards
 
 
-def test_distribution_gives_each_order_its_own_time_and_a_run_can_be_repeated(http, clock):
+def test_distribution_is_reproducible_per_order(http, clock):
     spread = {"distribution": "lognormal", "median": 8, "sigma": 0.8, "seed": 1}
     books = [SupplierBook(fulfil_after=spread, clock=clock) for _ in range(2)]
     seconds = []
@@ -245,7 +245,7 @@ def test_distribution_gives_each_order_its_own_time_and_a_run_can_be_repeated(ht
     assert 6.5 < sorted(seconds[0])[100] < 9.5
 
 
-def test_uniform_distribution_stays_between_its_bounds(http, clock):
+def test_uniform_distribution_stays_within_its_bounds(http, clock):
     order_ids = [add(http, fulfilAfter={"distribution": "uniform", "low": 3, "high": 4, "seed": 5}) for _ in range(20)]
 
     clock.advance(2.9)

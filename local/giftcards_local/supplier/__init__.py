@@ -1,7 +1,7 @@
-"""A faithful local stand-in for the supplier's API, over real HTTP on 127.0.0.1 only.
+"""The supplier simulator: the supplier's API over real HTTP, on 127.0.0.1 only.
 
-It answers as the supplier documents it (envelopes, fields per status, key check and address block) and, on
-request over its control routes, as badly as a supplier can.
+It responds as the supplier documents it: envelopes, fields per status, key check and address block
+(https://docs.oneclickdz.com/en/error-handling). Its control routes create orders and inject faults.
 """
 
 from giftcards_local.supplier.answers import error_body

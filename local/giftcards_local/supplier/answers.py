@@ -1,4 +1,7 @@
-"""The supplier's answers: its envelope for success and for errors, and the one answer without an envelope."""
+"""The supplier's responses: the envelopes for success and errors, and the one response without an envelope.
+
+https://docs.oneclickdz.com/en/error-handling
+"""
 
 import secrets
 from dataclasses import dataclass
@@ -8,7 +11,7 @@ from pydantic import JsonValue
 
 from giftcards_local.supplier.wire import iso_time
 
-# What the documents list per HTTP status; a fault that names no body answers with these.
+# The documented error per HTTP status; the body of a fault without one.
 DOCUMENTED_ERRORS: dict[int, tuple[str, str, dict[str, JsonValue] | None]] = {
     400: ("ERR_VALIDATION", "Invalid request parameters", None),
     401: ("INVALID_ACCESS_TOKEN", "The provided access token is invalid", {"attemptsLeft": 4}),
@@ -22,21 +25,21 @@ DOCUMENTED_ERRORS: dict[int, tuple[str, str, dict[str, JsonValue] | None]] = {
 
 @dataclass(frozen=True)
 class Answer:
-    """An HTTP status and the JSON document that goes with it."""
+    """A response of the API: an HTTP status and a JSON document."""
 
     status: int
     document: dict[str, JsonValue]
 
 
 def success(data: dict[str, JsonValue], now: datetime) -> Answer:
-    """Wrap data in the success envelope."""
+    """Return data in the success envelope."""
     return Answer(
         200, {"success": True, "data": data, "meta": {"timestamp": iso_time(now)}, "requestId": _request_id()}
     )
 
 
 def error_body(code: str, message: str, details: dict[str, JsonValue] | None = None) -> dict[str, JsonValue]:
-    """Build the error envelope, also for tests that need a code which no route produces by itself."""
+    """Return the error envelope; tests use it for codes that no route returns."""
     error: dict[str, JsonValue] = {"code": code, "message": message}
     if details is not None:
         error["details"] = details
@@ -44,12 +47,11 @@ def error_body(code: str, message: str, details: dict[str, JsonValue] | None = N
 
 
 def failure(status: int, code: str, message: str, details: dict[str, JsonValue] | None = None) -> Answer:
-    """Answer with the error envelope."""
     return Answer(status, error_body(code, message, details))
 
 
 def unknown_path(method: str, path: str) -> Answer:
-    """Answer for a path that the router does not know: not enveloped, unlike an order that is not known."""
+    """Return the response for an unknown path: without an envelope, unlike that for an unknown order."""
     return Answer(404, {"message": f"Cannot {method} {path}", "error": "Not Found", "statusCode": 404})
 
 

@@ -1,4 +1,4 @@
-"""The supplier's routes over a book, and the control routes beside them."""
+"""The simulator's HTTP application: the supplier's routes and the control routes."""
 
 import asyncio
 import re
@@ -51,7 +51,6 @@ class _ListQuery(BaseModel):
 
 
 def create_app(book: SupplierBook) -> Starlette:
-    """Build the simulator over a book."""
     api = _SupplierApi(book)
     app = Starlette(
         routes=[
@@ -63,7 +62,7 @@ def create_app(book: SupplierBook) -> Starlette:
         ],
         exception_handlers={404: api.unknown_path, 405: api.unknown_path},
     )
-    # A redirect to the path without the slash is not in the documents; the supplier's router knows a path or not.
+    # The documents mention no redirects: a path with a trailing slash is unknown.
     app.router.redirect_slashes = False
     return app
 
@@ -92,10 +91,10 @@ class _SupplierApi:
 
         def answer(call: Call) -> Answer:
             try:
-                wanted = _PlaceOrder.model_validate_json(body)
+                placed = _PlaceOrder.model_validate_json(body)
             except ValidationError as error:
                 return failure(400, "ERR_VALIDATION", one_line(error))
-            new = NewOrder(productId=wanted.product_id, typeId=wanted.type_id, quantity=wanted.quantity)
+            new = NewOrder(productId=placed.product_id, typeId=placed.type_id, quantity=placed.quantity)
             order = self._book.add(new)
             call.order_id = order.order_id
             return success({"orderId": order.order_id}, self._book.clock())
@@ -103,7 +102,7 @@ class _SupplierApi:
         return await self._serve(request, "placeOrder", answer)
 
     async def check_order(self, request: Request) -> Response:
-        # The raw path: an id may hold an encoded slash, while a slash that is not encoded makes another path.
+        # From the raw path: an encoded slash belongs to the id, a plain one makes another path.
         raw_id = request.scope["raw_path"].decode("ascii").removeprefix(_CHECK_ORDER)
         if not raw_id or "/" in raw_id:
             raise HTTPException(404)
@@ -132,7 +131,7 @@ class _SupplierApi:
 
     def _page(self, query: _ListQuery) -> Answer:
         now = self._book.clock()
-        found = [
+        matching = [
             order
             for order in self._book.newest_first()
             if (query.placed_from is None or order.placed_at >= query.placed_from)
@@ -142,16 +141,16 @@ class _SupplierApi:
         pagination = {
             "page": query.page,
             "pageSize": query.page_size,
-            "totalPages": -(-len(found) // query.page_size),
-            "totalResults": len(found),
+            "totalPages": -(-len(matching) // query.page_size),
+            "totalResults": len(matching),
         }
-        items = [order_document(order, now) for order in found[start : start + query.page_size]]
+        items = [order_document(order, now) for order in matching[start : start + query.page_size]]
         return success({"items": [*items], "pagination": {**pagination}}, now)
 
     async def _serve(
         self, request: Request, route: RouteName, answer: Callable[[Call], Answer], order_id: str | None = None
     ) -> Response:
-        """Put every call through the same gate: connection faults, key check, other faults, answer."""
+        """Handle every call in the same order: connection faults, key check, other faults, response."""
         book, keys = self._book, self._book.keys
         key = request.headers.get(KEY_HEADER)
         call = book.record(route, order_id, key)
@@ -161,7 +160,9 @@ class _SupplierApi:
             await asyncio.sleep(fault.delay_seconds)
         if fault is not None and fault.drop_connection == "before":
             return DroppedResponse(None)
-        refusal = keys.present(key, book.clock())  # of when the call came in: a book can start over meanwhile
+        refusal = keys.present(
+            key, book.clock()
+        )  # of the book at the start of the call: it can be reset during a delay
         if refusal is not None:
             reply = plain_reply(refusal)
         elif fault is None:

@@ -1,4 +1,4 @@
-"""All that the simulator knows: its orders, keys, faults, and the calls it received."""
+"""The simulator's state: orders, keys, faults, and the calls it received."""
 
 import json
 import secrets
@@ -22,11 +22,11 @@ _orders = TypeAdapter(list[Order])
 
 
 class UnreadableStateError(ValueError):
-    """The state file exists but holds something else than orders of this simulator."""
+    """The state file exists but does not contain orders of this simulator."""
 
 
 class OrderChange(WireModel):
-    """What can be said of an order, when it is made or later."""
+    """The fields of an order that can be set at creation or changed later."""
 
     quantity: Quantity | None = None
     type_id: str | None = Field(default=None, min_length=1)
@@ -37,7 +37,7 @@ class OrderChange(WireModel):
 
 
 class NewOrder(OrderChange):
-    """An order to make; unlike `placeOrder`, with a chosen id, a chosen end and a chosen age."""
+    """An order to create; unlike in ``placeOrder``, its id, final status and age can be set."""
 
     order_id: OrderId | None = None
     quantity: Quantity
@@ -46,18 +46,18 @@ class NewOrder(OrderChange):
 
 
 class Call:
-    """A call that was received; its status stays None until it is answered."""
+    """A received call; its status is None until the response."""
 
     def __init__(self, at: datetime, route: str, order_id: str | None, key: str | None) -> None:
         self.at = at
         self.route = route
         self.order_id = order_id
         self.status: int | None = None
-        # Never the key itself: the list of calls is printed by tests.
+        # Not the key: tests print the list of calls.
         self.key_id = key_id(key) if key else None
 
     def document(self) -> dict[str, JsonValue]:
-        """Show the call as `GET /control/calls` does."""
+        """Return the call as ``GET /control/calls`` does."""
         return {
             "at": self.at.isoformat(),
             "route": self.route,
@@ -68,25 +68,19 @@ class Call:
 
 
 class SupplierBook:
-    """The state behind one simulator; used from its server's event loop only, hence without locks.
+    """The state of one simulator. Used only in the event loop of its server, so it needs no locks.
 
     Parameters
     ----------
-    api_keys
-        The keys to accept.
     fulfil_after
-        Seconds, or a distribution of them, that orders take unless they say otherwise.
+        Default seconds until an order is final, or a distribution of them.
     state_file
-        Where to keep the orders (never cards or keys) across restarts.
-    clock
-        What time it is; tests pass their own.
-    block
-        When wrong keys block the address.
+        Keeps the orders across restarts, never cards or keys. None: orders are lost.
 
     Raises
     ------
     UnreadableStateError
-        The state file is not one.
+        If the state file does not contain orders.
     """
 
     def __init__(
@@ -107,28 +101,26 @@ class SupplierBook:
         self._orders = {order.order_id: order for order in _load(state_file)}
 
     def record(self, route: str, order_id: str | None, key: str | None) -> Call:
-        """Note that a call came in."""
         call = Call(self.clock(), route, order_id, key)
         self.calls.append(call)
         return call
 
     def order(self, order_id: str) -> Order | None:
-        """Find an order."""
         return self._orders.get(order_id)
 
     def newest_first(self) -> list[Order]:
-        """List the orders as the supplier does; of two placed at once the later made comes first."""
+        """Return the orders as the supplier lists them; of two placed at the same time, the one created later first."""
         return sorted(self._orders.values(), key=lambda order: order.placed_at)[::-1]
 
     def add(self, new: NewOrder) -> Order:
-        """Make an order, now or some time ago.
+        """Create an order.
 
         Raises
         ------
         ValueError
-            The id is taken, or the wished-for end contradicts itself.
+            If the id is taken, or status and counts contradict each other.
         """
-        # 24 hex digits, as all ids in the documents.
+        # 24 hex digits, as in https://docs.oneclickdz.com/en/api-reference/gift-cards/check-order
         order_id = new.order_id or secrets.token_hex(12)
         if order_id in self._orders:
             raise ValueError(f"order {order_id} exists already")
@@ -148,12 +140,12 @@ class SupplierBook:
         )
 
     def change(self, order: Order, change: OrderChange) -> Order:
-        """Change an order; `fulfilAfter` still counts from when it was placed.
+        """Change an order; ``fulfilAfter`` counts from when it was placed.
 
         Raises
         ------
         ValueError
-            The wished-for end contradicts itself.
+            If status and counts contradict each other.
         """
         updates = change.model_dump(exclude_none=True, exclude={"status", "fulfilled_quantity", "fulfil_after"})
         changed = order.model_copy(update=updates)
@@ -162,7 +154,7 @@ class SupplierBook:
         if change.model_fields_set & {"quantity", "type_id", "status", "fulfilled_quantity"}:
             status = change.status
             if status is None and change.fulfilled_quantity is None and change.type_id is None:
-                # A new quantity alone leaves the end as it was: all, some or none of the cards.
+                # A new quantity alone keeps the final status: all, some or none of the cards.
                 status = order.final_status
             count = outcome(changed.quantity, changed.type_id, status, change.fulfilled_quantity)
             changed = changed.model_copy(update={"fulfilled_quantity": count})
@@ -172,10 +164,10 @@ class SupplierBook:
         self._orders[order.order_id] = order
         if self._state_file is not None:
             document = {"orders": _orders.dump_python(list(self._orders.values()), mode="json", by_alias=True)}
-            # Written beside and moved over: a simulator that is killed leaves the old state or the new one.
-            beside = self._state_file.with_name(self._state_file.name + ".new")
-            beside.write_text(json.dumps(document), encoding="utf-8")
-            beside.replace(self._state_file)
+            # Written to another file and renamed: a killed simulator leaves the old state or the new one.
+            temporary = self._state_file.with_name(self._state_file.name + ".new")
+            temporary.write_text(json.dumps(document), encoding="utf-8")
+            temporary.replace(self._state_file)
         return order
 
 

@@ -1,4 +1,4 @@
-"""A client for the control routes, of a simulator in this process or in another."""
+"""A client for the control routes of a simulator in this process or in another."""
 
 from collections.abc import Iterable, Mapping
 from datetime import datetime
@@ -15,11 +15,11 @@ from giftcards_local.supplier.wire import WireModel
 
 
 class ControlRefusedError(RuntimeError):
-    """The simulator did not accept a control request; the text is its message."""
+    """The simulator refused a control request; the text is its message."""
 
 
 class RecordedCall(WireModel):
-    """A call as the simulator saw it; the status is None where no answer was begun."""
+    """A call that the simulator received; the status is None without a response."""
 
     at: datetime
     route: str
@@ -29,7 +29,7 @@ class RecordedCall(WireModel):
 
 
 class OrderFields(TypedDict, total=False):
-    """What can be said of an order."""
+    """The fields of a new or changed order; see ``book.OrderChange``."""
 
     type_id: str
     status: FinalStatus
@@ -39,7 +39,7 @@ class OrderFields(TypedDict, total=False):
 
 
 class NewOrderFields(OrderFields, total=False):
-    """What can be said of a new order besides its quantity."""
+    """The fields of a new order in addition to its quantity."""
 
     order_id: str
     product_id: str
@@ -47,20 +47,20 @@ class NewOrderFields(OrderFields, total=False):
 
 
 class ChangeFields(OrderFields, total=False):
-    """What can be changed of an order."""
+    """The fields of a changed order; see ``book.OrderChange``."""
 
     quantity: int
 
 
 class SlowBodyFields(TypedDict):
-    """The pieces in which a slow body comes, named as on the wire."""
+    """The chunks of a slow body; names as in JSON."""
 
     chunkBytes: int
     intervalSeconds: float
 
 
 class FaultFields(TypedDict, total=False):
-    """What can be said of a fault."""
+    """The fields of a fault; see ``faults.Fault``."""
 
     order_id: str
     route: Literal["checkOrder", "list", "placeOrder", "validate"]
@@ -84,18 +84,13 @@ _calls = TypeAdapter(list[RecordedCall])
 
 
 class SupplierControl:
-    """Make orders, faults and keys in a running simulator, and read the calls it received.
+    """Creates orders, faults and keys in a running simulator, and reads the calls it received.
 
-    Parameters
-    ----------
-    url
-        The simulator's base URL.
-
-    Every method raises `ControlRefusedError` if the simulator does not accept it.
+    Every method raises ``ControlRefusedError`` if the simulator refuses the request.
     """
 
     def __init__(self, url: str) -> None:
-        # The environment's proxies are for the outside world, not for 127.0.0.1.
+        # Not through the proxies of the environment: the simulator is on 127.0.0.1.
         self._http = httpx.Client(base_url=f"{url}/control", timeout=10, trust_env=False)
 
     def __enter__(self) -> Self:
@@ -107,19 +102,18 @@ class SupplierControl:
         self.close()
 
     def close(self) -> None:
-        """Close the connections."""
         self._http.close()
 
     def add_order(self, quantity: int = 1, **order: Unpack[NewOrderFields]) -> str:
-        """Make an order and return its id."""
+        """Create an order and return its id."""
         return str(self._ask("POST", "/orders", {"quantity": quantity, **_wire(order)})["orderId"])
 
     def change_order(self, order_id: str, **change: Unpack[ChangeFields]) -> None:
-        """Change an order, for example `fulfil_after=0` to have it settled now."""
+        """Change an order; ``fulfil_after=0`` settles it now."""
         self._ask("PATCH", f"/orders/{quote(order_id, safe='')}", _wire(change))
 
     def add_fault(self, **fault: Unpack[FaultFields]) -> str:
-        """Put a fault in force and return its id."""
+        """Activate a fault and return its id."""
         return str(self._ask("POST", "/faults", _wire(fault))["faultId"])
 
     def clear_faults(self, fault_id: str | None = None) -> None:
@@ -131,15 +125,14 @@ class SupplierControl:
         self._ask("PUT", "/keys", {"valid": list(valid)})
 
     def clear_blocks(self) -> None:
-        """Forget wrong keys and the block they led to."""
+        """Reset the count of wrong keys and the block."""
         self._ask("DELETE", "/blocks")
 
     def calls(self) -> list[RecordedCall]:
-        """List the supplier calls received, oldest first."""
+        """Return the received calls, oldest first."""
         return _calls.validate_json(self._send("GET", "/calls", None).content)
 
     def clear_calls(self) -> None:
-        """Forget the calls received."""
         self._ask("DELETE", "/calls")
 
     def _ask(self, method: str, path: str, body: Mapping[str, object] | None = None) -> dict[str, JsonValue]:

@@ -1,4 +1,4 @@
-"""The control routes: how tests and the demo make orders, faults and keys. No part of the supplier's API."""
+"""The control routes: tests and the demo create orders, faults and keys here. Not part of the supplier's API."""
 
 from collections.abc import Awaitable, Callable
 from urllib.parse import unquote
@@ -21,7 +21,7 @@ class _Keys(WireModel):
 
 
 def control_routes(book: SupplierBook) -> list[Route]:
-    """Build the routes under `/control`; they need no key."""
+    """Return the routes under ``/control``; they need no key."""
     control = _ControlRoutes(book)
     return [
         Route(_ORDERS, _checked(control.add_order), methods=["POST"]),

@@ -1,4 +1,4 @@
-"""The key check: which keys are valid, how often a wrong one was presented, and the block that follows."""
+"""The key check: valid keys, the count of wrong ones, and the block of the address."""
 
 import hashlib
 from collections.abc import Iterable
@@ -10,19 +10,19 @@ from giftcards_local.supplier.answers import Answer, failure
 
 @dataclass(frozen=True)
 class BlockRule:
-    """After how many wrong keys an address is blocked, and for how many seconds (the documents: 5, 15 min)."""
+    """Number of wrong keys that block an address, and the duration: https://docs.oneclickdz.com/en/error-handling."""
 
     attempts: int = 5
     seconds: float = 900
 
 
 def key_id(key: str) -> str:
-    """Name a key without showing it: the first 8 hex digits of its SHA-256."""
+    """Identify a key without showing it: the first 8 hex digits of its SHA-256."""
     return _digest(key)[:8]
 
 
 class KeyRing:
-    """Check presented keys. There is one caller, so what the supplier counts per address is one count here."""
+    """Checks keys. The supplier counts wrong keys per address; here, all callers have the same address."""
 
     def __init__(self, valid: Iterable[str], rule: BlockRule) -> None:
         self._rule = rule
@@ -31,28 +31,28 @@ class KeyRing:
         self.replace(valid)
 
     def replace(self, valid: Iterable[str]) -> None:
-        """Accept these keys and no others. Only hashes are kept: a dump of this object shows no key."""
+        """Accept only these keys. Only their hashes are kept: a dump of this object shows no key."""
         self._valid = frozenset(map(_digest, valid))
 
     def unblock(self) -> None:
-        """Forget the wrong presentations and the block."""
+        """Reset the count of wrong keys and the block."""
         self._wrong = 0
         self._blocked_until = None
 
     def would_refuse(self, key: str | None, now: datetime) -> bool:
-        """Whether `present` would refuse; counts nothing."""
+        """Whether ``present`` would refuse the key; counts nothing."""
         return self.is_blocked(now) or not key or _digest(key) not in self._valid
 
     def present(self, key: str | None, now: datetime) -> Answer | None:
-        """Check a presented key and count it.
+        """Check a key and count it if it is wrong.
 
         Returns
         -------
         Answer | None
-            The refusal, or None for a good key, which also resets the count.
+            The refusal; None for a valid key, which also resets the count.
         """
         if self.is_blocked(now):
-            # Whatever key is presented: the block is on the address.
+            # For every key: the address is blocked.
             return failure(403, "IP_BLOCKED", "Too many failed attempts; this address is temporarily blocked")
         if not key:
             return failure(401, "MISSING_ACCESS_TOKEN", "Access token is required")
@@ -67,7 +67,6 @@ class KeyRing:
         return failure(401, "INVALID_ACCESS_TOKEN", "The provided access token is invalid", {"attemptsLeft": left})
 
     def is_blocked(self, now: datetime) -> bool:
-        """Whether wrong keys have blocked the address."""
         return self._blocked_until is not None and now < self._blocked_until
 
 

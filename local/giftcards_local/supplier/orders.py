@@ -1,4 +1,4 @@
-"""What an order is, what the supplier says of it at a given moment, and the cards it delivers."""
+"""Orders, the supplier's view of them at a given time, and their cards."""
 
 import base64
 import hashlib
@@ -14,14 +14,17 @@ from giftcards_local.supplier.wire import Seconds, WireModel, iso_time
 
 FinalStatus = Literal["FULFILLED", "PARTIALLY_FILLED", "REFUNDED"]
 OrderId = Annotated[str, Field(pattern=r"^[!-~]{1,128}$")]
-# No limit is published; this one keeps a mistyped quantity from deriving cards without end.
+# The supplier publishes no limit; this one bounds the time and memory of a mistyped quantity.
 Quantity = Annotated[int, Field(ge=1, le=10_000, strict=True)]
 
-_SANDBOX_ENDS: dict[str, FinalStatus] = {"TEST_REFUND": "REFUNDED", "TEST_PARTIAL": "PARTIALLY_FILLED"}
+_SANDBOX_STATUSES: dict[str, FinalStatus] = {"TEST_REFUND": "REFUNDED", "TEST_PARTIAL": "PARTIALLY_FILLED"}
 
 
 class Lognormal(WireModel):
-    """Seconds to fulfilment as the supplier describes them: mostly short, with a long tail."""
+    """Seconds to fulfilment, as the supplier describes them: mostly short, with a long tail.
+
+    https://docs.oneclickdz.com/en/polling-strategies
+    """
 
     distribution: Literal["lognormal"]
     median: Annotated[float, Field(gt=0)]
@@ -30,7 +33,7 @@ class Lognormal(WireModel):
 
 
 class Uniform(WireModel):
-    """Seconds to fulfilment, evenly spread between two bounds."""
+    """Seconds to fulfilment, uniform between two bounds."""
 
     distribution: Literal["uniform"]
     low: Seconds
@@ -42,7 +45,7 @@ FulfilAfter = Seconds | Annotated[Lognormal | Uniform, Field(discriminator="dist
 
 
 class Order(WireModel):
-    """An order as the simulator keeps it; its cards are derived, never kept."""
+    """An order in the simulator; its cards are derived, never stored."""
 
     order_id: OrderId
     product_id: str
@@ -55,21 +58,23 @@ class Order(WireModel):
 
     @property
     def final_status(self) -> FinalStatus:
-        """The status the order ends in; the supplier defines all three by the fulfilled count."""
+        """The final status, which the number of fulfilled cards determines.
+
+        https://docs.oneclickdz.com/en/api-reference/gift-cards/check-order
+        """
         if self.fulfilled_quantity == 0:
             return "REFUNDED"
         return "FULFILLED" if self.fulfilled_quantity == self.quantity else "PARTIALLY_FILLED"
 
     def is_final(self, now: datetime) -> bool:
-        """Whether the time to fulfil has passed."""
         return (now - self.placed_at).total_seconds() >= self.fulfil_after
 
 
 def seconds_to_fulfil(fulfil_after: FulfilAfter, order_id: str) -> float:
-    """Draw how long an order takes.
+    """Return the seconds until an order is final.
 
-    The draw depends on the seed and the order id only, so that a run can be repeated in whatever order its
-    concurrent requests arrive.
+    They depend only on the seed and the order id: a run is reproducible even if concurrent requests arrive in another
+    order.
     """
     if isinstance(fulfil_after, float | int):
         return float(fulfil_after)
@@ -80,22 +85,22 @@ def seconds_to_fulfil(fulfil_after: FulfilAfter, order_id: str) -> float:
 
 
 def outcome(quantity: int, type_id: str, status: FinalStatus | None = None, fulfilled: int | None = None) -> int:
-    """Decide how many cards an order will deliver.
+    """Return the number of cards that an order delivers.
 
     Parameters
     ----------
-    quantity, type_id
-        As ordered; the sandbox's `TEST_REFUND` and `TEST_PARTIAL` decide where nothing else does.
+    type_id
+        The sandbox's ``TEST_REFUND`` and ``TEST_PARTIAL`` determine the number if nothing else does.
     status, fulfilled
-        What the order must end in, if that was said.
+        The final status and number of cards; None: not specified.
 
     Raises
     ------
     ValueError
-        Status and count contradict each other, or the quantity.
+        If status, count and quantity contradict each other.
     """
-    wanted = status or _SANDBOX_ENDS.get(type_id, "FULFILLED")
-    count = {"FULFILLED": quantity, "PARTIALLY_FILLED": quantity // 2, "REFUNDED": 0}[wanted]
+    final_status = status or _SANDBOX_STATUSES.get(type_id, "FULFILLED")
+    count = {"FULFILLED": quantity, "PARTIALLY_FILLED": quantity // 2, "REFUNDED": 0}[final_status]
     if fulfilled is not None:
         count = fulfilled
     if count > quantity:
@@ -107,23 +112,26 @@ def outcome(quantity: int, type_id: str, status: FinalStatus | None = None, fulf
 
 
 def cards_of(order_id: str, count: int) -> list[dict[str, str]]:
-    """Derive the first `count` cards of an order.
+    """Return the first ``count`` cards of an order.
 
-    They are unique per order and index, recognisable by their prefix, and computable by a test, so that neither
-    the state file nor a fixture has to hold one.
+    They are derived from order id and index: unique, recognisable by their prefix, and known to a test without being
+    stored in the state file or a fixture.
     """
     cards = []
     for index in range(1, count + 1):
         digest = hmac.digest(b"supplier simulator", f"{order_id}#{index}".encode(), hashlib.sha256)
         code = base64.b32encode(digest[:20]).decode()
         groups = "-".join(code[at : at + 4] for at in range(0, 16, 4))
-        # Letters in the serial too: digits alone are found by chance in any log.
+        # The serial contains letters too: digits alone occur by chance in any log.
         cards.append({"value": f"SANDBOX-CARD-{groups}", "serial": f"SANDBOX-{code[16:28]}"})
     return cards
 
 
 def order_document(order: Order, now: datetime) -> dict[str, JsonValue]:
-    """Say of an order what `checkOrder` says at a moment: other fields while pending than when final."""
+    """Return an order as ``checkOrder`` does at a given time; pending and final orders have different fields.
+
+    https://docs.oneclickdz.com/en/api-reference/gift-cards/check-order
+    """
     placed = iso_time(order.placed_at)
     if not order.is_final(now):
         return {
@@ -147,6 +155,6 @@ def order_document(order: Order, now: datetime) -> dict[str, JsonValue]:
 
 
 def _number(amount: float) -> float:
-    # 980 and not 980.0, as the supplier writes it; decimals only where there are some.
+    # The supplier writes 980, not 980.0, and decimals only if there are any.
     rounded = round(amount, 2)
     return int(rounded) if rounded.is_integer() else rounded

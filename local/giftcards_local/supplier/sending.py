@@ -1,4 +1,4 @@
-"""Responses that reach the client badly: late in pieces, without end, or cut off."""
+"""Faulty transmissions: slow, endless or cut off."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -12,10 +12,10 @@ _FILLER = b" " * 16_384
 
 
 class DroppedResponse(Response):
-    """Send part of a reply, or nothing, and cut the connection.
+    """Sends a part of a reply, or nothing, and drops the connection.
 
-    ASGI knows no way to do that: an application that returns early or raises makes the server answer 500. So the
-    server's transport is aborted, which `AbortableProtocol` hands over in the scope.
+    ASGI has no way to do that: if an application returns early or raises, the server responds with 500. So this
+    response aborts the transport, which ``AbortableProtocol`` passes in the scope.
     """
 
     def __init__(self, reply: Reply | None) -> None:
@@ -23,10 +23,10 @@ class DroppedResponse(Response):
         self._reply = reply
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Send what is to be sent, abort, and wait until the server has noticed."""
+        """Send the part, abort the connection, and wait until the server notices."""
         if self._reply is not None:
             content = self._reply.content
-            # The length promises more than comes, so the client can tell that the body was cut.
+            # Content-Length is larger than the body, so that the client notices the cut.
             start = Response(b"", self._reply.status, {**self._reply.headers, "Content-Length": f"{len(content) + 1}"})
             await send({"type": "http.response.start", "status": start.status_code, "headers": start.raw_headers})
             await send({"type": "http.response.body", "body": content[: len(content) // 2], "more_body": True})
@@ -39,27 +39,27 @@ class DroppedResponse(Response):
 
 
 def send_reply(reply: Reply, fault: Fault | None) -> Response:
-    """Choose how a reply goes out."""
+    """Return the response that transmits a reply, with the fault's transmission if it has one."""
     if fault is not None and fault.drop_connection is not None:
         return DroppedResponse(reply)
     if fault is not None and fault.endless_body:
-        return StreamingResponse(_without_end(reply.content), reply.status, reply.headers)
+        return StreamingResponse(_endless(reply.content), reply.status, reply.headers)
     if fault is not None and fault.slow_body is not None:
         length = {"Content-Length": str(len(reply.content))}
-        pieces = _in_pieces(reply.content, fault.slow_body.chunk_bytes, fault.slow_body.interval_seconds)
-        return StreamingResponse(pieces, reply.status, {**reply.headers, **length})
+        chunks = _chunks(reply.content, fault.slow_body.chunk_bytes, fault.slow_body.interval_seconds)
+        return StreamingResponse(chunks, reply.status, {**reply.headers, **length})
     return Response(reply.content, reply.status, reply.headers)
 
 
-async def _in_pieces(content: bytes, chunk_bytes: int, interval_seconds: float) -> AsyncIterator[bytes]:
+async def _chunks(content: bytes, chunk_bytes: int, interval_seconds: float) -> AsyncIterator[bytes]:
     for start in range(0, len(content), chunk_bytes):
         yield content[start : start + chunk_bytes]
         await asyncio.sleep(interval_seconds)
 
 
-async def _without_end(content: bytes) -> AsyncIterator[bytes]:
+async def _endless(content: bytes) -> AsyncIterator[bytes]:
     yield content
     while True:
         yield _FILLER
-        # A client that is gone is noticed by the event loop, which needs its turn.
+        # Yields to the event loop, which notices a disconnected client.
         await asyncio.sleep(0.001)

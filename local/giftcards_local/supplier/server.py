@@ -1,4 +1,4 @@
-"""Run the simulator: blocking for the command line, or in a thread of a test's own process."""
+"""Runs the simulator: blocking for the command line, in a thread for tests."""
 
 import asyncio
 import socket
@@ -22,10 +22,10 @@ _HOST = "127.0.0.1"
 
 
 class AbortableProtocol(H11Protocol):
-    """uvicorn's own protocol, with the connection's transport in each request's scope, so that it can be cut."""
+    """uvicorn's protocol, with the transport in each request's scope, so that a response can abort it."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Remember the transport of this connection (the state is copied: it is shared by all connections)."""
+        """Add the transport to a copy of the state, which all connections share."""
         super().connection_made(transport)
         self.app_state = {**self.app_state, "transport": transport}
 
@@ -38,27 +38,25 @@ def serve(
     state_file: Path | None = None,
     on_ready: Callable[[str], None] | None = None,
 ) -> None:
-    """Run a simulator on 127.0.0.1 until the process is told to end (Ctrl-C raises KeyboardInterrupt).
+    """Run a simulator on 127.0.0.1 until SIGTERM or Ctrl-C, which raises KeyboardInterrupt.
 
     Parameters
     ----------
     port
-        Where to listen; 0 picks a free port.
-    api_keys
-        The keys to accept.
+        0 picks a free one.
     fulfil_after
-        Seconds, or a distribution of them, that orders take unless they say otherwise.
+        Default seconds until an order is final, or a distribution of them.
     state_file
-        Where to keep the orders across restarts.
+        Keeps the orders across restarts. None: orders are lost.
     on_ready
-        Called with the base URL once connections are accepted.
+        Called with the base URL when the port is open.
 
     Raises
     ------
     OSError
-        The port is taken.
+        If the port is taken.
     UnreadableStateError
-        The state file is not one.
+        If the state file does not contain orders.
     """
     book = SupplierBook(api_keys=api_keys, fulfil_after=fulfil_after, state_file=state_file)
     listener = _listen(port)
@@ -73,16 +71,14 @@ class SupplierServer:
     Parameters
     ----------
     book
-        What it knows; a fresh book by default, whose orders take no time.
+        Default: an empty book, whose orders are final at once.
     port
-        Where to listen; 0 picks a free port.
+        0 picks a free one.
 
     Attributes
     ----------
     url
-        The base URL, also after it stopped.
-    control
-        A client for its control routes.
+        The base URL, also after the server has stopped.
     """
 
     url: str
@@ -113,7 +109,7 @@ class SupplierServer:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Stop, without waiting for answers that are being delayed."""
+        """Stop without waiting for delayed responses."""
         self.control.close()
         self._server.force_exit = True
         self._server.should_exit = True
@@ -121,9 +117,9 @@ class SupplierServer:
 
 
 def _listen(port: int) -> socket.socket:
-    # Bound here and not by uvicorn: the port is known at once, and one that is taken is an OSError, not an exit.
-    # With the protocol spelled out: asyncio turns Nagle's algorithm off only for sockets that say they are TCP, and
-    # with it on, every answer waits 40 ms for the client's delayed acknowledgement.
+    # Not bound by uvicorn: the port is known at once, and a taken port raises OSError instead of SystemExit.
+    # With an explicit protocol: asyncio disables Nagle's algorithm only for sockets declared as TCP, and with it every
+    # response waits 40 ms for the client's delayed acknowledgement.
     listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -140,7 +136,7 @@ def _url(listener: socket.socket) -> str:
 
 
 def _server(book: SupplierBook) -> uvicorn.Server:
-    # Paths hold order ids and tracebacks can hold more: no access log, and errors reach the client as a 500.
+    # No access log and no tracebacks: paths contain order ids, tracebacks can contain more. Errors are a 500.
     return uvicorn.Server(
         uvicorn.Config(
             create_app(book),

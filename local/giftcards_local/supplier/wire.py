@@ -1,4 +1,4 @@
-"""The base of every model that crosses HTTP: camelCase names outside, nothing unknown let in."""
+"""Base of all models that are sent over HTTP: camelCase names, no unknown fields."""
 
 import json
 from datetime import datetime
@@ -9,7 +9,7 @@ from pydantic.alias_generators import to_camel
 
 
 class WireModel(BaseModel):
-    """A strict-shaped, immutable message; errors never quote what was sent, which can be a key."""
+    """An immutable message. Validation errors never quote the input, which can contain a key."""
 
     model_config = ConfigDict(
         alias_generator=to_camel, extra="forbid", frozen=True, hide_input_in_errors=True, allow_inf_nan=False
@@ -17,15 +17,15 @@ class WireModel(BaseModel):
 
     @classmethod
     def from_json(cls, body: bytes) -> Self:
-        """Read a JSON body.
+        """Parse a JSON body.
 
-        Not by `model_validate_json`: as of pydantic 2.13 it drops a field that is sent under its snake_case name
-        without a word, where `model_validate` refuses it.
+        Not with ``model_validate_json``: in pydantic 2.13 it silently ignores a field with its snake_case name, which
+        ``model_validate`` refuses.
 
         Raises
         ------
         ValueError
-            The body is not JSON, or (as pydantic's ValidationError) not such a message.
+            If the body is not JSON, or (ValidationError) not such a message.
         """
         try:
             document = json.loads(body)
@@ -38,11 +38,11 @@ Seconds = Annotated[float, Field(ge=0)]
 
 
 def iso_time(moment: datetime) -> str:
-    """Write a moment as the supplier does: UTC, milliseconds, `Z`."""
+    """Format a time as the supplier does. Not the service's formatter: the two formats may diverge."""
     return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def one_line(error: ValidationError) -> str:
-    """Say which fields are wrong and why, without the values that were sent."""
+    """Return which fields are invalid and why, without their values."""
     problems = error.errors(include_url=False, include_context=False, include_input=False)
     return "; ".join(f"{'.'.join(map(str, problem['loc'])) or 'body'}: {problem['msg']}" for problem in problems)
