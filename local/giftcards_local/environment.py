@@ -48,7 +48,7 @@ def local_environment(given: Mapping[str, str], *more: str) -> dict[str, str]:
     kept = {name: given[name] for name in (*MACHINE, *more) if name in given}
     excluded = [host for host in given.get("no_proxy", given.get("NO_PROXY", "")).split(",") if host]
     direct = ",".join(dict.fromkeys([*excluded, *_LOOPBACK])) if "NO_PROXY" in more else _NO_PROXY
-    # Always, even without HTTP_PROXY: on macOS, Python uses the system's proxy unless a variable such as NO_PROXY is set.
+    # Always, even without HTTP_PROXY: macOS's own proxy is used unless a variable such as NO_PROXY is set.
     return kept | {"NO_PROXY": direct, "no_proxy": direct} | no_configuration()
 
 

@@ -55,9 +55,7 @@ NOT_YET = (
     ".github/",
     "Makefile",
     "bench/",
-    "cli/",
     "deploy/",
-    "docs/commands.md",
     "docs/dashboard_body.py",
     "docs/decisions.md",
     "docs/draw_dashboard.py",
@@ -67,7 +65,6 @@ NOT_YET = (
     "events/",
     "functions/",
     "layers/",
-    "local/",
     "pyproject.toml",
     "requirements/",
     "samconfig.toml",
@@ -76,6 +73,9 @@ NOT_YET = (
     "tests/",
     "tools/",
 )
+
+PUBLIC_VALUES = {"cli/giftcards_cli/output.py": {"announced as delayed", "announced"}}
+"""Values in JSON documents, which programs rely on."""
 
 _SUFFIXES = {".md", ".py", ".yaml", ".yml", ".json", ".toml", ".mk", ".in", ""}
 _PATTERNS = {re.compile(rf"\b(?:{words})\b", re.IGNORECASE): instead for words, instead in BANNED.items()}
@@ -113,6 +113,7 @@ def problems(path: str, content: str) -> list[str]:
     return [
         f"{path}:{line}: “{match[0]}”, write: {instead}"
         for line, text in texts(path, content)
+        if text not in PUBLIC_VALUES.get(path, ())
         for pattern, instead in _PATTERNS.items()
         for match in pattern.finditer(EXCEPT.sub(" ", text))
     ]
