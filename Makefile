@@ -21,7 +21,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 export SAM_CLI_TELEMETRY := 0
 export __SAM_CLI_APP_DIR := $(CURDIR)/.aws-sam/app
 
-.PHONY: help setup demo test test-fast explore drill soak test-chaos test-upgrade lint build deploy deploy-built docs dashboard bench cost lock outdated clean
+.PHONY: help setup demo test test-browser test-fast explore drill soak test-chaos test-upgrade lint build deploy deploy-built docs dashboard bench cost lock outdated clean
 
 help: ## Say what each target does
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "%-18s %s\n", $$1, $$2}'
@@ -62,11 +62,17 @@ $(BROWSER)/.installed: requirements/browser.txt | $(BIN)/uv
 demo: setup ## Run six orders through the whole service on a local cloud of its own
 	@$(BIN)/giftcards demo
 
-test: lint $(CHECKS)/.installed ## Lint, types and every kind of test
+test: lint $(CHECKS)/.installed $(BROWSER)/.installed ## Lint, types and every kind of test
+	@$(BROWSER)/bin/python tests/browser/chromium.py
 	$(BIN)/pytest -n 2 tests/unit tests/workflow tests/template tests/simulation tests/exploration
 	$(BIN)/pytest -n 2 --dist loadfile tests/stack --ignore tests/stack/test_chaos.py --ignore tests/stack/test_upgrade.py
+	$(BROWSER)/bin/pytest -n 2 --confcutdir tests/browser tests/browser
 
-test-fast: lint $(CHECKS)/.installed ## The same without the stack tests
+test-browser: $(BROWSER)/.installed ## Test the buyer's page in a browser
+	@$(BROWSER)/bin/python tests/browser/chromium.py
+	$(BROWSER)/bin/pytest -n 2 --confcutdir tests/browser tests/browser
+
+test-fast: lint $(CHECKS)/.installed ## The same without the stack tests and the browser
 	$(BIN)/pytest -n 2 tests/unit tests/workflow tests/template tests/simulation tests/exploration
 
 explore: setup ## Explore interleavings of the gate and of an order up to a larger bound, also without each condition of a write

@@ -9,7 +9,7 @@ from packaging.utils import canonicalize_name
 
 from template.reading import ROOT
 
-ENVIRONMENTS = (".venv", ".venv-cloud", ".venv-checks")
+ENVIRONMENTS = (".venv", ".venv-cloud", ".venv-checks", ".venv-browser")
 
 # What may be used, as packages name it. The only place.
 ALLOWED = {
@@ -40,6 +40,7 @@ ALLOWED = {
 
 # Packages whose metadata does not say it, or says more than one has to accept.
 KNOWN = {
+    "axe-playwright-python": "Its metadata names none; its licence file is MIT, and axe in it is MPL-2.0.",
     "cookiecutter": "Its metadata names none; its licence file is BSD-3-Clause.",
     "text-unidecode": "Artistic License or GPL, as one likes: Artistic. Comes with SAM.",
 }
@@ -89,7 +90,7 @@ def test_every_package_has_a_licence_that_is_allowed(environment: str):
     assert not found, "\n".join(found)
 
 
-@pytest.mark.parametrize("layer", ["core", "encryption"])
+@pytest.mark.parametrize("layer", ["core", "encryption", "page"])
 def test_what_a_layer_brings_along_is_looked_at(layer: str):
     pins = re.findall(r"^([\w.-]+)==(\S+)", (ROOT / f"layers/{layer}/requirements.txt").read_text(), re.M)
     here = {(name(package), package.version) for package in installed(".venv")}
