@@ -18,7 +18,7 @@ def audit(cloud: Cloud) -> AuditTable:
     return AuditTable(cloud.audit_table, aws.dynamodb())
 
 
-def test_record_says_who_asked_for_what_when_why_and_what_was_answered(cloud: Cloud, audit: AuditTable):
+def test_record_holds_requester_order_time_reason_and_outcome(cloud: Cloud, audit: AuditTable):
     audit.add(RECORD)
 
     assert cloud.rows(cloud.audit_table) == [

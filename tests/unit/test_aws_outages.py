@@ -54,7 +54,7 @@ def name(error: Exception) -> str:
 
 
 @pytest.mark.parametrize("error", OUTAGES, ids=name)
-def test_outage_is_raised_under_the_name_that_the_workflow_waits_for(error: Exception):
+def test_outage_has_the_error_name_that_the_workflow_retries(error: Exception):
     with pytest.raises(AwsUnavailableError) as raised, composition_root.naming_outages():
         raise error
 
@@ -70,7 +70,7 @@ def test_error_that_asking_again_does_not_end_passes(error: Exception):
     assert raised.value is error
 
 
-def test_outage_that_a_library_wraps_is_found():
+def test_outage_wrapped_by_a_library_is_recognised():
     wrapped = RuntimeError("Master Key unable to generate data key")
     wrapped.__cause__ = client_error("KMSInternalException", 500)
 

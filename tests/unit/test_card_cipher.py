@@ -57,7 +57,7 @@ def refused(cipher: CardCipher) -> Refused:
 # --------------------------------------------------------------- round trip
 
 
-def test_ten_cards_cost_one_data_key_to_store_and_one_to_read(cipher: CardCipher, cloud: Cloud):
+def test_ten_cards_use_one_data_key(cipher: CardCipher, cloud: Cloud):
     cloud.forget()
     ciphertexts = sealed(cipher, 10)
     assert [operation for operation, _ in cloud.calls] == ["GenerateDataKey"]
@@ -80,7 +80,7 @@ def test_key_is_asked_for_with_order_and_user_and_nothing_else(cipher: CardCiphe
         assert params["KeyId"] == cloud.key_arn
 
 
-def test_data_key_is_forgotten_after_each_delivery_and_each_reveal(cipher: CardCipher, cloud: Cloud):
+def test_data_key_is_not_cached_across_calls(cipher: CardCipher, cloud: Cloud):
     first, second = sealed(cipher), sealed(cipher)
     cipher.decrypt(ORDER_ID, USER_ID, ATTEMPT, first)
     cipher.decrypt(ORDER_ID, USER_ID, ATTEMPT, first)
@@ -98,7 +98,7 @@ def test_no_cards_cost_nothing(cipher: CardCipher, cloud: Cloud):
 
 
 @pytest.mark.parametrize("text", AWKWARD)
-def test_card_comes_back_as_it_was_whatever_it_is_made_of(cipher: CardCipher, text: str):
+def test_any_card_round_trips_unchanged(cipher: CardCipher, text: str):
     ciphertexts = cipher.encrypt(ORDER_ID, USER_ID, ATTEMPT, [card(text, serial=text[::-1])])
 
     read = cipher.decrypt(ORDER_ID, USER_ID, ATTEMPT, {1: ciphertexts[0]})[1]
@@ -139,7 +139,7 @@ def test_order_and_user_do_not_stand_in_for_each_other(cipher: CardCipher, refus
     assert refused(sealed(cipher, order_id=USER_ID, user_id=ORDER_ID)).startswith("card 1 ")
 
 
-def test_card_in_the_place_of_another_is_refused(cipher: CardCipher, refused: Refused):
+def test_card_at_another_index_is_refused(cipher: CardCipher, refused: Refused):
     assert refused({2: sealed(cipher)[1]}).startswith("card 2 ")
 
 
@@ -149,19 +149,19 @@ def test_swapped_cards_are_refused(cipher: CardCipher, refused: Refused):
     assert refused({1: ciphertexts[2], 2: ciphertexts[1]}).startswith("card 1 ")
 
 
-def test_one_card_stored_twice_is_refused(cipher: CardCipher, refused: Refused):
+def test_card_stored_twice_is_refused(cipher: CardCipher, refused: Refused):
     ciphertexts = sealed(cipher, 2)
 
     assert refused({1: ciphertexts[1], 2: ciphertexts[1]}).startswith("card 2 ")
 
 
-def test_one_bad_card_among_good_ones_shows_none(cipher: CardCipher, refused: Refused):
+def test_bad_card_hides_all_cards_of_the_order(cipher: CardCipher, refused: Refused):
     ciphertexts = sealed(cipher, 3) | {2: sealed(cipher, 2, user_id="another")[2]}
 
     assert refused(ciphertexts).startswith("card 2 ")
 
 
-def test_cards_under_another_key_are_refused_without_asking_that_key(cloud: Cloud, refused: Refused):
+def test_cards_under_another_key_are_refused_without_a_kms_call(cloud: Cloud, refused: Refused):
     ciphertexts = sealed(card_cipher(cloud.create_key()))
 
     assert refused(ciphertexts)
@@ -189,7 +189,7 @@ def test_what_is_no_card_is_refused(cipher: CardCipher, refused: Refused, plaint
     ],
     ids=["denied", "throttled", "disabled", "not reached"],
 )
-def test_key_that_cannot_be_used_says_nothing_of_the_cards(cipher: CardCipher, cloud: Cloud, error: Exception):
+def test_unusable_key_is_an_error_of_the_key(cipher: CardCipher, cloud: Cloud, error: Exception):
     ciphertexts = sealed(cipher)
     cloud.at_next("Decrypt", error)
 
@@ -205,7 +205,7 @@ def test_key_that_cannot_be_used_says_nothing_of_the_cards(cipher: CardCipher, c
     assert cipher.decrypt(ORDER_ID, USER_ID, ATTEMPT, ciphertexts)
 
 
-def test_cards_of_an_attempt_that_did_not_close_the_order_are_refused(cipher: CardCipher, refused: Refused):
+def test_cards_of_another_attempt_are_refused(cipher: CardCipher, refused: Refused):
     earlier = cipher.encrypt(ORDER_ID, USER_ID, "an earlier attempt", cards(1))[0]
 
     assert refused({1: earlier}).startswith("card 1 ")
@@ -223,7 +223,7 @@ tampering = settings(max_examples=100, suppress_health_check=[HealthCheck.functi
 @example(position=LENGTH, bit=0)  # the tag
 @example(position=LENGTH - 17, bit=0)  # the card
 @example(position=100, bit=7)  # the encryption context
-def test_one_changed_bit_anywhere_is_refused(cipher: CardCipher, position: int, bit: int):
+def test_any_changed_bit_is_refused(cipher: CardCipher, position: int, bit: int):
     ciphertext = bytearray(sealed(cipher)[1])
     ciphertext[min(position, len(ciphertext) - 1)] ^= 1 << bit
 

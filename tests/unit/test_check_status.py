@@ -43,7 +43,7 @@ def check(status_check: StatusCheck, **known: Any) -> StepResult:
         (httpx.ReadTimeout("slow"), Outcome.SUPPLIER_BUSY),
     ],
 )
-def test_answer_about_the_order_is_the_outcome_and_nothing_is_written(
+def test_status_check_returns_the_outcome_and_writes_nothing(
     cloud: Cloud, supplier: SupplierDouble, status_check: StatusCheck, answer: Any, outcome: Outcome
 ):
     supplier.will(answer)
@@ -62,7 +62,7 @@ def test_answer_about_the_order_is_the_outcome_and_nothing_is_written(
         (refused(403, "API_DISABLED"), Outcome.SUPPLIER_BUSY),
     ],
 )
-def test_answer_about_all_orders_closes_the_gate_and_the_others_wait_unasked(
+def test_answer_about_all_orders_blocks_the_gate(
     cloud: Cloud, supplier: SupplierDouble, status_check: StatusCheck, answer: httpx.Response, outcome: Outcome
 ):
     supplier.will(answer)
@@ -86,14 +86,14 @@ def test_orders_wait_while_no_key_is_set(cloud: Cloud, supplier: SupplierDouble)
     assert supplier.requests == []
 
 
-def test_order_waits_as_long_as_the_gate_says(supplier: SupplierDouble, status_check: StatusCheck):
+def test_order_waits_until_the_block_ends(supplier: SupplierDouble, status_check: StatusCheck):
     supplier.will(refused(429, "RATE_LIMIT_EXCEEDED", Retry_After="600"))
 
     assert check(status_check).wait_seconds == 600
     assert check(status_check, order_id="another").wait_seconds == 600
 
 
-def test_wrong_cards_are_no_matter_of_a_status_check(supplier: SupplierDouble, status_check: StatusCheck):
+def test_status_check_ignores_wrong_cards(supplier: SupplierDouble, status_check: StatusCheck):
     supplier.will(answered(order_data("FULFILLED", cards=["what", 5])))
 
     assert check(status_check).outcome is Outcome.SETTLED
@@ -112,7 +112,7 @@ def test_check_costs_one_read_and_two_writes_at_the_gate(
 
 
 @pytest.mark.parametrize("operation", ["GetSecretValue", "GetItem", "UpdateItem"])
-def test_nothing_is_sent_when_the_key_or_the_gate_cannot_be_read_or_no_place_be_taken(
+def test_no_call_without_a_readable_key_gate_and_slot(
     cloud: Cloud, supplier: SupplierDouble, status_check: StatusCheck, operation: str
 ):
     cloud.at_next(operation, client_error(operation))

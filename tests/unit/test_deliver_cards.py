@@ -71,7 +71,7 @@ def stored_cards(cloud: Cloud, cipher: CardCipher) -> list[dict[str, str]]:
 # ------------------------------------------------------------------ delivery
 
 
-def test_fulfilled_order_is_stored_closed_and_announced(
+def test_fulfilled_order_is_stored_closed_and_published(
     cloud: Cloud, cipher: CardCipher, supplier: SupplierDouble, deliver: Deliver
 ):
     # Given a claimed order that the supplier has fulfilled
@@ -118,7 +118,7 @@ def test_partially_filled_order_is_delivered_as_far_as_it_came(
 
 
 @pytest.mark.parametrize("status", ["FULFILLED", "REFUNDED"])
-def test_closed_order_knows_how_often_it_was_checked_by_all_its_executions(
+def test_closed_order_counts_checks_of_all_executions(
     cloud: Cloud, supplier: SupplierDouble, deliver: Deliver, status: str
 ):
     cloud.claim(checks=40)  # as a hold has left it
@@ -129,9 +129,7 @@ def test_closed_order_knows_how_often_it_was_checked_by_all_its_executions(
     assert cloud.order_row()["checks"] == 43
 
 
-def test_refunded_order_is_closed_and_announced_without_a_data_key(
-    cloud: Cloud, supplier: SupplierDouble, deliver: Deliver
-):
+def test_refund_needs_no_data_key(cloud: Cloud, supplier: SupplierDouble, deliver: Deliver):
     cloud.claim()
     supplier.will(answered(order_data("REFUNDED")))
 
@@ -142,9 +140,7 @@ def test_refunded_order_is_closed_and_announced_without_a_data_key(
     assert cloud.sent("GenerateDataKey") == []
 
 
-def test_delivery_of_ten_cards_costs_one_data_key_and_three_writes(
-    cloud: Cloud, supplier: SupplierDouble, deliver: Deliver
-):
+def test_delivery_of_ten_cards_uses_one_key_and_three_writes(cloud: Cloud, supplier: SupplierDouble, deliver: Deliver):
     cloud.claim()
     supplier.will(answered(order_data("FULFILLED", 10)))
     cloud.forget()
@@ -156,7 +152,7 @@ def test_delivery_of_ten_cards_costs_one_data_key_and_three_writes(
     assert cloud.writes() == ["TransactWriteItems", "PutEvents", "UpdateItem"]
 
 
-def test_cards_are_kept_as_long_as_the_stack_says(cloud: Cloud, supplier: SupplierDouble, delivery: CardDelivery):
+def test_cards_expire_after_the_retention_parameter(cloud: Cloud, supplier: SupplierDouble, delivery: CardDelivery):
     cloud.claim()
     supplier.will(answered())
     keeping = CardDelivery(**vars(delivery) | {"card_retention": timedelta(days=7)})
@@ -189,7 +185,7 @@ def test_age_in_the_result_is_never_negative(cloud: Cloud, supplier: SupplierDou
         (httpx.ConnectError("no route"), Outcome.SUPPLIER_BUSY),
     ],
 )
-def test_order_that_cannot_be_delivered_now_is_left_as_it_is(
+def test_order_that_cannot_be_delivered_now_is_unchanged(
     cloud: Cloud, supplier: SupplierDouble, deliver: Deliver, answer: Any, outcome: Outcome
 ):
     cloud.claim()
@@ -202,7 +198,7 @@ def test_order_that_cannot_be_delivered_now_is_left_as_it_is(
     assert cloud.sent("GenerateDataKey") == []
 
 
-def test_order_waits_while_the_gate_is_closed(cloud: Cloud, supplier: SupplierDouble, deliver: Deliver):
+def test_order_waits_while_the_gate_is_blocked(cloud: Cloud, supplier: SupplierDouble, deliver: Deliver):
     cloud.claim()
     supplier.will(refused(429, "RATE_LIMIT_EXCEEDED", Retry_After="60"))
     assert deliver().outcome is Outcome.SUPPLIER_BUSY
@@ -233,7 +229,7 @@ def test_order_is_not_delivered_to_another_user(cloud: Cloud, supplier: Supplier
     refused_delivery(cloud, supplier, deliver)
 
 
-def test_delivered_order_is_not_announced_for_another_user(cloud: Cloud, supplier: SupplierDouble, deliver: Deliver):
+def test_delivered_order_is_not_published_for_another_user(cloud: Cloud, supplier: SupplierDouble, deliver: Deliver):
     cloud.claim()
     supplier.will(answered())
     deliver()
@@ -254,9 +250,7 @@ def test_order_that_was_never_claimed_is_not_delivered(cloud: Cloud, supplier: S
     refused_delivery(cloud, supplier, deliver)
 
 
-def test_order_that_is_held_while_its_cards_are_fetched_is_not_delivered(
-    cloud: Cloud, supplier: SupplierDouble, deliver: Deliver
-):
+def test_order_held_during_the_fetch_is_not_delivered(cloud: Cloud, supplier: SupplierDouble, deliver: Deliver):
     cloud.claim()
     supplier.will(answered())
     cloud.at_next("TransactWriteItems", cloud.hold)
@@ -270,9 +264,7 @@ def test_order_that_is_held_while_its_cards_are_fetched_is_not_delivered(
 # ---------------------------------------------------------------- repetition
 
 
-def test_repeat_of_a_delivery_that_was_announced_changes_nothing_and_asks_nobody(
-    cloud: Cloud, supplier: SupplierDouble, deliver: Deliver
-):
+def test_repeat_of_a_published_delivery_changes_nothing(cloud: Cloud, supplier: SupplierDouble, deliver: Deliver):
     # Given a delivered order
     cloud.claim()
     supplier.will(answered())
@@ -290,9 +282,7 @@ def test_repeat_of_a_delivery_that_was_announced_changes_nothing_and_asks_nobody
 
 
 @pytest.mark.parametrize("status", ["FULFILLED", "PARTIALLY_FILLED", "REFUNDED"])
-def test_repeat_announces_in_the_same_words(
-    cloud: Cloud, supplier: SupplierDouble, delivery: CardDelivery, status: str
-):
+def test_repeat_publishes_the_same_event(cloud: Cloud, supplier: SupplierDouble, delivery: CardDelivery, status: str):
     # Given a delivery that was announced, but not noted as announced
     cloud.claim()
     supplier.will(answered(order_data(status)))
@@ -310,7 +300,7 @@ def test_repeat_announces_in_the_same_words(
     assert first == second
 
 
-def test_delivery_that_is_overtaken_announces_what_the_other_has_stored(
+def test_overtaken_delivery_publishes_what_the_other_stored(
     cloud: Cloud, cipher: CardCipher, orders: OrderTable, supplier: SupplierDouble, deliver: Deliver
 ):
     # Given a delivery of a fulfilled order, and another of the same that closes it first, as partially filled
@@ -343,7 +333,7 @@ def test_delivery_that_is_overtaken_announces_what_the_other_has_stored(
 
 
 @pytest.mark.parametrize("failure", [client_error("PutEvents"), NOT_TAKEN])
-def test_order_that_was_not_announced_stays_open_in_the_index_and_the_repeat_announces_it(
+def test_unpublished_order_stays_open_and_a_repeat_publishes_it(
     cloud: Cloud, supplier: SupplierDouble, deliver: Deliver, failure: Any
 ):
     # Given a delivery that fails to announce
@@ -365,7 +355,7 @@ def test_order_that_was_not_announced_stays_open_in_the_index_and_the_repeat_ann
     assert len(supplier.requests) == 1
 
 
-def test_announcement_that_was_not_noted_is_made_again(cloud: Cloud, supplier: SupplierDouble, deliver: Deliver):
+def test_event_that_was_not_recorded_is_published_again(cloud: Cloud, supplier: SupplierDouble, deliver: Deliver):
     cloud.claim()
     supplier.will(answered())
     cloud.at_next("UpdateItem", client_error("UpdateItem"), table=cloud.card_table)
@@ -379,7 +369,7 @@ def test_announcement_that_was_not_noted_is_made_again(cloud: Cloud, supplier: S
     assert cloud.open_orders() == []
 
 
-def test_crash_right_after_the_order_was_closed_costs_no_second_encryption(
+def test_crash_after_closing_needs_no_second_encryption(
     cloud: Cloud, cipher: CardCipher, supplier: SupplierDouble, deliver: Deliver
 ):
     cloud.claim()
@@ -395,7 +385,7 @@ def test_crash_right_after_the_order_was_closed_costs_no_second_encryption(
     assert stored_cards(cloud, cipher) == card_data(2)
 
 
-def test_crash_between_two_pieces_of_a_large_order_is_made_good_by_the_repeat(
+def test_repeat_completes_a_large_order_after_a_crash(
     cloud: Cloud, cipher: CardCipher, supplier: SupplierDouble, deliver: Deliver, monkeypatch: pytest.MonkeyPatch
 ):
     # Given an order of five cards whose delivery breaks off after the first two
@@ -413,9 +403,7 @@ def test_crash_between_two_pieces_of_a_large_order_is_made_good_by_the_repeat(
 
 
 @pytest.mark.parametrize("operation", ["GetItem", "GetSecretValue", "GenerateDataKey", "TransactWriteItems"])
-def test_crash_before_the_order_is_closed_changes_nothing_and_can_be_repeated(
-    cloud: Cloud, supplier: SupplierDouble, deliver: Deliver, operation: str
-):
+def test_crash_before_closing_changes_nothing(cloud: Cloud, supplier: SupplierDouble, deliver: Deliver, operation: str):
     cloud.claim()
     supplier.will(answered(), answered())
     cloud.at_next(operation, client_error(operation))
@@ -452,7 +440,7 @@ def test_card_without_a_serial_is_stored_and_read_without_one(
 
 @pytest.mark.parametrize("status", ["FULFILLED", "PARTIALLY_FILLED"])
 @pytest.mark.parametrize("amount", [None, -1, "490 DZD", "NaN", "9" * 60])
-def test_order_without_a_readable_amount_is_delivered_without_it_and_says_so(
+def test_order_without_a_readable_amount_is_delivered(
     cloud: Cloud, supplier: SupplierDouble, deliver: Deliver, status: str, amount: Any
 ):
     cloud.claim()
@@ -472,7 +460,7 @@ def test_order_without_a_readable_amount_is_delivered_without_it_and_says_so(
     "contradiction",
     [{"cards": []}, {"fulfilled_quantity": 1}, {"cards": [FIRST]}, {"cards": [FIRST, {"value": " "}]}, {"quantity": 3}],
 )
-def test_contradiction_at_delivery_waits_and_is_held_when_it_persists(
+def test_persistent_contradiction_at_delivery_holds_the_order(
     cloud: Cloud, supplier: SupplierDouble, deliver: Deliver, contradiction: dict[str, Any]
 ):
     cloud.claim()
@@ -585,7 +573,7 @@ def test_accepted_cards_are_delivered_as_they_arrive(
         assert event["refundedQuantity"] == (refunded or quantity - len(delivered))
 
 
-def test_accepted_order_says_what_was_not_delivered(cloud: Cloud, supplier: SupplierDouble, deliver: Deliver):
+def test_accepted_order_counts_undelivered_cards(cloud: Cloud, supplier: SupplierDouble, deliver: Deliver):
     cloud.claim(acceptCards=acceptance_of(1))
 
     result = accepted_three_times(supplier, deliver, order_data(cards=[FIRST, {"value": ""}]))[-1]
@@ -594,7 +582,7 @@ def test_accepted_order_says_what_was_not_delivered(cloud: Cloud, supplier: Supp
     assert cloud.order_row()["undeliveredCards"] == 1
 
 
-def test_accepted_cards_are_delivered_at_the_third_answer_with_as_many(
+def test_accepted_cards_are_delivered_at_the_third_same_answer(
     cloud: Cloud, supplier: SupplierDouble, deliver: Deliver
 ):
     cloud.claim(acceptCards=acceptance_of(1))
@@ -621,9 +609,7 @@ def test_accepted_cards_are_not_delivered_within_a_minute(
     assert cloud.card_rows() == []
 
 
-def test_accepted_cards_start_anew_when_another_number_came_between(
-    cloud: Cloud, supplier: SupplierDouble, deliver: Deliver
-):
+def test_another_count_restarts_the_wait_for_accepted_cards(cloud: Cloud, supplier: SupplierDouble, deliver: Deliver):
     cloud.claim(acceptCards=acceptance_of(1))
     one, none = order_data(cards=[FIRST]), order_data(cards=[])
 
@@ -635,7 +621,7 @@ def test_accepted_cards_start_anew_when_another_number_came_between(
 
 
 @pytest.mark.parametrize("accepted", [0, 1, 3])
-def test_order_with_another_number_of_cards_than_accepted_is_held_again(
+def test_order_with_another_count_than_accepted_is_held_again(
     cloud: Cloud, supplier: SupplierDouble, deliver: Deliver, accepted: int
 ):
     cloud.claim(acceptCards=acceptance_of(accepted))
@@ -701,7 +687,7 @@ def test_acceptance_is_only_about_number_and_values(
         ({"status": "REFUNDED", "quantity": 0, "cards": []}, [0, 0]),
     ],
 )
-def test_held_order_says_how_many_cards_can_be_accepted(
+def test_held_message_has_the_acceptable_count(
     cloud: Cloud, supplier: SupplierDouble, deliver: Deliver, change: dict[str, Any], said: list[int]
 ):
     cloud.claim()
@@ -714,7 +700,7 @@ def test_held_order_says_how_many_cards_can_be_accepted(
 
 @pytest.mark.parametrize("count", [2, "?", None, -1])
 @pytest.mark.parametrize("cards", [[], None])
-def test_refund_without_cards_is_a_refund_whatever_its_count(
+def test_refund_without_cards_is_a_refund_at_any_count(
     cloud: Cloud, supplier: SupplierDouble, deliver: Deliver, count: Any, cards: Any
 ):
     cloud.claim()
@@ -726,7 +712,7 @@ def test_refund_without_cards_is_a_refund_whatever_its_count(
 
 
 @pytest.mark.parametrize("quantity", [None, 0, "?", -1])
-def test_refund_without_a_quantity_is_closed_with_the_one_that_a_person_gives(
+def test_refund_without_a_quantity_takes_the_operators(
     cloud: Cloud, supplier: SupplierDouble, deliver: Deliver, quantity: Any
 ):
     refund = order_data("REFUNDED") | {"quantity": quantity}
@@ -742,7 +728,7 @@ def test_refund_without_a_quantity_is_closed_with_the_one_that_a_person_gives(
 
 
 @pytest.mark.parametrize("acceptance", [{}, {"by": 5}, ACCEPTANCE, ACCEPTANCE | {"cards": -1}, "yes", None, True])
-def test_acceptance_that_names_nobody_accepts_nothing(
+def test_acceptance_without_an_operator_is_ignored(
     cloud: Cloud, supplier: SupplierDouble, deliver: Deliver, acceptance: Any
 ):
     cloud.claim(acceptCards=acceptance)

@@ -51,7 +51,7 @@ def found(supplier_says: ListedOrder | BrokenOrder, order: Order | None) -> Disc
     return difference
 
 
-def test_grace_is_the_longest_time_for_which_the_workflow_leaves_an_order_alone():
+def test_grace_is_the_longest_wait_of_the_workflow():
     assert GRACE.total_seconds() == MAX_BACKOFF_SECONDS == 900
 
 
@@ -59,7 +59,7 @@ def test_grace_is_the_longest_time_for_which_the_workflow_leaves_an_order_alone(
 
 
 @pytest.mark.parametrize("status", ["HANDLING", "FULFILLED", "PARTIALLY_FILLED", "REFUNDED"])
-def test_order_that_nobody_has_announced_is_unclaimed_whatever_its_status(status: str):
+def test_unknown_order_is_unclaimed_at_any_status(status: str):
     difference = found(listed(status, 4), None)
 
     assert (difference.kind, difference.order_id, difference.user_id) == (DiscrepancyKind.UNCLAIMED, ORDER_ID, None)
@@ -70,7 +70,7 @@ def test_order_that_nobody_has_announced_is_unclaimed_whatever_its_status(status
 @pytest.mark.parametrize(
     ("age", "is_unclaimed"), [(GRACE + SECOND, True), (GRACE, False), (timedelta(0), False), (-GRACE, False)]
 )
-def test_order_that_was_just_placed_may_still_be_announced(age: timedelta, *, is_unclaimed: bool):
+def test_order_placed_just_now_is_no_discrepancy(age: timedelta, *, is_unclaimed: bool):
     assert (compare(listed(placed_at=NOW - age), None, NOW) is not None) is is_unclaimed
 
 
@@ -79,7 +79,7 @@ def test_order_that_was_just_placed_may_still_be_announced(age: timedelta, *, is
 
 @pytest.mark.parametrize("status", [OrderStatus.HANDLING, OrderStatus.HELD])
 @pytest.mark.parametrize("final", ["FULFILLED", "PARTIALLY_FILLED", "REFUNDED"])
-def test_order_that_is_final_there_and_open_here_is_overdue(status: OrderStatus, final: str):
+def test_final_order_that_is_open_here_is_overdue(status: OrderStatus, final: str):
     difference = found(listed(final), ours(status))
 
     assert (difference.kind, difference.user_id, difference.since) == (DiscrepancyKind.OVERDUE, USER_ID, LONG_AGO)
@@ -94,7 +94,7 @@ def test_order_that_was_just_claimed_may_still_be_delivered(age: timedelta, *, i
 
 
 @pytest.mark.parametrize("status", [OrderStatus.HANDLING, OrderStatus.HELD])
-def test_order_that_is_pending_there_and_open_here_is_no_difference(status: OrderStatus):
+def test_pending_order_that_is_open_here_is_no_discrepancy(status: OrderStatus):
     assert compare(listed("HANDLING"), ours(status), NOW) is None
 
 
@@ -116,7 +116,7 @@ def test_order_that_is_pending_there_and_open_here_is_no_difference(status: Orde
         (listed(fulfilled_amount=0, price_per_card=0), ours(fulfilled_amount=Decimal(0), price_per_card=Decimal(0))),
     ],
 )
-def test_order_that_is_closed_as_the_supplier_says_is_no_difference(supplier_says: ListedOrder, order: Order):
+def test_order_closed_as_the_supplier_says_is_no_discrepancy(supplier_says: ListedOrder, order: Order):
     assert compare(supplier_says, order, NOW) is None
 
 
@@ -170,18 +170,18 @@ def test_counts_that_differ_are_named_with_both_values():
     assert difference.theirs == {"quantity": 3, "fulfilledQuantity": 3}
 
 
-def test_of_an_order_that_is_pending_again_there_only_the_status_is_compared():
+def test_order_pending_again_is_compared_by_status_only():
     assert found(listed("HANDLING", 5), ours()).fields == ("status",)
 
 
 @pytest.mark.parametrize("closed", [{"delivered_at": NOW - GRACE}, {"delivered_at": None, "refunded_at": NOW - SECOND}])
-def test_order_that_was_closed_after_its_page_was_made_is_no_difference(closed: dict[str, Any]):
+def test_order_closed_after_its_page_is_no_discrepancy(closed: dict[str, Any]):
     assert compare(listed("HANDLING"), ours(**closed), NOW) is None
 
 
 @pytest.mark.parametrize("amount", AMOUNTS)
 @pytest.mark.parametrize("theirs", ["missing", "null", "text"])
-def test_amount_that_one_side_does_not_know_is_no_difference(amount: str, theirs: str):
+def test_unknown_amount_is_no_discrepancy(amount: str, theirs: str):
     supplier_says = {"missing": {amount: None}, "null": {amount: "null"}, "text": {amount: "490 DZD"}}[theirs]
 
     assert compare(listed(**supplier_says), ours(), NOW) is None
@@ -194,12 +194,12 @@ def test_closed_row_that_lacks_a_number_is_a_mismatch(missing: str):
     assert found(listed(), ours(**{missing: None})).kind is DiscrepancyKind.MISMATCH
 
 
-def test_row_with_an_impossible_number_is_a_mismatch_and_no_error():
+def test_row_with_an_impossible_number_is_a_mismatch():
     assert found(listed(), ours(fulfilled_amount=Decimal(-5), quantity=-1)).fields == ("quantity", "fulfilledAmount")
 
 
 @pytest.mark.parametrize("order", [None, ours(), ours(OrderStatus.HANDLING)])
-def test_order_that_breaks_the_suppliers_documents_is_a_mismatch_by_its_fields(order: Order | None):
+def test_broken_listed_order_is_a_mismatch_of_its_fields(order: Order | None):
     difference = found(BrokenOrder(ORDER_ID, ("quantity", "status")), order)
 
     assert (difference.kind, difference.order_id) == (DiscrepancyKind.MISMATCH, ORDER_ID)
@@ -226,7 +226,7 @@ def test_row_that_cannot_be_read_is_a_mismatch_by_its_fields():
 # --------------------------------------------------------------- announcement
 
 
-def test_unclaimed_order_is_announced_with_what_the_supplier_says():
+def test_unclaimed_event_has_the_suppliers_values():
     event = event_for(found(listed("PARTIALLY_FILLED", 4), None), NOW)
 
     assert event == OrderUnclaimed(
@@ -234,7 +234,7 @@ def test_unclaimed_order_is_announced_with_what_the_supplier_says():
     )
 
 
-def test_overdue_order_is_announced_with_both_statuses_and_its_age():
+def test_overdue_event_has_both_statuses_and_the_age():
     event = event_for(found(listed("REFUNDED"), ours(OrderStatus.HELD)), NOW)
 
     assert event == OrderOverdue(
@@ -247,7 +247,7 @@ def test_overdue_order_is_announced_with_both_statuses_and_its_age():
     )
 
 
-def test_mismatch_is_announced_with_its_fields_in_words():
+def test_mismatch_event_names_its_fields():
     difference = found(listed(fulfilled_amount=990.5), ours())
 
     event = event_for(difference, NOW)
@@ -262,7 +262,7 @@ def test_mismatch_is_announced_with_its_fields_in_words():
     assert re.search(r"fulfilledAmount\b.*\b981\b.*\b990\.5\b", difference.message)
 
 
-def test_what_is_not_known_is_left_out_of_the_announcement():
+def test_event_leaves_out_unknown_values():
     sent = event_for(found(BrokenOrder(None, ()), None), NOW).model_dump(by_alias=True, exclude_none=True)
 
     assert set(sent) == {"schemaVersion", "occurredAt", "fields", "message"}
@@ -271,7 +271,7 @@ def test_what_is_not_known_is_left_out_of_the_announcement():
 # ------------------------------------------------------------- the same again
 
 
-def test_overdue_order_stays_the_same_difference_while_it_gets_older():
+def test_overdue_order_stays_the_same_discrepancy_with_age():
     order = ours(OrderStatus.HELD)
     later = compare(listed(), order, NOW + timedelta(hours=1))
 
@@ -289,5 +289,5 @@ def test_overdue_order_stays_the_same_difference_while_it_gets_older():
         (unreadable_row(ORDER_ID, ("status",)), found(BrokenOrder(ORDER_ID, ("status",)), None)),
     ],
 )
-def test_order_that_differs_otherwise_than_before_is_another_difference(one: Discrepancy, other: Discrepancy):
+def test_other_details_are_another_discrepancy(one: Discrepancy, other: Discrepancy):
     assert one.details != other.details

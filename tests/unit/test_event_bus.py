@@ -29,7 +29,7 @@ def bus(cloud: Cloud) -> EventBus:
     return EventBus(cloud.bus, aws.event_bridge())
 
 
-def test_event_is_published_with_its_type_source_and_names_in_camel_case(cloud: Cloud, bus: EventBus):
+def test_event_has_type_source_and_camel_case_names(cloud: Cloud, bus: EventBus):
     bus.publish(EVENT)
 
     (params,) = cloud.sent("PutEvents")
@@ -49,9 +49,7 @@ def test_event_is_published_with_its_type_source_and_names_in_camel_case(cloud: 
     }
 
 
-def test_shop_publishes_its_order_under_a_source_of_its_own_and_leaves_out_what_it_does_not_know(
-    cloud: Cloud, bus: EventBus
-):
+def test_shop_event_has_its_own_source_and_no_unknown_fields(cloud: Cloud, bus: EventBus):
     bus.publish(OrderPlaced(order_id=ORDER_ID, user_id=USER_ID), source="shop")
 
     (entry,) = cloud.sent("PutEvents")[0]["Entries"]
@@ -59,7 +57,7 @@ def test_shop_publishes_its_order_under_a_source_of_its_own_and_leaves_out_what_
     assert json.loads(entry["Detail"]) == {"orderId": ORDER_ID, "userId": USER_ID}
 
 
-def test_event_that_the_bus_does_not_take_is_an_error_though_the_call_succeeds(cloud: Cloud, bus: EventBus):
+def test_event_rejected_in_a_successful_call_is_an_error(cloud: Cloud, bus: EventBus):
     not_taken = [{"ErrorCode": "ThrottlingException", "ErrorMessage": f"{ORDER_ID} was not taken"}]
     cloud.at_next("PutEvents", {"FailedEntryCount": 1, "Entries": not_taken})
 

@@ -47,7 +47,7 @@ def test_every_event_has_a_sample_and_every_sample_an_event():
     assert {path.stem for path in EVENTS.glob("*.json")} == set(MODELS)
 
 
-def test_every_kind_of_announcement_is_listed():
+def test_every_event_is_listed():
     def kinds(model: type[OutgoingEvent]) -> Iterator[type[OutgoingEvent]]:
         for kind in model.__subclasses__():
             yield kind
@@ -62,7 +62,7 @@ def test_schemas_on_disk_are_those_of_the_models(writer: ModuleType):
 
 
 @each_event
-def test_sample_is_a_whole_eventbridge_event(detail_type: str):
+def test_sample_is_a_complete_eventbridge_event(detail_type: str):
     event = sample(detail_type)
     assert set(event) == ENVELOPE
     assert event["detail-type"] == detail_type
@@ -99,7 +99,7 @@ def test_sample_is_what_the_service_would_send(detail_type: str):
 
 
 @pytest.mark.parametrize("detail_type", ["CardsDelivered", "CardsPartiallyDelivered"])
-def test_delivery_id_of_a_sample_is_the_one_of_its_order(detail_type: str):
+def test_sample_has_the_delivery_id_of_its_order(detail_type: str):
     detail = sample(detail_type)["detail"]
     assert detail["deliveryId"] == delivery_id_of(detail["orderId"])
 
@@ -154,7 +154,7 @@ def test_schema_wants_the_version_of_every_outgoing_event(detail_type: str):
 
 @pytest.mark.parametrize("field", ["orderId", "userId"])
 @pytest.mark.parametrize("wrong", ["", "a b", "ä", "x" * 129, 5, None])
-def test_schema_of_an_order_refuses_the_ids_that_the_model_refuses(field: str, wrong: Any):
+def test_schema_refuses_the_ids_that_the_model_refuses(field: str, wrong: Any):
     detail = sample("OrderPlaced")["detail"] | {field: wrong}
     assert violations("OrderPlaced", detail)
     with pytest.raises(ValueError, match=field):
@@ -167,6 +167,6 @@ def test_an_order_needs_no_more_than_its_ids():
     assert OrderPlaced.model_validate(detail)
 
 
-def test_a_held_order_with_invalid_ids_is_announced_without_them():
+def test_held_order_event_leaves_out_invalid_ids():
     detail = {name: held for name, held in sample("OrderHeld")["detail"].items() if name not in {"orderId", "userId"}}
     assert not violations("OrderHeld", detail)

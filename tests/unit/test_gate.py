@@ -85,13 +85,13 @@ def seconds_closed(gate: Block | Gate, later: float = 0, key_version: str | None
 
 
 @pytest.mark.parametrize("kind", FailureKind)
-def test_every_kind_of_trouble_closes_the_gate_or_does_not(kind: FailureKind):
+def test_every_failure_kind_blocks_the_gate_or_not(kind: FailureKind):
     block = block_after(SupplierFailure(kind, "What happened.", 5), NOW, VERSION)
 
     assert (block is not None) == CLOSES[kind], "a new kind of trouble has to be decided here"
 
 
-def test_closing_says_why_and_when_and_with_which_key():
+def test_block_has_its_reason_time_and_key_version():
     block = closed_by(FailureKind.KEY_REFUSED)
 
     assert (block.reason, block.message, block.at) == (FailureKind.KEY_REFUSED, "What happened.", NOW)
@@ -99,29 +99,27 @@ def test_closing_says_why_and_when_and_with_which_key():
 
 
 @pytest.mark.parametrize("retry_after", [1, 42.5, 86_400, 99_999_999])
-def test_rate_limit_closes_the_gate_for_as_long_as_the_supplier_says(retry_after: float):
+def test_rate_limit_blocks_the_gate_for_the_retry_after(retry_after: float):
     assert seconds_closed(closed_by(FailureKind.RATE_LIMITED, retry_after)) == retry_after
 
 
 @pytest.mark.parametrize(("retry_after", "paused"), [(20, 20), (86_400, MAX_BUSY_PAUSE_SECONDS)])
-def test_retry_after_of_a_failure_that_may_be_about_one_order_pauses_all_for_a_minute_at_most(
-    retry_after: float, paused: float
-):
+def test_retry_after_about_one_order_blocks_a_minute_at_most(retry_after: float, paused: float):
     assert seconds_closed(closed_by(FailureKind.BUSY, retry_after)) == paused
 
 
 @pytest.mark.parametrize("retry_after", [None, 0])
-def test_rate_limit_that_names_no_time_to_come_closes_the_gate_for_a_time_of_our_own(retry_after: float | None):
+def test_rate_limit_without_retry_after_blocks_for_the_default(retry_after: float | None):
     assert seconds_closed(closed_by(FailureKind.RATE_LIMITED, retry_after)) == RATE_LIMIT_SECONDS
 
 
 @pytest.mark.parametrize("retry_after", [None, 0])
-def test_supplier_that_is_busy_and_does_not_say_how_long_does_not_close_the_gate(retry_after: float | None):
+def test_busy_supplier_without_retry_after_blocks_nothing(retry_after: float | None):
     assert block_after(SupplierFailure(FailureKind.BUSY, "What happened.", retry_after), NOW, VERSION) is None
 
 
 @pytest.mark.parametrize("kind", ADDRESS_TROUBLE)
-def test_block_closes_the_gate_for_15_minutes_or_longer_where_the_supplier_says_so(kind: FailureKind):
+def test_blocked_address_blocks_for_at_least_15_minutes(kind: FailureKind):
     assert BLOCK_SECONDS == 15 * 60
     assert seconds_closed(closed_by(kind)) == BLOCK_SECONDS
     assert seconds_closed(closed_by(kind, retry_after=60)) == BLOCK_SECONDS
@@ -129,7 +127,7 @@ def test_block_closes_the_gate_for_15_minutes_or_longer_where_the_supplier_says_
 
 
 @pytest.mark.parametrize("kind", TIMED)
-def test_gate_with_a_time_counts_down_and_opens_by_itself(kind: FailureKind):
+def test_timed_block_ends_automatically(kind: FailureKind):
     block = closed_by(kind, retry_after=1_000)
     seconds = MAX_BUSY_PAUSE_SECONDS if kind is FailureKind.BUSY else 1_000
 
@@ -145,7 +143,7 @@ def test_another_key_does_not_open_a_gate_with_a_time(kind: FailureKind):
 
 @pytest.mark.parametrize("kind", KEY_TROUBLE)
 @pytest.mark.parametrize("version", [VERSION, None])
-def test_gate_closed_by_a_key_stays_closed_for_that_key_however_long(kind: FailureKind, version: str | None):
+def test_gate_stays_blocked_for_a_refused_key(kind: FailureKind, version: str | None):
     block = closed_by(kind, key_version=version)
 
     assert block.until is None
@@ -153,7 +151,7 @@ def test_gate_closed_by_a_key_stays_closed_for_that_key_however_long(kind: Failu
 
 
 @pytest.mark.parametrize("kind", KEY_TROUBLE)
-def test_gate_closed_by_a_key_opens_at_once_with_another_version_of_it(kind: FailureKind):
+def test_another_key_version_unblocks_the_gate_at_once(kind: FailureKind):
     assert seconds_closed(closed_by(kind), key_version=ANOTHER) is None
     assert seconds_closed(closed_by(kind, key_version=None)) is None
 
@@ -185,13 +183,13 @@ def number_of(gate: Gate, key_version: str | None = VERSION) -> int | None:
     return None
 
 
-def test_caller_gets_the_first_free_place_until_its_lease_is_over():
+def test_caller_gets_the_first_free_slot():
     lease = Lease(after(LEASE_SECONDS), OWNER, VERSION)
 
     assert admit(gate_with(10, None), NOW, VERSION, OWNER) == Slot(2, lease, alone=False)
 
 
-def test_accepted_key_may_be_used_by_three_at_once_and_the_fourth_queues():
+def test_accepted_key_allows_three_calls_and_queues_the_fourth():
     taken = [number_of(gate_with(*[10] * count)) for count in range(5)]
 
     assert MAX_CONCURRENT_CALLS == 3, "the supplier blocks the address after five refusals"
@@ -200,7 +198,7 @@ def test_accepted_key_may_be_used_by_three_at_once_and_the_fourth_queues():
 
 @pytest.mark.parametrize("accepted", [None, ANOTHER])
 @pytest.mark.parametrize("taken", range(MAX_CONCURRENT_CALLS))
-def test_key_that_is_not_accepted_yet_is_tried_by_one_alone(accepted: str | None, taken: int):
+def test_unproven_key_is_tried_by_one_caller(accepted: str | None, taken: int):
     left: list[float | None] = [None] * MAX_CONCURRENT_CALLS
     assert number_of(gate_with(*left, accepted=accepted)) == 1
 
@@ -208,7 +206,7 @@ def test_key_that_is_not_accepted_yet_is_tried_by_one_alone(accepted: str | None
     assert number_of(gate_with(*left, accepted=accepted)) is None
 
 
-def test_new_key_is_tried_beside_calls_with_the_one_before():
+def test_new_key_is_tried_beside_calls_with_the_old_one():
     assert number_of(gate_with(10, None, 10), key_version=ANOTHER) == 2
 
 
@@ -220,33 +218,31 @@ def test_no_key_is_never_an_accepted_one():
 
 
 @pytest.mark.parametrize(("left", "number"), [(0.001, None), (0, 2), (-1, 2)])
-def test_place_whose_caller_died_is_lost_to_its_key_and_one_caller_alone_goes_on_with_the_next(
-    left: float, number: int | None
-):
+def test_slot_of_a_dead_caller_is_lost_to_its_key(left: float, number: int | None):
     gate = gate_with(left, accepted=None)
 
     assert number_of(gate) == number
     assert gate.is_tried_alone(NOW, VERSION)
 
 
-def test_accepted_key_has_to_prove_itself_again_after_a_call_whose_answer_nobody_knows():
+def test_key_is_unproven_again_after_an_unknown_answer():
     gate = gate_with(-1)
 
     assert (gate.slots(NOW, VERSION), gate_with(1).slots(NOW, VERSION)) == (1, MAX_CONCURRENT_CALLS)
     assert number_of(gate_with(-1, 10)) is None
 
 
-def test_place_that_was_lost_to_another_key_is_free():
+def test_slot_lost_to_another_key_is_free():
     assert number_of(gate_with(-1, version=ANOTHER)) == 1
 
 
-def test_lease_of_the_former_release_that_ended_is_lost_to_every_key():
+def test_expired_lease_of_the_former_release_is_lost():
     gate = Gate(accepted_version=VERSION, leases={1: Lease(after(-1))})
 
     assert [number_of(gate, version) for version in (VERSION, ANOTHER)] == [2, 2]
 
 
-def test_key_with_which_every_place_was_lost_is_not_presented_for_15_minutes_and_then_by_one_caller():
+def test_key_that_lost_every_slot_waits_15_minutes():
     gate = gate_with(-30, -20, -10)
 
     assert gate.block(NOW, ANOTHER) is None, "another key may be tried at once"
@@ -261,7 +257,7 @@ def test_key_with_which_every_place_was_lost_is_not_presented_for_15_minutes_and
     assert (slot.number, slot.alone) == (1, True)
 
 
-def test_call_that_begins_as_late_as_it_may_ends_before_its_lease():
+def test_latest_possible_call_ends_before_its_lease():
     slot = admit(Gate(), NOW, VERSION, OWNER)
 
     assert isinstance(slot, Slot)
@@ -269,21 +265,21 @@ def test_call_that_begins_as_late_as_it_may_ends_before_its_lease():
     assert START_SECONDS + TOTAL_TIMEOUT_SECONDS < LEASE_SECONDS
 
 
-def test_write_of_a_lease_with_all_its_retries_ends_before_the_call_has_to_begin():
+def test_lease_is_written_in_time_despite_all_retries():
     attempts = aws.CONFIG.retries["total_max_attempts"]  # type: ignore[index, attr-defined]
     seconds = aws.CONFIG.connect_timeout + aws.CONFIG.read_timeout  # type: ignore[attr-defined]
 
     assert attempts * seconds < START_SECONDS
 
 
-def test_closed_gate_gives_no_place():
+def test_blocked_gate_gives_no_slot():
     gate = Gate(pause=closed_by(FailureKind.RATE_LIMITED, 5), accepted_version=VERSION)
 
     assert seconds_closed(gate) == 5
 
 
 @pytest.mark.parametrize("kind", FailureKind)
-def test_no_trouble_shows_that_a_key_is_accepted(kind: FailureKind):
+def test_no_failure_proves_a_key(kind: FailureKind):
     assert not accepts_key(SupplierFailure(kind, "What happened."))
 
 
@@ -329,7 +325,7 @@ def test_gate_that_was_never_passed_nor_closed_has_no_record(record: GateTable):
 
 @pytest.mark.parametrize("kind", sorted(kind for kind, closes in CLOSES.items() if closes))
 @pytest.mark.parametrize("version", [VERSION, None])
-def test_closed_gate_is_read_as_it_was_closed(record: GateTable, kind: FailureKind, version: str | None):
+def test_block_is_read_as_it_was_written(record: GateTable, kind: FailureKind, version: str | None):
     block = closed_by(kind, retry_after=42.5, key_version=version)
 
     record.close(block)
@@ -350,7 +346,7 @@ def test_gate_is_one_record(cloud: Cloud, record: GateTable):
 
 
 @pytest.mark.parametrize("order", [1, -1])
-def test_refused_key_and_pause_stand_side_by_side_whichever_comes_first(record: GateTable, order: int):
+def test_refused_key_and_pause_are_kept_side_by_side(record: GateTable, order: int):
     refusal, pause = closed_by(FailureKind.KEY_REFUSED), closed_by(FailureKind.ADDRESS_BLOCKED)
 
     for block in [refusal, pause][::order]:
@@ -392,7 +388,7 @@ def test_refusal_of_the_key_in_use_replaces_an_earlier_one(record: GateTable, ea
     assert record.read().refusal == refusal
 
 
-def test_call_that_ends_late_with_an_old_key_does_not_open_the_gate_for_a_new_one_that_was_refused(record: GateTable):
+def test_late_answer_to_an_old_key_unblocks_no_new_one(record: GateTable):
     # Given a call with an old key that is still under way when the new key is refused
     record.close(closed_by(FailureKind.KEY_REFUSED, key_version=ANOTHER))
 
@@ -405,7 +401,7 @@ def test_call_that_ends_late_with_an_old_key_does_not_open_the_gate_for_a_new_on
     assert seconds_closed(gate, key_version="version-3") is None
 
 
-def test_pause_that_a_person_forgets_is_gone_and_one_caller_alone_tries_the_key(record: GateTable):
+def test_pause_ended_by_an_operator_lets_one_caller_try(record: GateTable):
     record.close(closed_by(FailureKind.RATE_LIMITED, retry_after=30 * 86_400))
 
     assert record.forget_pause(record.read(), {})
@@ -414,7 +410,7 @@ def test_pause_that_a_person_forgets_is_gone_and_one_caller_alone_tries_the_key(
     assert (gate.pause, seconds_closed(gate), gate.slots(NOW, VERSION)) == (None, None, 1)
 
 
-def test_a_refused_key_stays_refused_whatever_pause_is_forgotten(record: GateTable):
+def test_ending_a_pause_keeps_the_refused_key(record: GateTable):
     refusal = closed_by(FailureKind.KEY_REFUSED)
     record.close(refusal)
     record.close(closed_by(FailureKind.ADDRESS_BLOCKED))
@@ -425,7 +421,7 @@ def test_a_refused_key_stays_refused_whatever_pause_is_forgotten(record: GateTab
     assert (gate.refusal, gate.refused_versions, seconds_closed(gate)) == (refusal, {VERSION}, 0)
 
 
-def test_pause_that_nobody_has_seen_is_not_forgotten(record: GateTable):
+def test_unseen_pause_is_not_ended(record: GateTable):
     record.close(closed_by(FailureKind.RATE_LIMITED, retry_after=60))
     seen = record.read()
     longer = closed_by(FailureKind.ADDRESS_BLOCKED)
@@ -444,7 +440,7 @@ def test_closing_takes_away_the_proof_of_the_key(record: GateTable, kind: Failur
     assert record.read().accepted_version is None
 
 
-def test_place_is_taken_and_given_back(record: GateTable):
+def test_slot_is_acquired_and_released(record: GateTable):
     slot, is_taken = acquire(record)
     assert is_taken
     gate = record.read()
@@ -456,7 +452,7 @@ def test_place_is_taken_and_given_back(record: GateTable):
     assert record.read().leases == {}
 
 
-def test_three_callers_hold_three_places_and_each_gives_back_its_own(record: GateTable):
+def test_three_callers_release_their_own_slots(record: GateTable):
     accepted(record)
     slots = [acquire(record)[0] for _ in range(MAX_CONCURRENT_CALLS)]
     assert set(record.read().leases) == {1, 2, 3}
@@ -468,7 +464,7 @@ def test_three_callers_hold_three_places_and_each_gives_back_its_own(record: Gat
 
 @pytest.mark.parametrize("version", [VERSION, ANOTHER])
 @pytest.mark.parametrize("is_known", [True, False], ids=["accepted key", "new key"])
-def test_of_two_callers_that_saw_the_same_place_one_gets_it(record: GateTable, version: str, is_known: bool):
+def test_one_of_two_rival_callers_gets_the_slot(record: GateTable, version: str, is_known: bool):
     acquire(record, now=after(-1 - LEASE_SECONDS), version=version)  # by one that has died, with this or another key
     if is_known:
         accepted(record)
@@ -481,7 +477,7 @@ def test_of_two_callers_that_saw_the_same_place_one_gets_it(record: GateTable, v
     assert record.read().leases[first[0].number] == first[0].lease
 
 
-def test_new_key_is_taken_to_no_place_if_any_place_has_changed_since_the_record_was_read(record: GateTable):
+def test_new_key_gets_no_slot_if_the_record_changed(record: GateTable):
     seen = record.read()
     record.acquire(Slot(3, Lease(after(LEASE_SECONDS), "caller-3", VERSION), alone=True), seen)
 
@@ -490,14 +486,14 @@ def test_new_key_is_taken_to_no_place_if_any_place_has_changed_since_the_record_
     assert (slot.number, is_taken) == (1, False)
 
 
-def test_accepted_key_is_taken_to_a_place_whatever_happens_at_others(record: GateTable):
+def test_accepted_key_gets_a_slot_despite_changes_at_others(record: GateTable):
     seen = accepted(record)
     record.acquire(Slot(3, Lease(after(LEASE_SECONDS), "caller-3", VERSION), alone=False), seen)
 
     assert acquire(record, seen)[1]
 
 
-def test_place_that_another_has_taken_over_is_not_given_back_by_who_lost_it(record: GateTable):
+def test_slot_taken_over_is_not_released_by_its_loser(record: GateTable):
     lost, _ = acquire(record)
     later = after(LEASE_SECONDS)
     slot, _ = acquire(record, now=later, owner="caller-2", version=ANOTHER)
@@ -508,7 +504,7 @@ def test_place_that_another_has_taken_over_is_not_given_back_by_who_lost_it(reco
     assert record.read().leases == {1: slot.lease}
 
 
-def test_release_that_is_repeated_frees_nobody_elses_place_taken_in_the_same_millisecond(record: GateTable):
+def test_repeated_release_frees_no_other_callers_slot(record: GateTable):
     first, _ = acquire(record)
     release(record, first)
     second, _ = acquire(record, owner="caller-2")
@@ -528,7 +524,7 @@ def test_times_are_kept_to_the_millisecond_and_still_recognised(record: GateTabl
     assert record.read().leases == {}
 
 
-def test_answer_ends_what_earlier_calls_with_unknown_answers_took_away(record: GateTable):
+def test_answer_frees_slots_lost_to_unknown_answers(record: GateTable):
     dead = [acquire(record, now=after(-LEASE_SECONDS * times))[0].number for times in (3, 2)]
     seen = record.read()
     assert (dead, set(seen.lost(NOW, VERSION))) == ([1, 2], {1, 2})
@@ -539,7 +535,7 @@ def test_answer_ends_what_earlier_calls_with_unknown_answers_took_away(record: G
     assert record.read().leases == {slot.number: slot.lease}
 
 
-def test_answer_frees_no_place_that_somebody_has_taken_meanwhile(record: GateTable):
+def test_answer_frees_no_slot_acquired_meanwhile(record: GateTable):
     acquire(record, now=after(-LEASE_SECONDS))
     seen = record.read()
     slot, _ = acquire(record, owner="caller-2", version=ANOTHER)
@@ -550,7 +546,7 @@ def test_answer_frees_no_place_that_somebody_has_taken_meanwhile(record: GateTab
     assert record.read().leases == {1: slot.lease}
 
 
-def test_person_who_opens_the_gate_gives_lost_places_back(record: GateTable):
+def test_operator_who_unblocks_the_gate_frees_lost_slots(record: GateTable):
     for times in (5, 4, 3):
         acquire(record, now=after(-LEASE_SECONDS * times))
     seen = record.read()
@@ -569,7 +565,7 @@ def taken_by_the_former_release(cloud: Cloud, record: GateTable, until: datetime
     cloud.put(cloud.gate_table, row | {"lease1": timestamp(until)})
 
 
-def test_place_taken_by_a_function_of_the_former_release_is_taken(cloud: Cloud, record: GateTable):
+def test_slot_of_the_former_release_counts_as_taken(cloud: Cloud, record: GateTable):
     accepted(record)
     taken_by_the_former_release(cloud, record, after(10))
 
@@ -577,7 +573,7 @@ def test_place_taken_by_a_function_of_the_former_release_is_taken(cloud: Cloud, 
     assert acquire(record)[0].number == 2
 
 
-def test_place_that_the_former_release_took_over_is_not_given_back_by_who_had_it(cloud: Cloud, record: GateTable):
+def test_slot_taken_over_by_the_former_release_is_kept(cloud: Cloud, record: GateTable):
     slot, _ = acquire(record)
     taken_by_the_former_release(cloud, record, after(LEASE_SECONDS + 10))
 
@@ -586,7 +582,7 @@ def test_place_that_the_former_release_took_over_is_not_given_back_by_who_had_it
     assert record.read().leases == {1: Lease(after(LEASE_SECONDS + 10))}
 
 
-def test_lease_of_the_former_release_that_ended_is_freed_by_an_answer(cloud: Cloud, record: GateTable):
+def test_answer_frees_an_expired_lease_of_the_former_release(cloud: Cloud, record: GateTable):
     taken_by_the_former_release(cloud, record, after(-1))
     seen = record.read()
 
@@ -603,7 +599,7 @@ SUSPICION = Suspicion("order-1", "FORBIDDEN", NOW)
 
 @pytest.mark.parametrize("status", [200, 403, 404, 410, 422, None])
 @pytest.mark.parametrize("kind", FailureKind)
-def test_only_a_refused_order_can_be_about_the_key_or_the_address(kind: FailureKind, status: int | None):
+def test_only_a_refused_order_raises_a_suspicion(kind: FailureKind, status: int | None):
     failure = SupplierFailure(kind, "What happened.", None, "CODE", status)
     naming_access = SupplierFailure(kind, "What happened.", None, "PROVIDER_API_ERROR", status)
 
@@ -612,19 +608,19 @@ def test_only_a_refused_order_can_be_about_the_key_or_the_address(kind: FailureK
 
 
 @pytest.mark.parametrize(("status", "is_denied"), [(401, True), (403, True), (404, False), (503, False), (None, False)])
-def test_refusal_without_an_envelope_can_be_about_the_key_or_the_address(status: int | None, is_denied: bool):
+def test_refusal_without_an_envelope_raises_a_suspicion(status: int | None, is_denied: bool):
     assert is_suspicious(SupplierFailure(FailureKind.BUSY, "What happened.", None, None, status)) == is_denied
 
 
 @pytest.mark.parametrize("order_id", ["order-1", "order-2"])
-def test_second_401_confirms_a_suspicion_at_once_whatever_the_order(order_id: str):
+def test_second_401_confirms_a_suspicion_at_once(order_id: str):
     page = SupplierFailure(FailureKind.BUSY, "The supplier answered 401 without its envelope.", None, None, 401)
 
     assert SUSPICION.confirmed_by(page, order_id, NOW) is not None
 
 
 @pytest.mark.parametrize(("order_id", "is_confirmed"), [("order-1", False), ("order-2", True)])
-def test_another_order_whose_refusal_names_the_key_confirms_a_suspicion_at_once(order_id: str, is_confirmed: bool):
+def test_second_order_refused_by_key_confirms_a_suspicion(order_id: str, is_confirmed: bool):
     refused = SupplierFailure(FailureKind.ORDER_REFUSED, "What happened.", None, "INVALID_API_KEY", 400)
 
     assert (SUSPICION.confirmed_by(refused, order_id, NOW) is not None) == is_confirmed
@@ -641,7 +637,7 @@ def test_suspicion_that_is_too_old_is_replaced(record: GateTable):
     assert record.read().suspicion == later
 
 
-def test_suspicion_that_was_replaced_meanwhile_is_not_replaced_again(record: GateTable):
+def test_replaced_suspicion_is_not_replaced_again(record: GateTable):
     record.suspect(Suspicion("order-3", "OTHER", after(1)))
 
     record.suspect(Suspicion("order-2", "OTHER", after(2)), instead_of=SUSPICION)
@@ -658,9 +654,7 @@ def test_suspicion_that_was_replaced_meanwhile_is_not_replaced_again(record: Gat
         ("order-1", 86_400, False),
     ],
 )
-def test_another_order_that_is_refused_for_long_enough_confirms_a_suspicion(
-    order_id: str, later: float, is_confirmed: bool
-):
+def test_second_order_refused_long_enough_confirms_a_suspicion(order_id: str, later: float, is_confirmed: bool):
     denied = SUSPICION.confirmed_by(FORBIDDEN, order_id, after(later))
 
     assert (denied is not None) == is_confirmed
@@ -669,7 +663,7 @@ def test_another_order_that_is_refused_for_long_enough_confirms_a_suspicion(
         assert {"order-1", "order-2", "FORBIDDEN"} <= set(re.findall(r"[\w-]+", denied.message))
 
 
-def test_first_order_that_is_refused_is_suspected_and_no_later_one_replaces_it(record: GateTable):
+def test_later_refused_order_does_not_replace_the_suspicion(record: GateTable):
     record.suspect(SUSPICION)
     record.suspect(Suspicion("order-2", "OTHER", after(1)))
 
@@ -677,7 +671,7 @@ def test_first_order_that_is_refused_is_suspected_and_no_later_one_replaces_it(r
 
 
 @pytest.mark.parametrize("is_answered", [True, False])
-def test_place_given_back_after_an_answer_ends_the_suspicion(record: GateTable, is_answered: bool):
+def test_slot_released_after_an_answer_ends_the_suspicion(record: GateTable, is_answered: bool):
     slot, _ = acquire(record)
     record.suspect(SUSPICION)
 
@@ -687,7 +681,7 @@ def test_place_given_back_after_an_answer_ends_the_suspicion(record: GateTable, 
 
 
 @pytest.mark.parametrize("now", [None, Suspicion("order-1", "FORBIDDEN", after(1))])
-def test_gate_is_not_closed_by_a_suspicion_that_an_answer_has_ended(record: GateTable, now: Suspicion | None):
+def test_suspicion_ended_by_an_answer_blocks_nothing(record: GateTable, now: Suspicion | None):
     if now is not None:
         record.suspect(now)
 
@@ -703,7 +697,7 @@ def test_suspicion_ends_with_the_pause_that_follows_from_it(record: GateTable):
     assert (record.read().pause, record.read().suspicion) == (closed_by(FailureKind.ACCESS_DENIED), None)
 
 
-def test_person_who_forgets_a_pause_ends_the_suspicion(record: GateTable):
+def test_operator_who_ends_a_pause_ends_the_suspicion(record: GateTable):
     record.close(closed_by(FailureKind.RATE_LIMITED))
     record.suspect(SUSPICION)
 
@@ -715,7 +709,7 @@ def test_person_who_forgets_a_pause_ends_the_suspicion(record: GateTable):
 
 
 @pytest.mark.parametrize("kind", [FailureKind.KEY_REFUSED, FailureKind.RATE_LIMITED])
-def test_no_place_is_taken_when_the_gate_was_closed_meanwhile(record: GateTable, kind: FailureKind):
+def test_no_slot_when_the_gate_was_blocked_meanwhile(record: GateTable, kind: FailureKind):
     seen = accepted(record)
     record.close(closed_by(kind))
 
@@ -723,7 +717,7 @@ def test_no_place_is_taken_when_the_gate_was_closed_meanwhile(record: GateTable,
 
 
 @pytest.mark.parametrize("kind", [FailureKind.KEY_REFUSED, FailureKind.RATE_LIMITED])
-def test_no_place_is_taken_when_the_gate_was_closed_again_within_the_millisecond(record: GateTable, kind: FailureKind):
+def test_no_slot_when_blocked_again_in_the_same_millisecond(record: GateTable, kind: FailureKind):
     record.close(closed_by(kind, retry_after=1, key_version=ANOTHER))
     seen = record.read()
     record.close(closed_by(kind, retry_after=2))
@@ -731,7 +725,7 @@ def test_no_place_is_taken_when_the_gate_was_closed_again_within_the_millisecond
     assert not acquire(record, seen, after(1))[1]
 
 
-def test_key_is_not_accepted_when_the_gate_was_closed_since_it_was_presented(record: GateTable):
+def test_key_is_not_accepted_when_blocked_since_the_call(record: GateTable):
     seen = record.read()
     record.close(closed_by(FailureKind.KEY_REFUSED))
 
@@ -740,7 +734,7 @@ def test_key_is_not_accepted_when_the_gate_was_closed_since_it_was_presented(rec
     assert record.read().accepted_version is None
 
 
-def test_pause_that_changes_nothing_does_not_cost_a_caller_its_place(record: GateTable):
+def test_unchanged_pause_costs_no_caller_its_slot(record: GateTable):
     record.close(closed_by(FailureKind.RATE_LIMITED, retry_after=60))
     seen = record.read()
     record.close(closed_by(FailureKind.RATE_LIMITED, retry_after=5))
@@ -760,9 +754,7 @@ FORMER = {
 
 
 @pytest.mark.parametrize("former", [FORMER, {name: FORMER[name] for name in FORMER if name != "until"}])
-def test_record_of_the_former_format_is_an_open_gate_and_does_no_harm(
-    cloud: Cloud, record: GateTable, former: dict[str, str]
-):
+def test_record_of_the_former_format_is_an_unblocked_gate(cloud: Cloud, record: GateTable, former: dict[str, str]):
     cloud.put(cloud.gate_table, former)
 
     assert record.read() == Gate()

@@ -30,7 +30,7 @@ each_step = pytest.mark.parametrize("name", ["check_status", "deliver_cards"])
 # ------------------------------------------------------------------ answers
 
 
-def test_check_status_tells_the_workflow_to_wait(container: Container, supplier: SupplierDouble):
+def test_check_status_makes_the_workflow_wait(container: Container, supplier: SupplierDouble):
     supplier.will(answered(order_data("HANDLING")))
 
     result = container.call("check_status", STEP)
@@ -49,7 +49,7 @@ def test_check_status_tells_the_workflow_to_wait(container: Container, supplier:
 
 
 @pytest.mark.parametrize("answer", [answered(), refused(404, "NOT_FOUND"), refused(401, "ERR_AUTH")])
-def test_check_status_answers_with_every_field_that_the_workflow_reads(
+def test_check_status_returns_every_field_the_workflow_reads(
     container: Container, supplier: SupplierDouble, answer: httpx.Response
 ):
     supplier.will(answer)
@@ -71,7 +71,7 @@ def test_deliver_cards_closes_the_order(container: Container, cloud: Cloud, supp
     assert [detail["deliveryId"] for _, detail in cloud.announced()] == [delivery_id_of(ORDER_ID)]
 
 
-def test_deliver_cards_fails_loudly_for_an_order_that_is_not_claimed(container: Container, supplier: SupplierDouble):
+def test_deliver_cards_fails_for_an_unclaimed_order(container: Container, supplier: SupplierDouble):
     with pytest.raises(Exception, match="not claimed"):
         container.call("deliver_cards", STEP)
 
@@ -94,7 +94,7 @@ def test_cards_that_were_delivered_are_revealed_by_index(container: Container, c
     assert (row["requestId"], row["requestedBy"], row["reason"]) == ("request-7", "shop", "first look")
 
 
-def test_reveal_cards_answers_a_stranger_as_it_answers_for_an_unknown_order(container: Container, cloud: Cloud):
+def test_reveal_cards_answers_strangers_like_unknown_orders(container: Container, cloud: Cloud):
     cloud.claim()
 
     of_a_stranger = container.call("reveal_cards", ASKED | {"userId": "stranger"})
@@ -105,7 +105,7 @@ def test_reveal_cards_answers_a_stranger_as_it_answers_for_an_unknown_order(cont
 
 
 @pytest.mark.parametrize("event", [{}, None, {"source": "aws.scheduler"}])
-def test_sweep_orders_says_how_many_orders_it_looked_at_and_took_up(container: Container, cloud: Cloud, event: Any):
+def test_sweep_orders_returns_checked_and_resumed_counts(container: Container, cloud: Cloud, event: Any):
     cloud.claim("gone")
     cloud.claim("running", executionArn=cloud.execute())
 
@@ -114,7 +114,7 @@ def test_sweep_orders_says_how_many_orders_it_looked_at_and_took_up(container: C
     assert cloud.events_to_resume("giftcards.sweeper") == [{"orderId": "gone", "userId": USER_ID}]
 
 
-def test_sweep_orders_does_not_hand_an_order_to_one_execution_after_the_other(container: Container, cloud: Cloud):
+def test_sweep_orders_resumes_an_order_once(container: Container, cloud: Cloud):
     cloud.claim()
 
     assert [container.call("sweep_orders", {})["takenUp"] for _ in range(3)] == [1, 0, 0]
@@ -125,7 +125,7 @@ def listed(order_id: str, **changes: Any) -> dict[str, Any]:
     return order_data(_id=order_id, time="2026-03-14T01:00:00.000Z") | changes
 
 
-def test_reconcile_orders_answers_with_what_it_found(container: Container, cloud: Cloud, supplier: SupplierDouble):
+def test_reconcile_orders_returns_its_discrepancies(container: Container, cloud: Cloud, supplier: SupplierDouble):
     cloud.claim("overdue", claimed_at=NOW - timedelta(hours=1))
     supplier.will(answered(page_data(listed("unclaimed"), listed("overdue"))))
 
@@ -156,7 +156,7 @@ def test_reconcile_orders_answers_with_what_it_found(container: Container, cloud
     assert (overdue["userId"], overdue["ours"]) == (USER_ID, {"status": "HANDLING"})
 
 
-def test_reconcile_orders_looks_at_the_days_that_it_is_told(container: Container, supplier: SupplierDouble):
+def test_reconcile_orders_compares_the_given_days(container: Container, supplier: SupplierDouble):
     supplier.will(answered(page_data()))
 
     container.call("reconcile_orders", {"from": "2026-03-01", "to": "2026-03-02"})
@@ -183,7 +183,7 @@ def test_reconcile_orders_looks_at_the_days_that_it_is_told(container: Container
         STEP | {"claimedAt": MARK},
     ],
 )
-def test_event_that_the_workflow_never_sends_fails_by_its_fields_and_does_nothing(
+def test_invalid_step_request_fails_by_its_fields(
     container: Container, cloud: Cloud, supplier: SupplierDouble, name: str, event: Any
 ):
     cloud.forget()
@@ -204,9 +204,7 @@ def test_event_that_the_workflow_never_sends_fails_by_its_fields_and_does_nothin
         (ASKED | {"userId": 5, "reason": MARK * 100}, "reason, userId"),
     ],
 )
-def test_request_to_reveal_that_is_invalid_is_answered_by_its_fields_and_does_nothing(
-    container: Container, cloud: Cloud, event: Any, fields: str
-):
+def test_invalid_reveal_request_is_answered_by_its_fields(container: Container, cloud: Cloud, event: Any, fields: str):
     cloud.forget()
 
     answer = container.call("reveal_cards", event)
@@ -226,7 +224,7 @@ def test_request_to_reveal_that_is_no_object_is_answered_too(container: Containe
 # -------------------------------------------------------------------- logging
 
 
-def test_python_warnings_are_silenced_because_they_can_quote_what_they_warn_of():
+def test_python_warnings_are_silenced():
     composition_root.logger.cache_clear()
     with warnings.catch_warnings(record=True) as warned:
         warnings.simplefilter("always")
@@ -259,7 +257,7 @@ ANSWERS: dict[str, Callable[[], httpx.Response | Exception]] = {
 
 @each_step
 @pytest.mark.parametrize("answer", ANSWERS)
-def test_no_card_and_no_key_is_logged_stored_announced_or_warned_of(
+def test_no_secret_leaks_from_a_delivery(
     container: Container, cloud: Cloud, supplier: SupplierDouble, name: str, answer: str
 ):
     cloud.claim()
@@ -275,7 +273,7 @@ def test_no_card_and_no_key_is_logged_stored_announced_or_warned_of(
 
 
 @pytest.mark.parametrize("answer", ANSWERS)
-def test_no_card_and_no_key_of_the_list_is_logged_stored_announced_answered_or_warned_of(
+def test_no_secret_leaks_from_a_reconciliation(
     container: Container, cloud: Cloud, supplier: SupplierDouble, answer: str, capsys: pytest.CaptureFixture[str]
 ):
     # Given a list that holds, between two good ones, what the supplier can say of an order, or is that itself
@@ -299,7 +297,7 @@ def test_no_card_and_no_key_of_the_list_is_logged_stored_announced_answered_or_w
 @pytest.mark.parametrize(
     "operation", ["GetSecretValue", "GetItem", "BatchGetItem", "PutEvents", "PutItem", "UpdateItem"]
 )
-def test_no_card_and_no_key_is_in_the_error_when_the_cloud_fails_a_reconciliation(
+def test_no_secret_leaks_from_a_failed_reconciliation(
     container: Container, cloud: Cloud, supplier: SupplierDouble, operation: str
 ):
     supplier.will(answered(page_data(listed("one"), listed("two", quantity=MARK))))
@@ -325,7 +323,7 @@ def test_no_card_and_no_key_is_in_the_error_when_the_cloud_fails_a_reconciliatio
         ("UpdateItem", "CardTable"),
     ],
 )
-def test_no_card_and_no_key_is_in_the_error_when_the_cloud_fails_a_delivery(
+def test_no_secret_leaks_from_a_failed_delivery(
     container: Container, cloud: Cloud, supplier: SupplierDouble, operation: str, table: str | None
 ):
     cloud.claim()
@@ -339,9 +337,7 @@ def test_no_card_and_no_key_is_in_the_error_when_the_cloud_fails_a_delivery(
     assert not leaks(*chain, *map(repr, chain), container.everything_logged)
 
 
-def test_no_card_is_logged_or_written_down_when_cards_are_revealed(
-    container: Container, cloud: Cloud, supplier: SupplierDouble
-):
+def test_no_card_leaks_from_a_reveal(container: Container, cloud: Cloud, supplier: SupplierDouble):
     cloud.claim()
     supplier.will(answered())
     container.call("deliver_cards", STEP)
@@ -376,7 +372,7 @@ def test_clients_are_built_once_for_a_container(
 
 
 @pytest.mark.parametrize("name", sorted({*FUNCTIONS} - {"count_events"}))  # which has none
-def test_function_that_is_deployed_without_its_settings_fails_by_their_names(
+def test_function_without_settings_fails_by_their_names(
     container: Container, name: str, monkeypatch: pytest.MonkeyPatch
 ):
     variable = {
@@ -422,7 +418,7 @@ print(json.dumps(imported))
 """
 
 
-def test_check_status_is_imported_without_boto3_and_used_without_the_encryption_sdk():
+def test_check_status_imports_no_boto3_and_no_encryption_sdk():
     # Given a new process that imports the function, and then builds what it calls
     settings = {
         "STAGE_NAME": "test",

@@ -331,7 +331,7 @@ def test_invocation_measures_exactly_what_happened(
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_invocation_is_one_line_of_the_schema_and_as_loud_as_it_matters(
+def test_invocation_is_one_log_line_of_its_level(
     container: Container, cloud: Cloud, supplier: SupplierDouble, name: str
 ):
     case = CASES[name]
@@ -346,7 +346,7 @@ def test_invocation_is_one_line_of_the_schema_and_as_loud_as_it_matters(
     assert not leaks(container.everything_logged)
 
 
-def test_every_metric_is_emitted_by_a_case_and_by_the_functions_that_it_names():
+def test_every_metric_is_emitted_by_its_functions():
     emitters: dict[str, set[str]] = {}
     for case in CASES.values():
         for label in case.measures:
@@ -362,7 +362,7 @@ def _spoken(function: str) -> str:
     return "".join(map(str.capitalize, function.split("_")))
 
 
-def test_metrics_have_names_of_their_own_that_say_what_has_happened():
+def test_metric_names_are_unique_and_alphanumeric():
     assert len(by_label) == len(Metric)
     assert all(label.isalnum() and label[0].isupper() for label in by_label)
 
@@ -375,13 +375,11 @@ def test_every_held_reason_has_a_metric(reason: HeldReason):
 @pytest.mark.parametrize(
     "kind", sorted({*FailureKind} - {FailureKind.KEY_MISSING, FailureKind.GATE_CLOSED, FailureKind.QUEUED})
 )
-def test_everything_that_a_call_can_come_to_has_a_metric(kind: FailureKind):
+def test_every_result_of_a_call_has_a_metric(kind: FailureKind):
     assert Metric.of_call(kind).label.startswith("Supplier")
 
 
-def test_lag_of_an_order_is_counted_from_the_first_check_of_the_row_that_failed(
-    container: Container, cloud: Cloud, supplier: SupplierDouble
-):
+def test_unanswered_since_is_the_first_failed_check(container: Container, cloud: Cloud, supplier: SupplierDouble):
     first = (NOW - timedelta(seconds=50)).isoformat()
     supplier.will(refused(503, "X"), answered(order_data("HANDLING")))
 
@@ -392,7 +390,7 @@ def test_lag_of_an_order_is_counted_from_the_first_check_of_the_row_that_failed(
     assert pending["failures"] == 0
 
 
-def test_sweep_names_the_orders_that_it_could_not_read_and_what_kept_it_from_others(container: Container, cloud: Cloud):
+def test_sweep_logs_unreadable_orders_and_failures(container: Container, cloud: Cloud):
     container.module("sweep_orders")  # from here on, the libraries keep quiet of what the test writes
     cloud.claim("gone", claimed_at=NOW - timedelta(hours=2))
     cloud.claim("wrong", claimedAt=f"{MARK}", userId=f"{MARK} {MARK}")
@@ -410,7 +408,7 @@ def test_sweep_names_the_orders_that_it_could_not_read_and_what_kept_it_from_oth
 
 
 @pytest.mark.parametrize("name", ["check_status", "deliver_cards"])
-def test_nothing_of_one_order_is_logged_with_the_next(
+def test_log_context_of_one_order_ends_with_its_call(
     container: Container, cloud: Cloud, supplier: SupplierDouble, name: str
 ):
     for order_id in ("order-1", "order-2"):

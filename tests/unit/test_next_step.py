@@ -91,7 +91,7 @@ def step(
 
 
 @pytest.mark.parametrize("kind", FailureKind)
-def test_every_kind_of_trouble_has_its_outcome(kind: FailureKind):
+def test_every_failure_kind_has_its_outcome(kind: FailureKind):
     result = step(failure(kind))
 
     assert result.outcome is AFTER_TROUBLE[kind], "a new kind of trouble has to be decided here"
@@ -114,7 +114,7 @@ def test_every_outcome_but_closed_is_reached():
 
 @each_lasting_trouble
 @pytest.mark.parametrize("age", [0, DEADLINE * 10])
-def test_trouble_with_the_order_itself_holds_it_at_any_age(kind: FailureKind, age: float):
+def test_failure_about_the_order_holds_it_at_any_age(kind: FailureKind, age: float):
     assert step(failure(kind), age=age, checks=MAX_CHECKS).outcome is AFTER_TROUBLE[kind]
 
 
@@ -128,7 +128,7 @@ def test_trouble_with_the_order_itself_holds_it_at_any_age(kind: FailureKind, ag
     known=st.fixed_dictionaries({"failures": st.integers(0, 10**6), "checks": st.integers(0, MAX_CHECKS - 1)}),
     jitter=jitters,
 )
-def test_trouble_with_the_supplier_never_ends_an_order_and_never_shortens_its_wait(
+def test_supplier_failure_never_ends_an_order(
     kind: FailureKind, age: float, retry_after: float | None, known: dict[str, int], jitter: float
 ):
     result = step(failure(kind, retry_after), age=age, jitter=jitter, **known)
@@ -139,28 +139,28 @@ def test_trouble_with_the_supplier_never_ends_an_order_and_never_shortens_its_wa
 
 
 @pytest.mark.parametrize("kind", SERIOUS)
-def test_wait_after_trouble_is_the_schedules_where_that_is_longer_than_the_backoff(kind: FailureKind):
+def test_wait_after_a_failure_is_at_least_the_schedules(kind: FailureKind):
     assert step(failure(kind), age=1_000, jitter=0).wait_seconds == 60
 
 
-def test_wait_after_trouble_grows_with_the_failures():
+def test_wait_grows_exponentially_with_the_failures():
     waits = [step(failure(), failures=failures, jitter=0).wait_seconds for failures in range(9)]
 
     assert waits == [5, 10, 20, 40, 80, 160, 320, 450, 450]
 
 
 @pytest.mark.parametrize("kind", [FailureKind.GATE_CLOSED, FailureKind.KEY_MISSING])
-def test_wait_at_a_closed_gate_grows_slowly_because_a_look_costs_nothing(kind: FailureKind):
+def test_wait_at_a_blocked_gate_grows_slowly(kind: FailureKind):
     waits = [step(failure(kind), failures=failures, jitter=0).wait_seconds for failures in (0, 1, 2, 3, 9, 99, 999)]
 
     assert waits == [5, 5, 7, 10, 25, 250, 450]
 
 
-def test_wait_after_trouble_is_not_cut_to_the_deadline():
+def test_wait_after_a_failure_may_pass_the_deadline():
     assert step(failure(retry_after=100), age=DEADLINE - 2, jitter=0).wait_seconds == 100
 
 
-def test_time_in_which_the_supplier_said_nothing_does_not_count_against_the_deadline():
+def test_unanswered_time_extends_the_deadline():
     outage = {"failures": 9, "unanswered_since": NOW - timedelta(hours=2)}
 
     result = step(progress(), age=DEADLINE + 3_600, **outage)
@@ -202,7 +202,7 @@ BROKEN, UNKNOWN, REFUSED = FailureKind.CONTRACT_BROKEN, FailureKind.ORDER_UNKNOW
 
 
 @each_doubt
-def test_first_doubtful_answer_makes_an_order_wait_by_its_schedule(kind: FailureKind):
+def test_first_doubtful_answer_waits_by_the_schedule(kind: FailureKind):
     result = step(failure(kind), age=5, jitter=0, retry_state=RetryState())
 
     assert (result.outcome, result.wait_seconds) == (Outcome.SUPPLIER_BUSY, 5)
@@ -214,7 +214,7 @@ def test_first_doubtful_answer_makes_an_order_wait_by_its_schedule(kind: Failure
     ("since", "before", "is_held"),
     [(59, 99, False), (60, 1, False), (60, 2, True), (86_400, 1, False), (86_400, 2, True)],
 )
-def test_doubt_is_held_when_it_has_lasted_a_minute_and_three_checks(
+def test_doubt_of_a_minute_and_three_checks_holds_the_order(
     kind: FailureKind, since: float, before: int, is_held: bool
 ):
     result = step(failure(kind), retry_state=doubted(kind, since, before))
@@ -223,7 +223,7 @@ def test_doubt_is_held_when_it_has_lasted_a_minute_and_three_checks(
     assert result.retry_state.doubt == doubt_of(kind, since, before + 1)
 
 
-def test_doubts_of_several_kinds_are_one_row_and_the_last_is_what_it_is_held_for():
+def test_doubts_of_several_kinds_count_together():
     result = step(failure(UNKNOWN), retry_state=doubted(BROKEN, 60, 2))
 
     assert result.outcome is Outcome.ORDER_UNKNOWN
@@ -241,14 +241,14 @@ def test_pending_order_ends_the_doubt(kind: FailureKind, *, at_delivery: bool):
 
 @each_doubt
 @pytest.mark.parametrize("status", sorted(status for status in SupplierStatus if status.is_final))
-def test_final_status_ends_the_doubt_of_a_check_and_not_of_a_delivery(kind: FailureKind, status: SupplierStatus):
+def test_final_status_ends_the_doubt_of_a_check_only(kind: FailureKind, status: SupplierStatus):
     assert step(progress(status), retry_state=doubted(kind, 50, 9)).retry_state.doubt is None
     at_delivery = doubted(kind, 50, 9, at_delivery=True)
     assert step(progress(status), retry_state=at_delivery).retry_state == at_delivery
 
 
 @pytest.mark.parametrize("kind", sorted(set(PASSING) - {FailureKind.ORDER_REFUSED}))
-def test_trouble_that_says_nothing_about_the_order_neither_ends_nor_lengthens_a_doubt(kind: FailureKind):
+def test_failure_unrelated_to_the_order_keeps_its_doubt(kind: FailureKind):
     before = doubted(BROKEN, 500, 2)
 
     result = step(failure(kind), retry_state=before)
@@ -274,7 +274,7 @@ def test_refused_order_is_held_after_an_hour_or_at_its_deadline(age: float, sinc
 
 @pytest.mark.parametrize("schedule", ["120:5,300:15,3600:60,86400:120", "60:5", "86400:60", "1728000:7200"])
 @given(data=st.data())
-def test_refusal_that_never_changes_is_held_soon_after_the_deadline_at_the_latest(schedule: str, data: st.DataObject):
+def test_permanent_refusal_is_held_soon_after_the_deadline(schedule: str, data: st.DataObject):
     policy, jitter = PollPolicy(PollSchedule.parse(schedule), 600), data.draw(jitters)
     state, age, failures, outcome = RetryState(), data.draw(st.integers(5, 100)), 0, Outcome.SUPPLIER_BUSY
     while outcome is Outcome.SUPPLIER_BUSY:
@@ -314,7 +314,7 @@ def test_retry_after_of_a_doubtful_answer_is_honoured(kind: FailureKind):
     assert step(failure(kind, 300), jitter=0, retry_state=RetryState()).wait_seconds == 300
 
 
-def test_workflow_of_the_former_version_holds_a_doubt_at_once_and_a_refusal_never():
+def test_former_workflow_holds_doubts_at_once():
     assert step(failure(BROKEN)).outcome is Outcome.SUPPLIER_CONTRACT_BROKEN
     assert step(failure(REFUSED), age=DEADLINE * 2).outcome is Outcome.SUPPLIER_BUSY
 
@@ -352,7 +352,7 @@ def test_queue_never_ends_an_order(age: int, failures: int, checks: int, jitter:
     assert 1 <= result.wait_seconds <= MAX_BACKOFF_SECONDS
 
 
-def test_order_that_queues_comes_back_soon_whatever_its_age():
+def test_queued_order_retries_soon_at_any_age():
     assert [step(failure(FailureKind.QUEUED), age=age).wait_seconds for age in (0, 1_000, DEADLINE * 2)] == [2, 2, 2]
 
 
@@ -367,9 +367,7 @@ def test_order_that_goes_on_queueing_comes_back_later_and_later():
 
 @pytest.mark.parametrize(("seconds", "wait"), [(61, 61), (900, 900), (901, 900), (86_400, 900)])
 @pytest.mark.parametrize("kind", CLOSE_THE_GATE)
-def test_order_looks_at_a_closed_gate_again_while_the_gate_keeps_the_retry_after(
-    kind: FailureKind, seconds: int, wait: int
-):
+def test_blocked_gate_is_read_again_during_a_retry_after(kind: FailureKind, seconds: int, wait: int):
     assert step(failure(kind, seconds), jitter=0).wait_seconds == wait
 
 
@@ -377,7 +375,7 @@ def test_retry_after_of_part_of_a_second_is_rounded_up():
     assert step(failure(retry_after=100.01), jitter=0).wait_seconds == 101
 
 
-def test_orders_told_the_same_retry_after_come_back_spread_and_never_early():
+def test_same_retry_after_is_spread_and_never_early():
     waits = [step(failure(retry_after=800), jitter=tenth / 10).wait_seconds for tenth in range(10)]
 
     assert waits == sorted(set(waits))
@@ -386,7 +384,7 @@ def test_orders_told_the_same_retry_after_come_back_spread_and_never_early():
 
 
 @pytest.mark.parametrize("kind", CLOSE_THE_GATE)
-def test_50_orders_told_the_same_short_retry_after_do_not_come_back_in_the_same_second(kind: FailureKind):
+def test_50_orders_with_a_short_retry_after_are_spread(kind: FailureKind):
     waits = [step(failure(kind, 30), jitter=order / 50).wait_seconds for order in range(50)]
 
     assert min(waits) == 30
@@ -396,7 +394,7 @@ def test_50_orders_told_the_same_short_retry_after_do_not_come_back_in_the_same_
 
 @pytest.mark.parametrize("kind", CLOSE_THE_GATE)
 @pytest.mark.parametrize("seconds", [800, 900, 3_600])
-def test_50_orders_at_a_gate_that_opens_later_than_they_look_again_are_spread_too(kind: FailureKind, seconds: int):
+def test_50_orders_at_a_long_blocked_gate_are_spread(kind: FailureKind, seconds: int):
     waits = [step(failure(kind, seconds), jitter=order / 50).wait_seconds for order in range(50)]
 
     assert min(waits) == min(seconds, MAX_BACKOFF_SECONDS)
@@ -421,7 +419,7 @@ def test_pending_order_ends_the_row_of_failures():
 
 
 @pytest.mark.parametrize("status", sorted(status for status in SupplierStatus if status.is_final))
-def test_settled_order_carries_the_failures_on_so_that_a_delivery_that_fails_again_backs_off(status: SupplierStatus):
+def test_settled_order_keeps_its_failures_for_the_delivery(status: SupplierStatus):
     assert step(progress(status), failures=4).failures == 4
 
 
@@ -435,7 +433,7 @@ def test_pending_order_is_waited_for_by_the_schedule():
 
 
 @pytest.mark.parametrize("age", [DEADLINE, DEADLINE + 0.5, DEADLINE * 3])
-def test_order_is_held_when_the_supplier_says_at_the_deadline_that_it_is_pending(age: float):
+def test_pending_order_is_held_when_the_deadline_passes(age: float):
     result = step(progress(), age=age)
 
     assert result.outcome is Outcome.DEADLINE_PASSED
@@ -454,7 +452,7 @@ def test_order_that_settles_after_the_deadline_is_delivered(status: SupplierStat
 
 
 @each_passing_trouble
-def test_deadline_does_not_pass_while_the_supplier_cannot_be_asked(kind: FailureKind):
+def test_deadline_does_not_pass_while_calls_are_blocked(kind: FailureKind):
     assert step(failure(kind), age=DEADLINE * 10).outcome in WAITS
 
 
@@ -462,7 +460,7 @@ def test_deadline_does_not_pass_while_the_supplier_cannot_be_asked(kind: Failure
 
 
 @pytest.mark.parametrize("kind", sorted(set(FailureKind) - set(PASSING) | {FailureKind.ORDER_REFUSED}))
-def test_doubt_is_what_an_order_is_held_for_when_the_executions_history_is_used_up(kind: FailureKind):
+def test_doubt_is_the_held_reason_when_the_history_is_full(kind: FailureKind):
     result = step(failure(kind), checks=MAX_CHECKS, retry_state=RetryState())
 
     assert result.outcome is HELD_FOR[kind]
@@ -487,7 +485,7 @@ def test_order_still_waits_at_the_last_check_that_fits(answer: OrderProgress | S
 
 
 @pytest.mark.parametrize("answer", [progress(), *(failure(kind) for kind in PASSING)])
-def test_delay_is_announced_once_it_is_due_and_not_again(answer: OrderProgress | SupplierFailure):
+def test_delay_is_published_once(answer: OrderProgress | SupplierFailure):
     assert not step(answer, age=599.9).announce_delay
     assert step(answer, age=600).announce_delay
     assert step(answer, age=3_000).announce_delay
@@ -503,7 +501,7 @@ def test_delay_is_announced_once_it_is_due_and_not_again(answer: OrderProgress |
         (progress(), 700, MAX_CHECKS),
     ],
 )
-def test_delay_is_not_announced_of_an_order_that_is_done_or_held(answer: Any, age: float, checks: int):
+def test_delay_is_not_published_for_a_closed_or_held_order(answer: Any, age: float, checks: int):
     assert not step(answer, age=age, checks=checks).announce_delay
 
 

@@ -91,9 +91,7 @@ def test_claimed_order_is_read_as_the_workflow_wrote_it(cloud: Cloud, orders: Or
 
 
 @pytest.mark.parametrize("placed_at", ["2026-03-14T09:00:00", "2026-13-99T99:99:99Z", "yesterday", 5])
-def test_order_can_be_read_whatever_the_shop_says_of_when_it_was_placed(
-    cloud: Cloud, orders: OrderTable, placed_at: Any
-):
+def test_order_is_readable_with_any_placed_at(cloud: Cloud, orders: OrderTable, placed_at: Any):
     cloud.claim(placedAt=placed_at)
 
     order = orders.get(ORDER_ID)
@@ -102,14 +100,12 @@ def test_order_can_be_read_whatever_the_shop_says_of_when_it_was_placed(
     assert order.status is OrderStatus.HANDLING
 
 
-def test_order_that_is_not_there_is_none(orders: OrderTable):
+def test_missing_order_is_none(orders: OrderTable):
     assert orders.get(ORDER_ID) is None
     assert orders.get_with_cards(ORDER_ID, now=NOW) == (None, {})
 
 
-def test_row_that_cannot_be_read_is_told_by_its_order_and_fields_and_not_by_what_is_in_them(
-    cloud: Cloud, orders: OrderTable
-):
+def test_unreadable_row_is_named_without_its_values(cloud: Cloud, orders: OrderTable):
     cloud.claim(claimedAt="yesterday", status="WONDERFUL")
 
     with pytest.raises(UnreadableOrderError) as caught:
@@ -127,9 +123,7 @@ def test_order_is_read_as_it_is_now(cloud: Cloud, orders: OrderTable):
     assert [params["ConsistentRead"] for params in cloud.sent("GetItem") + cloud.sent("Query")] == [True, True]
 
 
-def test_order_that_is_read_as_delivered_has_all_its_cards_whatever_happens_between_two_pages(
-    cloud: Cloud, orders: OrderTable
-):
+def test_delivered_order_is_read_with_all_its_cards(cloud: Cloud, orders: OrderTable):
     cloud.claim()
     for index in range(1, 5):  # of an attempt that came to nothing
         row = rows.card(ORDER_ID, index, b"x" * 350_000)
@@ -148,7 +142,7 @@ def test_order_that_is_read_as_delivered_has_all_its_cards_whatever_happens_betw
     assert order.status is OrderStatus.HANDLING or cards == dict(enumerate(sealed, start=1))
 
 
-def test_order_and_its_cards_are_read_together_however_many_pages_they_fill(cloud: Cloud, orders: OrderTable):
+def test_order_and_cards_are_read_over_several_pages(cloud: Cloud, orders: OrderTable):
     cloud.claim()
     cloud.claim("another")
     sealed = ciphertexts(4, size=350_000)  # DynamoDB's pages end at 1 MB
@@ -187,9 +181,7 @@ def test_cards_are_read_again_in_transactions(cloud: Cloud, orders: OrderTable, 
     assert {operation for operation, _ in cloud.calls} == {"GetItem", "TransactGetItems"}
 
 
-def test_cards_that_are_being_written_are_asked_for_until_they_are_stored(
-    cloud: Cloud, pauses: list[float], conflict: Exception
-):
+def test_cards_being_written_are_read_again_until_stored(cloud: Cloud, pauses: list[float], conflict: Exception):
     orders = OrderTable(cloud.card_table, aws.dynamodb(), pause=pauses.append)
     cloud.claim()
     close_with(orders, 2)
@@ -209,7 +201,7 @@ def test_cards_that_are_written_for_too_long_are_not_read(cloud: Cloud, pauses: 
         orders.get_cards_again(order_in(orders), now=NOW)
 
 
-def test_cards_that_are_missing_or_expired_are_missing_when_they_are_read_again(cloud: Cloud, orders: OrderTable):
+def test_missing_or_expired_cards_stay_missing(cloud: Cloud, orders: OrderTable):
     cloud.claim()
     close_with(orders, 3, retention=timedelta(days=30))
     cloud.delete(cloud.card_table, cloud.card_rows()[1])
@@ -221,7 +213,7 @@ def test_cards_that_are_missing_or_expired_are_missing_when_they_are_read_again(
 # ------------------------------------------------------------- reading many
 
 
-def test_many_orders_are_read_at_once_and_those_that_are_not_there_are_left_out(cloud: Cloud, orders: OrderTable):
+def test_batch_read_leaves_out_missing_orders(cloud: Cloud, orders: OrderTable):
     for number in range(150):
         cloud.claim(f"order-{number}")
     asked = [f"order-{number}" for number in range(0, 300, 2)]
@@ -250,7 +242,7 @@ def test_order_that_is_named_twice_is_asked_for_once(cloud: Cloud, orders: Order
     assert list(orders.get_many([ORDER_ID, ORDER_ID])) == [ORDER_ID]
 
 
-def test_many_orders_are_read_whole_and_nothing_of_their_cards(cloud: Cloud, orders: OrderTable):
+def test_batch_read_has_whole_orders_and_no_cards(cloud: Cloud, orders: OrderTable):
     cloud.claim()
     close_with(orders, 2)
     orders.mark_published(order_in(orders), NOW)
@@ -294,7 +286,7 @@ def test_what_dynamodb_leaves_out_is_asked_for_again(cloud: Cloud, pauses: list[
     assert pauses == [0.1]
 
 
-def test_what_dynamodb_leaves_out_again_and_again_is_an_error_in_the_end(cloud: Cloud, pauses: list[float]):
+def test_persistently_unprocessed_keys_are_an_error(cloud: Cloud, pauses: list[float]):
     orders = OrderTable(cloud.card_table, aws.dynamodb(), pause=pauses.append)
     left = {cloud.card_table: {"Keys": [{"pk": "ORDER#two", "sk": "ORDER"}]}}
     cloud.at_next("BatchGetItem", {"Responses": {}, "UnprocessedKeys": left}, times=99)
@@ -321,9 +313,7 @@ def test_what_dynamodb_leaves_out_again_and_again_is_an_error_in_the_end(cloud: 
         (250, [100, 100, 53]),
     ],
 )
-def test_order_is_closed_in_as_few_transactions_as_hold_its_cards(
-    cloud: Cloud, orders: OrderTable, count: int, actions: list[int]
-):
+def test_order_is_closed_in_the_fewest_transactions(cloud: Cloud, orders: OrderTable, count: int, actions: list[int]):
     cloud.claim()
     cloud.forget()
 
@@ -339,7 +329,7 @@ def test_order_is_closed_in_as_few_transactions_as_hold_its_cards(
 
 @pytest.mark.usefixtures("small_transactions")
 @pytest.mark.parametrize("count", [1, 2, 3, 7])
-def test_every_transaction_looks_at_the_order_and_only_the_last_closes_it(cloud: Cloud, orders: OrderTable, count: int):
+def test_only_the_last_transaction_closes_the_order(cloud: Cloud, orders: OrderTable, count: int):
     cloud.claim()
 
     close_with(orders, count)
@@ -389,7 +379,7 @@ def test_card_row_has_the_attributes_of_the_design(cloud: Cloud, orders: OrderTa
     assert {(row["userId"], row["deliveredAt"]) for row in rows} == {(USER_ID, "2026-03-14T09:26:53.000Z")}
 
 
-def test_cards_are_gone_for_readers_when_their_retention_ends_though_not_deleted_yet(cloud: Cloud, orders: OrderTable):
+def test_expired_cards_are_hidden_before_they_are_deleted(cloud: Cloud, orders: OrderTable):
     cloud.claim()
     close_with(orders, 2, retention=timedelta(days=30))
 
@@ -401,7 +391,7 @@ def test_cards_are_gone_for_readers_when_their_retention_ends_though_not_deleted
     assert len(cloud.card_rows()) == 2
 
 
-def test_cards_expire_when_their_retention_ends_and_the_order_remembers_when(cloud: Cloud, orders: OrderTable):
+def test_cards_expire_and_the_order_keeps_the_time(cloud: Cloud, orders: OrderTable):
     cloud.claim()
 
     close_with(orders, 2, retention=timedelta(days=30))
@@ -459,7 +449,7 @@ def assert_not_open(cloud: Cloud, orders: OrderTable, order: Order, count: int) 
 
 @pytest.mark.usefixtures("small_transactions")
 @pytest.mark.parametrize("count", [0, 1, 2, 5])
-def test_order_is_closed_once_and_the_second_closing_changes_nothing(cloud: Cloud, orders: OrderTable, count: int):
+def test_second_closing_changes_nothing(cloud: Cloud, orders: OrderTable, count: int):
     cloud.claim()
     close_with(orders, count)
     order = orders.get(ORDER_ID)
@@ -501,7 +491,7 @@ def test_order_that_was_never_claimed_is_not_closed(cloud: Cloud, orders: OrderT
 
 
 @pytest.mark.usefixtures("small_transactions")
-def test_order_closed_by_another_between_two_pieces_keeps_the_others_closing(cloud: Cloud, orders: OrderTable):
+def test_order_closed_between_two_pieces_keeps_that_closing(cloud: Cloud, orders: OrderTable):
     # Given a delivery of three cards that has written its first piece
     cloud.claim()
     began = 0
@@ -522,7 +512,7 @@ def test_order_closed_by_another_between_two_pieces_keeps_the_others_closing(clo
 
 
 @pytest.mark.usefixtures("small_transactions")
-def test_closing_that_broke_off_between_two_pieces_is_not_seen_and_can_be_repeated(cloud: Cloud, orders: OrderTable):
+def test_interrupted_closing_is_invisible_and_repeatable(cloud: Cloud, orders: OrderTable):
     # Given a closing that fails after its first piece
     cloud.claim()
     began = 0
@@ -549,9 +539,7 @@ def test_closing_that_broke_off_between_two_pieces_is_not_seen_and_can_be_repeat
 
 @pytest.mark.usefixtures("small_transactions")
 @pytest.mark.parametrize("overtaken_before", [2, 3])
-def test_of_two_attempts_at_once_the_later_one_writes_every_card(
-    cloud: Cloud, orders: OrderTable, overtaken_before: int
-):
+def test_later_of_two_attempts_writes_every_card(cloud: Cloud, orders: OrderTable, overtaken_before: int):
     # Given an attempt of five cards in three pieces
     cloud.claim()
     began = 0
@@ -574,7 +562,7 @@ def test_of_two_attempts_at_once_the_later_one_writes_every_card(
 
 
 @pytest.mark.usefixtures("small_transactions")
-def test_attempt_that_was_taken_over_writes_nothing_more_while_the_order_is_open(cloud: Cloud, orders: OrderTable):
+def test_overtaken_attempt_writes_nothing_more(cloud: Cloud, orders: OrderTable):
     cloud.claim()
 
     def another_takes_over() -> None:
@@ -596,7 +584,7 @@ def test_attempt_that_was_taken_over_writes_nothing_more_while_the_order_is_open
     assert len(cloud.card_rows()) == 2
 
 
-def test_conflict_with_another_transaction_is_no_verdict_on_the_order(cloud: Cloud, orders: OrderTable):
+def test_transaction_conflict_is_raised_as_it_is(cloud: Cloud, orders: OrderTable):
     cloud.claim()
     canceled = aws.dynamodb().exceptions.TransactionCanceledException
     conflict: Any = {
@@ -612,7 +600,7 @@ def test_conflict_with_another_transaction_is_no_verdict_on_the_order(cloud: Clo
 # ------------------------------------------------------------ open and listed
 
 
-def test_order_is_among_the_open_ones_until_the_shop_has_been_told(cloud: Cloud, orders: OrderTable):
+def test_order_stays_in_the_open_index_until_published(cloud: Cloud, orders: OrderTable):
     cloud.claim()
     assert cloud.open_orders() == [ORDER_ID]
 
@@ -635,7 +623,7 @@ def test_held_order_is_among_the_open_ones(cloud: Cloud, orders: OrderTable):
 
 
 @pytest.mark.parametrize("lost", [None, {}, {"status": "HELD"}])
-def test_order_whose_closed_row_was_lost_is_not_marked_as_announced(
+def test_order_with_a_lost_row_is_not_marked_as_published(
     cloud: Cloud, orders: OrderTable, lost: dict[str, str] | None
 ):
     cloud.claim()
@@ -669,7 +657,7 @@ def listed(orders: OrderTable, **wanted: Any) -> list[str]:
 
 
 @pytest.mark.usefixtures("several")
-def test_orders_of_a_user_are_listed_newest_first_and_without_cards(cloud: Cloud, orders: OrderTable):
+def test_orders_of_a_user_are_listed_newest_first(cloud: Cloud, orders: OrderTable):
     assert listed(orders, user_id="u1") == ["open", "held", "done"]
     assert listed(orders, user_id="u2") == ["untold"]
     assert listed(orders, user_id="nobody") == []
@@ -716,7 +704,7 @@ def test_row_that_cannot_be_read_is_listed_with_the_others(cloud: Cloud, orders:
 
 
 @pytest.mark.usefixtures("several")
-def test_what_was_closed_since_and_what_is_open_is_listed_without_a_ciphertext(cloud: Cloud, orders: OrderTable):
+def test_open_and_recently_closed_orders_are_listed(cloud: Cloud, orders: OrderTable):
     def since(moment: datetime) -> list[str]:
         return sorted(row.order_id for row in orders.list_since(moment))
 

@@ -51,7 +51,7 @@ def test_order_is_open_held_or_closed_for_good():
 # ------------------------------------------------------------------- closing
 
 
-def test_fulfilled_order_is_closed_with_counts_amounts_and_delivery():
+def test_fulfilled_order_has_counts_amounts_and_delivery():
     order = closed()
 
     assert (order.status, order.quantity, order.fulfilled_quantity) == (OrderStatus.FULFILLED, 2, 2)
@@ -71,7 +71,7 @@ def test_checks_of_an_order_that_was_held_before_add_up(before: int | None, in_a
     [(NOW - timedelta(seconds=90), 90), (None, 60), (NOW + timedelta(hours=1), 0)],
     ids=["placed", "claimed, where the shop does not say", "a shop whose clock is ahead"],
 )
-def test_time_to_delivery_counts_from_when_the_order_was_placed(placed_at: datetime | None, seconds: int):
+def test_time_to_delivery_counts_from_placed_at(placed_at: datetime | None, seconds: int):
     order = closed().model_copy(update={"placed_at": placed_at})
 
     assert time_to_delivery(order) == timedelta(seconds=seconds)
@@ -82,7 +82,7 @@ def test_order_without_cards_has_no_time_to_delivery():
     assert time_to_delivery(closed("REFUNDED")) is None
 
 
-def test_partially_filled_order_is_closed_with_the_cards_that_came():
+def test_partially_filled_order_has_the_delivered_count():
     order = closed("PARTIALLY_FILLED", 5)
 
     assert (order.status, order.quantity, order.fulfilled_quantity) == (OrderStatus.PARTIALLY_FILLED, 5, 2)
@@ -97,7 +97,7 @@ def test_refunded_order_is_closed_without_a_delivery():
 
 
 @pytest.mark.parametrize("status", FINAL)
-def test_closing_keeps_what_is_known_of_the_order_and_takes_no_card(status: str):
+def test_closed_order_keeps_its_fields_and_has_no_card(status: str):
     order = closed(status)
 
     assert (order.order_id, order.user_id) == (ORDER_ID, USER_ID)
@@ -113,7 +113,7 @@ def test_delivery_is_named_by_its_order_and_by_nothing_else():
 # ------------------------------------------------------------------- telling
 
 
-def test_fulfilled_order_is_told_as_delivered():
+def test_fulfilled_order_publishes_cards_delivered():
     assert told(closed()) == {
         "schemaVersion": "1",
         "orderId": ORDER_ID,
@@ -127,14 +127,14 @@ def test_fulfilled_order_is_told_as_delivered():
     }
 
 
-def test_partially_filled_order_is_told_with_what_was_refunded():
+def test_partially_filled_order_publishes_the_refunded_count():
     event = told(closed("PARTIALLY_FILLED", 5))
 
     assert (event["quantity"], event["fulfilledQuantity"], event["refundedQuantity"]) == (5, 2, 3)
     assert event["deliveryId"] == delivery_id_of(ORDER_ID)
 
 
-def test_refunded_order_is_told_by_its_quantity_only():
+def test_refunded_order_publishes_its_quantity_only():
     assert told(closed("REFUNDED")) == {
         "schemaVersion": "1",
         "orderId": ORDER_ID,
@@ -159,7 +159,7 @@ def test_order_that_is_not_closed_has_nothing_to_tell(status: OrderStatus):
 
 
 @pytest.mark.parametrize("status", FINAL)
-def test_the_same_order_is_told_in_the_same_words_each_time(status: str):
+def test_event_of_an_order_is_always_the_same(status: str):
     order = closed(status)
     read_again = Order.model_validate_json(order.model_dump_json())
 

@@ -30,7 +30,7 @@ def release(folder: Path, name: str, version: str) -> None:
         wheel.writestr(f"{info}/RECORD", "")
 
 
-def test_pins_layers_and_uv_itself_are_looked_at(script: ModuleType):
+def test_pins_layers_and_uv_are_checked(script: ModuleType):
     found = {(one.name, one.source) for one in script.direct()}
     assert found >= {
         ("aws-encryption-sdk", "layers/encryption/requirements.in"),
@@ -44,7 +44,7 @@ def test_pins_layers_and_uv_itself_are_looked_at(script: ModuleType):
     }
 
 
-def test_what_is_newer_is_told_by_number(script: ModuleType):
+def test_newer_versions_are_listed(script: ModuleType):
     old, new, ahead = (script.Direct(name, "dev.in", "", Version("1.9")) for name in ("old", "new", "ahead"))
     versions = {"old": Version("1.10"), "new": Version("1.9"), "ahead": Version("1.8")}
     assert script.outdated([old, new, ahead], versions) == [(old, Version("1.10"))]
@@ -60,7 +60,7 @@ def test_the_newest_release_is_asked_for_and_no_prerelease(
     assert script.newest(["gift-wrap"]) == {"gift-wrap": Version("1.10")}
 
 
-def test_without_a_registry_it_says_so_in_one_line():
+def test_missing_registry_is_one_line():
     nobody_listens = {"UV_DEFAULT_INDEX": "http://127.0.0.1:9/simple", "UV_HTTP_RETRIES": "0", "UV_NO_CACHE": "1"}
     result = subprocess.run(
         [sys.executable, SCRIPT],

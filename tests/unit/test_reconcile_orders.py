@@ -106,7 +106,7 @@ def kinds(report: ReconciliationReport) -> dict[str | None, tuple[DiscrepancyKin
 # ------------------------------------------------------------- what is found
 
 
-def test_orders_that_both_sides_know_alike_are_no_difference(cloud: Cloud, bench: Bench):
+def test_equal_orders_are_no_discrepancy(cloud: Cloud, bench: Bench):
     deliver(cloud, "done")
     cloud.claim("pending", claimed_at=LONG_AGO)
 
@@ -116,7 +116,7 @@ def test_orders_that_both_sides_know_alike_are_no_difference(cloud: Cloud, bench
     assert (cloud.announced(), cloud.rows(cloud.discrepancy_table)) == ([], [])
 
 
-def test_each_kind_of_difference_is_found_and_announced(cloud: Cloud, bench: Bench):
+def test_each_kind_of_discrepancy_is_published(cloud: Cloud, bench: Bench):
     cloud.claim("overdue", claimed_at=LONG_AGO)
     cloud.claim("held", claimed_at=LONG_AGO)
     cloud.hold("held")
@@ -142,7 +142,7 @@ def test_each_kind_of_difference_is_found_and_announced(cloud: Cloud, bench: Ben
     assert told["mismatch"][1]["fields"] == ["fulfilledAmount"]
 
 
-def test_what_is_measured_counts_new_differences_and_zeros_too(cloud: Cloud, bench: Bench):
+def test_metrics_count_new_discrepancies_and_zeros(cloud: Cloud, bench: Bench):
     cloud.claim("overdue", claimed_at=LONG_AGO)
     orders = [order("overdue"), order("one"), order("two")]
 
@@ -159,9 +159,7 @@ def test_what_is_measured_counts_new_differences_and_zeros_too(cloud: Cloud, ben
 
 
 @pytest.mark.parametrize("changes", [{"status": "LOST"}, {"quantity": 0}, {"fulfilled_quantity": 1}])
-def test_order_that_breaks_the_contract_is_announced_and_hides_no_other(
-    cloud: Cloud, bench: Bench, changes: dict[str, Any]
-):
+def test_broken_order_is_published_and_hides_no_other(cloud: Cloud, bench: Bench, changes: dict[str, Any]):
     broken = order("broken") | changes
 
     report = bench.run(listing([order("one"), broken, order("two")]))
@@ -176,9 +174,7 @@ def test_order_that_breaks_the_contract_is_announced_and_hides_no_other(
 
 @pytest.mark.parametrize("field", ["quantity", "fulfilled_quantity"])
 @pytest.mark.parametrize("number", [10**60, 1e200, 1e-200, f"0.{'1' * 50}"])
-def test_number_that_no_table_holds_is_announced_once_and_hides_no_other(
-    cloud: Cloud, bench: Bench, field: str, number: float | str
-):
+def test_unstorable_number_is_published_and_hides_no_other(cloud: Cloud, bench: Bench, field: str, number: float | str):
     deliver(cloud, "huge")
     orders = [order("huge") | {field: number}, order("two")]
 
@@ -189,9 +185,7 @@ def test_number_that_no_table_holds_is_announced_once_and_hides_no_other(
         }
 
 
-def test_orders_without_a_readable_id_are_told_of_once_and_every_run_says_that_they_were_not_compared(
-    cloud: Cloud, bench: Bench
-):
+def test_orders_without_a_readable_id_fail_every_run(cloud: Cloud, bench: Bench):
     orders = [order(card_data(1)[0]["value"]), order("one"), MARK]
 
     for expected in ([True, True], [False, False]):
@@ -206,7 +200,7 @@ def test_orders_without_a_readable_id_are_told_of_once_and_every_run_says_that_t
     assert [detail.get("orderId") for _, detail in cloud.announced()] == [None, "one"]
 
 
-def test_row_that_cannot_be_read_is_announced_and_hides_no_other(cloud: Cloud, bench: Bench):
+def test_unreadable_row_is_published_and_hides_no_other(cloud: Cloud, bench: Bench):
     cloud.claim("wrong", claimedAt=f"{MARK}", userId=f"{MARK} {MARK}")
     cloud.claim("overdue", claimed_at=LONG_AGO)
 
@@ -218,7 +212,7 @@ def test_row_that_cannot_be_read_is_announced_and_hides_no_other(cloud: Cloud, b
     assert "claimedAt, userId" in detail["message"]
 
 
-def test_no_card_of_the_list_is_announced_stored_or_answered(cloud: Cloud, bench: Bench):
+def test_no_card_of_the_list_is_published_stored_or_returned(cloud: Cloud, bench: Bench):
     cloud.claim("overdue", claimed_at=LONG_AGO)
     deliver(cloud, "mismatch")
     cards = card_data(1)[0]
@@ -240,7 +234,7 @@ def test_no_card_of_the_list_is_announced_stored_or_answered(cloud: Cloud, bench
     assert not leaks(cloud.announced(), stored, cloud.sent("PutItem"), report.model_dump())
 
 
-def test_answer_lists_so_many_differences_and_counts_all(cloud: Cloud, bench: Bench, monkeypatch: pytest.MonkeyPatch):
+def test_report_lists_some_discrepancies_and_counts_all(cloud: Cloud, bench: Bench, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(reconcile_orders, "LISTED_AT_MOST", 2)
 
     report = bench.run(listing([order(f"order-{number}") for number in range(5)]))
@@ -262,7 +256,7 @@ def test_largest_answer_fits_into_what_lambda_returns(bench: Bench):
 # --------------------------------------------------------------- told once
 
 
-def test_difference_is_announced_once_over_many_runs(cloud: Cloud, bench: Bench):
+def test_discrepancy_is_published_once_over_many_runs(cloud: Cloud, bench: Bench):
     cloud.claim("overdue", claimed_at=LONG_AGO)
     deliver(cloud, "mismatch", pricePerCard=1)
     orders = [order("overdue"), order("mismatch"), order("nobody's"), order("broken", status="LOST")]
@@ -277,14 +271,14 @@ def test_difference_is_announced_once_over_many_runs(cloud: Cloud, bench: Bench)
     assert len(cloud.announced()) == 4
 
 
-def test_the_same_kind_with_other_details_is_announced_again(cloud: Cloud, bench: Bench):
+def test_discrepancy_with_other_details_is_published_again(cloud: Cloud, bench: Bench):
     for status in ("HANDLING", "HANDLING", "FULFILLED", "FULFILLED"):
         bench.run(listing([order("nobody's", status)]))
 
     assert [detail["status"] for _, detail in cloud.announced()] == ["HANDLING", "FULFILLED"]
 
 
-def test_another_kind_of_the_same_order_is_announced_too(cloud: Cloud, bench: Bench):
+def test_another_kind_of_the_same_order_is_published(cloud: Cloud, bench: Bench):
     bench.run(listing([order("late")]))
     cloud.claim("late", claimed_at=LONG_AGO)
     bench.run(listing([order("late")]))
@@ -292,7 +286,7 @@ def test_another_kind_of_the_same_order_is_announced_too(cloud: Cloud, bench: Be
     assert [kind for kind, _ in cloud.announced()] == ["OrderUnclaimed", "OrderOverdue"]
 
 
-def test_record_says_what_was_announced_and_is_kept_for_90_days(cloud: Cloud, bench: Bench):
+def test_record_of_a_discrepancy_is_kept_for_90_days(cloud: Cloud, bench: Bench):
     bench.run(listing([order("nobody's")]))
 
     (record,) = cloud.rows(cloud.discrepancy_table)
@@ -309,7 +303,7 @@ def test_record_says_what_was_announced_and_is_kept_for_90_days(cloud: Cloud, be
     ]
 
 
-def test_difference_whose_event_went_out_before_a_crash_is_announced_again(cloud: Cloud, bench: Bench):
+def test_discrepancy_is_published_again_after_a_crash(cloud: Cloud, bench: Bench):
     cloud.at_next("PutItem", client_error("PutItem"))
     with pytest.raises(ClientError):
         bench.run(listing([order("nobody's")]))
@@ -319,7 +313,7 @@ def test_difference_whose_event_went_out_before_a_crash_is_announced_again(cloud
     assert len(cloud.announced()) == 2
 
 
-def test_difference_whose_event_did_not_go_out_is_not_taken_for_announced(cloud: Cloud, bench: Bench):
+def test_unpublished_discrepancy_is_not_recorded(cloud: Cloud, bench: Bench):
     cloud.at_next("PutEvents", client_error("PutEvents"))
     with pytest.raises(ClientError):
         bench.run(listing([order("nobody's")]))
@@ -328,7 +322,7 @@ def test_difference_whose_event_did_not_go_out_is_not_taken_for_announced(cloud:
     assert bench.run(listing([order("nobody's")])).metrics[Metric.ORDER_UNCLAIMED] == 1
 
 
-def test_event_that_the_bus_does_not_take_ends_the_run_as_incomplete(cloud: Cloud, bench: Bench):
+def test_rejected_event_ends_the_run_as_incomplete(cloud: Cloud, bench: Bench):
     cloud.at_next("PutEvents", NOT_TAKEN)
 
     report = bench.run(listing([order("one"), order("two")]))
@@ -361,7 +355,7 @@ def test_250_orders_on_three_pages_are_all_compared(cloud: Cloud, supplier: Supp
     }
 
 
-def test_nothing_is_missed_or_told_twice_while_pages_shift(cloud: Cloud, bench: Bench):
+def test_shifting_pages_miss_and_repeat_nothing(cloud: Cloud, bench: Bench):
     # Given a supplier that does not keep to the end of the window, where orders are placed between two pages
     orders = [order(f"order-{number}") for number in range(150)]
     later = [order("later-1"), order("later-2"), *orders]
@@ -389,9 +383,7 @@ def test_empty_list_is_complete(bench: Bench):
     assert (report.outcome, report.pages, report.orders) == (COMPLETE, 1, 0)
 
 
-def test_more_pages_than_a_run_may_read_are_said(
-    supplier: SupplierDouble, bench: Bench, monkeypatch: pytest.MonkeyPatch
-):
+def test_too_many_pages_make_a_run_incomplete(supplier: SupplierDouble, bench: Bench, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(reconcile_orders, "MAX_PAGES", 2)
     orders = [order(f"order-{number}", "HANDLING") for number in range(250)]
 
@@ -426,7 +418,7 @@ def test_200_pages_are_read_at_most():
         ),
     ],
 )
-def test_trouble_on_a_page_ends_the_run_with_its_reason_and_keeps_what_was_found(
+def test_failure_on_a_page_keeps_what_was_found(
     cloud: Cloud, bench: Bench, answer: httpx.Response | Exception, outcome: ReconciliationOutcome, said: str
 ):
     orders = [order(f"order-{number}") for number in range(150)]
@@ -439,7 +431,7 @@ def test_trouble_on_a_page_ends_the_run_with_its_reason_and_keeps_what_was_found
     assert len(cloud.announced()) == 100
 
 
-def test_supplier_is_not_asked_while_the_gate_is_closed(cloud: Cloud, supplier: SupplierDouble, bench: Bench):
+def test_supplier_is_not_called_while_the_gate_is_blocked(cloud: Cloud, supplier: SupplierDouble, bench: Bench):
     bench.run(refused(429, "RATE_LIMIT_EXCEEDED", Retry_After="600"))
 
     report = bench.run()
@@ -497,7 +489,7 @@ def test_run_stops_30_seconds_before_it_would_be_ended(
     assert (report.outcome, report.pages) == (INCOMPLETE, 2)
 
 
-def test_run_stops_between_two_announcements_too(cloud: Cloud, bench: Bench):
+def test_run_stops_between_two_events_too(cloud: Cloud, bench: Bench):
     cloud.at_next("PutEvents", lambda: bench.clock.advance(11), times=99)
 
     report = bench.run(listing([order(f"order-{number}") for number in range(9)]), seconds=60)
@@ -551,7 +543,7 @@ def test_days_are_days_in_utc_wherever_the_clock_is():
         ({"first_day": date(2026, 3, 12), "last_day": date(2026, 3, 11)}, "last day"),
     ],
 )
-def test_window_in_which_nothing_can_have_been_placed_is_refused(asked: dict[str, Any], said: str):
+def test_empty_window_is_refused(asked: dict[str, Any], said: str):
     with pytest.raises(EmptyWindowError, match=said):
         ReconcileRequest(**asked).window(NOW)
 
@@ -567,7 +559,7 @@ def test_day_that_is_none_is_refused_by_its_field(asked: dict[str, Any]):
 # ----------------------------------------------------------------------- gate
 
 
-def test_trouble_with_the_list_closes_the_gate_for_all_orders(cloud: Cloud, supplier: SupplierDouble, bench: Bench):
+def test_failure_of_the_list_blocks_the_gate(cloud: Cloud, supplier: SupplierDouble, bench: Bench):
     bench.run(refused(401, "INVALID_ACCESS_TOKEN"))
     again = bench.run()
 
@@ -579,7 +571,7 @@ def test_trouble_with_the_list_closes_the_gate_for_all_orders(cloud: Cloud, supp
     assert not leaks(record)
 
 
-def test_each_page_takes_one_place_and_gives_it_back(cloud: Cloud, bench: Bench):
+def test_each_page_acquires_and_releases_one_slot(cloud: Cloud, bench: Bench):
     orders = [order(f"order-{number}", "HANDLING") for number in range(250)]
 
     bench.run(*(listing(orders, page) for page in (1, 2, 3)))
@@ -593,7 +585,7 @@ def test_each_page_takes_one_place_and_gives_it_back(cloud: Cloud, bench: Bench)
 # -------------------------------------------------------------------- writing
 
 
-def test_nothing_but_differences_and_the_gate_is_written(cloud: Cloud, bench: Bench):
+def test_only_discrepancies_and_the_gate_are_written(cloud: Cloud, bench: Bench):
     cloud.claim("overdue", claimed_at=LONG_AGO)
     before = cloud.rows(cloud.card_table)
 
@@ -604,7 +596,7 @@ def test_nothing_but_differences_and_the_gate_is_written(cloud: Cloud, bench: Be
     assert cloud.rows(cloud.card_table) == before
 
 
-def test_rows_are_read_in_batches_and_by_the_attributes_of_an_order(cloud: Cloud, bench: Bench):
+def test_rows_are_read_in_batches_of_order_attributes(cloud: Cloud, bench: Bench):
     bench.run(listing([order("one")]))
 
     reads = {name for name, params in cloud.calls if "CardTable" in str(params)}

@@ -78,7 +78,7 @@ def assert_not_shown(cloud: Cloud, revealed: Revealed, outcome: RevealOutcome) -
 
 
 @pytest.mark.parametrize(("status", "shown"), [("FULFILLED", 10), ("PARTIALLY_FILLED", 5)])
-def test_user_sees_the_cards_of_the_order_for_one_use_of_the_key(
+def test_user_sees_the_cards_for_one_kms_call(
     cloud: Cloud, delivered: Callable[..., None], reveal: Reveal, status: str, shown: int
 ):
     delivered(status=status, quantity=10)
@@ -90,7 +90,7 @@ def test_user_sees_the_cards_of_the_order_for_one_use_of_the_key(
     assert [operation for operation, _ in cloud.calls] == ["Query", "Decrypt", "PutItem"]
 
 
-def test_it_is_written_down_who_asked_for_whom_and_why(cloud: Cloud, delivered: Callable[..., None], reveal: Reveal):
+def test_audit_record_has_requester_user_and_reason(cloud: Cloud, delivered: Callable[..., None], reveal: Reveal):
     delivered()
 
     reveal(requestedBy="support@shop.test", reason="ticket 5")
@@ -130,7 +130,7 @@ def test_cards_can_be_seen_again_and_each_time_is_written_down(
 # ------------------------------------------------------------------ not shown
 
 
-def test_another_user_gets_the_answer_of_an_unknown_order(cloud: Cloud, delivered: Callable[..., None], reveal: Reveal):
+def test_another_user_is_answered_like_an_unknown_order(cloud: Cloud, delivered: Callable[..., None], reveal: Reveal):
     delivered()
 
     of_another = reveal(userId="another")
@@ -175,7 +175,7 @@ def test_cards_of_a_delivery_that_broke_off_are_not_believed(
 
 
 @pytest.mark.parametrize("deleted", range(4))
-def test_cards_whose_retention_has_ended_are_gone_however_many_rows_are_left(
+def test_cards_past_their_retention_are_gone(
     cloud: Cloud, delivered: Callable[..., None], reveal: Reveal, deleted: int
 ):
     delivered(retention=timedelta(days=1))
@@ -189,7 +189,7 @@ def test_cards_whose_retention_has_ended_are_gone_however_many_rows_are_left(
 
 
 @pytest.mark.parametrize("seen", range(3))
-def test_query_that_sees_the_closed_order_and_not_yet_all_its_cards_is_no_tampering(
+def test_query_ahead_of_its_cards_is_no_tampering(
     cloud: Cloud, delivered: Callable[..., None], reveal: Reveal, seen: int
 ):
     delivered()
@@ -201,7 +201,7 @@ def test_query_that_sees_the_closed_order_and_not_yet_all_its_cards_is_no_tamper
     assert outcomes_written_down(cloud) == ["REVEALED"]
 
 
-def test_query_that_sees_the_closed_order_and_a_card_of_the_attempt_before_is_no_tampering(
+def test_query_with_an_earlier_card_is_no_tampering(
     cloud: Cloud, cipher: CardCipher, delivered: Callable[..., None], reveal: Reveal
 ):
     delivered()
@@ -212,9 +212,7 @@ def test_query_that_sees_the_closed_order_and_a_card_of_the_attempt_before_is_no
     assert len(reveal().cards) == 3
 
 
-def test_cards_that_are_still_being_written_are_said_to_be_nothing(
-    cloud: Cloud, cipher: CardCipher, delivered: Callable[..., None]
-):
+def test_cards_still_being_written_are_not_ready(cloud: Cloud, cipher: CardCipher, delivered: Callable[..., None]):
     delivered()
     code = "TransactionCanceledException"
     conflict = aws.dynamodb().exceptions.TransactionCanceledException({"Error": {"Code": code}}, "TransactGetItems")
@@ -241,7 +239,7 @@ def test_missing_card_shows_none_of_them(cloud: Cloud, delivered: Callable[..., 
 
 
 @pytest.mark.parametrize("retention", [None, timedelta(days=2)])
-def test_cards_that_are_all_gone_before_their_time_were_taken_away(
+def test_cards_gone_before_their_expiry_are_tampering(
     cloud: Cloud, delivered: Callable[..., None], reveal: Reveal, retention: timedelta | None
 ):
     delivered(retention=retention)
@@ -252,7 +250,7 @@ def test_cards_that_are_all_gone_before_their_time_were_taken_away(
 
 
 @pytest.mark.parametrize("change", [{"ciphertext": "text"}, {"ciphertext": None}, {"expiresAt": "soon"}])
-def test_bent_card_row_shows_none_of_the_cards_and_is_written_down(
+def test_malformed_card_row_hides_all_cards_and_is_audited(
     cloud: Cloud, delivered: Callable[..., None], reveal: Reveal, change: dict[str, Any]
 ):
     delivered()
@@ -261,7 +259,7 @@ def test_bent_card_row_shows_none_of_the_cards_and_is_written_down(
     assert_not_shown(cloud, reveal(), RevealOutcome.CARDS_UNREADABLE)
 
 
-def test_bent_order_row_shows_none_of_the_cards_and_is_written_down(
+def test_malformed_order_row_hides_all_cards_and_is_audited(
     cloud: Cloud, delivered: Callable[..., None], reveal: Reveal
 ):
     delivered()
@@ -270,7 +268,7 @@ def test_bent_order_row_shows_none_of_the_cards_and_is_written_down(
     assert_not_shown(cloud, reveal(), RevealOutcome.CARDS_UNREADABLE)
 
 
-def test_what_an_attempt_that_came_to_nothing_left_behind_is_not_shown(
+def test_leftover_cards_of_a_failed_attempt_are_hidden(
     cloud: Cloud, cipher: CardCipher, delivered: Callable[..., None], reveal: Reveal
 ):
     delivered()
@@ -280,7 +278,7 @@ def test_what_an_attempt_that_came_to_nothing_left_behind_is_not_shown(
     assert [plaintext(card) for card in reveal().cards.values()] == card_data(3)
 
 
-def test_card_put_back_from_an_earlier_attempt_shows_none_of_them(
+def test_card_of_an_earlier_attempt_hides_all_cards(
     cloud: Cloud, cipher: CardCipher, delivered: Callable[..., None], reveal: Reveal
 ):
     delivered()
@@ -301,7 +299,7 @@ def test_key_that_cannot_be_used_now_is_no_verdict_on_the_cards(
 
 
 @pytest.mark.parametrize("position", [0, 100, -17, -1])
-def test_changed_ciphertext_shows_none_of_the_cards_and_is_written_down(
+def test_changed_ciphertext_hides_all_cards_and_is_audited(
     cloud: Cloud, delivered: Callable[..., None], reveal: Reveal, position: int
 ):
     delivered()
@@ -337,9 +335,7 @@ def test_cards_copied_into_an_order_of_ones_own_are_not_shown(
     assert_not_shown(cloud, reveal(orderId="intruders", userId="intruder"), RevealOutcome.CARDS_UNREADABLE)
 
 
-def test_order_row_that_is_given_to_another_user_does_not_open_its_cards(
-    cloud: Cloud, delivered: Callable[..., None], reveal: Reveal
-):
+def test_order_row_of_another_user_reveals_no_cards(cloud: Cloud, delivered: Callable[..., None], reveal: Reveal):
     delivered()
     cloud.put(cloud.card_table, cloud.order_row() | {"userId": "intruder"})
 
@@ -361,7 +357,7 @@ def test_order_row_that_is_given_to_another_user_does_not_open_its_cards(
         {"reason": "x" * 513},
     ],
 )
-def test_request_that_is_not_one_is_refused_by_its_field(wrong: dict[str, Any]):
+def test_invalid_request_is_refused_by_its_field(wrong: dict[str, Any]):
     with pytest.raises(ValidationError, match=next(iter(wrong))):
         RevealRequest.model_validate({"orderId": ORDER_ID, "userId": USER_ID} | wrong)
 

@@ -44,7 +44,7 @@ def text_of(schedule: PollSchedule) -> str:
 # ------------------------------------------------------------------ reading
 
 
-def test_schedule_is_read_as_pairs_and_its_last_until_is_the_deadline():
+def test_last_until_of_the_schedule_is_the_deadline():
     schedule = PollSchedule.parse("120:5,300:15")
 
     assert schedule.steps == ((120, 5), (300, 15))
@@ -93,14 +93,14 @@ def test_schedule_of_exactly_as_many_checks_as_fit_is_taken():
     assert PollSchedule.parse(f"{MAX_CHECKS}:1").checks == MAX_CHECKS
 
 
-def test_schedule_of_the_template_is_valid_and_fits_into_one_execution():
+def test_default_schedule_fits_into_one_execution():
     schedule = PollSchedule.parse(template()["Parameters"]["PollSchedule"]["Default"])
 
     assert schedule.deadline_seconds == 24 * 60 * 60
     assert schedule.checks < MAX_CHECKS
 
 
-def test_as_many_checks_as_fit_leave_room_in_the_history_whatever_way_they_take():
+def test_most_checks_leave_room_in_the_history():
     assert MAX_CHECKS * EVENTS_A_ROUND_AT_MOST < HISTORY_EVENTS
 
 
@@ -133,11 +133,11 @@ def test_wait_at_and_around_every_boundary(age: float, wait: int | None):
     assert SCHEDULE.next_wait(age, 0) == wait
 
 
-def test_interval_longer_than_the_whole_schedule_is_cut_to_the_deadline():
+def test_long_interval_is_cut_to_the_deadline():
     assert PollSchedule.parse("10:60").next_wait(0, 0.9) == 10
 
 
-def test_orders_announced_together_do_not_stay_in_step():
+def test_orders_placed_together_do_not_stay_in_step():
     schedule = PollSchedule.parse("3600:60")
     ages = [0] * 50
     for _ in range(3):
@@ -151,9 +151,7 @@ def test_orders_announced_together_do_not_stay_in_step():
 @given(schedules(), st.lists(jitters, min_size=1, max_size=7))
 @example(PollSchedule(((1, 1),)), [0])
 @example(PollSchedule(((MAX_CHECKS, 1),)), [0])
-def test_order_that_stays_pending_is_checked_at_most_as_often_as_counted_and_last_at_the_deadline(
-    schedule: PollSchedule, draws: list[float]
-):
+def test_pending_order_is_checked_as_often_as_counted(schedule: PollSchedule, draws: list[float]):
     age = checks = 0
     while (wait := schedule.next_wait(age, draws[checks % len(draws)])) is not None:
         assert wait >= 1
@@ -166,9 +164,7 @@ def test_order_that_stays_pending_is_checked_at_most_as_often_as_counted_and_las
 
 
 @given(schedules(), st.lists(st.floats(0, 3), min_size=1, max_size=7), jitters)
-def test_slow_checks_add_one_check_at_most_and_miss_the_deadline_by_a_second_at_most(
-    schedule: PollSchedule, latencies: list[float], jitter: float
-):
+def test_slow_checks_add_at_most_one_check(schedule: PollSchedule, latencies: list[float], jitter: float):
     age, checks = 0.0, 0
     while (wait := schedule.next_wait(age, jitter)) is not None:
         asked_at = age + wait
@@ -205,7 +201,7 @@ def test_backoff_reaches_the_longest_wait(backoff: Backoff):
     assert backoff(10_000, 0.9999) >= MAX_BACKOFF_SECONDS - 1
 
 
-def test_wait_at_a_closed_gate_grows_by_the_same_step_each_time():
+def test_wait_at_a_blocked_gate_grows_linearly():
     assert [gate_wait_seconds(failures, 0.9999) for failures in range(2, 8)] == [9, 14, 19, 24, 29, 34]
 
 
@@ -222,12 +218,12 @@ def test_jitter_spreads_the_backoff_over_half_of_it(failures: int):
 
 
 @given(failures=st.integers(1, 10**6), jitter=jitters)
-def test_wait_in_the_queue_is_bounded_both_ways_and_grows_with_the_queue(failures: int, jitter: float):
+def test_queue_wait_is_bounded_and_grows(failures: int, jitter: float):
     assert 1 <= queue_wait_seconds(failures, jitter) <= MAX_BACKOFF_SECONDS
     assert queue_wait_seconds(failures + 1, jitter) >= queue_wait_seconds(failures, jitter)
 
 
-def test_wait_in_the_queue_is_short_at_first_and_spread_over_more_and_more():
+def test_queue_wait_starts_short_and_spreads():
     spread = [
         sorted({queue_wait_seconds(failures, share / 1_000) for share in range(1_000)}) for failures in (1, 2, 20, 999)
     ]
@@ -235,5 +231,5 @@ def test_wait_in_the_queue_is_short_at_first_and_spread_over_more_and_more():
     assert spread == [[*range(1, last + 1)] for last in (3, 6, 60, MAX_BACKOFF_SECONDS)]
 
 
-def test_order_can_queue_for_days_before_its_execution_is_used_up():
+def test_order_can_queue_for_days_in_one_execution():
     assert sum(queue_wait_seconds(failures, 0.5) for failures in range(1, MAX_CHECKS)) > 6 * 86_400

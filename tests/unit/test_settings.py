@@ -88,7 +88,7 @@ def test_missing_variable_fails_without_the_values_of_others(function: str, name
 
 
 @pytest.mark.parametrize(("function", "name"), EVERY_VARIABLE)
-def test_empty_variable_fails_by_its_name_and_without_the_values_of_others(function: str, name: str):
+def test_empty_variable_fails_by_its_name_only(function: str, name: str):
     text = refusal(function, **{name: ""})
 
     assert name in text
@@ -108,20 +108,20 @@ def test_empty_variable_fails_by_its_name_and_without_the_values_of_others(funct
         ("POLL_SCHEDULE", "120:5,60:15"),
     ],
 )
-def test_malformed_variable_fails_by_its_name_and_without_the_values_of_others(name: str, value: str):
+def test_malformed_variable_fails_by_its_name_only(name: str, value: str):
     text = refusal("DeliverCardsFunction", **{name: value})
 
     assert name in text
     assert not leaks(text)
 
 
-def test_bad_schedule_says_what_is_wrong_with_it():
+def test_bad_schedule_is_named_with_its_value():
     text = refusal("CheckStatusFunction", POLL_SCHEDULE="120:5,60:15")
 
     assert "PollSchedule '120:5,60:15': " in text
 
 
-def test_patience_is_made_of_schedule_and_delay():
+def test_poll_policy_is_made_of_schedule_and_delay():
     policy = CheckStatusSettings.from_environment(CHECK_STATUS).policy
 
     assert (policy.schedule.steps, policy.delayed_after_seconds) == (((120, 5), (300, 15)), 600)

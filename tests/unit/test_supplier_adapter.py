@@ -61,7 +61,7 @@ def unenveloped(status: int) -> httpx.Response:
 
 
 @pytest.mark.parametrize("base_url", [BASE_URL, f"{BASE_URL}/"])
-def test_order_is_asked_for_at_its_address_with_the_key_in_its_own_header(supplier: SupplierDouble, base_url: str):
+def test_order_request_has_its_path_and_the_key_header(supplier: SupplierDouble, base_url: str):
     supplier.will(answered())
 
     ask(supplier, base_url=base_url)
@@ -74,7 +74,7 @@ def test_order_is_asked_for_at_its_address_with_the_key_in_its_own_header(suppli
     assert request.content == b""
 
 
-def test_every_wait_of_a_call_has_a_limit_of_its_own(supplier: SupplierDouble):
+def test_call_has_connect_read_write_and_pool_timeouts(supplier: SupplierDouble):
     supplier.will(answered())
 
     ask(supplier)
@@ -86,7 +86,7 @@ def test_every_wait_of_a_call_has_a_limit_of_its_own(supplier: SupplierDouble):
     assert new_client().timeout.as_dict() == limits
 
 
-def test_redirect_is_not_followed_because_it_would_carry_the_key_away(supplier: SupplierDouble):
+def test_redirect_is_not_followed(supplier: SupplierDouble):
     elsewhere = httpx.Response(302, headers={"Location": "https://elsewhere.test/"})
 
     assert ask_and_get(supplier, elsewhere).kind is FailureKind.BUSY
@@ -96,7 +96,7 @@ def test_redirect_is_not_followed_because_it_would_carry_the_key_away(supplier: 
 @pytest.mark.parametrize(
     "order_id", ["a/b", "../validate", "a?b=c", "a#b", "a%2Fb", "%2e%2e", "..;", "a\\b", "...", "~"]
 )
-def test_order_id_of_any_visible_characters_is_one_segment_of_the_path(supplier: SupplierDouble, order_id: str):
+def test_any_order_id_is_one_segment_of_the_path(supplier: SupplierDouble, order_id: str):
     supplier.will(answered(order_data(_id=order_id)))
 
     assert isinstance(ask(supplier, order_id=order_id), SettledOrder)
@@ -180,7 +180,7 @@ def test_amounts_can_be_zero_as_they_are_in_the_sandbox(supplier: SupplierDouble
         ("handling", "HANDLING"),
     ],
 )
-def test_status_is_read_whatever_its_case_and_separators(
+def test_status_is_read_in_any_case_and_separators(
     supplier: SupplierDouble, view: type[OrderProgress], written: str, status: str
 ):
     answer = ask_and_get(supplier, answered(order_data(status, 4) | {"status": written}), view)
@@ -189,7 +189,7 @@ def test_status_is_read_whatever_its_case_and_separators(
 
 
 @pytest.mark.parametrize("serial", [None, "", " ", "\u200b\ufeff", "\u3164", "\u2800"])
-def test_card_without_a_serial_is_its_value_alone(supplier: SupplierDouble, serial: str | None):
+def test_card_without_a_serial_has_only_a_value(supplier: SupplierDouble, serial: str | None):
     answer = ask_and_get(supplier, answered(order_data(cards=[{"value": "A", "serial": serial}, {"value": "B"}])))
 
     assert [plaintext(card) for card in answer.cards] == [
@@ -214,13 +214,13 @@ def test_same_value_with_other_serials_is_another_card(supplier: SupplierDouble)
 
 
 @pytest.mark.parametrize("two", [2, 2.0, "2", "2.0", " 2 ", "02"])
-def test_count_is_read_however_two_is_written(supplier: SupplierDouble, two: Any):
+def test_count_is_read_in_any_spelling(supplier: SupplierDouble, two: Any):
     answer = ask_and_get(supplier, answered(order_data(quantity=2, fulfilled_quantity=two) | {"quantity": two}))
 
     assert (answer.quantity, answer.fulfilled_quantity, len(answer.cards)) == (2, 2, 2)
 
 
-def test_fulfilled_order_without_its_count_has_as_many_cards_as_were_ordered(supplier: SupplierDouble):
+def test_fulfilled_order_without_a_count_has_all_its_cards(supplier: SupplierDouble):
     answer = ask_and_get(supplier, answered(order_data(fulfilled_quantity=None)))
 
     assert (answer.fulfilled_quantity, len(answer.cards)) == (None, 2)
@@ -262,9 +262,7 @@ AMOUNTS: list[tuple[str, str | None]] = [
 
 @pytest.mark.parametrize(("written", "read"), AMOUNTS)
 @pytest.mark.parametrize("field", ["fulfilled_amount", "price_per_card"])
-def test_amount_is_read_or_left_out_and_keeps_no_card_back(
-    supplier: SupplierDouble, field: str, written: str, read: str | None
-):
+def test_unreadable_amount_holds_no_card_back(supplier: SupplierDouble, field: str, written: str, read: str | None):
     body = answered(order_data(**{field: "?"})).content.replace(b'"?"', written.encode())
 
     answer = ask_and_get(supplier, httpx.Response(200, content=body))
@@ -281,7 +279,7 @@ def test_amounts_may_be_absent(supplier: SupplierDouble):
 
 @each_view
 @pytest.mark.parametrize("success", [True, "true", "True", 1, "1", None])
-def test_success_may_be_spelled_differently_or_left_out(
+def test_success_may_be_spelled_differently_or_missing(
     supplier: SupplierDouble, view: type[OrderProgress], success: Any
 ):
     with_it, without = {"success": success, "data": order_data()}, {"data": order_data()}
@@ -364,9 +362,7 @@ def test_error_code_beside_a_number_beyond_all_bounds_counts(supplier: SupplierD
     assert ask_and_get(supplier, httpx.Response(401, text=body)).kind is KEY_REFUSED
 
 
-def test_error_in_reading_an_answer_is_trouble_with_the_order_alone(
-    supplier: SupplierDouble, monkeypatch: pytest.MonkeyPatch
-):
+def test_error_while_reading_is_a_failure_of_that_order(supplier: SupplierDouble, monkeypatch: pytest.MonkeyPatch):
     def fail(_body: bytes) -> None:
         raise KeyError("SECRET-CARD")
 
@@ -377,7 +373,7 @@ def test_error_in_reading_an_answer_is_trouble_with_the_order_alone(
     assert "SECRET-CARD" not in failure.message
 
 
-def test_message_about_an_answer_with_thousands_of_broken_fields_stays_short(supplier: SupplierDouble):
+def test_message_about_thousands_of_broken_fields_is_short(supplier: SupplierDouble):
     cards = [{"value": {}, "serial": {}} for _ in range(5_000)]
     failure = ask_and_get(supplier, answered(order_data(quantity=5_000) | {"cards": cards}), SettledOrder)
 
@@ -459,7 +455,7 @@ def test_enveloped_error_means_what_the_documents_say(
         ("E-1004", "E_1004"),
     ],
 )
-def test_code_is_read_whatever_its_case_and_separators(supplier: SupplierDouble, written: str, read: str):
+def test_code_is_read_in_any_case_and_separators(supplier: SupplierDouble, written: str, read: str):
     failure = ask_and_get(supplier, refused(403, written))
 
     assert failure.code == read
@@ -483,7 +479,7 @@ def test_code_is_read_whatever_its_case_and_separators(supplier: SupplierDouble,
     ],
 )
 @pytest.mark.parametrize("body", ["router", "html", "empty", "cut"])
-def test_error_outside_the_envelope_says_nothing_about_the_order(
+def test_error_outside_the_envelope_is_not_about_the_order(
     supplier: SupplierDouble, status: int, kind: FailureKind, body: str
 ):
     enveloped = refused(status, "NOT_FOUND").content
@@ -609,13 +605,13 @@ def test_answer_against_the_documents_is_a_broken_contract(
 
 
 @pytest.mark.parametrize("name", BROKEN_WHEN_SETTLED)
-def test_settled_order_that_contradicts_itself_is_a_broken_contract(supplier: SupplierDouble, name: str):
+def test_contradictory_settled_order_is_a_broken_contract(supplier: SupplierDouble, name: str):
     failure = ask_and_get(supplier, answered(changed(BROKEN_WHEN_SETTLED[name])))
 
     assert failure.kind is FailureKind.CONTRACT_BROKEN
 
 
-def test_broken_contract_is_told_by_the_paths_of_its_fields(supplier: SupplierDouble):
+def test_broken_contract_names_the_paths_of_its_fields(supplier: SupplierDouble):
     data = changed({"status": "CANCELLED", "cards": [FIRST, SECOND | {"value": ""}]})
 
     assert "data.cards.1.value, data.status" in ask_and_get(supplier, answered(data)).message
@@ -629,7 +625,7 @@ def test_broken_contract_is_told_by_the_paths_of_its_fields(supplier: SupplierDo
         ({"cards": TWICE}, "card .* twice"),
     ],
 )
-def test_contradiction_is_told_in_our_own_words(supplier: SupplierDouble, changes: dict[str, Any], reason: str):
+def test_contradiction_is_explained(supplier: SupplierDouble, changes: dict[str, Any], reason: str):
     assert re.search(reason, ask_and_get(supplier, answered(changed(changes))).message)
 
 
@@ -671,17 +667,13 @@ def test_json_without_the_success_envelope_is_a_broken_contract(
     ],
     ids=["empty", "blank", "html", "one short", "cut", "one long", "deep"],
 )
-def test_success_without_json_says_nothing_about_the_order(
-    supplier: SupplierDouble, view: type[OrderProgress], body: bytes
-):
+def test_success_without_json_is_not_about_the_order(supplier: SupplierDouble, view: type[OrderProgress], body: bytes):
     assert ask_and_get(supplier, httpx.Response(200, content=body), view).kind is FailureKind.BUSY
 
 
 @each_view
 @pytest.mark.parametrize("text", [b"\xff", b"\\ud800", b"\t", b"\x00"], ids=["no utf-8", "half a pair", "tab", "null"])
-def test_text_that_json_does_not_allow_keeps_nobody_from_reading_the_rest(
-    supplier: SupplierDouble, view: type[OrderProgress], text: bytes
-):
+def test_invalid_json_text_elsewhere_is_tolerated(supplier: SupplierDouble, view: type[OrderProgress], text: bytes):
     body = answered().content.replace(b'"success"', b'"note":"' + text + b'","success"', 1)
 
     assert isinstance(ask_and_get(supplier, httpx.Response(200, content=body), view), view)
@@ -689,7 +681,7 @@ def test_text_that_json_does_not_allow_keeps_nobody_from_reading_the_rest(
 
 @pytest.mark.parametrize("text", [b"\xff", b"\\ud800"], ids=["no utf-8", "half a pair"])
 @pytest.mark.parametrize("field", ["value", "serial"])
-def test_card_whose_text_is_lost_is_no_card(supplier: SupplierDouble, text: bytes, field: str):
+def test_card_with_undecodable_text_breaks_the_contract(supplier: SupplierDouble, text: bytes, field: str):
     body = answered(order_data(cards=[FIRST, SECOND | {field: "?"}])).content.replace(b"?", b"x" + text)
 
     failure = ask_and_get(supplier, httpx.Response(200, content=body))
@@ -745,14 +737,14 @@ def test_retry_after_is_read_as_seconds_or_as_a_date(value: str, seconds: float 
                 st.integers(-1, 25), st.integers(-1, 61), st.integers(-1, 61),
                 st.sampled_from(["GMT", "+0000", "-9999", "+99999999", "", "XYZ"]))
 )  # fmt: skip
-def test_retry_after_of_any_text_is_a_wait_that_can_be_waited_or_nothing(value: str):
+def test_any_retry_after_is_a_possible_wait_or_none(value: str):
     seconds = retry_after_seconds(value, NOW)
 
     assert seconds is None or 0 <= seconds <= MAX_LENGTH
 
 
 @pytest.mark.parametrize(("status", "code"), [(429, "RATE_LIMIT_EXCEEDED"), (503, "SERVICE_UNAVAILABLE")])
-def test_retry_after_comes_with_the_trouble(supplier: SupplierDouble, status: int, code: str):
+def test_failure_has_the_retry_after(supplier: SupplierDouble, status: int, code: str):
     assert ask_and_get(supplier, refused(status, code, Retry_After="77")).retry_after_seconds == 77
     assert ask_and_get(supplier, refused(status, code, Retry_After="soon")).retry_after_seconds is None
     assert ask_and_get(supplier, refused(status, code)).retry_after_seconds is None
@@ -787,7 +779,7 @@ def test_retry_after_is_heeded_without_the_envelope_too(supplier: SupplierDouble
         httpx.TooManyRedirects,
     ],
 )
-def test_network_failure_is_a_busy_supplier_and_tells_no_more_than_its_name(
+def test_network_failure_is_busy_and_shows_its_name_only(
     supplier: SupplierDouble, view: type[OrderProgress], error: type[httpx.RequestError]
 ):
     failure = ask_and_get(supplier, error(f"{API_KEY} {card_data(1)}"), view)
@@ -796,7 +788,7 @@ def test_network_failure_is_a_busy_supplier_and_tells_no_more_than_its_name(
     assert error.__name__ in failure.message
 
 
-def test_connection_that_breaks_within_the_answer_is_a_busy_supplier(supplier: SupplierDouble):
+def test_connection_broken_within_the_response_is_busy(supplier: SupplierDouble):
     async def broken() -> AsyncIterator[bytes]:
         yield answered().content[:100]
         raise httpx.ReadError("reset")
@@ -804,7 +796,7 @@ def test_connection_that_breaks_within_the_answer_is_a_busy_supplier(supplier: S
     assert ask_and_get(supplier, httpx.Response(200, content=broken())).kind is FailureKind.BUSY
 
 
-def test_body_that_is_not_in_the_encoding_it_names_is_a_busy_supplier(supplier: SupplierDouble):
+def test_body_in_another_encoding_is_busy(supplier: SupplierDouble):
     async def garbled() -> AsyncIterator[bytes]:
         yield answered().content
 
@@ -961,7 +953,7 @@ def calling(wire: Wire, total_seconds: float = 0.3) -> Callable[[], Any]:
 
 
 @pytest.mark.parametrize("from_byte", [0, HEAD - 20, HEAD, HEAD + 100], ids=["status", "headers", "body", "its middle"])
-def test_answer_that_drips_is_given_up_after_the_total_time(serve: Callable[..., Wire], from_byte: int):
+def test_dripping_response_times_out(serve: Callable[..., Wire], from_byte: int):
     ask_now = calling(serve(dripping(on_the_wire(answered()), from_byte, 0.02)))
     began = time.monotonic()
 
@@ -970,7 +962,7 @@ def test_answer_that_drips_is_given_up_after_the_total_time(serve: Callable[...,
     assert 0.3 <= time.monotonic() - began < 3
 
 
-def test_answer_that_drips_but_is_in_time_is_taken(serve: Callable[..., Wire]):
+def test_dripping_response_in_time_is_read(serve: Callable[..., Wire]):
     wire = serve(dripping(on_the_wire(answered()), 0, 0.0001))
 
     assert isinstance(calling(wire, TOTAL_TIMEOUT_SECONDS)(), SettledOrder)
@@ -998,7 +990,7 @@ def test_status_counts_although_its_body_drips(serve: Callable[..., Wire], statu
     assert failure == SupplierFailure(kind, failure.message, status=status)
 
 
-def test_total_time_of_a_call_leaves_room_for_the_rest_of_the_function():
+def test_total_timeout_leaves_time_for_the_function():
     timeouts = [
         template()["Resources"][name]["Properties"]["Timeout"]
         for name in ("CheckStatusFunction", "DeliverCardsFunction")
@@ -1008,7 +1000,7 @@ def test_total_time_of_a_call_leaves_room_for_the_rest_of_the_function():
 
 
 @pytest.mark.parametrize("spoiled", [silent, dripping(on_the_wire(answered()), HEAD, 0.02)])
-def test_calls_that_were_given_up_leave_nothing_behind_for_the_next(serve: Callable[..., Wire], spoiled: Behaviour):
+def test_timed_out_calls_do_not_affect_the_next(serve: Callable[..., Wire], spoiled: Behaviour):
     # Given calls that were given up
     wire = serve(*[spoiled] * 3, answering)
     ask_now = calling(wire)
@@ -1029,7 +1021,7 @@ def test_calls_share_a_connection(serve: Callable[..., Wire]):
     assert len(wire.connections) == 1
 
 
-def test_connection_that_the_supplier_closed_while_it_was_idle_is_not_used_again(serve: Callable[..., Wire]):
+def test_closed_idle_connection_is_not_reused(serve: Callable[..., Wire]):
     wire = serve(hanging_up)
     ask_now = calling(wire, TOTAL_TIMEOUT_SECONDS)
 
@@ -1039,7 +1031,7 @@ def test_connection_that_the_supplier_closed_while_it_was_idle_is_not_used_again
         assert len(wire.connections) == number
 
 
-def test_connection_of_an_answer_that_is_too_large_is_not_used_again(serve: Callable[..., Wire]):
+def test_connection_of_a_too_large_response_is_not_reused(serve: Callable[..., Wire]):
     def far_too_large(connection: socket.socket, _is_over: threading.Event) -> None:
         connection.recv(65_536)
         length = MAX_ANSWER_BYTES + 10_000_000
@@ -1052,7 +1044,7 @@ def test_connection_of_an_answer_that_is_too_large_is_not_used_again(serve: Call
     assert isinstance(ask_now(), SettledOrder)
 
 
-def test_supplier_that_is_not_there_is_busy(on_loopback: None):
+def test_unreachable_supplier_is_busy(on_loopback: None):
     with socket.create_server(("127.0.0.1", 0)) as closed:
         url = f"http://127.0.0.1:{closed.getsockname()[1]}"
 
@@ -1062,7 +1054,7 @@ def test_supplier_that_is_not_there_is_busy(on_loopback: None):
     assert "ConnectError" in failure.message
 
 
-def test_name_that_nobody_resolves_in_time_is_given_up(
+def test_slow_name_resolution_times_out(
     on_loopback: None, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
 ):
     is_over = threading.Event()

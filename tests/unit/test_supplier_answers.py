@@ -51,7 +51,7 @@ def test_answer_of_the_supplier_comes_back_as_it_is(behind_gate: GatedDouble):
     assert behind_gate.blocks == []
 
 
-def test_each_call_reads_the_gate_takes_a_place_and_gives_it_back(behind_gate: GatedDouble):
+def test_each_call_acquires_and_releases_a_slot(behind_gate: GatedDouble):
     behind_gate.supplier.will(answered(PENDING), answered(PENDING))
 
     behind_gate.ask()
@@ -65,9 +65,7 @@ def test_each_call_reads_the_gate_takes_a_place_and_gives_it_back(behind_gate: G
 
 
 @each_closing_answer
-def test_answer_that_concerns_all_orders_closes_the_gate_once_and_nobody_asks_again(
-    behind_gate: GatedDouble, kind: FailureKind
-):
+def test_failure_about_all_orders_blocks_the_gate_once(behind_gate: GatedDouble, kind: FailureKind):
     # Given an answer that closes the gate
     behind_gate.supplier.will(CLOSING[kind]())
     first = behind_gate.ask()
@@ -83,7 +81,7 @@ def test_answer_that_concerns_all_orders_closes_the_gate_once_and_nobody_asks_ag
 
 
 @each_closing_answer
-def test_orders_that_wait_are_told_why_and_nothing_secret(behind_gate: GatedDouble, kind: FailureKind):
+def test_waiting_orders_get_the_reason_and_no_secret(behind_gate: GatedDouble, kind: FailureKind):
     behind_gate.supplier.will(CLOSING[kind]())
 
     first, waiting = behind_gate.ask(), behind_gate.ask()
@@ -93,7 +91,7 @@ def test_orders_that_wait_are_told_why_and_nothing_secret(behind_gate: GatedDoub
 
 
 @pytest.mark.parametrize("code", ["NOT_FOUND", "ERR_VALIDATION", "INTERNAL_ERROR", "AUTH_UNAVAILABLE"])
-def test_answer_that_concerns_one_order_or_a_moment_leaves_the_gate_open(behind_gate: GatedDouble, code: str):
+def test_failure_about_one_order_does_not_block_the_gate(behind_gate: GatedDouble, code: str):
     status = {"NOT_FOUND": 404, "ERR_VALIDATION": 400, "INTERNAL_ERROR": 500}.get(code, 503)
     behind_gate.supplier.will(refused(status, code), answered(PENDING))
 
@@ -104,7 +102,7 @@ def test_answer_that_concerns_one_order_or_a_moment_leaves_the_gate_open(behind_
     assert behind_gate.blocks == []
 
 
-def test_rate_limit_with_retry_after_holds_all_orders_off_for_that_long(behind_gate: GatedDouble):
+def test_retry_after_blocks_all_orders_for_that_long(behind_gate: GatedDouble):
     behind_gate.supplier.will(refused(429, "RATE_LIMIT_EXCEEDED", Retry_After="120"), answered(PENDING))
     assert behind_gate.ask().retry_after_seconds == 120
 
@@ -117,7 +115,7 @@ def test_rate_limit_with_retry_after_holds_all_orders_off_for_that_long(behind_g
     assert isinstance(again, OrderProgress)
 
 
-def test_rate_limit_without_retry_after_holds_all_orders_off_for_a_while(behind_gate: GatedDouble):
+def test_rate_limit_without_retry_after_blocks_all_orders(behind_gate: GatedDouble):
     behind_gate.supplier.will(refused(429, "RATE_LIMIT_EXCEEDED"), answered(PENDING))
     behind_gate.ask()
 
@@ -127,7 +125,7 @@ def test_rate_limit_without_retry_after_holds_all_orders_off_for_a_while(behind_
     assert isinstance(behind_gate.ask(), OrderProgress)
 
 
-def test_refused_key_is_not_presented_again_until_the_secret_has_another_version(behind_gate: GatedDouble):
+def test_refused_key_is_not_presented_again(behind_gate: GatedDouble):
     # Given a refused key
     behind_gate.supplier.will(refused(401, "INVALID_ACCESS_TOKEN"), answered(PENDING))
     behind_gate.ask()
@@ -155,7 +153,7 @@ def test_second_bad_key_closes_the_gate_again(behind_gate: GatedDouble):
 
 
 @pytest.mark.parametrize("kind", [FailureKind.ADDRESS_BLOCKED, FailureKind.ACCESS_DENIED])
-def test_blocked_address_is_left_alone_for_15_minutes_whatever_the_key(behind_gate: GatedDouble, kind: FailureKind):
+def test_blocked_address_blocks_15_minutes_for_any_key(behind_gate: GatedDouble, kind: FailureKind):
     behind_gate.supplier.will(CLOSING[kind](), answered(PENDING))
     behind_gate.ask()
 
@@ -166,7 +164,7 @@ def test_blocked_address_is_left_alone_for_15_minutes_whatever_the_key(behind_ga
     assert isinstance(behind_gate.ask(), OrderProgress)
 
 
-def test_nothing_is_sent_without_a_key_and_the_gate_is_closed_once(behind_gate: GatedDouble):
+def test_missing_key_blocks_the_gate_once(behind_gate: GatedDouble):
     behind_gate.keys.value, behind_gate.keys.version = None, None
 
     first, second = behind_gate.ask(), behind_gate.ask()
@@ -220,7 +218,7 @@ def test_two_containers_do_not_present_refused_keys_in_turns(cloud: Cloud, suppl
     assert presented == [f"{API_KEY}-1", f"{API_KEY}-2"]
 
 
-def test_secret_is_not_read_for_every_order_after_a_refused_key_was_replaced(cloud: Cloud, supplier: SupplierDouble):
+def test_secret_is_read_once_after_a_key_was_replaced(cloud: Cloud, supplier: SupplierDouble):
     # Given a gate that one container has closed for a key, and another key in the secret
     supplier.will(refused(401, "INVALID_ACCESS_TOKEN"), *(answered(PENDING) for _ in range(5)))
     cloud.set_api_key()
@@ -282,14 +280,14 @@ def crowd(behind_gate: GatedDouble, callers: int, answer: Any) -> tuple[list[str
 
 
 @pytest.mark.parametrize("callers", [1, 2, 10])
-def test_unproven_key_is_presented_once_however_many_come_before_it_is_refused(behind_gate: GatedDouble, callers: int):
+def test_unproven_key_is_presented_once(behind_gate: GatedDouble, callers: int):
     presented, told = crowd(behind_gate, callers, REFUSED)
 
     assert presented == [API_KEY]
     assert [failure.kind for failure in told] == [FailureKind.QUEUED] * (callers - 1) + [FailureKind.KEY_REFUSED]
 
 
-def test_key_that_is_refused_with_calls_under_way_is_presented_by_these_and_nobody_else(behind_gate: GatedDouble):
+def test_refused_key_is_used_only_by_calls_in_progress(behind_gate: GatedDouble):
     # Given a key that was accepted, and many callers at once when the supplier refuses it
     prove_the_key(behind_gate)
     presented, told = crowd(behind_gate, 10, REFUSED)
@@ -307,7 +305,7 @@ def test_accepted_key_lets_three_calls_run_at_once(behind_gate: GatedDouble):
 
 
 @each_closing_answer
-def test_gate_is_closed_before_the_place_is_given_back(behind_gate: GatedDouble, kind: FailureKind):
+def test_gate_is_blocked_before_the_slot_is_released(behind_gate: GatedDouble, kind: FailureKind):
     behind_gate.supplier.will(CLOSING[kind]())
 
     behind_gate.ask()
@@ -315,7 +313,7 @@ def test_gate_is_closed_before_the_place_is_given_back(behind_gate: GatedDouble,
     assert behind_gate.steps == ["read", "acquire", "check_order", "close", "release"]
 
 
-def test_key_is_tried_by_one_alone_again_when_the_gate_opens(behind_gate: GatedDouble):
+def test_one_caller_tries_the_key_when_the_block_ends(behind_gate: GatedDouble):
     prove_the_key(behind_gate)
     behind_gate.supplier.will(CLOSING[FailureKind.RATE_LIMITED]())
     behind_gate.ask()
@@ -326,7 +324,7 @@ def test_key_is_tried_by_one_alone_again_when_the_gate_opens(behind_gate: GatedD
     assert len(crowd(behind_gate, 10, HANDLING)[0]) == 3
 
 
-def test_new_key_is_tried_by_one_alone(behind_gate: GatedDouble):
+def test_new_key_is_tried_by_one_caller(behind_gate: GatedDouble):
     prove_the_key(behind_gate)
 
     behind_gate.keys.rotate("version-2")
@@ -335,7 +333,7 @@ def test_new_key_is_tried_by_one_alone(behind_gate: GatedDouble):
     assert behind_gate.record.read().accepted_version == "version-2"
 
 
-def test_supplier_that_answers_nobody_proves_no_key(behind_gate: GatedDouble):
+def test_unanswered_calls_prove_no_key(behind_gate: GatedDouble):
     assert [len(crowd(behind_gate, 10, BUSY)[0]) for _ in range(2)] == [1, 1]
 
     assert behind_gate.record.read().accepted_version is None
@@ -349,7 +347,7 @@ def test_order_id_that_is_never_sent_proves_no_key(behind_gate: GatedDouble, ord
     assert behind_gate.record.read().accepted_version is None
 
 
-def test_key_is_not_accepted_by_an_answer_that_another_refusal_has_overtaken(behind_gate: GatedDouble):
+def test_answer_overtaken_by_a_refusal_proves_no_key(behind_gate: GatedDouble):
     # Given a call, and another one that is refused while it is under way
     def refused_meanwhile() -> OrderProgress:
         behind_gate.clock.advance(LEASE_SECONDS)
@@ -367,7 +365,7 @@ def test_key_is_not_accepted_by_an_answer_that_another_refusal_has_overtaken(beh
 
 
 @pytest.mark.parametrize("during", ["call", "closing", "acceptance"])
-def test_nothing_is_given_back_when_something_is_raised(behind_gate: GatedDouble, cloud: Cloud, during: str):
+def test_slot_is_not_released_after_an_exception(behind_gate: GatedDouble, cloud: Cloud, during: str):
     def crash() -> Any:
         raise RuntimeError("made by the test")
 
@@ -386,7 +384,7 @@ def test_nothing_is_given_back_when_something_is_raised(behind_gate: GatedDouble
     assert behind_gate.ask().kind is FailureKind.QUEUED
 
 
-def test_place_of_a_caller_that_crashed_is_free_when_its_lease_is_over(behind_gate: GatedDouble):
+def test_slot_of_a_crashed_caller_is_free_after_its_lease(behind_gate: GatedDouble):
     # Given a caller that took the only place and was never seen again
     take_before(behind_gate)
 
@@ -399,7 +397,7 @@ def test_place_of_a_caller_that_crashed_is_free_when_its_lease_is_over(behind_ga
     assert behind_gate.record.read().leases == {}
 
 
-def test_caller_that_loses_a_place_to_another_takes_the_next(behind_gate: GatedDouble, cloud: Cloud):
+def test_caller_that_loses_a_slot_tries_the_next(behind_gate: GatedDouble, cloud: Cloud):
     prove_the_key(behind_gate)
     behind_gate.supplier.will(answered(PENDING))
     cloud.at_next("UpdateItem", lambda: take_before(behind_gate))
@@ -410,7 +408,7 @@ def test_caller_that_loses_a_place_to_another_takes_the_next(behind_gate: GatedD
     assert set(behind_gate.record.read().leases) == {1}
 
 
-def test_caller_that_loses_the_only_place_to_another_queues(behind_gate: GatedDouble, cloud: Cloud):
+def test_caller_that_loses_the_only_slot_queues(behind_gate: GatedDouble, cloud: Cloud):
     cloud.at_next("UpdateItem", lambda: take_before(behind_gate))
 
     assert behind_gate.ask().kind is FailureKind.QUEUED
@@ -418,7 +416,7 @@ def test_caller_that_loses_the_only_place_to_another_queues(behind_gate: GatedDo
     assert behind_gate.supplier.requests == []
 
 
-def test_caller_that_loses_every_place_it_tries_for_queues(behind_gate: GatedDouble, monkeypatch: pytest.MonkeyPatch):
+def test_caller_that_loses_every_slot_queues(behind_gate: GatedDouble, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(behind_gate.record, "acquire", lambda *_: False)
 
     assert behind_gate.ask().kind is FailureKind.QUEUED
@@ -427,7 +425,7 @@ def test_caller_that_loses_every_place_it_tries_for_queues(behind_gate: GatedDou
 
 
 @pytest.mark.parametrize("answer", [REFUSED, SupplierFailure(FailureKind.RATE_LIMITED, "m", 60)])
-def test_caller_does_not_call_when_the_gate_is_closed_between_its_look_and_its_place(
+def test_gate_blocked_before_the_slot_prevents_the_call(
     behind_gate: GatedDouble, cloud: Cloud, answer: SupplierFailure
 ):
     prove_the_key(behind_gate)
@@ -439,7 +437,7 @@ def test_caller_does_not_call_when_the_gate_is_closed_between_its_look_and_its_p
     assert len(behind_gate.supplier.requests) == 1  # the one that proved the key
 
 
-def test_key_that_was_replaced_while_it_was_presented_does_not_let_a_refused_one_in_again(behind_gate: GatedDouble):
+def test_key_replaced_during_a_call_readmits_no_refused_one(behind_gate: GatedDouble):
     # Given a call under way with an accepted key, and a new key that is refused meanwhile
     prove_the_key(behind_gate)
 
@@ -465,9 +463,7 @@ FORBIDDEN = SupplierFailure(FailureKind.ORDER_REFUSED, "The supplier answered 40
 
 
 @pytest.mark.parametrize(("status", "code"), WRONG_KEY)
-def test_code_about_the_key_or_the_address_closes_the_gate_whatever_the_status(
-    behind_gate: GatedDouble, status: int, code: str
-):
+def test_code_about_key_or_address_blocks_at_any_status(behind_gate: GatedDouble, status: int, code: str):
     behind_gate.supplier.will(refused(status, code))
 
     told = [behind_gate.ask(f"order-{number}").kind for number in range(12)]
@@ -488,7 +484,7 @@ def die(behind_gate: GatedDouble) -> None:
 
 
 @pytest.mark.parametrize("is_known", [True, False], ids=["revoked", "new"])
-def test_bad_key_is_presented_three_times_at_most_however_many_callers_die(behind_gate: GatedDouble, is_known: bool):
+def test_bad_key_is_presented_three_times_at_most(behind_gate: GatedDouble, is_known: bool):
     if is_known:
         prove_the_key(behind_gate)
     for _ in range(MAX_CONCURRENT_CALLS):
@@ -504,7 +500,7 @@ def test_bad_key_is_presented_three_times_at_most_however_many_callers_die(behin
     assert len(crowd(behind_gate, 5, HANDLING)[0]) == MAX_CONCURRENT_CALLS
 
 
-def test_callers_that_die_for_reasons_of_their_own_stop_nobody(behind_gate: GatedDouble):
+def test_callers_that_die_of_other_causes_block_nothing(behind_gate: GatedDouble):
     prove_the_key(behind_gate)
     for _ in range(10):
         die(behind_gate)
@@ -515,7 +511,7 @@ def test_callers_that_die_for_reasons_of_their_own_stop_nobody(behind_gate: Gate
     assert behind_gate.record.read().leases == {}
 
 
-def test_another_key_is_tried_at_once_where_every_place_was_lost_with_the_one_before(behind_gate: GatedDouble):
+def test_another_key_is_tried_after_all_slots_were_lost(behind_gate: GatedDouble):
     for _ in range(MAX_CONCURRENT_CALLS):
         die(behind_gate)
         behind_gate.clock.advance(LEASE_SECONDS)
@@ -526,7 +522,7 @@ def test_another_key_is_tried_at_once_where_every_place_was_lost_with_the_one_be
     assert isinstance(behind_gate.ask(), OrderProgress)
 
 
-def test_place_is_not_lost_where_only_the_answer_to_its_lease_was(behind_gate: GatedDouble, cloud: Cloud):
+def test_lost_answer_to_a_lease_loses_no_slot(behind_gate: GatedDouble, cloud: Cloud):
     cloud.at_next("UpdateItem", client_error("UpdateItem"), carried_out=True)
 
     with pytest.raises(Exception, match="made by the test"):
@@ -545,7 +541,7 @@ def test_call_that_would_outlast_its_lease_is_not_made(behind_gate: GatedDouble,
     assert behind_gate.record.read().leases == {}
 
 
-def test_one_order_that_is_always_refused_stops_no_other(behind_gate: GatedDouble):
+def test_permanently_refused_order_blocks_no_other(behind_gate: GatedDouble):
     for _ in range(20):
         behind_gate.supplier.will(refused(403, "ORDER_LOCKED"), *(answered(PENDING) for _ in range(3)))
         told = [behind_gate.ask("bad"), *(behind_gate.ask() for _ in range(3))]
@@ -555,7 +551,7 @@ def test_one_order_that_is_always_refused_stops_no_other(behind_gate: GatedDoubl
     assert behind_gate.blocks == []
 
 
-def test_one_order_that_is_refused_with_no_other_in_the_account_closes_nothing(behind_gate: GatedDouble):
+def test_only_order_that_is_refused_blocks_nothing(behind_gate: GatedDouble):
     for _ in range(20):
         behind_gate.supplier.will(refused(403, "ORDER_LOCKED"))
         assert behind_gate.ask("bad").kind is FailureKind.ORDER_REFUSED
@@ -564,7 +560,7 @@ def test_one_order_that_is_refused_with_no_other_in_the_account_closes_nothing(b
     assert behind_gate.blocks == []
 
 
-def test_two_orders_that_are_refused_among_good_ones_stop_no_other(behind_gate: GatedDouble):
+def test_two_refused_orders_among_good_ones_block_nothing(behind_gate: GatedDouble):
     for _ in range(20):
         behind_gate.supplier.will(*(refused(403, "ORDER_LOCKED") for _ in range(2)), answered(PENDING))
         assert [behind_gate.ask(bad).kind for bad in ("bad", "worse")] == [FailureKind.ORDER_REFUSED] * 2
@@ -574,7 +570,7 @@ def test_two_orders_that_are_refused_among_good_ones_stop_no_other(behind_gate: 
     assert behind_gate.blocks == []
 
 
-def test_every_order_refused_is_about_the_key_or_the_address_and_then_one_caller_tries(behind_gate: GatedDouble):
+def test_gate_is_blocked_when_every_order_is_refused(behind_gate: GatedDouble):
     # Given a supplier that refuses every order with a code that is not in its documents
     prove_the_key(behind_gate)
     behind_gate.supplier.will(*(refused(403, "ACCOUNT_LOCKED") for _ in range(5)))
@@ -602,7 +598,7 @@ def test_every_order_refused_is_about_the_key_or_the_address_and_then_one_caller
     assert behind_gate.record.read().suspicion is None
 
 
-def test_answer_during_the_call_of_the_second_refused_order_keeps_the_gate_open(behind_gate: GatedDouble):
+def test_answer_during_the_second_refusal_prevents_a_block(behind_gate: GatedDouble):
     prove_the_key(behind_gate)
     behind_gate.supplier.will(refused(403, "ORDER_LOCKED"), answered(PENDING))
     behind_gate.ask("bad")
@@ -618,7 +614,7 @@ def test_answer_during_the_call_of_the_second_refused_order_keeps_the_gate_open(
     assert behind_gate.record.read().pause is None
 
 
-def test_orders_refused_for_good_with_another_status_close_nothing(behind_gate: GatedDouble):
+def test_orders_refused_with_another_status_block_nothing(behind_gate: GatedDouble):
     behind_gate.supplier.will(*(refused(status, "ORDER_GONE") for status in (410, 422, 410)))
 
     for order in ("one", "two", "three"):
@@ -663,7 +659,7 @@ def test_first_key_is_seen_at_once(cloud: Cloud, secret: ApiKeySource):
 
 
 @pytest.mark.parametrize("value", [" ", "\n", "kéy", "two\nlines", "a\x00b", "tab\there"])
-def test_value_that_no_header_can_hold_is_no_key_but_has_a_version(cloud: Cloud, secret: ApiKeySource, value: str):
+def test_value_unfit_for_a_header_is_no_key(cloud: Cloud, secret: ApiKeySource, value: str):
     version = cloud.set_api_key(value)
 
     key = secret.read()
@@ -687,7 +683,7 @@ def test_value_that_no_header_can_hold_is_no_key_but_has_a_version(cloud: Cloud,
     ],
 )
 @pytest.mark.parametrize("is_binary", [False, True])
-def test_key_is_found_in_what_consoles_and_editors_wrap_it_in(
+def test_key_is_read_from_json_quotes_and_whitespace(
     cloud: Cloud, secret: ApiKeySource, written: str, *, is_binary: bool
 ):
     cloud.set_api_key(written.format(API_KEY).encode() if is_binary else written.format(API_KEY))
@@ -713,9 +709,7 @@ def test_key_is_found_in_what_consoles_and_editors_wrap_it_in(
         (b"\xff\xfe" + API_KEY.encode(), "binary"),
     ],
 )
-def test_secret_that_is_no_key_is_never_sent_and_the_gate_says_what_is_wrong(
-    cloud: Cloud, supplier: SupplierDouble, value: str | bytes, problem: str
-):
+def test_secret_that_is_no_key_is_never_sent(cloud: Cloud, supplier: SupplierDouble, value: str | bytes, problem: str):
     cloud.set_api_key(value)
 
     failure = supplier_on(cloud, supplier, Clock()).ask(ORDER_ID, OrderProgress)
@@ -736,9 +730,7 @@ def test_line_end_that_was_pasted_with_the_key_does_no_harm(cloud: Cloud, secret
     assert key.value.get_secret_value() == API_KEY
 
 
-def test_secret_is_read_once_a_minute_and_a_rotated_key_is_taken_then(
-    cloud: Cloud, secret: ApiKeySource, monkeypatch: pytest.MonkeyPatch
-):
+def test_secret_is_read_once_a_minute(cloud: Cloud, secret: ApiKeySource, monkeypatch: pytest.MonkeyPatch):
     # Given a key that has been read
     cloud.set_api_key()
     first = secret.read()
@@ -756,7 +748,7 @@ def test_secret_is_read_once_a_minute_and_a_rotated_key_is_taken_then(
     assert secret.read().version == second_version
 
 
-def test_secret_that_cannot_be_read_is_an_error_and_not_a_missing_key(cloud: Cloud, secret: ApiKeySource):
+def test_unreadable_secret_is_an_error(cloud: Cloud, secret: ApiKeySource):
     cloud.set_api_key()
     cloud.at_next("GetSecretValue", client_error("GetSecretValue", "AccessDeniedException"))
 
@@ -773,7 +765,7 @@ def test_secret_that_could_not_be_read_is_read_again_at_once(cloud: Cloud, secre
     assert secret.read().value is not None
 
 
-def test_one_order_whose_refusal_names_the_key_stops_no_other(behind_gate: GatedDouble):
+def test_order_refused_by_key_blocks_no_other(behind_gate: GatedDouble):
     for code in ("PROVIDER_API_ERROR", "GAME_TOKEN_UNAVAILABLE", "PLAYER_IP_REGION"):
         behind_gate.supplier.will(refused(422, code), answered(PENDING))
         assert behind_gate.ask("bad").kind is FailureKind.ORDER_REFUSED
@@ -783,7 +775,7 @@ def test_one_order_whose_refusal_names_the_key_stops_no_other(behind_gate: Gated
     assert behind_gate.blocks == []
 
 
-def test_one_order_that_a_proxy_refuses_stops_no_other(behind_gate: GatedDouble):
+def test_order_refused_by_a_proxy_blocks_no_other(behind_gate: GatedDouble):
     for status in (403, 403, 401):
         behind_gate.supplier.will(httpx.Response(status, html="<html>"), answered(PENDING))
         assert behind_gate.ask("bad").kind is FailureKind.BUSY
@@ -793,7 +785,7 @@ def test_one_order_that_a_proxy_refuses_stops_no_other(behind_gate: GatedDouble)
     assert behind_gate.blocks == []
 
 
-def test_a_refusal_says_nothing_about_one_ten_minutes_later(behind_gate: GatedDouble):
+def test_refusals_ten_minutes_apart_are_unrelated(behind_gate: GatedDouble):
     behind_gate.supplier.will(refused(403, "ORDER_LOCKED"), refused(403, "ORDER_LOCKED"))
     kinds = [behind_gate.ask("bad").kind]
     behind_gate.clock.advance(MAX_SUSPICION_SECONDS + 1)

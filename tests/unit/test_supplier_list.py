@@ -38,7 +38,7 @@ def items(supplier: SupplierDouble, *listed: Any) -> tuple[ListedOrder | BrokenO
 # -------------------------------------------------------------- what is sent
 
 
-def test_page_is_asked_for_with_its_span_and_the_key_in_its_own_header(supplier: SupplierDouble):
+def test_page_request_has_its_span_and_the_key_header(supplier: SupplierDouble):
     ask(supplier, answered(page_data(page=3)), page=3)
 
     (request,) = supplier.requests
@@ -153,7 +153,7 @@ def test_broken_order_does_not_hide_the_others(supplier: SupplierDouble):
 
 
 @pytest.mark.parametrize("text", [b"\xff", b"\\ud800", b"\t", b"\x00"], ids=["no utf-8", "half a pair", "tab", "null"])
-def test_order_with_text_that_json_does_not_allow_does_not_hide_the_others(supplier: SupplierDouble, text: bytes):
+def test_order_with_invalid_json_text_hides_no_other(supplier: SupplierDouble, text: bytes):
     page = answered(page_data(order_data(_id="one"), order_data(_id="two", note="here"), order_data(_id="three")))
 
     read = ask(supplier, httpx.Response(200, content=page.content.replace(b"here", text)))
@@ -174,7 +174,7 @@ def test_order_with_text_that_json_does_not_allow_does_not_hide_the_others(suppl
         page_data(order_data(), order_data(), page_size=50),
     ],
 )
-def test_page_whose_numbers_agree_is_read(supplier: SupplierDouble, data: Any):
+def test_consistent_page_is_read(supplier: SupplierDouble, data: Any):
     assert isinstance(ask(supplier, answered(data)), OrderPage)
 
 
@@ -206,14 +206,14 @@ def without(name: str) -> dict[str, Any]:
         (page_data(order_data(), order_data(), results=1), "items .* pagination"),
     ],
 )
-def test_page_by_which_orders_could_be_missed_breaks_the_contract(supplier: SupplierDouble, data: Any, said: str):
+def test_page_that_could_miss_orders_breaks_the_contract(supplier: SupplierDouble, data: Any, said: str):
     failure = ask(supplier, answered(data))
 
     assert failure.kind is FailureKind.CONTRACT_BROKEN
     assert re.search(said, failure.message)
 
 
-def test_another_page_than_the_one_asked_for_breaks_the_contract(supplier: SupplierDouble):
+def test_page_other_than_requested_breaks_the_contract(supplier: SupplierDouble):
     failure = ask(supplier, answered(page_data(order_data(), results=1)), page=2)
 
     assert failure.kind is FailureKind.CONTRACT_BROKEN
@@ -232,7 +232,7 @@ def test_another_page_than_the_one_asked_for_breaks_the_contract(supplier: Suppl
         (httpx.ReadTimeout(f"{card_data(1)}"), FailureKind.BUSY),
     ],
 )
-def test_trouble_means_what_it_means_for_an_order(
+def test_failure_of_the_list_means_the_same_as_of_an_order(
     supplier: SupplierDouble, answer: httpx.Response | Exception, kind: FailureKind
 ):
     assert ask(supplier, answer).kind is kind

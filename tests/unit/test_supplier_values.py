@@ -50,7 +50,7 @@ def test_text_without_a_glyph_shows_nothing(name: str):
 
 
 @given(st.text(st.characters(categories=["Z", "C", "M"])))
-def test_spaces_controls_and_marks_show_nothing_however_many(text: str):
+def test_spaces_controls_and_marks_are_invisible(text: str):
     assert not has_visible_character(text)
 
 
@@ -69,7 +69,7 @@ def test_text_of_any_script_is_visible(text: str):
     assert has_visible_character(text)
 
 
-def test_fillers_and_blanks_among_letters_and_symbols_show_nothing():
+def test_fillers_and_blanks_are_invisible():
     names = [(chr(point), unicodedata.name(chr(point), "")) for point in range(0x110000)]
     blank = [sign for sign, name in names if (name.startswith("HANGUL") and name.endswith("FILLER")) or "BLANK" in name]
 

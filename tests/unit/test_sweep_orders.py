@@ -46,7 +46,7 @@ def swept(checked: int, resumed: int) -> Swept:
 # -------------------------------------------------------------------- finding
 
 
-def test_order_whose_execution_does_not_exist_is_released_and_announced_again(cloud: Cloud, sweep: OrderSweep):
+def test_order_without_an_execution_is_released_and_resumed(cloud: Cloud, sweep: OrderSweep):
     cloud.claim(placedAt="2026-03-14T09:00:00.000Z")
 
     assert sweep.sweep(now=NOW) == swept(checked=1, resumed=1)
@@ -58,7 +58,7 @@ def test_order_whose_execution_does_not_exist_is_released_and_announced_again(cl
     assert cloud.events_to_resume("giftcards.sweeper") == [detail]
 
 
-def test_order_whose_execution_was_aborted_is_taken_up(cloud: Cloud, sweep: OrderSweep):
+def test_order_with_an_aborted_execution_is_resumed(cloud: Cloud, sweep: OrderSweep):
     execution = cloud.execute()
     cloud.claim(executionArn=execution)
     cloud.abort(execution)
@@ -68,7 +68,7 @@ def test_order_whose_execution_was_aborted_is_taken_up(cloud: Cloud, sweep: Orde
     assert cloud.events_to_resume("giftcards.sweeper") == [{"orderId": ORDER_ID, "userId": USER_ID}]
 
 
-def test_order_whose_execution_runs_is_left_alone(cloud: Cloud, sweep: OrderSweep):
+def test_order_with_a_running_execution_is_left_alone(cloud: Cloud, sweep: OrderSweep):
     cloud.claim(executionArn=cloud.execute())
 
     assert sweep.sweep(now=NOW) == swept(checked=1, resumed=0)
@@ -87,16 +87,14 @@ def test_order_whose_execution_runs_is_left_alone(cloud: Cloud, sweep: OrderSwee
         ("ABORTED", 1),
     ],
 )
-def test_execution_is_under_way_while_it_runs_or_waits_for_its_redrive(
-    cloud: Cloud, sweep: OrderSweep, status: str, resumed: int
-):
+def test_running_execution_keeps_its_order(cloud: Cloud, sweep: OrderSweep, status: str, resumed: int):
     cloud.claim()
     cloud.at_next("DescribeExecution", {"status": status})
 
     assert sweep.sweep(now=NOW).resumed == resumed
 
 
-def test_execution_is_described_without_its_data_which_would_need_its_key(cloud: Cloud, sweep: OrderSweep):
+def test_execution_is_described_without_its_data(cloud: Cloud, sweep: OrderSweep):
     cloud.claim()
 
     sweep.sweep(now=NOW)
@@ -104,7 +102,7 @@ def test_execution_is_described_without_its_data_which_would_need_its_key(cloud:
     assert cloud.sent("DescribeExecution") == [{"executionArn": EXECUTION, "includedData": "METADATA_ONLY"}]
 
 
-def test_held_orders_and_orders_at_their_end_are_not_looked_at(cloud: Cloud, sweep: OrderSweep):
+def test_held_and_closed_orders_are_not_swept(cloud: Cloud, sweep: OrderSweep):
     cloud.claim("held")
     cloud.hold("held")
     cloud.put(cloud.card_table, rows.published(rows.closed(rows.claimed("done"), cards=1)))
@@ -112,7 +110,7 @@ def test_held_orders_and_orders_at_their_end_are_not_looked_at(cloud: Cloud, swe
     assert sweep.sweep(now=NOW) == swept(checked=0, resumed=0)
 
 
-def test_closed_order_that_was_never_announced_is_announced_and_keeps_its_execution(cloud: Cloud, sweep: OrderSweep):
+def test_closed_unpublished_order_is_resumed(cloud: Cloud, sweep: OrderSweep):
     cloud.claim(**CLOSED)
 
     assert sweep.sweep(now=NOW).resumed == 1
@@ -122,7 +120,7 @@ def test_closed_order_that_was_never_announced_is_announced_and_keeps_its_execut
     assert again(cloud) == [ORDER_ID]
 
 
-def test_closed_order_whose_execution_still_announces_it_is_left_alone(cloud: Cloud, sweep: OrderSweep):
+def test_closed_order_with_a_running_execution_is_left_alone(cloud: Cloud, sweep: OrderSweep):
     cloud.claim(executionArn=cloud.execute(), **CLOSED)
 
     assert sweep.sweep(now=NOW).resumed == 0
@@ -133,7 +131,7 @@ def test_closed_order_whose_execution_still_announces_it_is_left_alone(cloud: Cl
 
 @pytest.mark.parametrize("attributes", [{}, CLOSED], ids=["open", "closed"])
 @pytest.mark.parametrize(("since", "resumed"), [(timedelta(minutes=59, seconds=59), 0), (HOUR, 1)])
-def test_order_is_taken_up_once_an_hour(
+def test_order_is_resumed_at_most_once_an_hour(
     cloud: Cloud, sweep: OrderSweep, attributes: dict[str, Any], since: timedelta, resumed: int
 ):
     cloud.claim(sweptAt=timestamp(NOW - since), **attributes)
@@ -155,7 +153,7 @@ def ends() -> None:
     raise SystemExit  # as a container that is taken away: no handler of errors sees it
 
 
-def test_order_that_nobody_has_is_announced_again_after_an_hour(cloud: Cloud, sweep: OrderSweep):
+def test_order_lost_by_a_crashed_sweep_is_resumed_later(cloud: Cloud, sweep: OrderSweep):
     # Given a sweep that ends between release and announcement
     cloud.claim()
     cloud.at_next("PutEvents", ends)
@@ -171,7 +169,7 @@ def test_order_that_nobody_has_is_announced_again_after_an_hour(cloud: Cloud, sw
     assert again(cloud) == [ORDER_ID]
 
 
-def test_interval_of_zero_takes_up_at_once_what_was_just_swept(cloud: Cloud):
+def test_zero_interval_resumes_a_just_swept_order(cloud: Cloud):
     cloud.claim(sweptAt=timestamp(NOW))
 
     assert sweep_every(cloud, timedelta(0)).sweep(now=NOW).resumed == 1
@@ -197,7 +195,7 @@ RIVALS = {
 
 
 @pytest.mark.parametrize("meanwhile", RIVALS)
-def test_order_that_moves_on_while_it_is_looked_at_is_left_alone(cloud: Cloud, sweep: OrderSweep, meanwhile: str):
+def test_order_that_changes_during_the_sweep_is_left_alone(cloud: Cloud, sweep: OrderSweep, meanwhile: str):
     cloud.claim()
     cloud.at_next("UpdateItem", rival(cloud, **RIVALS[meanwhile]))
 
@@ -208,7 +206,7 @@ def test_order_that_moves_on_while_it_is_looked_at_is_left_alone(cloud: Cloud, s
     assert again(cloud) == []
 
 
-def test_closed_order_that_is_announced_meanwhile_is_not_announced_again(cloud: Cloud, sweep: OrderSweep):
+def test_order_published_meanwhile_is_not_resumed(cloud: Cloud, sweep: OrderSweep):
     cloud.claim(**CLOSED)
     cloud.at_next("UpdateItem", rival(cloud, announcedAt=timestamp(NOW), openStatus=None))
 
@@ -217,7 +215,7 @@ def test_closed_order_that_is_announced_meanwhile_is_not_announced_again(cloud: 
     assert again(cloud) == []
 
 
-def test_row_that_says_held_is_not_released_whatever_the_index_says(cloud: Cloud, sweep: OrderSweep):
+def test_held_row_is_not_released_despite_the_index(cloud: Cloud, sweep: OrderSweep):
     cloud.claim(status="HELD")
 
     assert sweep.sweep(now=NOW).resumed == 0
@@ -242,7 +240,7 @@ def claim_three(cloud: Cloud) -> None:
         ("DescribeExecution", client_error("DescribeExecution", "ThrottlingException"), "ClientError"),
     ],
 )
-def test_trouble_with_one_order_fails_the_sweep_after_the_others_are_taken_up(
+def test_failure_of_one_order_fails_the_sweep_at_its_end(
     cloud: Cloud, sweep: OrderSweep, operation: str, outcome: Any, error: str
 ):
     claim_three(cloud)
@@ -256,7 +254,7 @@ def test_trouble_with_one_order_fails_the_sweep_after_the_others_are_taken_up(
         result.raise_for_failures()
 
 
-def test_event_that_was_not_taken_is_published_by_a_sweep_an_hour_later(cloud: Cloud, sweep: OrderSweep):
+def test_rejected_event_is_published_by_a_sweep_an_hour_later(cloud: Cloud, sweep: OrderSweep):
     cloud.claim()
     cloud.at_next("PutEvents", NOT_TAKEN)
     assert sweep.sweep(now=NOW).resumed == 0
@@ -276,7 +274,7 @@ def test_event_that_was_not_taken_is_published_by_a_sweep_an_hour_later(cloud: C
         ({"deliveredAt": MARK}, ("deliveredAt",)),
     ],
 )
-def test_row_that_cannot_be_read_is_counted_by_its_fields_and_fails_the_sweep_after_the_rest(
+def test_unreadable_row_fails_the_sweep_at_its_end(
     cloud: Cloud, sweep: OrderSweep, wrong: dict[str, Any], fields: tuple[str, ...]
 ):
     claim_three(cloud)
@@ -291,11 +289,11 @@ def test_row_that_cannot_be_read_is_counted_by_its_fields_and_fails_the_sweep_af
     assert not leaks(result, caught.value)
 
 
-def test_sweep_without_trouble_does_not_fail(sweep: OrderSweep):
+def test_sweep_without_failures_succeeds(sweep: OrderSweep):
     sweep.sweep(now=NOW).raise_for_failures()
 
 
-def test_every_open_order_is_looked_at_however_many_pages_they_fill(cloud: Cloud, sweep: OrderSweep):
+def test_every_page_of_open_orders_is_swept(cloud: Cloud, sweep: OrderSweep):
     for number in range(4):
         cloud.claim(f"order-{number}", ballast="x" * 390_000)  # DynamoDB's pages end at 1 MB
 
@@ -304,7 +302,7 @@ def test_every_open_order_is_looked_at_however_many_pages_they_fill(cloud: Cloud
 
 
 @pytest.mark.parametrize("at", [NOW, NOW.replace(microsecond=999_999)])
-def test_sweep_at_any_moment_counts_the_hour_from_what_it_has_written(cloud: Cloud, sweep: OrderSweep, at: datetime):
+def test_sweep_counts_the_hour_from_its_own_timestamp(cloud: Cloud, sweep: OrderSweep, at: datetime):
     cloud.claim()
 
     assert [sweep.sweep(now=at + since).resumed for since in (timedelta(0), timedelta(0), HOUR)] == [1, 0, 1]
