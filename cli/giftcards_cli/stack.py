@@ -27,6 +27,8 @@ from giftcards_cli.dead_letters import DeadLetterQueue
 _CONFIG = Config(
     connect_timeout=CONNECT_TIMEOUT_SECONDS, read_timeout=60, retries={"mode": "standard", "total_max_attempts": 2}
 )
+EVENT_SOURCE = "giftcards.cli"
+"""Source of the events that people publish."""
 MAX_UNREADABLE_NAMED = 5
 IDENTIFYING_OUTPUT = "CardTableName"
 """Only a stack of this service has this output."""

@@ -2,7 +2,6 @@
 
 import logging
 import os
-import sys
 import warnings
 from collections.abc import Iterator
 from unittest.mock import patch
@@ -18,10 +17,9 @@ from pytest_socket import disable_socket, enable_socket, socket_allow_hosts
 from giftcards.adapters import aws
 from giftcards.adapters.card_cipher import CardCipher
 from giftcards_cli import dead_letters
-from giftcards_cli.main import main
 from giftcards_cli.stack import Stack
 from support.cloud import Cloud, card_cipher, kms_client
-from support.command_line import CommandResult, Giftcards
+from support.command_line import Giftcards, command_line
 from support.examples import REGION
 from support.gate import GatedDouble
 from support.secrets import leaks
@@ -121,14 +119,7 @@ def giftcards(cloud: Cloud, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capt
     monkeypatch.setattr(dead_letters, "MAX_WAIT_SECONDS", 0)
     cloud.forget()
 
-    def run(*arguments: str) -> CommandResult:
-        monkeypatch.setattr(sys, "argv", ["giftcards", *arguments])
-        with pytest.raises(SystemExit) as end:
-            main()
-        said = capsys.readouterr()
-        return CommandResult(int(end.value.code or 0), said.out, said.err)
-
-    return run
+    return command_line(monkeypatch, capsys)
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 import datetime
 import socket
 import ssl
-import sys
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -19,8 +18,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from giftcards_cli.main import main
-from support.command_line import CommandResult
+from support.command_line import CommandResult, command_line
 
 SERVICE = {"CardTableName": "cards", "OrderBusName": "orders", "SupplierApiKeySecretArn": "arn"}
 SSO = "sso_start_url=https://x.awsapps.com/start\nsso_region=eu-west-1\nsso_account_id=123456789012\nsso_role_name=r\n"
@@ -149,21 +147,17 @@ def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> 
             monkeypatch.delenv(name, raising=False)
             if value is not None:
                 monkeypatch.setenv(name, value)
-        monkeypatch.setattr(sys, "argv", ["giftcards", *(arguments or ("show", "order-1"))])
-        with pytest.raises(SystemExit) as end:
-            main()
-        said = capsys.readouterr()
-        return CommandResult(int(end.value.code or 0), said.out, said.err)
+        return command_line(monkeypatch, capsys)(*(arguments or ("show", "order-1")))
 
     return run
 
 
-def says(said: CommandResult, *words: str) -> None:
-    assert (said.code, said.out) == (1, "")
-    assert said.err.startswith("giftcards: ")
-    assert said.err.count("\n") == 1
-    assert [word for word in words if word not in said.err] == [], said.err
-    assert "please report it" not in said.err
+def explains(result: CommandResult, *words: str) -> None:
+    assert (result.code, result.out) == (1, "")
+    assert result.err.startswith("giftcards: ")
+    assert result.err.count("\n") == 1
+    assert [word for word in words if word not in result.err] == [], result.err
+    assert "please report it" not in result.err
 
 
 # ------------------------------------------------------------------- region
@@ -179,14 +173,14 @@ def says(said: CommandResult, *words: str) -> None:
     ],
 )
 def test_region_of_either_variable_is_used(aws: Aws, run: Run, given: dict[str, str | None], used: str):
-    says(run(**given), f"no stack 'giftcards' in {used}")
+    explains(run(**given), f"no stack 'giftcards' in {used}")
     assert {authorization.split("/")[2] for _, authorization in aws.requests} == {used}
 
 
 def test_region_of_the_profile_is_used_without_a_variable(aws: Aws, run: Run, tmp_path: Path):
     file = tmp_path / "config"
     file.write_text("[default]\nregion=eu-south-1\n")
-    says(run(AWS_DEFAULT_REGION=None, AWS_CONFIG_FILE=str(file)), "in eu-south-1")
+    explains(run(AWS_DEFAULT_REGION=None, AWS_CONFIG_FILE=str(file)), "in eu-south-1")
 
 
 # ------------------------------------------------------- profile, credentials
@@ -196,7 +190,7 @@ NONE = {"AWS_ACCESS_KEY_ID": None, "AWS_SECRET_ACCESS_KEY": None}
 
 @pytest.mark.parametrize("variable", ["AWS_PROFILE", "AWS_DEFAULT_PROFILE"])
 def test_missing_profile_is_named_with_its_variable(aws: Aws, run: Run, variable: str):
-    says(run(**{variable: "nosuch"}), f"{variable} names the profile 'nosuch'", f"`unset {variable}`")
+    explains(run(**{variable: "nosuch"}), f"{variable} names the profile 'nosuch'", f"`unset {variable}`")
     assert aws.requests == []
 
 
@@ -218,7 +212,7 @@ def test_missing_profile_is_named_with_its_variable(aws: Aws, run: Run, variable
 def test_profile_without_credentials_is_named(aws: Aws, run: Run, config: str, words: list[str], tmp_path: Path):
     file = tmp_path / "config"
     file.write_text(config)
-    says(run(AWS_PROFILE="p", AWS_CONFIG_FILE=str(file), HOME=str(tmp_path), **NONE), *words)
+    explains(run(AWS_PROFILE="p", AWS_CONFIG_FILE=str(file), HOME=str(tmp_path), **NONE), *words)
 
 
 @pytest.mark.filterwarnings("ignore:Can not control echo")
@@ -229,15 +223,15 @@ def test_mfa_code_without_a_terminal_is_explained(aws: Aws, run: Run, tmp_path: 
         f"[profile p]\n{ROLE}source_profile=q\n{mfa}[profile q]\naws_access_key_id=a\naws_secret_access_key=b\n"
     )
     monkeypatch.setattr("sys.stdin", StringIO())
-    said = run(AWS_PROFILE="p", AWS_CONFIG_FILE=str(file), **NONE)
-    assert said.err.endswith("\n")
-    assert "the credentials of profile 'p' require an MFA code" in said.err  # after the prompt for the code
+    result = run(AWS_PROFILE="p", AWS_CONFIG_FILE=str(file), **NONE)
+    assert result.err.endswith("\n")
+    assert "the credentials of profile 'p' require an MFA code" in result.err  # after the prompt for the code
 
 
 def test_configuration_file_with_wrong_encoding_is_named(aws: Aws, run: Run, tmp_path: Path):
     file = tmp_path / "config"
     file.write_bytes("[default]\nregion=é".encode("latin-1"))
-    says(run(AWS_CONFIG_FILE=str(file)), f"{file} cannot be read as an AWS configuration file")
+    explains(run(AWS_CONFIG_FILE=str(file)), f"{file} cannot be read as an AWS configuration file")
 
 
 @pytest.mark.parametrize(
@@ -258,7 +252,7 @@ def test_configuration_file_with_wrong_encoding_is_named(aws: Aws, run: Run, tmp
 def test_missing_or_invalid_variable_is_named(
     aws: Aws, run: Run, variables: dict[str, str | None], words: list[str], tmp_path: Path
 ):
-    says(run(HOME=str(tmp_path), **variables), *words)
+    explains(run(HOME=str(tmp_path), **variables), *words)
 
 
 @pytest.mark.parametrize(
@@ -274,14 +268,14 @@ def test_missing_or_invalid_variable_is_named(
 )
 def test_refusal_names_the_credentials(aws: Aws, run: Run, code: str, words: list[str]):
     aws.error = (400, code)
-    says(run(), *words)
+    explains(run(), *words)
 
 
 def test_refusal_names_the_profile(aws: Aws, run: Run, tmp_path: Path):
     file = tmp_path / "config"
     file.write_text("[profile p]\naws_access_key_id=a\naws_secret_access_key=b\n")
     aws.error = (403, "AccessDenied")
-    says(run(AWS_PROFILE="p", AWS_CONFIG_FILE=str(file), **NONE), "the credentials of profile 'p'")
+    explains(run(AWS_PROFILE="p", AWS_CONFIG_FILE=str(file), **NONE), "the credentials of profile 'p'")
 
 
 # ----------------------------------------------------------------- endpoint
@@ -294,20 +288,20 @@ def test_refusal_names_the_profile(aws: Aws, run: Run, tmp_path: Path):
 )  # fmt: skip
 @pytest.mark.parametrize("variable", ["AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_CLOUDFORMATION"])
 def test_invalid_endpoint_is_named_with_its_variable(aws: Aws, run: Run, variable: str, endpoint: str):
-    says(run(**{variable: endpoint}), f"{variable}={endpoint} is not a valid", "http://HOST:PORT")
+    explains(run(**{variable: endpoint}), f"{variable}={endpoint} is not a valid", "http://HOST:PORT")
 
 
 @pytest.mark.parametrize("variable", ["AWS_ACCESS_KEY_ID", "AWS_SESSION_TOKEN"])
 def test_credential_with_a_line_break_is_not_quoted(aws: Aws, run: Run, variable: str):
-    said = run(**{variable: "AKIA1\nAKIA2"})
-    says(said, variable, "control character")
-    assert "AKIA" not in said.err
+    result = run(**{variable: "AKIA1\nAKIA2"})
+    explains(result, variable, "control character")
+    assert "AKIA" not in result.err
 
 
 def test_invalid_endpoint_of_one_service_is_named(aws: Aws, run: Run):
     aws.stacks = {"giftcards": ("CREATE_COMPLETE", SERVICE)}
-    says(run(AWS_ENDPOINT_URL_DYNAMODB="127.0.0.1:1"), "AWS_ENDPOINT_URL_DYNAMODB=127.0.0.1:1 is not a valid")
-    says(
+    explains(run(AWS_ENDPOINT_URL_DYNAMODB="127.0.0.1:1"), "AWS_ENDPOINT_URL_DYNAMODB=127.0.0.1:1 is not a valid")
+    explains(
         run("place", "x", "--user", "alice", AWS_ENDPOINT_URL_DYNAMODB="", AWS_ENDPOINT_URL_EVENTBRIDGE="127.0.0.1"),
         "is not a valid",
     )
@@ -316,13 +310,13 @@ def test_invalid_endpoint_of_one_service_is_named(aws: Aws, run: Run):
 def test_invalid_endpoint_in_a_file_is_named_with_the_file(aws: Aws, run: Run, tmp_path: Path):
     file = tmp_path / "config"
     file.write_text("[default]\nendpoint_url=127.0.0.1:1\n")
-    says(run(AWS_ENDPOINT_URL=None, AWS_CONFIG_FILE=str(file)), "endpoint_url", str(file))
+    explains(run(AWS_ENDPOINT_URL=None, AWS_CONFIG_FILE=str(file)), "endpoint_url", str(file))
 
 
 def test_unreachable_endpoint_explains_how_to_create_a_stack(aws: Aws, run: Run):
-    said = run(AWS_ENDPOINT_URL="http://user:secret@127.0.0.1:9")
-    says(said, "nothing answers at http://127.0.0.1:9", "`giftcards local up`")
-    assert "secret" not in said.err
+    result = run(AWS_ENDPOINT_URL="http://user:secret@127.0.0.1:9")
+    explains(result, "nothing answers at http://127.0.0.1:9", "`giftcards local up`")
+    assert "secret" not in result.err
 
 
 def test_unresolvable_host_is_named(aws: Aws, run: Run, monkeypatch: pytest.MonkeyPatch):
@@ -330,51 +324,51 @@ def test_unresolvable_host_is_named(aws: Aws, run: Run, monkeypatch: pytest.Monk
         raise socket.gaierror(-2, "Name or service not known")
 
     monkeypatch.setattr(socket, "getaddrinfo", unknown)
-    says(run(AWS_ENDPOINT_URL="https://nosuch.invalid"), "the host of https://nosuch.invalid/ cannot be resolved")
+    explains(run(AWS_ENDPOINT_URL="https://nosuch.invalid"), "the host of https://nosuch.invalid/ cannot be resolved")
 
 
 @pytest.mark.parametrize(("status", "body"), [(200, "<html>hello</html>"), (200, "hello"), (200, "")])
 def test_server_that_is_not_aws_is_named(aws: Aws, run: Run, status: int, body: str):
     aws.body = body
-    says(run(), f"{aws.url} answers", "not like AWS")
+    explains(run(), f"{aws.url} answers", "not like AWS")
 
 
 def test_gateway_error_is_named_with_its_status(aws: Aws, run: Run):
     aws.error = (502, "")
-    said = run()
-    says(said, f"{aws.url} answered DescribeStacks with HTTP 502")
+    result = run()
+    explains(result, f"{aws.url} answered DescribeStacks with HTTP 502")
 
 
 def test_untrusted_certificate_is_named(tls: Aws, run: Run):
-    said = run()
-    says(said, f"the certificate of {tls.url}/ is not trusted (self-signed certificate)", "AWS_CA_BUNDLE")
-    assert "nothing answers" not in said.err
+    result = run()
+    explains(result, f"the certificate of {tls.url}/ is not trusted (self-signed certificate)", "AWS_CA_BUNDLE")
+    assert "nothing answers" not in result.err
 
 
 def test_certificate_of_the_bundle_is_trusted(tls: Aws, run: Run, authority: Path):
-    says(run(AWS_CA_BUNDLE=str(authority)), "there is no stack 'giftcards'")
+    explains(run(AWS_CA_BUNDLE=str(authority)), "there is no stack 'giftcards'")
 
 
 @pytest.mark.parametrize("content", [None, b"", b"no certificate"])
 def test_unreadable_bundle_is_named(tls: Aws, run: Run, content: bytes | None, tmp_path: Path):
     if content is not None:
         (tmp_path / "bundle").write_bytes(content)
-    said = run(AWS_CA_BUNDLE=str(tmp_path / "bundle"))
-    says(said, "AWS_CA_BUNDLE")
-    assert "nothing answers" not in said.err
+    result = run(AWS_CA_BUNDLE=str(tmp_path / "bundle"))
+    explains(result, "AWS_CA_BUNDLE")
+    assert "nothing answers" not in result.err
 
 
 def test_wrong_scheme_is_named(tls: Aws, aws: Aws, run: Run):
-    says(run(AWS_ENDPOINT_URL=tls.url.replace("https", "http")), "write it with https://")
-    says(run(AWS_ENDPOINT_URL=aws.url.replace("http", "https")), "write it with http://")
+    explains(run(AWS_ENDPOINT_URL=tls.url.replace("https", "http")), "write it with https://")
+    explains(run(AWS_ENDPOINT_URL=aws.url.replace("http", "https")), "write it with http://")
 
 
 @pytest.mark.parametrize("proxy", ["http://user:secret@127.0.0.1:9", "http://127.0.0.1:9"])
 def test_unreachable_proxy_is_named_with_its_variable(aws: Aws, run: Run, proxy: str):
-    said = run(AWS_ENDPOINT_URL=None, HTTPS_PROXY=proxy)
-    says(said, "(HTTPS_PROXY) does not connect to AWS", "127.0.0.1:9")
-    assert "secret" not in said.err
-    assert "nothing answers" not in said.err
+    result = run(AWS_ENDPOINT_URL=None, HTTPS_PROXY=proxy)
+    explains(result, "(HTTPS_PROXY) does not connect to AWS", "127.0.0.1:9")
+    assert "secret" not in result.err
+    assert "nothing answers" not in result.err
 
 
 # -------------------------------------------------------------------- stack
@@ -382,16 +376,16 @@ def test_unreachable_proxy_is_named_with_its_variable(aws: Aws, run: Run, proxy:
 
 def test_stack_of_another_stage_is_named(aws: Aws, run: Run):
     aws.stacks = {"giftcards-dev": ("UPDATE_COMPLETE", SERVICE), "website": ("CREATE_COMPLETE", {"Url": "x"})}
-    said = run()
-    says(said, "there is no stack 'giftcards' in eu-west-1", "`--stack giftcards-dev`")
-    assert "website" not in said.err
+    result = run()
+    explains(result, "there is no stack 'giftcards' in eu-west-1", "`--stack giftcards-dev`")
+    assert "website" not in result.err
     aws.stacks["giftcards-staging"] = aws.stacks["giftcards-dev"]
-    says(run(), "`--stack giftcards-dev` or `--stack giftcards-staging`")
+    explains(run(), "`--stack giftcards-dev` or `--stack giftcards-staging`")
 
 
 def test_missing_stack_is_named_if_listing_is_denied(aws: Aws, run: Run):
     aws.listing_is_denied = True
-    says(run("orders", "--stack", "giftcards-dev"), "there is no stack 'giftcards-dev' in eu-west-1", "AWS_REGION")
+    explains(run("orders", "--stack", "giftcards-dev"), "there is no stack 'giftcards-dev' in eu-west-1", "AWS_REGION")
 
 
 @pytest.mark.parametrize(
@@ -410,14 +404,14 @@ def test_missing_stack_is_named_if_listing_is_denied(aws: Aws, run: Run):
 )
 def test_unusable_stack_is_named_with_its_status(aws: Aws, run: Run, status: str, words: str):
     aws.stacks = {"giftcards": (status, {})}
-    says(run(), f"the stack 'giftcards' is {status}", words)
+    explains(run(), f"the stack 'giftcards' is {status}", words)
 
 
 @pytest.mark.parametrize("name", ["", "a b", "1a", "ü", "a_b", "a" * 129])
 def test_invalid_stack_name_is_wrong_usage(aws: Aws, run: Run, name: str):
-    said = run("orders", "--stack", name)
-    assert (said.code, said.out, said.err.count("\n")) == (2, "", 1)
-    assert "--stack" in said.err
+    result = run("orders", "--stack", name)
+    assert (result.code, result.out, result.err.count("\n")) == (2, "", 1)
+    assert "--stack" in result.err
     assert aws.requests == []
 
 
@@ -429,4 +423,4 @@ def test_stack_of_another_release_names_what_is_missing(aws: Aws, run: Run):
         if "DescribeStackResource" in form
         else real(form)
     )
-    says(run("gate"), "the stack 'giftcards' has no GateTable", "another release")
+    explains(run("gate"), "the stack 'giftcards' has no GateTable", "another release")

@@ -1,11 +1,6 @@
 """`giftcards gate`: what it shows, and what `--open` changes and never changes."""
 
-import json
-import sys
-from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 import pytest
 
@@ -14,31 +9,14 @@ from giftcards.adapters.gate_table import GateTable
 from giftcards.adapters.timestamps import timestamp
 from giftcards.rules.gate import LEASE_SECONDS, Block, Slot, Suspicion, admit
 from giftcards.rules.supplier_failure import FailureKind
-from giftcards_cli.main import main
 from giftcards_cli.stack import Stack
 from support.cloud import Cloud
+from support.command_line import Giftcards, command_line
 
 KEY = "version-of-the-key"
 AT = datetime.now(UTC).replace(microsecond=0)
 REFUSED = Block(FailureKind.KEY_REFUSED, "The supplier refused the key.", AT, KEY, until=None)
 PAUSED = Block(FailureKind.RATE_LIMITED, "The supplier answered [429].", AT, KEY, until=AT + timedelta(days=30))
-
-
-@dataclass(frozen=True)
-class Said:
-    """The result of a command."""
-
-    code: int
-    out: str
-    err: str
-
-    @property
-    def document(self) -> dict[str, Any]:
-        """The JSON document on stdout."""
-        return dict(json.loads(self.out))
-
-
-Giftcards = Callable[..., Said]
 
 
 @pytest.fixture
@@ -53,14 +31,7 @@ def giftcards(cloud: Cloud, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capt
     monkeypatch.setattr(Stack, "_physical_id", lambda _, logical_id: {"GateTable": cloud.gate_table}[logical_id])
     monkeypatch.setattr(Stack, "api_key_version", lambda _: KEY)
 
-    def run(*arguments: str) -> Said:
-        monkeypatch.setattr(sys, "argv", ["giftcards", "gate", *arguments])
-        with pytest.raises(SystemExit) as end:
-            main()
-        said = capsys.readouterr()
-        return Said(int(end.value.code or 0), said.out, said.err)
-
-    return run
+    return command_line(monkeypatch, capsys, "gate")
 
 
 def test_unblocked_gate_shows_its_slots(giftcards: Giftcards, record: GateTable):
@@ -77,9 +48,9 @@ def test_unblocked_gate_shows_its_slots(giftcards: Giftcards, record: GateTable)
         "lostCalls": 0,
         "suspicion": None,
     }
-    said = giftcards()
-    assert (said.code, said.err) == (0, "")
-    assert [line.split() for line in said.out.splitlines()] == [
+    result = giftcards()
+    assert (result.code, result.err) == (0, "")
+    assert [line.split() for line in result.out.splitlines()] == [
         ["gate", "unblocked"],
         ["slots", *["1", "of", "3", "in", "use"]],
     ]
@@ -100,10 +71,10 @@ def test_paused_gate_shows_reason_start_and_end(giftcards: Giftcards, record: Ga
         "lostCalls": 0,
         "suspicion": None,
     }
-    said = giftcards()
-    assert said.code == 0
+    result = giftcards()
+    assert result.code == 0
     for text in ("blocked", "RATE_LIMITED: The supplier answered [429].", timestamp(AT)):
-        assert text in said.out
+        assert text in result.out
 
 
 def test_gate_blocked_by_a_key_names_what_unblocks_it(giftcards: Giftcards, record: GateTable):
@@ -127,9 +98,9 @@ def test_showing_the_gate_writes_nothing(giftcards: Giftcards, record: GateTable
 def test_open_ends_a_pause(giftcards: Giftcards, record: GateTable):
     record.close(PAUSED)
 
-    said = giftcards("--open", "--json")
+    result = giftcards("--open", "--json")
 
-    assert (said.code, said.document["open"]) == (0, True)
+    assert (result.code, result.document["open"]) == (0, True)
     assert record.read().pause is None
 
 
@@ -139,11 +110,11 @@ def test_open_never_unblocks_after_a_refused_key(giftcards: Giftcards, record: G
         record.close(block)
     before = record.read()
 
-    said = giftcards("--open")
+    result = giftcards("--open")
 
-    assert (said.code, said.out) == (1, "")
-    assert said.err.count("\n") == 1
-    assert "KEY_REFUSED" in said.err
+    assert (result.code, result.out) == (1, "")
+    assert result.err.count("\n") == 1
+    assert "KEY_REFUSED" in result.err
     assert record.read() == before
 
 
@@ -160,9 +131,9 @@ def test_gate_that_is_blocked_again_meanwhile_stays_blocked(giftcards: Giftcards
     longer = Block(FailureKind.ADDRESS_BLOCKED, "Blocked.", AT, KEY, until=AT + timedelta(days=31))
     cloud.at_next("UpdateItem", lambda: record.close(longer))
 
-    said = giftcards("--open")
+    result = giftcards("--open")
 
-    assert (said.code, said.err.count("\n")) == (1, 1)
+    assert (result.code, result.err.count("\n")) == (1, 1)
     assert record.read().pause == longer
 
 
@@ -189,9 +160,9 @@ def test_gate_without_slots_is_paused_and_can_be_unblocked(giftcards: Giftcards,
     document = giftcards("--json").document
     assert (document["open"], document["opensWith"], document["reason"]) == (False, "TIME", "BUSY")
 
-    said = giftcards("--open", "--json")
+    result = giftcards("--open", "--json")
 
-    assert (said.code, said.document["open"], said.document["lostCalls"]) == (0, True, 0)
+    assert (result.code, result.document["open"], result.document["lostCalls"]) == (0, True, 0)
 
 
 def test_suspicion_is_shown_with_order_and_code(giftcards: Giftcards, record: GateTable):

@@ -22,36 +22,36 @@ def one_invalid(cloud: Cloud) -> None:
 @pytest.mark.usefixtures("one_invalid")
 @pytest.mark.parametrize("wanted", [[], ["--status", "HANDLING"], ["--user", USER_ID]])
 def test_valid_orders_are_listed_next_to_an_invalid_one(giftcards: Giftcards, wanted: list[str]):
-    said = giftcards("orders", *wanted, "--json") if wanted else giftcards("orders")
+    result = giftcards("orders", *wanted, "--json") if wanted else giftcards("orders")
 
-    assert said.code == 1
-    assert said.err.endswith(": 1 (bad: claimedAt, quantity)\n")
-    assert "good" in said.out
-    assert MARK not in said.out + said.err
+    assert result.code == 1
+    assert result.err.endswith(": 1 (bad: claimedAt, quantity)\n")
+    assert "good" in result.out
+    assert MARK not in result.out + result.err
     if wanted:
-        assert [order["orderId"] for order in json.loads(said.out)] == ["good"]
+        assert [order["orderId"] for order in json.loads(result.out)] == ["good"]
 
 
 def test_only_some_of_many_invalid_orders_are_named(cloud: Cloud, giftcards: Giftcards):
     for number in range(7):
         cloud.claim(f"bad-{number}", quantity=MARK)
 
-    said = giftcards("orders")
+    result = giftcards("orders")
 
-    assert (said.code, said.out) == (1, "")
-    assert said.err.count("bad-") == 5
-    assert said.err.endswith("; 2 more)\n")
+    assert (result.code, result.out) == (1, "")
+    assert result.err.count("bad-") == 5
+    assert result.err.endswith("; 2 more)\n")
 
 
 @pytest.mark.parametrize("command", ["show", "resume", "place"])
 def test_invalid_order_is_one_line(cloud: Cloud, giftcards: Giftcards, command: str):
     cloud.claim(heldReason=MARK, status="WONDERFUL")
 
-    said = giftcards(command, ORDER_ID, *(["--user", "alice"] if command == "place" else []))
+    result = giftcards(command, ORDER_ID, *(["--user", "alice"] if command == "place" else []))
 
-    assert (said.code, said.out, said.err.count("\n")) == (1, "", 1)
-    assert all(name in said.err for name in (ORDER_ID, "heldReason", "status"))
-    assert MARK not in said.err
+    assert (result.code, result.out, result.err.count("\n")) == (1, "", 1)
+    assert all(name in result.err for name in (ORDER_ID, "heldReason", "status"))
+    assert MARK not in result.err
 
 
 def test_show_prints_the_number_of_checks(cloud: Cloud, giftcards: Giftcards):
@@ -69,8 +69,8 @@ def test_crash_is_one_line_that_names_only_the_error_type(giftcards: Giftcards, 
     monkeypatch.setattr(Stack, "invoke", crash)
     monkeypatch.setattr(Stack, "caller", lambda _: "operator")
 
-    said = giftcards("reveal", "order-1", "--user", "alice")
+    result = giftcards("reveal", "order-1", "--user", "alice")
 
-    assert (said.code, said.out, said.err.count("\n")) == (1, "", 1)
-    assert "RuntimeError" in said.err
-    assert not leaks(said.err)
+    assert (result.code, result.out, result.err.count("\n")) == (1, "", 1)
+    assert "RuntimeError" in result.err
+    assert not leaks(result.err)

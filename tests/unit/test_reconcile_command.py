@@ -2,8 +2,6 @@
 
 import json
 import re
-import sys
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -11,8 +9,8 @@ from typing import Any
 import pytest
 
 from giftcards_cli.commands import reconcile
-from giftcards_cli.main import main
 from giftcards_cli.stack import Stack
+from support.command_line import Giftcards, command_line
 
 UNCLAIMED = {
     "kind": "UNCLAIMED",
@@ -62,18 +60,6 @@ class Deployed:
         return self.answer
 
 
-@dataclass(frozen=True)
-class Said:
-    """The result of a command."""
-
-    code: int
-    out: str
-    err: str
-
-
-Giftcards = Callable[..., Said]
-
-
 @pytest.fixture
 def deployed(monkeypatch: pytest.MonkeyPatch) -> Deployed:
     deployed = Deployed()
@@ -83,21 +69,14 @@ def deployed(monkeypatch: pytest.MonkeyPatch) -> Deployed:
 
 @pytest.fixture
 def giftcards(deployed: Deployed, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Giftcards:
-    def run(*arguments: str) -> Said:
-        monkeypatch.setattr(sys, "argv", ["giftcards", *arguments])
-        with pytest.raises(SystemExit) as end:
-            main()
-        said = capsys.readouterr()
-        return Said(int(end.value.code or 0), said.out, said.err)
-
-    return run
+    return command_line(monkeypatch, capsys)
 
 
 def test_discrepancies_are_listed_and_are_success(giftcards: Giftcards):
-    said = giftcards("reconcile")
+    result = giftcards("reconcile")
 
-    assert (said.code, said.err) == (0, "")
-    header, unclaimed, mismatch, summary = (" ".join(line.split()) for line in said.out.splitlines())
+    assert (result.code, result.err) == (0, "")
+    header, unclaimed, mismatch, summary = (" ".join(line.split()) for line in result.out.splitlines())
     assert header == "ORDER KIND OURS SUPPLIER'S SINCE PUBLISHED"
     assert unclaimed == "order[/] UNCLAIMED - status FULFILLED, quantity 2 03-14 01:00 now"
     assert mismatch == "no id MISMATCH - broken _id - before"
@@ -111,11 +90,11 @@ def test_without_discrepancies_only_a_summary_is_printed(deployed: Deployed, gif
         "newDifferences": dict.fromkeys(ANSWER["newDifferences"], 0),
     }
 
-    said = giftcards("reconcile")
+    result = giftcards("reconcile")
 
-    assert said.code == 0
-    assert re.findall(r"\d+", said.out.partition("UTC")[2]) == ["12", "0", "0"]
-    assert len(said.out.splitlines()) == 1
+    assert result.code == 0
+    assert re.findall(r"\d+", result.out.partition("UTC")[2]) == ["12", "0", "0"]
+    assert len(result.out.splitlines()) == 1
 
 
 def test_discrepancies_that_are_not_listed_are_counted(deployed: Deployed, giftcards: Giftcards):
@@ -125,25 +104,25 @@ def test_discrepancies_that_are_not_listed_are_counted(deployed: Deployed, giftc
 
 
 def test_json_is_the_report_and_nothing_else(giftcards: Giftcards):
-    said = giftcards("reconcile", "--json")
+    result = giftcards("reconcile", "--json")
 
-    assert (said.code, said.err) == (0, "")
-    assert json.loads(said.out) == ANSWER
+    assert (result.code, result.err) == (0, "")
+    assert json.loads(result.out) == ANSWER
 
 
 @pytest.mark.parametrize("options", [[], ["--json"]])
 def test_incomplete_run_fails_and_shows_its_discrepancies(deployed: Deployed, giftcards: Giftcards, options: list[str]):
     deployed.answer = INCOMPLETE
 
-    said = giftcards("reconcile", *options)
+    result = giftcards("reconcile", *options)
 
-    assert said.code == 1
-    assert said.err.count("\n") == 1
-    assert "SUPPLIER_UNAVAILABLE" in said.err
-    assert INCOMPLETE["message"] in said.err
-    assert "order[/]" in said.out
+    assert result.code == 1
+    assert result.err.count("\n") == 1
+    assert "SUPPLIER_UNAVAILABLE" in result.err
+    assert INCOMPLETE["message"] in result.err
+    assert "order[/]" in result.out
     if options:
-        assert json.loads(said.out) == INCOMPLETE
+        assert json.loads(result.out) == INCOMPLETE
 
 
 def test_function_is_called_with_the_days_and_a_timeout(deployed: Deployed, giftcards: Giftcards):
@@ -170,9 +149,9 @@ TOMORROW = f"{datetime.now(UTC) + timedelta(days=2):%Y-%m-%d}"
     ],
 )
 def test_invalid_days_are_wrong_usage(deployed: Deployed, giftcards: Giftcards, options: list[str], named: str):
-    said = giftcards("reconcile", *options)
+    result = giftcards("reconcile", *options)
 
-    assert (said.code, said.out) == (2, "")
-    assert named in said.err
-    assert said.err.count("\n") == 1
+    assert (result.code, result.out) == (2, "")
+    assert named in result.err
+    assert result.err.count("\n") == 1
     assert deployed.calls == []

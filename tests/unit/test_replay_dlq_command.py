@@ -93,10 +93,10 @@ def test_event_with_an_invalid_time_is_republished_without_it(
 
 
 def test_empty_queue_is_success(giftcards: Giftcards, queue: Queue):
-    said = giftcards("replay-dlq")
+    result = giftcards("replay-dlq")
 
-    assert (said.code, said.err) == (0, "")
-    assert said.out.endswith(": 0\n")
+    assert (result.code, result.err) == (0, "")
+    assert result.out.endswith(": 0\n")
 
 
 def test_all_events_are_republished_when_sqs_returns_one_at_a_time(
@@ -128,12 +128,12 @@ def test_invalid_message_stays_in_the_queue_and_visible(
     body, reason = UNREADABLE[unreadable]
     queue.send(body, event())
 
-    said = giftcards("replay-dlq")
+    result = giftcards("replay-dlq")
 
-    assert said.code == 1
-    assert reason in said.err
-    assert said.err.count("\n") == 1
-    assert MARK not in said.out + said.err
+    assert result.code == 1
+    assert reason in result.err
+    assert result.err.count("\n") == 1
+    assert MARK not in result.out + result.err
     assert queue.visible == [body]
     assert replayed(cloud) == [ORDER_ID]
 
@@ -142,10 +142,10 @@ def test_event_that_the_bus_rejects_stays_in_the_queue(cloud: Cloud, giftcards: 
     queue.send(event("first"), event("second"))
     cloud.at_next("PutEvents", NOT_ACCEPTED)
 
-    said = giftcards("replay-dlq")
+    result = giftcards("replay-dlq")
 
-    assert (said.code, said.err.count("\n")) == (1, 1)
-    assert "InternalFailure" in said.err
+    assert (result.code, result.err.count("\n")) == (1, 1)
+    assert "InternalFailure" in result.err
     assert [json.loads(body)["detail"]["orderId"] for body in queue.visible] == ["first"]
 
 
@@ -190,10 +190,10 @@ def test_message_that_sqs_delivers_twice_is_republished_once(cloud: Cloud, giftc
     cloud.at_next("DeleteMessage", {})
     redeliver_at_the_second_read(cloud, queue)
 
-    said = giftcards("replay-dlq")
+    result = giftcards("replay-dlq")
 
     assert len(cloud.sent("ReceiveMessage")) >= 2
-    assert said.code == 1
+    assert result.code == 1
     assert replayed(cloud) == ["twice"]
     assert queue.visible == [MARK]
 
@@ -203,8 +203,8 @@ def test_replay_ends_even_if_every_event_returns_to_the_queue(cloud: Cloud, gift
     queue.send(event("order-1"), event("order-2"))
     cloud.at_next("PutEvents", lambda: queue.send(event("comes-back")), times=1000)
 
-    said = giftcards("replay-dlq")
+    result = giftcards("replay-dlq")
 
-    assert said.code == 0
+    assert result.code == 0
     assert len(cloud.sent("ReceiveMessage")) == 3
     assert queue.visible != []

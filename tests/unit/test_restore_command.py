@@ -155,10 +155,10 @@ def test_invalid_row_of_the_copy_is_named_and_not_restored(cloud: Cloud, giftcar
     take_copy(cloud, copy)
     lose(cloud)
 
-    said = giftcards("restore", "--from", copy)
+    result = giftcards("restore", "--from", copy)
 
-    assert (said.code, said.out) == (1, orders_restored(0))
-    assert ORDER_ID in said.err
+    assert (result.code, result.out) == (1, orders_restored(0))
+    assert ORDER_ID in result.err
     assert cloud.rows(cloud.card_table) == []
 
 
@@ -185,10 +185,10 @@ def test_closed_order_without_all_its_cards_is_restored_as_open(
     half(cloud, copy)
     lose(cloud)
 
-    said = giftcards("restore", *order_id, "--from", copy)
+    result = giftcards("restore", *order_id, "--from", copy)
 
-    assert (said.code, said.err) == (0, "")
-    assert ORDER_ID in said.out
+    assert (result.code, result.err) == (0, "")
+    assert ORDER_ID in result.out
     assert cloud.order_row().keys() == {
         *("pk", "sk", "orderId", "userId", "status", "openStatus", "claimedAt", "checks"),
     }
@@ -202,10 +202,10 @@ def test_cards_are_not_restored_from_an_incomplete_copy(
 ):
     half(cloud, copy)
 
-    said = giftcards("restore", ORDER_ID, "--from", copy)
+    result = giftcards("restore", ORDER_ID, "--from", copy)
 
-    assert (said.code, said.out, said.err.count("\n")) == (1, "", 1)
-    assert ORDER_ID in said.err
+    assert (result.code, result.out, result.err.count("\n")) == (1, "", 1)
+    assert ORDER_ID in result.err
     assert cloud.rows(cloud.card_table) == delivered
 
 

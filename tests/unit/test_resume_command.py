@@ -27,10 +27,10 @@ def test_held_order_is_resumed_for_its_user(cloud: Cloud, giftcards: Giftcards):
     cloud.claim(placedAt="2026-03-14T09:00:00.000Z")
     cloud.hold()
 
-    said = giftcards("resume", ORDER_ID)
+    result = giftcards("resume", ORDER_ID)
 
-    assert (said.code, said.err) == (0, "")
-    assert f"`giftcards show {ORDER_ID}`" in said.out
+    assert (result.code, result.err) == (0, "")
+    assert f"`giftcards show {ORDER_ID}`" in result.out
     detail = {"orderId": ORDER_ID, "userId": USER_ID, "placedAt": "2026-03-14T09:00:00Z"}
     assert cloud.events_to_resume("giftcards.cli") == [detail]
     assert cloud.writes() == ["PutEvents"]
@@ -50,30 +50,30 @@ def test_order_that_is_not_held_is_not_resumed(
 ):
     cloud.claim(**attributes)
 
-    said = giftcards("resume", ORDER_ID)
+    result = giftcards("resume", ORDER_ID)
 
-    assert (said.code, said.out) == (1, "")
-    assert ORDER_ID in said.err
-    assert state in said.err
+    assert (result.code, result.out) == (1, "")
+    assert ORDER_ID in result.err
+    assert state in result.err
     assert cloud.writes() == []
 
 
 @pytest.mark.parametrize("order_id", ["unknown", "", "a b"])
 def test_resume_does_not_create_an_order(cloud: Cloud, giftcards: Giftcards, order_id: str):
-    said = giftcards("resume", order_id)
+    result = giftcards("resume", order_id)
 
-    assert (said.code, said.out) == (1, "")
-    assert repr(order_id) in said.err
+    assert (result.code, result.out) == (1, "")
+    assert repr(order_id) in result.err
     assert cloud.writes() == []
 
 
 def test_closed_order_without_its_event_is_resumed(cloud: Cloud, giftcards: Giftcards):
     cloud.claim(status="FULFILLED", **CLOSED)
 
-    said = giftcards("resume", ORDER_ID)
+    result = giftcards("resume", ORDER_ID)
 
-    assert (said.code, said.err) == (0, "")
-    assert "FULFILLED" in said.out
+    assert (result.code, result.err) == (0, "")
+    assert "FULFILLED" in result.out
     assert resumed(cloud) == [ORDER_ID]
 
 
@@ -97,29 +97,29 @@ def some_held(cloud: Cloud) -> None:
     ],
 )
 def test_held_orders_are_resumed_together(cloud: Cloud, giftcards: Giftcards, named: list[str], orders: list[str]):
-    said = giftcards("resume", *named)
+    result = giftcards("resume", *named)
 
-    assert (said.code, said.err) == (0, "")
-    assert said.out.endswith(f": {len(orders)}\n")
+    assert (result.code, result.err) == (0, "")
+    assert result.out.endswith(f": {len(orders)}\n")
     assert sorted(resumed(cloud)) == orders
     assert all(d["userId"] == f"user-of-{d['orderId']}" for d in cloud.events_to_resume("giftcards.cli"))
 
 
 def test_resuming_without_held_orders_is_success(giftcards: Giftcards):
-    said = giftcards("resume", "--held")
+    result = giftcards("resume", "--held")
 
-    assert (said.code, said.err) == (0, "")
-    assert said.out.endswith(": 0\n")
+    assert (result.code, result.err) == (0, "")
+    assert result.out.endswith(": 0\n")
 
 
 @pytest.mark.usefixtures("some_held")
 def test_invalid_row_does_not_keep_other_orders_held(cloud: Cloud, giftcards: Giftcards):
     cloud.put(cloud.card_table, cloud.order_row("late-1") | {"userId": f"{MARK} {MARK}"})
 
-    said = giftcards("resume", "--held")
+    result = giftcards("resume", "--held")
 
-    assert said.code == 1
-    assert said.err.endswith(": 1 (late-1: userId)\n")
+    assert result.code == 1
+    assert result.err.endswith(": 1 (late-1: userId)\n")
     assert sorted(resumed(cloud)) == ["late-2", "unknown"]
 
 
@@ -128,18 +128,18 @@ def test_invalid_row_does_not_keep_other_orders_held(cloud: Cloud, giftcards: Gi
     [[], [ORDER_ID, "--held"], ["--held", "--reason", "ORDER_UNKNOWN"], [ORDER_ID, "--reason", "ORDER_UNKNOWN"]],
 )
 def test_resume_requires_exactly_one_selection(cloud: Cloud, giftcards: Giftcards, named: list[str]):
-    said = giftcards("resume", *named)
+    result = giftcards("resume", *named)
 
-    assert (said.code, said.out) == (2, "")
-    assert all(name in said.err for name in ("ORDER_ID", "--held", "--reason"))
+    assert (result.code, result.out) == (2, "")
+    assert all(name in result.err for name in ("ORDER_ID", "--held", "--reason"))
     assert cloud.calls == []
 
 
 def test_unknown_reason_lists_the_valid_ones(giftcards: Giftcards):
-    said = giftcards("resume", "--reason", "BAD_LUCK")
+    result = giftcards("resume", "--reason", "BAD_LUCK")
 
-    assert (said.code, said.out) == (2, "")
-    assert all(reason in said.err for reason in HeldReason)
+    assert (result.code, result.out) == (2, "")
+    assert all(reason in result.err for reason in HeldReason)
 
 
 @pytest.mark.usefixtures("some_held")
@@ -156,10 +156,10 @@ def test_aws_error_is_one_line_with_its_code(
 ):
     cloud.at_next(operation, outcome)
 
-    said = giftcards("resume", "--held")
+    result = giftcards("resume", "--held")
 
-    assert (said.code, said.out, said.err.count("\n")) == (1, "", 1)
-    assert code in said.err
+    assert (result.code, result.out, result.err.count("\n")) == (1, "", 1)
+    assert code in result.err
 
 
 # -------------------------------------------------------------- accept cards
@@ -171,9 +171,9 @@ def test_acceptance_is_in_the_row_and_the_order_is_resumed(cloud: Cloud, giftcar
     cloud.claim()
     cloud.hold(reason="SUPPLIER_CONTRACT_BROKEN")
 
-    said = giftcards("resume", ORDER_ID, *WHY)
+    result = giftcards("resume", ORDER_ID, *WHY)
 
-    assert (said.code, said.err) == (0, "")
+    assert (result.code, result.err) == (0, "")
     assert resumed(cloud) == [ORDER_ID]
     acceptance = cloud.order_row()["acceptCards"]
     assert acceptance["reason"] == "seen in the console"
@@ -233,10 +233,10 @@ def test_order_that_is_resumed_meanwhile_is_not_accepted(cloud: Cloud, giftcards
 
 
 def assert_not_accepted(cloud: Cloud, giftcards: Giftcards) -> None:
-    said = giftcards("resume", ORDER_ID, *WHY)
+    result = giftcards("resume", ORDER_ID, *WHY)
 
-    assert (said.code, said.out) == (1, "")
-    assert "is not held as SUPPLIER_CONTRACT_BROKEN" in said.err
+    assert (result.code, result.out) == (1, "")
+    assert "is not held as SUPPLIER_CONTRACT_BROKEN" in result.err
     assert "acceptCards" not in cloud.order_row()
     assert resumed(cloud) == []
 
@@ -263,9 +263,9 @@ def test_acceptance_requires_order_cards_and_reason(cloud: Cloud, giftcards: Gif
     cloud.claim()
     cloud.hold(reason="SUPPLIER_CONTRACT_BROKEN")
 
-    said = giftcards("resume", *arguments)
+    result = giftcards("resume", *arguments)
 
-    assert (said.code, said.out, said.err.count("\n")) == (2, "", 1)
+    assert (result.code, result.out, result.err.count("\n")) == (2, "", 1)
     assert cloud.writes() == []
 
 

@@ -55,10 +55,10 @@ def a_day(cloud: Cloud, ago: Callable[[timedelta], str]) -> None:
 
 @pytest.mark.usefixtures("a_day")
 def test_orders_are_counted_by_closing_time_or_as_open(giftcards: Giftcards):
-    said = giftcards("stats", "--json")
+    result = giftcards("stats", "--json")
 
-    assert (said.code, said.err) == (0, "")
-    document = json.loads(said.out)
+    assert (result.code, result.err) == (0, "")
+    document = json.loads(result.out)
     assert (document["delivered"], document["partiallyDelivered"], document["refunded"]) == (2, 1, 1)
     assert (document["waiting"], document["held"], document["heldByReason"]) == (1, 1, {"ORDER_UNKNOWN": 1})
     assert document["secondsToDelivery"] == pytest.approx({"p50": 20, "p95": 56, "max": 60}, abs=0.01)
@@ -76,10 +76,10 @@ def test_since_takes_minutes_hours_and_days(giftcards: Giftcards, since: str, de
     "since", ["24", "h", "1w", "-1h", "0h", "1.5h", "", " 24h", "24h\n", "٣h", "9" * 30 + "d", "999999d"]
 )
 def test_invalid_since_is_wrong_usage(giftcards: Giftcards, since: str):
-    said = giftcards("stats", f"--since={since}")
+    result = giftcards("stats", f"--since={since}")
 
-    assert (said.code, said.out, said.err.count("\n")) == (2, "", 1)
-    assert "--since" in said.err
+    assert (result.code, result.out, result.err.count("\n")) == (2, "", 1)
+    assert "--since" in result.err
 
 
 @pytest.mark.usefixtures("a_day")
@@ -97,9 +97,9 @@ def test_cost_is_the_usage_at_list_prices(giftcards: Giftcards):
 
 @pytest.mark.usefixtures("a_day")
 def test_summary_for_people(giftcards: Giftcards):
-    said = giftcards("stats")
+    result = giftcards("stats")
 
-    lines = [" ".join(line.split()) for line in said.out.splitlines()]
+    lines = [" ".join(line.split()) for line in result.out.splitlines()]
     assert {"delivered 2", "partially delivered 1", "refunded 1", "held 1 1 × ORDER_UNKNOWN"} <= set(lines)
     assert "waiting 1 oldest: 2d02h" in lines
     assert {"p50 20.0 50 % within", "max 60.0 longest"} <= set(lines)
@@ -129,11 +129,11 @@ def test_orders_without_a_check_count_are_not_priced(cloud: Cloud, giftcards: Gi
 def test_invalid_row_is_named_and_the_others_are_counted(cloud: Cloud, giftcards: Giftcards):
     cloud.put(cloud.card_table, cloud.order_row("partial") | {"quantity": MARK})
 
-    said = giftcards("stats", "--json")
+    result = giftcards("stats", "--json")
 
-    assert said.code == 1
-    assert said.err.endswith(": 1 (partial: quantity)\n")
-    document = json.loads(said.out)
+    assert result.code == 1
+    assert result.err.endswith(": 1 (partial: quantity)\n")
+    document = json.loads(result.out)
     assert (document["delivered"], document["partiallyDelivered"], document["unreadable"]) == (2, 0, ["partial"])
 
 

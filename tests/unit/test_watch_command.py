@@ -177,10 +177,10 @@ def test_each_change_is_one_line_in_a_pipe(cloud: Cloud, giftcards: Giftcards, m
     cloud.claim(placedAt=timestamp(NOW - 60 * SECOND))
     pauses = meanwhile(nothing, cloud.hold, lambda: close(cloud))
 
-    said = giftcards("watch", "--interval", "5")
+    result = giftcards("watch", "--interval", "5")
 
-    assert (said.code, said.err) == (0, "")
-    lines = [re.split(" {2,}", line) for line in said.out.splitlines()]
+    assert (result.code, result.err) == (0, "")
+    lines = [re.split(" {2,}", line) for line in result.out.splitlines()]
     assert [line[1:4] for line in lines] == [
         [ORDER_ID, USER_ID, status] for status in ("HANDLING", "HELD", "FULFILLED")
     ]
@@ -196,9 +196,9 @@ def test_each_change_is_one_json_document_per_line(
     cloud.claim()
     meanwhile(cloud.hold, lambda: close(cloud))
 
-    said = giftcards("watch", "--json")
+    result = giftcards("watch", "--json")
 
-    changes = [json.loads(line) for line in said.out.splitlines()]
+    changes = [json.loads(line) for line in result.out.splitlines()]
     assert [(order["orderId"], order["status"], order["isOpen"]) for order in changes] == [
         (ORDER_ID, "HANDLING", True),
         (ORDER_ID, "HELD", True),
@@ -216,14 +216,14 @@ def test_invalid_row_is_printed_once_with_its_fields(
     cloud.claim("good")
     meanwhile(nothing, nothing)
 
-    said = giftcards("watch")
+    result = giftcards("watch")
 
-    assert sorted(line.split("  ")[1:] for line in said.out.splitlines())[0] == [
+    assert sorted(line.split("  ")[1:] for line in result.out.splitlines())[0] == [
         ORDER_ID,
         "its row is invalid: quantity",
     ]
-    assert len(said.out.splitlines()) == 2
-    assert MARK not in said.out
+    assert len(result.out.splitlines()) == 2
+    assert MARK not in result.out
 
 
 def test_failed_poll_is_one_line_and_polling_continues(
@@ -236,12 +236,12 @@ def test_failed_poll_is_one_line_and_polling_continues(
         cloud.at_next("Query", throttled, times=3)
 
     meanwhile(fail, nothing, nothing, lambda: close(cloud))
-    said = giftcards("watch")
+    result = giftcards("watch")
 
-    assert said.code == 0
-    lines = said.err.splitlines()
+    assert result.code == 0
+    lines = result.err.splitlines()
     assert (len(lines), "ThrottlingException" in lines[0]) == (2, True)
-    assert [re.split(" {2,}", line)[3] for line in said.out.splitlines()] == ["HANDLING", "FULFILLED"]
+    assert [re.split(" {2,}", line)[3] for line in result.out.splitlines()] == ["HANDLING", "FULFILLED"]
 
 
 def test_until_empty_ends_after_two_empty_polls(
@@ -249,9 +249,9 @@ def test_until_empty_ends_after_two_empty_polls(
 ):
     pauses = meanwhile(cloud.claim, lambda: close(cloud), nothing, nothing, nothing)
 
-    said = giftcards("watch", "--until-empty")
+    result = giftcards("watch", "--until-empty")
 
-    assert (said.code, len(said.out.splitlines())) == (0, 2)
+    assert (result.code, len(result.out.splitlines())) == (0, 2)
     assert pauses == [2.0] * 3
 
 
@@ -276,9 +276,9 @@ def test_blocked_gate_is_printed_once_with_its_end(
     monkeypatch.setattr("giftcards_cli.stack.Stack.block", lambda *_: next(blocks))
     meanwhile(nothing, nothing, nothing)
 
-    said = giftcards("watch")
+    result = giftcards("watch")
 
-    gate = [line.partition("  ")[2] for line in said.out.splitlines() if "gate" in line]
+    gate = [line.partition("  ")[2] for line in result.out.splitlines() if "gate" in line]
     assert gate == [
         "supplier gate blocked, RATE_LIMITED: The supplier answered 429. (until 2026-03-14 09:27:23 UTC)",
         "supplier gate unblocked",
@@ -301,10 +301,10 @@ def test_key_version_is_read_only_after_a_refused_key(
 
 @pytest.mark.parametrize("interval", ["0", "-1", "soon"])
 def test_invalid_interval_is_wrong_usage(giftcards: Giftcards, interval: str):
-    said = giftcards("watch", "--interval", interval)
+    result = giftcards("watch", "--interval", interval)
 
-    assert (said.code, said.out) == (2, "")
-    assert said.err.count("\n") == 1
+    assert (result.code, result.out) == (2, "")
+    assert result.err.count("\n") == 1
 
 
 # ------------------------------------------------------------------- the screen

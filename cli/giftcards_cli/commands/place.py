@@ -8,7 +8,7 @@ import typer
 from giftcards.contracts.events import OrderPlaced
 from giftcards_cli import output
 from giftcards_cli.arguments import OrderId, StackName, validated
-from giftcards_cli.stack import CommandError, Stack, aws_errors
+from giftcards_cli.stack import EVENT_SOURCE, CommandError, Stack, aws_errors
 from giftcards_local import STACK_NAME
 
 
@@ -24,5 +24,5 @@ def place(
         order = deployed.orders.get(order_id)
         if order is not None and order.user_id != user:
             raise CommandError(f"order {order_id} belongs to another user; nothing was published")
-        deployed.bus.publish(event, source="giftcards.cli")
+        deployed.bus.publish(event, source=EVENT_SOURCE)
     output.say(f"OrderPlaced published; `giftcards show {order_id}` shows the order")

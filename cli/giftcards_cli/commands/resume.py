@@ -12,11 +12,10 @@ from giftcards.contracts.events import HeldReason
 from giftcards.rules.orders import Acceptance, Order, OrderStatus, event_to_resume
 from giftcards_cli import output
 from giftcards_cli.arguments import ORDER_ID, StackName
-from giftcards_cli.stack import CommandError, Stack, aws_errors, existing_order, unreadable_orders
+from giftcards_cli.stack import EVENT_SOURCE, CommandError, Stack, aws_errors, existing_order, unreadable_orders
 from giftcards_local import STACK_NAME
 
 MAX_REASON_LENGTH = 512
-_SOURCE = "giftcards.cli"
 
 
 def resume(  # noqa: PLR0913, PLR0917 - the options of one command
@@ -102,7 +101,7 @@ def resume_order(orders: OrderTable, bus: EventBus, order_id: str) -> str:
     is_unpublished = order.status.is_closed and order.announced_at is None
     if order.status is not OrderStatus.HELD and not is_unpublished:
         raise CommandError(f"order {order_id} {_state(order)}; there is nothing to resume")
-    bus.publish(event_to_resume(order), source=_SOURCE)
+    bus.publish(event_to_resume(order), source=EVENT_SOURCE)
     why = f" (it {_state(order)}, but its event was never published)" if is_unpublished else ""
     return f"order {order_id} is resumed{why}; `giftcards show {order_id}` shows its status"
 
@@ -120,7 +119,7 @@ def _resume_held(deployed: Stack, reason: HeldReason | None) -> None:
         if isinstance(order, UnreadableOrder):
             unreadable.append(order)
         elif reason is None or order.held_reason is reason:
-            deployed.bus.publish(event_to_resume(order), source=_SOURCE)
+            deployed.bus.publish(event_to_resume(order), source=EVENT_SOURCE)
             resumed += 1
     output.say(f"held orders resumed: {resumed}")
     if unreadable:
