@@ -21,7 +21,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 export SAM_CLI_TELEMETRY := 0
 export __SAM_CLI_APP_DIR := $(CURDIR)/.aws-sam/app
 
-.PHONY: help setup demo test test-browser test-fast explore drill soak test-chaos test-upgrade lint build deploy deploy-built docs dashboard bench cost lock outdated clean
+.PHONY: help setup demo test test-browser test-fast explore drill soak test-chaos test-upgrade lint build deploy deploy-built docs bench cost lock outdated clean
 
 help: ## Say what each target does
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "%-18s %s\n", $$1, $$2}'
@@ -116,10 +116,6 @@ docs: setup ## Write again what is made from the code: picture, event schemas, t
 	$(BIN)/python tools/write_metrics.py
 	$(BIN)/python tools/write_reference.py
 	$(BIN)/python tools/write_commands.py
-
-dashboard: setup ## Draw the dashboard with the sample data of a day
-	@$(UV) pip install --quiet --require-hashes --python $(BIN)/python --requirements requirements/docs.txt
-	$(BIN)/python docs/draw_dashboard.py
 
 bench: setup ## Measure what the README claims
 	$(BIN)/python bench/handlers.py

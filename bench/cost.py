@@ -47,7 +47,10 @@ def main() -> None:
 
 def monthly_usage() -> dict[str, int]:
     """Count what a stack has that AWS bills by the month, whether orders come or not."""
-    resources = yaml_parse((PROJECT / "template.yaml").read_text(encoding="utf-8"))["Resources"].values()
+    template, included = (
+        yaml_parse((PROJECT / name).read_text(encoding="utf-8")) for name in ("template.yaml", "observability.yaml")
+    )
+    resources = [resource for resource in [*template["Resources"].values(), *included.values()] if "Type" in resource]
     keys = [resource["Properties"] for resource in resources if resource["Type"] == "AWS::KMS::Key"]
     alarms = [resource["Properties"] for resource in resources if resource["Type"] == "AWS::CloudWatch::Alarm"]
     return {

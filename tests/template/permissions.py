@@ -34,7 +34,7 @@ OF_THIS_KEY = "In a key policy `*` means this key."
 
 # Statements that may name every resource, and why.
 EVERY_RESOURCE = {
-    "FulfilOrderRole.DeliverItsOwnLogs": "CloudWatch's log delivery actions know no resources.",
+    "FulfilOrderRole.DeliverLogs": "CloudWatch's log delivery actions know no resources.",
     **{
         f"{role}.SendTraces": "X-Ray's write actions know no resources."
         for role in (
@@ -48,28 +48,28 @@ EVERY_RESOURCE = {
             "MeasureOrdersRole",
         )
     },
-    "DeploymentRole.WatchTheAlarms": "DescribeAlarms lists; it knows no single alarm.",
+    "DeploymentRole.ReadAlarms": "DescribeAlarms lists; it knows no single alarm.",
     **{
         f"{role}.{sid}": "EC2 names a network interface only when it is there; the code itself is denied all of it."
         for role in ("CheckStatusRole", "DeliverCardsRole", "ReconcileOrdersRole")
-        for sid in ("LambdaConnectsItToTheSubnets", "ItsCodeDoesNot")
+        for sid in ("ConnectToSubnets", "DenySubnetAccessToCode")
     },
-    "CardKey.TheAccountManagesTheKeyThroughItsPolicies": OF_THIS_KEY,
+    "CardKey.AccountManagesKey": OF_THIS_KEY,
     "CardKey.OnlyRevealCardsDecrypts": OF_THIS_KEY,
     "CardKey.OnlyDeliverCardsEncrypts": OF_THIS_KEY,
-    "StorageKey.TheAccountManagesTheKeyThroughItsPolicies": OF_THIS_KEY,
+    "StorageKey.AccountManagesKey": OF_THIS_KEY,
     "StorageKey.LogGroupsOfThisStack": OF_THIS_KEY,
-    "StorageKey.TheWorkflowsLogDelivery": OF_THIS_KEY,
+    "StorageKey.WorkflowLogDelivery": OF_THIS_KEY,
     "StorageKey.AlarmsOfThisAccount": OF_THIS_KEY,
-    "StorageKey.RulesThatPublishToTheTopic": OF_THIS_KEY,
-    "StorageKey.WhoeverMayUseATableTheSecretOrTheWorkflow": OF_THIS_KEY,
+    "StorageKey.RulesPublishToTopic": OF_THIS_KEY,
+    "StorageKey.CallersOfEncryptedServices": OF_THIS_KEY,
 }
 ROOT_KEEPS_THE_KEY = "A key whose policy lets nobody manage it is lost; AWS asks for this statement."
 
 # Statements that may allow every action of a service, and why.
 EVERY_ACTION = {
-    "CardKey.TheAccountManagesTheKeyThroughItsPolicies": ROOT_KEEPS_THE_KEY,
-    "StorageKey.TheAccountManagesTheKeyThroughItsPolicies": ROOT_KEEPS_THE_KEY,
+    "CardKey.AccountManagesKey": ROOT_KEEPS_THE_KEY,
+    "StorageKey.AccountManagesKey": ROOT_KEEPS_THE_KEY,
 }
 
 

@@ -20,15 +20,26 @@ NO_VALUE = {"Ref": "AWS::NoValue"}
 Template = dict[str, Any]
 
 
+INCLUDE = {"Name": "AWS::Include", "Parameters": {"Location": "observability.yaml"}}
+
+
+def _parse(name: str) -> Template:
+    parsed, problems = cfnlint.decode.decode(str(ROOT / name))
+    assert not problems, f"{name} cannot be parsed: {problems}"
+    return json.loads(json.dumps(parsed))
+
+
 @cache
 def _template_text() -> str:
-    template, problems = cfnlint.decode.decode(str(ROOT / "template.yaml"))
-    assert not problems, f"template.yaml cannot be parsed: {problems}"
+    template, included = _parse("template.yaml"), _parse("observability.yaml")
+    assert template["Resources"].pop("Fn::Transform") == INCLUDE
+    assert not template["Resources"].keys() & included.keys()
+    template["Resources"] |= included
     return json.dumps(template)
 
 
 def load() -> Template:
-    """Return a fresh copy of template.yaml as written, intrinsic functions in their long form."""
+    """Return a fresh copy of template.yaml with observability.yaml included, intrinsic functions in their long form."""
     return json.loads(_template_text())
 
 

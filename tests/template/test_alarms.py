@@ -23,9 +23,8 @@ SCHEDULED = {
     "MeasureOrdersFunction": "rate(1 minute)",
 }
 MINUTES = {"minute": 1, "minutes": 1, "hour": 60}
+THE_WORKFLOW = {"StateMachineArn": ref("FulfilOrderStateMachine")}
 OF_THIS_STACK = {"service": ref("AWS::StackName"), "stage": ref("Stage")}
-# Not a reference: the workflow needs the aliases of its functions, which need this alarm to be shifted.
-WORKFLOW = "arn:${AWS::Partition}:states:${AWS::Region}:${AWS::AccountId}:stateMachine:${AWS::StackName}-fulfil-order"
 
 
 @dataclass(frozen=True)
@@ -72,7 +71,9 @@ ALARMS = {
     "ReconciliationIncompleteAlarm": Rings("Minimum", Metric.RECONCILIATION_INCOMPLETE, seconds=3600, over=3, of=4),
     "CardsUnreadableAlarm": Rings("Sum", Metric.CARDS_UNREADABLE),
     # By a way that does not need EventBridge: an order can be held and the event that says so not go out.
-    "ExecutionsFailedAlarm": Rings("Sum", "AWS/States/ExecutionsFailed", {"StateMachineArn": {"Fn::Sub": WORKFLOW}}),
+    "ExecutionsFailedAlarm": Rings(
+        "Sum", "AWS/States/ExecutionsFailed", {"StateMachineArn": ref("FulfilOrderStateMachine")}
+    ),
     "FailedSchedulesAlarm": messages_in("FunctionsDeadLetterQueue"),
     "MeasurementsMissingAlarm": Rings("SampleCount", Metric.ORDERS_WAITING, when="< 1", over=2, of=2),
 }
@@ -144,7 +145,7 @@ def silent_alarms(template: Template) -> list[str]:
             found.append(f"{name}: nothing is measured where nothing happens, so missing data has to be notBreaching")
         if held.get("ActionsEnabled", True) is not True:
             found.append(f"{name}: its actions are switched off")
-        if not re.fullmatch(rf"(?:\S+ ){{10,}}What to do: \${{RunbookUrl}}#{kebab(name)}", said_by(held)):
+        if not re.fullmatch(rf"(?:\S+ ){{10,}}Runbook: \${{RunbookUrl}}#{kebab(name)}", said_by(held)):
             found.append(f"{name}: say in AlarmDescription what it means and lead to its section of the runbook")
         if held["AlarmName"] != {"Fn::Sub": f"${{AWS::StackName}}-{kebab(name)}"}:
             found.append(f"{name}: AlarmName has to be the stack's name and its own")
@@ -222,7 +223,7 @@ def test_every_event_that_needs_a_person_is_sent_to_one(on_aws: Template):
     given = target["InputTransformer"]
     sentence = given["InputTemplate"]["Fn::Sub"]
     assert set(re.findall(r"<(\w+)>", sentence)) == set(given["InputPathsMap"])
-    assert re.fullmatch(r'"(?:\S+ ){10,}What to do: \$\{RunbookUrl\}"', sentence)
+    assert re.fullmatch(r'"(?:\S+ ){10,}Runbook: \$\{RunbookUrl\}"', sentence)
 
 
 # The topic.
@@ -248,7 +249,7 @@ def test_alarms_and_rules_may_publish_to_the_topic_and_nobody_else(on_aws: Templ
     [
         ("AlarmsOfThisAccount", "cloudwatch.amazonaws.com", OF_THIS_ACCOUNT["StringEquals"] | OF_THE_TOPIC),
         # The key policy of a topic does not support the account for EventBridge: nothing would arrive.
-        ("RulesThatPublishToTheTopic", "events.amazonaws.com", OF_THE_TOPIC),
+        ("RulesPublishToTopic", "events.amazonaws.com", OF_THE_TOPIC),
     ],
 )
 def test_who_publishes_to_the_topic_may_use_its_key(

@@ -1,10 +1,7 @@
-"""The dashboard shows what is measured, its picture is the dashboard, and saved queries ask for what is logged."""
+"""The dashboard shows what is measured, and saved queries ask for what is logged."""
 
-import json
 import re
-from collections.abc import Callable, Iterator
-from itertools import takewhile
-from types import ModuleType
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import pytest
@@ -13,9 +10,8 @@ from giftcards.contracts.events import OrderHeld
 from giftcards.contracts.workflow import Outcome
 from giftcards.metrics import NAMESPACE, Metric
 from giftcards.use_cases.reconcile_orders import ReconciliationOutcome
-from giftcards_cli.costs import prices
-from support.scripts import load
-from template.reading import ROOT, Template, load_workflow, properties, resources
+from template.dashboard import Row, load_body, rows
+from template.reading import ROOT, Template, properties, resources
 from template.test_functions import FUNCTIONS
 
 NOT_SHOWN = {
@@ -29,23 +25,10 @@ OF_AWS = {  # the metrics that are looked at, and of which kind of resource thei
         "AWS::StepFunctions::StateMachine",
     ),
     ("AWS/Lambda", "FunctionName"): (
-        {"Errors", "Throttles", "Duration", "Invocations", "ConcurrentExecutions"},
+        {"Errors", "Throttles", "Duration", "ConcurrentExecutions"},
         "AWS::Serverless::Function",
     ),
     ("AWS/SQS", "QueueName"): ({"ApproximateNumberOfMessagesVisible"}, "AWS::SQS::Queue"),
-    ("AWS/DynamoDB", "TableName"): (
-        {"ConsumedWriteCapacityUnits", "ConsumedReadCapacityUnits"},
-        "AWS::DynamoDB::Table",
-    ),
-}
-BILLED = {  # by the names of the price list: what the estimate calls it
-    "stepFunctionsStateTransitions": "transitions",
-    "lambdaRequests": "requests",
-    "lambdaArmGbSeconds": "gbseconds",
-    "dynamodbWriteRequestUnits": "writes",
-    "dynamodbReadRequestUnits": "reads",
-    "kmsRequests": "keys",
-    "eventBridgeCustomEvents": "events",
 }
 MADE_BY_INSIGHTS = {"@timestamp"}
 WORDS_OF_QUERIES = {
@@ -54,29 +37,17 @@ WORDS_OF_QUERIES = {
 
 
 @pytest.fixture(scope="module")
-def reader() -> ModuleType:
-    """docs/dashboard_body.py, which is a script's and in no package."""
-    return load("docs/dashboard_body.py")
+def body() -> dict[str, Any]:
+    return load_body()
 
 
 @pytest.fixture(scope="module")
-def body(reader: ModuleType) -> dict[str, Any]:
-    """The dashboard of a sample stack."""
-    return reader.load()
+def all_rows(body: dict[str, Any]) -> list[Row]:
+    return [row for widget in body["widgets"] for row in rows(widget)]
 
 
-@pytest.fixture(scope="module")
-def rows(reader: ModuleType, body: dict[str, Any]) -> list[Any]:
-    """Every metric and every expression of the dashboard."""
-    return [row for widget in body["widgets"] for row in reader.rows(widget)]
-
-
-def metrics_of(rows: list[Any]) -> Iterator[Any]:
-    return (row for row in rows if row.expression is None)
-
-
-def expression_of(rows: list[Any], name: str) -> str:
-    return next(row.expression for row in rows if row.options.get("id") == name or name in row.options.get("label", ""))
+def metrics_of(listed: Iterable[Row]) -> Iterator[Row]:
+    return (row for row in listed if row.expression is None)
 
 
 def test_widgets_lie_side_by_side_in_24_columns(body: dict[str, Any]):
@@ -100,18 +71,18 @@ def test_every_graph_has_a_title_a_unit_and_begins_at_zero(body: dict[str, Any])
             assert axis["label"]
 
 
-def test_every_metric_of_the_service_is_shown_or_left_out_for_a_reason(rows: list[Any]):
-    shown = {row.name for row in metrics_of(rows) if row.namespace == NAMESPACE}
+def test_every_metric_of_the_service_is_shown_or_left_out_for_a_reason(all_rows: list[Row]):
+    shown = {row.name for row in metrics_of(all_rows) if row.namespace == NAMESPACE}
     assert shown == {metric.label for metric in Metric} - {metric.label for metric in NOT_SHOWN}
 
 
-def test_metrics_of_the_service_are_those_of_this_stack(rows: list[Any]):
-    own = [row.dimensions for row in metrics_of(rows) if row.namespace == NAMESPACE]
+def test_metrics_of_the_service_are_those_of_this_stack(all_rows: list[Row]):
+    own = [row.dimensions for row in metrics_of(all_rows) if row.namespace == NAMESPACE]
     assert own == [{"service": "giftcards", "stage": "prod"}] * len(own)
 
 
-def test_metrics_of_aws_are_known_and_of_resources_of_this_stack(rows: list[Any], template: Template):
-    for row in metrics_of(rows):
+def test_metrics_of_aws_are_known_and_of_resources_of_this_stack(all_rows: list[Row], template: Template):
+    for row in metrics_of(all_rows):
         if row.namespace == NAMESPACE:
             continue
         (dimension, value), *index = row.dimensions.items()
@@ -125,11 +96,11 @@ def test_metrics_of_aws_are_known_and_of_resources_of_this_stack(rows: list[Any]
             assert index[0][1] in indexes
 
 
-def test_statistics_fit_the_metrics(rows: list[Any], reader: ModuleType, body: dict[str, Any]):
+def test_statistics_fit_the_metrics(body: dict[str, Any]):
     units = {metric.label: metric.unit for metric in Metric}
     gauges = {"OrdersWaiting", "OrdersHeld", "OldestOrderWaiting"}
     for widget in body["widgets"]:
-        for row in metrics_of(list(reader.rows(widget))):
+        for row in metrics_of(rows(widget)):
             stat = row.options.get("stat", widget["properties"]["stat"])
             if row.name in gauges:
                 assert stat == "Maximum", f"{row.name} is how it is now"
@@ -137,9 +108,9 @@ def test_statistics_fit_the_metrics(rows: list[Any], reader: ModuleType, body: d
                 assert stat == "Sum", f"{row.name} counts"
 
 
-@pytest.mark.parametrize("metric", ["Errors", "Throttles", "Duration", "ConcurrentExecutions", "Invocations"])
-def test_every_function_is_shown(rows: list[Any], metric: str):
-    shown = {row.dimensions["FunctionName"] for row in metrics_of(rows) if row.name == metric}
+@pytest.mark.parametrize("metric", ["Errors", "Throttles", "Duration", "ConcurrentExecutions"])
+def test_every_function_is_shown(all_rows: list[Row], metric: str):
+    shown = {row.dimensions["FunctionName"] for row in metrics_of(all_rows) if row.name == metric}
     assert shown == set(FUNCTIONS)
 
 
@@ -160,12 +131,9 @@ def test_dashboard_is_on_the_local_cloud_too(on_local_cloud: Template):
     assert set(resources(on_local_cloud, "AWS::CloudWatch::Dashboard")) == {"Dashboard"}
 
 
-# The estimate.
-
-
-def test_every_id_of_an_expression_is_one(reader: ModuleType, body: dict[str, Any]):
+def test_every_id_of_an_expression_is_one(body: dict[str, Any]):
     for widget in body["widgets"]:
-        listed = list(reader.rows(widget))
+        listed = list(rows(widget))
         ids = [row.options["id"] for row in listed if "id" in row.options]
         assert len(ids) == len(set(ids))
         for row in listed:
@@ -173,74 +141,6 @@ def test_every_id_of_an_expression_is_one(reader: ModuleType, body: dict[str, An
                 assert [name for name in ids if part in name], part
             plain = re.sub(r'"\w+"', "", row.expression or "")
             assert set(re.findall(r"[a-z]\w*", plain)) <= set(ids)
-
-
-def test_the_estimate_has_the_prices_of_the_price_list(rows: list[Any]):
-    expression = expression_of(rows, "USD")
-    assert expression.endswith(" / 1000000")
-    factors = {what: float(price) for price, what in re.findall(r"([\d.]+) \* (\w+)", expression)}
-    assert factors == {BILLED[what]: price for what, price in prices().per_million.items()}
-
-
-def test_the_estimate_counts_gigabytes_as_the_functions_have_them(rows: list[Any], template: Template):
-    expression = expression_of(rows, "gbseconds")
-    assert expression == '(0.5 * SUM(FILL(METRICS("half"), 0)) + FILL(whole, 0)) / 1000'
-    usual = template["Globals"]["Function"]["MemorySize"]
-    for row in metrics_of(rows):
-        if row.name == "Duration" and "id" in row.options:
-            size = properties(template, row.dimensions["FunctionName"]).get("MemorySize", usual)
-            assert size == (1024 if row.options["id"] == "whole" else 512)
-
-
-def test_the_estimate_counts_state_transitions_as_the_workflow_makes_them(rows: list[Any]):
-    states = load_workflow()["States"]
-
-    def until(name: str, end: str) -> int:
-        way = list(takewhile(lambda state: state != end, follow(name)))
-        return len(way)
-
-    def follow(name: str) -> Iterator[str]:
-        """Go on from a state by its first way: that of an order without trouble."""
-        while True:
-            yield name
-            state = states[name]
-            name = state.get("Next") or state["Choices"][0]["Next"]
-
-    start = 1  # is one too
-    opening, check = until(load_workflow()["StartAt"], "WaitBeforeCheck"), until("WaitBeforeCheck", "DeliverCards")
-    delivery = until("DeliverCards", "OrderClosed") + 1
-    assert expression_of(rows, "transitions") == (
-        f"{start + opening} * FILL(started, 0) + {check} * FILL(calls1, 0) + {delivery} * FILL(calls2, 0)"
-    )
-    called = {row.options.get("id"): row.dimensions for row in metrics_of(rows) if row.name == "Invocations"}
-    assert called["calls1"] == {"FunctionName": "CheckStatusFunction"}
-    assert called["calls2"] == {"FunctionName": "DeliverCardsFunction"}
-
-
-def test_the_estimate_counts_every_table_and_index(rows: list[Any], template: Template):
-    there = set()
-    for table in resources(template, "AWS::DynamoDB::Table"):
-        there.add((table, None))
-        indexes = properties(template, table).get("GlobalSecondaryIndexes", [])
-        there |= {(table, index["IndexName"]) for index in indexes}
-    for metric in ("ConsumedWriteCapacityUnits", "ConsumedReadCapacityUnits"):
-        counted = [row.dimensions for row in metrics_of(rows) if row.name == metric]
-        assert {(of["TableName"], of.get("GlobalSecondaryIndexName")) for of in counted} == there
-
-
-# The picture.
-
-
-def test_picture_is_the_one_of_the_dashboard(reader: ModuleType, body: dict[str, Any]):
-    drawn = reader.PICTURE.read_bytes()
-    assert reader.stamp(body).encode() in drawn, "the dashboard or how it is drawn has changed: run `make dashboard`"
-    assert len(drawn) < 300_000
-
-
-def test_another_dashboard_is_another_picture(reader: ModuleType, body: dict[str, Any]):
-    changed = json.loads(json.dumps(body))
-    changed["widgets"][3]["properties"]["title"] = "Then"
-    assert reader.stamp(changed) != reader.stamp(body)
 
 
 def test_picture_is_in_the_docs():

@@ -5,7 +5,29 @@ import subprocess
 import sys
 from pathlib import Path
 
-from template.reading import ROOT
+import yaml
+
+from template.reading import ROOT, as_list, load, resources
+
+
+def test_the_included_file_has_only_what_the_transform_accepts():
+    # AWS::Include accepts no tags (!Ref, !Sub) and no nested transform; the safe loader refuses tags.
+    text = (ROOT / "observability.yaml").read_text(encoding="utf-8")
+    included = yaml.safe_load(text)
+    assert "Fn::Transform" not in text
+    assert {resource["Type"] for resource in included.values()} == {
+        "AWS::CloudWatch::Alarm",
+        "AWS::CloudWatch::Dashboard",
+        "AWS::Logs::QueryDefinition",
+    }
+
+
+def test_alarms_that_roll_back_a_deployment_are_in_the_main_template():
+    # samtranslator and a reader see them beside the setting that names them.
+    included = yaml.safe_load((ROOT / "observability.yaml").read_text(encoding="utf-8"))
+    named = as_list(load()["Globals"]["Function"]["DeploymentPreference"]["Alarms"])
+    alarms = {alarm.get("Ref") or alarm["Fn::If"][1]["Ref"] for alarm in named}
+    assert alarms == set(resources(load(), "AWS::CloudWatch::Alarm")) - set(included)
 
 
 def test_sam_validate_is_clean(tmp_path: Path):

@@ -260,7 +260,7 @@ def test_sweep_orders_reads_orders_and_no_cards(on_aws: Template):
 def test_reconcile_orders_reads_orders_by_their_attributes_and_nothing_else_of_the_cards(on_aws: Template):
     role = role_of(on_aws, "ReconcileOrdersFunction")
     assert {grant for grant in grants(on_aws, role) if "CardTable" in grant} == {"dynamodb:BatchGetItem on CardTable"}
-    (body,) = (s.body for s in statements(on_aws) if s.name == f"{role}.ReadOrdersButNoCard")
+    (body,) = (s.body for s in statements(on_aws) if s.name == f"{role}.ReadOrdersWithoutCards")
     # DynamoDB counts keys and projected attributes; asking for all of them is a Select of its own.
     assert body["Condition"] == {
         "ForAllValues:StringEquals": {"dynamodb:Attributes": ["pk", "sk", *ORDER_ATTRIBUTES]},
@@ -297,8 +297,8 @@ def test_permissions_on_the_local_cloud_are_those_on_aws(on_local_cloud: Templat
 @pytest.mark.parametrize(
     ("function", "sid"),
     [
-        ("DeliverCardsFunction", "EncryptButNeverDecrypt"),
-        ("RevealCardsFunction", "DecryptAsTheOnlyOne"),
+        ("DeliverCardsFunction", "EncryptCards"),
+        ("RevealCardsFunction", "DecryptCards"),
     ],
 )
 def test_card_key_is_used_for_one_order_and_its_user(on_aws: Template, function: str, sid: str):

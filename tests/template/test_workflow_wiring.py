@@ -15,9 +15,9 @@ ROLE = "FulfilOrderRole"
 
 # What the role needs besides the tasks: statement, and the actions in it.
 INFRASTRUCTURE = {
-    "EncryptItsOwnHistory": {"kms:GenerateDataKey", "kms:Decrypt"},
-    "EncryptItsLogsForDelivery": {"kms:GenerateDataKey"},
-    "DeliverItsOwnLogs": {
+    "EncryptHistory": {"kms:GenerateDataKey", "kms:Decrypt"},
+    "EncryptLogsForDelivery": {"kms:GenerateDataKey"},
+    "DeliverLogs": {
         "logs:CreateLogDelivery",
         "logs:GetLogDelivery",
         "logs:UpdateLogDelivery",
@@ -113,13 +113,13 @@ def test_the_role_may_encrypt_what_is_delivered_to_the_log_group(on_aws: Templat
     ]
     assert any("kms:EncryptionContext:SourceArn" in condition for condition in conditions), (
         f"on AWS no log would arrive: allow {ROLE} kms:GenerateDataKey on StorageKey in a statement of its own, "
-        "EncryptItsLogsForDelivery, with StringEquals kms:EncryptionContext:SourceArn = "
+        "EncryptLogsForDelivery, with StringEquals kms:EncryptionContext:SourceArn = "
         "arn:${AWS::Partition}:logs:${AWS::Region}:${AWS::AccountId}:* under OnAws"
     )
 
 
 def test_history_is_encrypted_for_this_machine_only(on_aws: Template):
-    own = next(s.body for s in statements(on_aws) if s.name == f"{ROLE}.EncryptItsOwnHistory")
+    own = next(s.body for s in statements(on_aws) if s.name == f"{ROLE}.EncryptHistory")
     machine_arn = own["Condition"]["StringEquals"]["kms:EncryptionContext:aws:states:stateMachineArn"]["Fn::Sub"]
     assert machine_arn.endswith(":stateMachine:" + properties(on_aws, MACHINE)["StateMachineName"]["Fn::Sub"])
 
