@@ -21,7 +21,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 export SAM_CLI_TELEMETRY := 0
 export __SAM_CLI_APP_DIR := $(CURDIR)/.aws-sam/app
 
-.PHONY: help setup demo test test-browser test-fast explore drill soak test-chaos test-upgrade lint build deploy deploy-built docs bench cost lock outdated clean
+.PHONY: help setup demo test test-browser test-fast explore drill soak test-chaos test-upgrade lint build deploy deploy-built docs bench cost lock outdated clean test-unit
 
 help: ## Say what each target does
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "%-18s %s\n", $$1, $$2}'
@@ -75,6 +75,9 @@ test-browser: $(BROWSER)/.installed ## Test the buyer's page in a browser
 test-fast: lint $(CHECKS)/.installed ## The same without the stack tests and the browser
 	$(BIN)/pytest -n 2 tests/unit tests/workflow tests/template tests/simulation tests/exploration
 
+test-unit: lint ## Lint, types and unit tests
+	$(BIN)/pytest -n 2 tests/unit
+
 explore: setup ## Explore interleavings of the gate and of an order up to a larger bound, also without each condition of a write
 	EXPLORE_BOUND=large $(BIN)/pytest -n 2 tests/exploration
 
@@ -91,10 +94,11 @@ MINUTES ?= 10
 soak: setup ## Everything that can go wrong, at random, for MINUTES=10 (SEED=n runs one again)
 	@PYTHONPATH=tests $(BIN)/python -m simulation.soak --minutes $(MINUTES) $(if $(SEED),--seed $(SEED))
 
-lint: setup ## ruff and mypy
+lint: setup ## ruff, mypy and codespell
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
+	$(BIN)/codespell
 
 STAGE ?= dev
 build: setup ## Build for STAGE=dev (staging, prod), as configured in samconfig.toml
@@ -141,7 +145,7 @@ lock: setup ## Resolve the requirement files again (add UPGRADE=--upgrade for ne
 	$(COMPILE) $(UPGRADE) -c requirements/dev.txt layers/page/requirements.in -o layers/page/requirements.txt
 
 outdated: setup ## List what has newer versions
-	@$(BIN)/python requirements/outdated.py
+	@$(BIN)/python tools/outdated.py
 
 clean: ## Remove what was built (not the environments)
 	rm -rf .aws-sam .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -259,7 +259,7 @@ def without_the_supplier() -> Iterator[Callable[[Callable[[], Any]], float]]:
         call()
         return (time.perf_counter() - began - spent[0]) * 1000
 
-    httpx.AsyncHTTPTransport.handle_async_request = timed  # type: ignore[method-assign]
+    httpx.AsyncHTTPTransport.handle_async_request = timed  # type: ignore[method-assign, assignment]
     try:
         yield measure
     finally:
@@ -271,8 +271,9 @@ def counted_calls() -> Iterator[Counter[str]]:
     """Count the calls that leave for DynamoDB and KMS, and what DynamoDB is asked to write beside the gate."""
     import botocore.client  # noqa: PLC0415 - only here
 
+    client: Any = botocore.client.BaseClient
     calls: Counter[str] = Counter()
-    call = botocore.client.BaseClient._make_api_call  # noqa: SLF001 - there is no event before serialization for all
+    call = client._make_api_call  # noqa: SLF001 - botocore has no event that fires for every call
 
     def counted(self: Any, operation: str, arguments: dict[str, Any]) -> Any:
         calls[operation] += 1
@@ -282,11 +283,11 @@ def counted_calls() -> Iterator[Counter[str]]:
             calls["writes"] += 1
         return call(self, operation, arguments)
 
-    botocore.client.BaseClient._make_api_call = counted  # noqa: SLF001
+    client._make_api_call = counted  # noqa: SLF001
     try:
         yield calls
     finally:
-        botocore.client.BaseClient._make_api_call = call  # noqa: SLF001
+        client._make_api_call = call  # noqa: SLF001
 
 
 if __name__ == "__main__":

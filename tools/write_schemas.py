@@ -50,7 +50,7 @@ def _tidy(field: dict[str, Any]) -> dict[str, Any]:
         case []:
             return tidy
         case [choice]:
-            return choice | tidy
+            return {**choice, **tidy}
         case _:
             return tidy | {"anyOf": choices}
 

@@ -273,8 +273,14 @@ def test_stages_are_deployed_one_after_the_other_after_the_tests_and_only_from_m
         "staging": "dev",
         "prod": "staging",
     }
-    assert jobs["build"]["if"] == "github.ref == 'refs/heads/main'"
+    assert workflow("deploy.yml")[True] == {"push": {"branches": ["main"]}}  # YAML 1.1 reads `on` as True
+    assert jobs["test"] == {"uses": "./.github/workflows/ci.yml"}
     assert {name: jobs[name]["with"]["stage"] for name in STACKS} == {name: name for name in STACKS}
+
+
+def test_unit_tests_run_on_every_python_that_functions_can_run_on(template: Template):
+    matrix = workflow("ci.yml")["jobs"]["unit"]["strategy"]["matrix"]["python"]
+    assert [f"python{version}" for version in matrix] == template["Parameters"]["PythonRuntime"]["AllowedValues"]
 
 
 def test_github_keeps_no_key_and_only_a_deployment_gets_a_token():
@@ -301,7 +307,7 @@ def test_github_runs_commands_that_exist():
         assert {word for word in words if "=" not in word} <= targets
         given = step.get("env", {}).get("OPTIONS", "").split()
         assert {word for word in given if word.startswith("--")} <= options
-    assert len(steps) == 4
+    assert len(steps) == 5
 
 
 def test_actions_are_pinned_by_commit_and_say_their_version():

@@ -12,13 +12,13 @@ from packaging.version import Version
 
 from support.scripts import load
 
-SCRIPT = Path(__file__).parents[2] / "requirements/outdated.py"
+SCRIPT = Path(__file__).parents[2] / "tools/outdated.py"
 
 
 @pytest.fixture(scope="module")
 def script() -> ModuleType:
-    """requirements/outdated.py, which is in no package."""
-    return load("requirements/outdated.py")
+    """tools/outdated.py, which is in no package."""
+    return load("tools/outdated.py")
 
 
 def release(folder: Path, name: str, version: str) -> None:
