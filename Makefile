@@ -1,4 +1,4 @@
-# Two commands do everything on a fresh machine with git, make and Python 3.11 or newer:
+# Two commands, on a fresh machine with git, make and Python 3.11 or newer:
 #   make demo    the whole service on a local cloud, six orders, live
 #   make test    lint, types, and every kind of test
 PYTHON ?= python3
@@ -9,8 +9,8 @@ BROWSER := .venv-browser
 BIN    := $(VENV)/bin
 UV     := $(BIN)/uv
 UV_VERSION := 0.13.9
-# Of the user's settings for Python, pip and uv, keep those for downloads and output. The others would install outside
-# these folders (PIP_USER, UV_SYSTEM_PYTHON) or bring other code into them (PYTHONPATH).
+# Keep the user's settings for downloads and output. All other settings of Python, pip and uv are removed: they would
+# install outside these folders (PIP_USER, UV_SYSTEM_PYTHON) or add other code to them (PYTHONPATH).
 KEPT := PIP_INDEX_URL PIP_EXTRA_INDEX_URL PIP_FIND_LINKS PIP_NO_INDEX PIP_TRUSTED_HOST PIP_CERT PIP_CLIENT_CERT \
         PIP_PROXY PIP_TIMEOUT PIP_DEFAULT_TIMEOUT PIP_RETRIES PIP_CACHE_DIR PIP_CONFIG_FILE PIP_KEYRING_PROVIDER \
         UV_INDEX% UV_DEFAULT_INDEX UV_EXTRA_INDEX_URL UV_FIND_LINKS UV_OFFLINE UV_HTTP_TIMEOUT UV_HTTP_RETRIES \
@@ -23,7 +23,7 @@ export __SAM_CLI_APP_DIR := $(CURDIR)/.aws-sam/app
 
 .PHONY: help setup demo test test-browser test-fast explore drill soak test-chaos test-upgrade lint build deploy deploy-built docs bench cost lock outdated clean test-unit
 
-help: ## Say what each target does
+help: ## Describe each target
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "%-18s %s\n", $$1, $$2}'
 
 setup: $(VENV)/.installed $(CLOUD)/.installed ## Install everything into this folder (.venv, .venv-cloud)
@@ -45,7 +45,7 @@ $(CLOUD)/.installed: requirements/cloud.txt | $(BIN)/uv
 	@$(UV) pip sync --quiet --require-hashes --python $(CLOUD)/bin/python requirements/cloud.txt
 	@touch $@
 
-# For the tests alone: nobody who only wants to see the service run waits for it.
+# Only for tests, so that `make demo` does not wait for it.
 $(CHECKS)/.installed: requirements/checks.txt | $(BIN)/uv
 	@echo "Installing into $(CHECKS) (first test run only)"
 	@$(UV) venv --quiet --clear --python $(BIN)/python $(CHECKS)
@@ -59,7 +59,7 @@ $(BROWSER)/.installed: requirements/browser.txt | $(BIN)/uv
 	@$(UV) pip sync --quiet --require-hashes --python $(BROWSER)/bin/python requirements/browser.txt
 	@touch $@
 
-demo: setup ## Run six orders through the whole service on a local cloud of its own
+demo: setup ## Run six orders through the whole service on a separate local cloud
 	@$(BIN)/giftcards demo
 
 test: lint $(CHECKS)/.installed $(BROWSER)/.installed ## Lint, types and every kind of test
@@ -72,26 +72,26 @@ test-browser: $(BROWSER)/.installed ## Test the buyer's page in a browser
 	@$(BROWSER)/bin/python tests/browser/chromium.py
 	$(BROWSER)/bin/pytest -n 2 --confcutdir tests/browser tests/browser
 
-test-fast: lint $(CHECKS)/.installed ## The same without the stack tests and the browser
+test-fast: lint $(CHECKS)/.installed ## `make test` without the stack tests and the browser
 	$(BIN)/pytest -n 2 tests/unit tests/workflow tests/template tests/simulation tests/exploration
 
 test-unit: lint ## Lint, types and unit tests
 	$(BIN)/pytest -n 2 tests/unit
 
-explore: setup ## Explore interleavings of the gate and of an order up to a larger bound, also without each condition of a write
+explore: setup ## Explore interleavings of the gate and of an order to a larger bound, also with each write condition removed
 	EXPLORE_BOUND=large $(BIN)/pytest -n 2 tests/exploration
 
-drill: setup ## Have each alarm ring on a local cloud, and end its trouble by the runbook's commands
+drill: setup ## Trigger each alarm on a local cloud, and fix its cause with the runbook's commands
 	@PYTHONPATH=tests $(BIN)/python -m stack.drill
 
-test-chaos: setup ## Fifty orders at once on the local cloud, with faults, an outage of a minute and killed functions
+test-chaos: setup ## Run fifty orders at once on the local cloud, with faults, a one-minute outage and killed functions
 	$(BIN)/pytest -s tests/stack/test_chaos.py
 
 test-upgrade: setup ## Deploy a changed release over twenty waiting orders on the local cloud
 	$(BIN)/pytest tests/stack/test_upgrade.py
 
 MINUTES ?= 10
-soak: setup ## Everything that can go wrong, at random, for MINUTES=10 (SEED=n runs one again)
+soak: setup ## Inject every kind of fault at random for MINUTES=10 (SEED=n repeats a run)
 	@PYTHONPATH=tests $(BIN)/python -m simulation.soak --minutes $(MINUTES) $(if $(SEED),--seed $(SEED))
 
 lint: setup ## ruff, mypy and codespell
@@ -113,7 +113,7 @@ deploy-built: setup ## Deploy the existing build (OPTIONS="--s3-bucket ..." are 
 	@sed 's/"Release=none"/"Release=$(RELEASE)"/' samconfig.toml > .aws-sam/samconfig.toml
 	$(BIN)/sam deploy --config-env $(STAGE) --config-file "$(CURDIR)/.aws-sam/samconfig.toml" $(OPTIONS)
 
-docs: setup ## Write again what is made from the code: picture, event schemas, two pages
+docs: setup ## Regenerate the workflow's picture, event schemas, two pages and the metrics table
 	@$(UV) pip install --quiet --require-hashes --python $(BIN)/python --requirements requirements/docs.txt
 	$(BIN)/python tools/draw_workflow.py
 	$(BIN)/python tools/write_schemas.py
@@ -121,14 +121,14 @@ docs: setup ## Write again what is made from the code: picture, event schemas, t
 	$(BIN)/python tools/write_reference.py
 	$(BIN)/python tools/write_commands.py
 
-bench: setup ## Measure what the README claims
+bench: setup ## Measure the handlers: time, size, calls
 	$(BIN)/python bench/handlers.py
 
-cost: setup ## Compute what an order costs on AWS
+cost: setup ## Compute the AWS cost of an order
 	$(BIN)/python bench/cost.py
 
-# Layers are resolved against dev.txt, so that what is tested is what is deployed. boto3 and what
-# comes with it are in the Lambda runtime.
+# Layers are resolved against dev.txt, so that tests use what is deployed. The Lambda runtime has boto3 and its
+# dependencies.
 COMPILE := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate \
            --custom-compile-command "make lock"
 RUNTIME_HAS := boto3 botocore s3transfer urllib3 python-dateutil six
@@ -144,8 +144,8 @@ lock: setup ## Resolve the requirement files again (add UPGRADE=--upgrade for ne
 	  layers/encryption/requirements.in -o layers/encryption/requirements.txt
 	$(COMPILE) $(UPGRADE) -c requirements/dev.txt layers/page/requirements.in -o layers/page/requirements.txt
 
-outdated: setup ## List what has newer versions
+outdated: setup ## List requirements that have newer versions
 	@$(BIN)/python tools/outdated.py
 
-clean: ## Remove what was built (not the environments)
+clean: ## Remove build results and caches (not the environments)
 	rm -rf .aws-sam .pytest_cache .mypy_cache .ruff_cache .hypothesis

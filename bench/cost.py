@@ -1,7 +1,7 @@
-"""Compute what an order costs on AWS, from an order that ran on a local cloud.
+"""Compute the AWS cost of an order, from an order that runs on a local cloud.
 
-Run with `make cost`. What AWS bills, and at which prices, is known to giftcards_cli/costs.py alone; here the order
-runs, and the state transitions that it is billed are compared with those that the workflow made.
+Run with `make cost`. Usage and prices are in giftcards_cli/costs.py. This script runs the order and compares the
+billed state transitions with those of the execution.
 """
 
 import tempfile
@@ -46,7 +46,7 @@ def main() -> None:
 
 
 def monthly_usage() -> dict[str, int]:
-    """Count what a stack has that AWS bills by the month, whether orders come or not."""
+    """Count what AWS bills each month independently of orders."""
     template, included = (
         yaml_parse((PROJECT / name).read_text(encoding="utf-8")) for name in ("template.yaml", "observability.yaml")
     )
@@ -55,16 +55,16 @@ def monthly_usage() -> dict[str, int]:
     alarms = [resource["Properties"] for resource in resources if resource["Type"] == "AWS::CloudWatch::Alarm"]
     return {
         "kmsKey": len(keys),
-        "kmsKeyRotation": 2 * sum(key["EnableKeyRotation"] for key in keys),  # the first two of a key, from then on
+        "kmsKeyRotation": 2 * sum(key["EnableKeyRotation"] for key in keys),  # the first two of a key are billed
         "secret": sum(resource["Type"] == "AWS::SecretsManager::Secret" for resource in resources),
-        "customMetric": len(Metric),  # those that have had a value within the month
+        "customMetric": len(Metric),  # at most: those with a value within the month
         "alarmMetric": sum(sum("MetricStat" in one for one in alarm.get("Metrics", [])) or 1 for alarm in alarms),
         "dashboard": sum(resource["Type"] == "AWS::CloudWatch::Dashboard" for resource in resources),
     }
 
 
 def run_one_order() -> tuple[Order, int]:
-    """Run one order to its end and count how often the workflow went from one state to the next."""
+    """Run one order to its end and count the state transitions."""
     with tempfile.TemporaryDirectory() as folder, SupplierServer() as supplier:
         cloud = LocalCloud(Path(folder))
         cloud.start()
@@ -84,11 +84,11 @@ def run_one_order() -> tuple[Order, int]:
                 raise SystemExit("the order did not end")
             order = stack.orders.get(order_id)
             if order is None:
-                raise SystemExit("the order is gone")
+                raise SystemExit("the order does not exist")
             history = cloud.client("stepfunctions").get_execution_history(
                 executionArn=order.execution_arn, maxResults=1000
             )
-            return order, 1 + sum("stateEnteredEventDetails" in event for event in history["events"])  # 1 is the start
+            return order, 1 + sum("stateEnteredEventDetails" in event for event in history["events"])  # 1: the start
         finally:
             cloud.stop()
 

@@ -1,4 +1,4 @@
-"""Measure what the README claims of the handlers: time, size, and calls to DynamoDB and KMS.
+"""Measure time, size, and calls to DynamoDB and KMS of the handlers.
 
 Run with `make bench`. Everything is real: the artifacts that `sam build` makes for AWS, DynamoDB, KMS, EventBridge and
 Secrets Manager of a local cloud, HTTP to the supplier simulator. The supplier's own time is measured and taken off.
@@ -37,7 +37,7 @@ from giftcards_local.supplier import SANDBOX_API_KEY, SupplierServer
 WRITES = {"PutItem", "UpdateItem", "DeleteItem"}
 CHECKS, DELIVERIES, IMPORTS, CARDS = 200, 30, 15, 10
 RUNTIMES = ("3.13", "3.14", "3.12")
-"""What AWS runs functions with; the first is the default."""
+"""Python versions of AWS Lambda; the first is the default."""
 CONTEXT = SimpleNamespace(
     function_name="bench",
     memory_limit_in_mb=512,
@@ -91,12 +91,12 @@ def main() -> int:
 
 
 def measurements(folder: Path) -> Iterator[tuple[str, float, float | None, str]]:
-    """Yield what was measured, how much, the limit, and the unit."""
+    """Yield name, value, limit and unit of each measurement."""
     cloud = LocalCloud(folder)
     with SupplierServer() as supplier:
         cloud.start()
         try:
-            # The first check comes after an hour: the workflow claims the orders and leaves the rest to this script.
+            # The first check is due after an hour: the workflow claims the orders, and this script does the rest.
             cloud.deploy({"SupplierBaseUrl": supplier.url, "PollSchedule": "86400:3600"})
             cloud.set_api_key(SANDBOX_API_KEY)
             os.environ |= cloud.environment
@@ -111,12 +111,12 @@ def measurements(folder: Path) -> Iterator[tuple[str, float, float | None, str]]
 
 
 def production_build(folder: Path) -> tuple[Path, str]:
-    """Build for AWS, for this machine's processor and a Python that is here; return the artifacts and that Python."""
+    """Build for AWS, for this machine's processor and an installed Python; return the artifacts and that Python."""
     for version in RUNTIMES:
         if python := find_python(version):
             break
     else:
-        raise SystemExit(f"make bench needs a Python of the functions on AWS: install one of {', '.join(RUNTIMES)}")
+        raise SystemExit(f"make bench needs a Python version of AWS Lambda: install one of {', '.join(RUNTIMES)}")
     architecture = "arm64" if platform.machine().lower() in {"arm64", "aarch64"} else "x86_64"
     bin_folder = Path(sys.executable).parent
     subprocess.run(
@@ -129,9 +129,9 @@ def production_build(folder: Path) -> tuple[Path, str]:
 
 
 def cold_imports(build: Path, python: str) -> Iterator[tuple[str, float, float | None, str]]:
-    """Import each handler as a cold start on AWS does, with layers as built here and as built without that Python."""
+    """Import each handler as a cold start does, with compiled layers and with layers that are not compiled."""
     site_packages = Path(next(path for path in sys.path if path.endswith("site-packages")))
-    runtime = build.with_name("runtime")  # alone: pydantic looks for plugins in every package that is on the path
+    runtime = build.with_name("runtime")  # separately: pydantic looks for plugins in every package on the path
     runtime.mkdir()
     for name in RUNTIME_HAS:
         (runtime / name).symlink_to(site_packages / name)
@@ -217,7 +217,7 @@ def warm_delivery(
 
 
 def request(order_id: str) -> dict[str, Any]:
-    """Make what the workflow calls a function with."""
+    """Return the request with which the workflow calls a function."""
     now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
     return {
         "orderId": order_id, "userId": "bench", "execution": "bench", "claimedAt": now, "checks": 0, "failures": 0,
@@ -226,14 +226,14 @@ def request(order_id: str) -> dict[str, Any]:
 
 
 def load(folder: str, cloud: LocalCloud, logical_id: str) -> Callable[[dict[str, Any], Any], dict[str, Any]]:
-    """Import a handler with the environment that the cloud gives to its function. Its log goes nowhere."""
+    """Import a handler with the environment of its function on the local cloud. Its log is discarded."""
     name = cloud.client("cloudformation").describe_stack_resource(StackName=STACK_NAME, LogicalResourceId=logical_id)
     physical_id = name["StackResourceDetail"]["PhysicalResourceId"]
     configured = cloud.client("lambda").get_function_configuration(FunctionName=physical_id)
     os.environ |= configured["Environment"]["Variables"]
     spec = importlib.util.spec_from_file_location(f"bench_{folder}", PROJECT / "functions" / folder / "app.py")
     if spec is None or spec.loader is None:
-        raise SystemExit(f"functions/{folder}/app.py is not there")
+        raise SystemExit(f"functions/{folder}/app.py does not exist")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     module.logger.setLevel("CRITICAL")
@@ -243,7 +243,7 @@ def load(folder: str, cloud: LocalCloud, logical_id: str) -> Callable[[dict[str,
 
 @contextmanager
 def without_the_supplier() -> Iterator[Callable[[Callable[[], Any]], float]]:
-    """Time calls in milliseconds and take off what was spent waiting for the supplier's answer."""
+    """Time calls in milliseconds, without the time spent waiting for the supplier."""
     spent = [0.0]
     send = httpx.AsyncHTTPTransport.handle_async_request
 
@@ -268,8 +268,8 @@ def without_the_supplier() -> Iterator[Callable[[Callable[[], Any]], float]]:
 
 @contextmanager
 def counted_calls() -> Iterator[Counter[str]]:
-    """Count the calls that leave for DynamoDB and KMS, and what DynamoDB is asked to write beside the gate."""
-    import botocore.client  # noqa: PLC0415 - only here
+    """Count calls to DynamoDB and KMS, and writes to DynamoDB except to the gate."""
+    import botocore.client  # noqa: PLC0415 - only needed here
 
     client: Any = botocore.client.BaseClient
     calls: Counter[str] = Counter()

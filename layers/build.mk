@@ -1,6 +1,6 @@
-# Builds the layers. `sam build` gives a Makefile no parameter of the template, but resolves the metadata of a layer:
-# ContextPath names the folder in targets/ whose Makefile says what to build for, and includes this one from the
-# working folder, which is a copy of layers/.
+# Builds the layers. `sam build` passes no template parameter to a Makefile, but resolves a layer's metadata: ContextPath
+# names the folder in targets/ whose Makefile sets the build target and includes this one from the working folder, which
+# is a copy of layers/.
 
 # An interpreter of the target's version, of this machine's processor, compiles for any processor. A shim of pyenv
 # runs only for a version that pyenv is asked for.

@@ -1,6 +1,6 @@
-"""Draw docs/workflow.svg from the state machine's definition, so that the picture cannot drift from what runs.
+"""Draw docs/workflow.svg from the state machine's definition.
 
-Graphviz lays it out. Only words and colours are written here; a condition without words stops it.
+Graphviz does the layout. Labels and colours are defined here; a condition without a label is an error.
 """
 
 import hashlib
@@ -16,7 +16,7 @@ PICTURE = ROOT / "docs/workflow.svg"
 
 WAIT = ["PENDING", "SUPPLIER_BUSY", "KEY_REFUSED", "GATE_CLOSED"]
 HOLD = ["DEADLINE_PASSED", "ORDER_UNKNOWN", "SUPPLIER_CONTRACT_BROKEN", "INVALID_ORDER"]
-WORDS = {  # for a condition, or for an error that a state catches
+LABELS = {  # label of a condition, or of an error that a state catches
     "$orderId != '' and $userId != ''": "ids valid",
     "$outcome = 'SETTLED'": "settled",
     "$outcome = 'CLOSED'": "closed",
@@ -24,9 +24,9 @@ WORDS = {  # for a condition, or for an error that a state catches
     f"$outcome in {WAIT} and $announceDelay": "delay due",
     f"$outcome in {HOLD}": "hold",
     "$claim = 'TO_RESUME'": "held, or\nnobody has it",
-    "$claim = 'TO_PUBLISH'": "closed,\nnot announced",
+    "$claim = 'TO_PUBLISH'": "closed,\nnot published",
     "$claim = 'ANOTHER_USERS'": "another\nuser's",
-    "$claim in ['IN_PROGRESS', 'DONE']": "in hand,\nor done",
+    "$claim in ['IN_PROGRESS', 'DONE']": "in progress,\nor done",
     "ClaimOrder: DynamoDB.ConditionalCheckFailedException": "claimed before",
     "ResumeOrder: DynamoDB.ConditionalCheckFailedException": "another has it",
     "RepublishOrder: DynamoDB.ConditionalCheckFailedException": "another has it",
@@ -35,7 +35,7 @@ WORDS = {  # for a condition, or for an error that a state catches
     "$ageSeconds >= ${DelayedAfterSeconds} and $not($delayAnnounced)": "delay due",
     "HoldOrder: DynamoDB.ConditionalCheckFailedException": "closed, or\nanother has it",
 }
-KINDS = {  # of a service or a type of state: border, fill, second line
+KINDS = {  # by service or type of state: border, fill, second line
     "lambda": ("#c2570c", "#fff0e1", "Lambda function"),
     "dynamodb": ("#2f5dc8", "#e8f0fe", "DynamoDB {action}"),
     "events": ("#b4236f", "#fce8f3", "event {event}"),
@@ -46,7 +46,11 @@ KINDS = {  # of a service or a type of state: border, fill, second line
     "Succeed": ("#1a7f37", "#e6f6ea", "Succeed"),
     "Fail": ("#c62828", "#fdeaea", "Fail"),
 }
-MAIN, ALWAYS, CAUGHT = 'color="#1f2328" penwidth=2 weight=20', "weight=3", "style=dashed"  # weight: how straight
+MAIN, ALWAYS, CAUGHT = (
+    'color="#1f2328" penwidth=2 weight=20',
+    "weight=3",
+    "style=dashed",
+)  # weight: how straight
 HEAD = """digraph "The workflow" {
 graph [nodesep=0.15 ranksep=0.22 pad=0.15 bgcolor=white]
 node [shape=box style="filled,rounded" fixedsize=true width=1.62 height=0.43 fontname=Helvetica fontsize=9]
@@ -62,7 +66,7 @@ text { font-family: -apple-system, BlinkMacSystemFont, "Segoe UI", Helvetica, Ar
 
 
 class Transition(NamedTuple):
-    """A way from one state to another: when it is taken, and whether that is on an error."""
+    """A transition between two states, its label, and whether it catches an error."""
 
     source: str
     target: str
@@ -71,36 +75,36 @@ class Transition(NamedTuple):
 
 
 def transitions(states: Mapping[str, Any]) -> list[Transition]:
-    """Return what is drawn: all ways but those of unexpected errors; raise LookupError where words are missing."""
+    """Return all transitions except those on unexpected errors. Raise LookupError if a label is missing."""
     drawn: dict[tuple[str, str], Transition] = {}
     for way in chain.from_iterable(_ways(name, state) for name, state in states.items()):
         drawn.setdefault((way.source, way.target), way)  # one for each pair of states
     return list(drawn.values())
 
 
-def _words_for(key: str) -> str:
-    if key not in WORDS:
-        raise LookupError(f"tools/draw_workflow.py: add words to WORDS for {key}")
-    return WORDS[key]
+def _label_of(key: str) -> str:
+    if key not in LABELS:
+        raise LookupError(f"tools/draw_workflow.py: add a label to LABELS for {key}")
+    return LABELS[key]
 
 
 def _ways(name: str, state: Mapping[str, Any]) -> Iterator[Transition]:
     if "Next" in state:
         yield Transition(name, state["Next"])
     for choice in state.get("Choices", []):
-        yield Transition(name, choice["Next"], _words_for(choice["Condition"][2:-2].strip()))
+        yield Transition(name, choice["Next"], _label_of(choice["Condition"][2:-2].strip()))
     if "Default" in state:
         yield Transition(name, state["Default"], "otherwise")
     for catch in state.get("Catch", []):
         if catch["ErrorEquals"] != ["States.ALL"]:
-            yield Transition(name, catch["Next"], _words_for(f"{name}: {catch['ErrorEquals'][0]}"), caught=True)
+            yield Transition(name, catch["Next"], _label_of(f"{name}: {catch['ErrorEquals'][0]}"), caught=True)
 
 
 def describe(machine: Mapping[str, Any]) -> str:
-    """Return the picture of a state machine in Graphviz' language."""
+    """Return a state machine in the DOT language."""
     states = machine["States"]
     ways = transitions(states)
-    main = ["start", machine["StartAt"]]  # and on by each state's first way, to the end
+    main = ["start", machine["StartAt"]]  # then each state's first transition, to the end
     while (target := next((way.target for way in ways if way.source == main[-1]), main[0])) not in main:
         main.append(target)
     lines = [_box(name, state) for name, state in states.items()]
@@ -121,7 +125,7 @@ def _box(name: str, state: Mapping[str, Any]) -> str:
 
 
 def _label(words: str) -> str:
-    """Return a label of a fixed size, so that the layout does not depend on the fonts of this machine."""
+    """Return a label of fixed size, so that the layout does not depend on installed fonts."""
     if not words:
         return ""
     lines = words.split("\n")
@@ -131,12 +135,12 @@ def _label(words: str) -> str:
 
 
 def stamp(description: str) -> str:
-    """Return what tells in the picture from which description it was drawn."""
+    """Return a comment with the hash of the description and style."""
     return f"<!-- drawn from {hashlib.sha256((description + STYLE).encode()).hexdigest()} -->"
 
 
 if __name__ == "__main__":
-    from pygraphviz import AGraph  # in requirements/docs.txt: only drawing needs it
+    from pygraphviz import AGraph  # from requirements/docs.txt; only drawing needs it
 
     description = describe(json.loads(DEFINITION.read_text()))
     svg = AGraph(string=description).draw(format="svg", prog="dot").decode()

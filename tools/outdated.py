@@ -1,7 +1,7 @@
 """List the direct requirements that have newer versions. Run with `make outdated`; it changes nothing.
 
-It asks the package registry that uv is set up for about the names in requirements/*.in and layers/*/requirements.in,
-and about uv itself, whose version stands in the Makefile.
+It asks the package registry that uv is configured for about the names in requirements/*.in and
+layers/*/requirements.in, and about uv, whose version is in the Makefile.
 """
 
 import re
@@ -23,7 +23,7 @@ UV = Path(sys.executable).with_name("uv")
 
 @dataclass(frozen=True)
 class Direct:
-    """One direct requirement: where it is asked for, with which limits, and the version that is used."""
+    """One direct requirement: its file, its version limits, and the version in use."""
 
     name: str
     source: str
@@ -32,7 +32,7 @@ class Direct:
 
 
 def pins(locked: str) -> dict[str, Version]:
-    """Return the versions in a compiled requirements file; of a package that has several, the newest."""
+    """Return the versions in a compiled requirements file; the newest if a package has several."""
     found: dict[str, Version] = {}
     for package, version in re.findall(r"^([\w.-]+)==([^\s;]+)", locked, re.M):
         name = canonicalize_name(package)
@@ -61,7 +61,7 @@ def newest(names: Iterable[str]) -> dict[str, Version]:
     ConnectionError
         The registry gave no answer. The message is uv's reason, one line.
     """
-    asked = subprocess.run(  # noqa: S603, it is our own uv
+    asked = subprocess.run(  # noqa: S603 - this project's uv
         [UV, "pip", "compile", "--quiet", "--no-deps", "--universal", "--python-version", "3.11", "-"],
         input="\n".join(names),
         capture_output=True,

@@ -1,4 +1,4 @@
-"""Write docs/commands.md from the command line itself, in the words that its own help has."""
+"""Write docs/commands.md from the command line's help."""
 
 import html
 import subprocess
@@ -22,7 +22,7 @@ printed as escape sequences, in cards as JSON escapes.
 
 
 def page() -> str:
-    """Return the page as it has to be: Typer's own documentation of the app, from the first command on."""
+    """Return the page: Typer's documentation of the app, from the first command on."""
     command = [sys.executable, "-m", "typer", "giftcards_cli.main", "utils", "docs", "--name", "giftcards"]
     written = subprocess.run(command, capture_output=True, text=True, check=True).stdout  # noqa: S603 - fixed words
     first = written.index("\n## `giftcards ") + 1

@@ -1,4 +1,4 @@
-"""Write the table of metrics into docs/observability.md, from the one that the functions use."""
+"""Write the table of metrics into docs/observability.md, from giftcards.metrics."""
 
 import re
 from pathlib import Path
@@ -12,11 +12,11 @@ BEGIN, END = "<!-- metrics: written by `make docs` -->", "<!-- end of metrics --
 def table() -> str:
     """Return the table of metrics in Markdown."""
     rows = [f"| `{metric.label}` | {metric.unit} | {metric.emitted_by} | {metric.tells} |" for metric in Metric]
-    return "\n".join(["| metric | unit | emitted by | what it tells |", "|---|---|---|---|", *rows])
+    return "\n".join(["| metric | unit | emitted by | meaning |", "|---|---|---|---|", *rows])
 
 
 def page(text: str) -> str:
-    """Return a page with the table in its place."""
+    """Return the page's text with the current table."""
     return re.sub(f"{re.escape(BEGIN)}.*{re.escape(END)}", f"{BEGIN}\n{table()}\n{END}", text, flags=re.S)
 
 

@@ -1,4 +1,4 @@
-"""Write docs/events.md, the contract as a person reads it, from the schemas and the samples."""
+"""Write docs/events.md, the reference of all events, from the schemas and the samples."""
 
 import json
 from pathlib import Path
@@ -10,19 +10,19 @@ from write_schemas import documents
 SAMPLES = Path(__file__).parents[1] / "events"
 PAGE = SAMPLES.parent / "docs/events.md"
 EVERYWHERE = [str(field.alias) for field in OutgoingEvent.model_fields.values()]
-LIMITS = {r"^[\x21-\x7e]{1,128}$": "1 to 128 visible ASCII characters"}  # of a pattern, in words
+LIMITS = {r"^[\x21-\x7e]{1,128}$": "1 to 128 visible ASCII characters"}  # patterns in plain words
 HEAD = """<!-- Written by `make docs` from the event models (contracts/events.py) and the samples in events/. -->
 # Events
 
-Everything goes over one EventBridge bus, the stack output `OrderBusName`. Each event has a JSON Schema in
-[`events/schemas/`](../events/schemas) and a whole sample in [`events/`](../events); here are the samples' details.
+All events use one EventBridge bus, the stack output `OrderBusName`. Each event has a JSON Schema in
+[`events/schemas/`](../events/schemas) and a complete sample in [`events/`](../events), whose details are shown here.
 
-- **In**: one kind, from any source. Fields that are not named here are ignored. The same order may be announced many
-  times for the same user; it is fulfilled once.
-- **Out**: all have the source `giftcards`. They come at least once and in no promised order; `deliveryId` is the same
-  on every repeat. No event ever holds a card.
-- **Later**: events may get further fields, so do not refuse what you do not know. `schemaVersion` changes when a field
-  goes away or changes its meaning.
+- **Incoming**: `OrderPlaced`, from any source. Fields that are not listed here are ignored. The same order may be
+  published many times for the same user; it is fulfilled once.
+- **Outgoing**: all have the source `giftcards`. Delivery is at least once, in no guaranteed order; `deliveryId` is the
+  same on every repeat. No event contains a card.
+- **Compatibility**: events may get new fields, so do not reject unknown ones. `schemaVersion` changes if a field is
+  removed or changes its meaning.
 
 """
 
@@ -66,9 +66,9 @@ def _event(schema: dict[str, Any]) -> str:
 
 
 def page() -> str:
-    """Return the page as it has to be."""
+    """Return the page."""
     schemas = [json.loads(text) for text in documents().values()]
-    everywhere = f"Every event that goes out has\n\n{_table(schemas[-1], EVERYWHERE)}\n"
+    everywhere = f"Every outgoing event has\n\n{_table(schemas[-1], EVERYWHERE)}\n"
     return HEAD + "\n".join([everywhere, *map(_event, schemas)])
 
 

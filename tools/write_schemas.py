@@ -1,7 +1,7 @@
-"""Write the JSON Schema of every event's detail, from the models that the service itself uses.
+"""Write the JSON Schema of every event's detail, from the service's models.
 
-The schemas stay open (no ``additionalProperties: false``), in and out: what a shop sends besides is ignored,
-and a consumer that checks against them goes on working when an event gets a field more.
+The schemas allow additional properties: the service ignores further fields from shops, and consumers that validate
+against a schema keep working when an event gets a new field.
 """
 
 import json
@@ -32,7 +32,7 @@ def schema_of(model: type[OutgoingEvent | OrderPlaced]) -> dict[str, Any]:
         "description": drawn["description"],
         "type": "object",
         "properties": {name: _tidy(field) for name, field in drawn["properties"].items()},
-        # pydantic leaves out what has a default, but what goes out always has its schemaVersion
+        # pydantic omits fields with a default, but outgoing events always have schemaVersion
         "required": [name for name in drawn["properties"] if name not in optional],
     }
     if "$defs" in drawn:
@@ -41,10 +41,10 @@ def schema_of(model: type[OutgoingEvent | OrderPlaced]) -> dict[str, Any]:
 
 
 def _tidy(field: dict[str, Any]) -> dict[str, Any]:
-    """Leave out what comes from Python only: titles made of names, null for what is left out, int beside float."""
+    """Remove what only Python needs: titles derived from names, null for absent fields, int in addition to float."""
     tidy = {key: value for key, value in field.items() if key not in {"title", "default", "anyOf"}}
     choices = [choice for choice in field.get("anyOf", []) if choice != {"type": "null"}]
-    if {"type": "number"} in choices:  # to which every integer belongs
+    if {"type": "number"} in choices:  # which includes integers
         choices = [{"type": "number"}]
     match choices:
         case []:

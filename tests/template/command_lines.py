@@ -1,7 +1,7 @@
-"""Find out what a block of commands would run, and whether these commands exist as they are written there.
+"""Find out what a block of commands would run, and whether these commands exist as written.
 
-Bash itself reads the block, with a function in the place of every program: so quotes, continued lines and
-substitutions are what they are in a shell, and nothing runs.
+Bash reads the block, with a function in place of every program. So quotes, continued lines and substitutions work as
+in a shell, and nothing runs.
 """
 
 import json
@@ -31,18 +31,18 @@ FOREIGN = ("cd", "cat", "curl", "git", "grep", "jq", "python", "rm", "sed", "sle
 NAMED = rf"(?<![\w./\"'-])(?:{'|'.join(OURS)}) +(?=[\w\"$-])"
 TARGETS = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.M))
 
-# Of the AWS command line: options of every command, and how many values they take.
+# Global options of the AWS command line, and how many values they take.
 GLOBAL = {
     **dict.fromkeys(("--debug", "--no-verify-ssl", "--no-paginate", "--no-sign-request", "--no-cli-pager"), 0),
     **dict.fromkeys(("--output", "--query", "--profile", "--region", "--endpoint-url", "--color", "--ca-bundle"), 1),
     **dict.fromkeys(("--cli-binary-format", "--cli-read-timeout", "--cli-connect-timeout"), 1),
 }
 PAGINATION = {"--max-items": 1, "--page-size": 1, "--starting-token": 1}
-RENAMED = {("Subscribe", "Endpoint"): "--notification-endpoint"}  # where a global option has the name already
+RENAMED = {("Subscribe", "Endpoint"): "--notification-endpoint"}  # because a global option has the name already
 OUTPUTS = {"json", "text", "table", "yaml", "yaml-stream", "off"}
 CUSTOM = {("logs", "tail"): {"--since": 1, "--filter-pattern": 1, "--format": 1, "--follow": 0}}
-"""Of the AWS command line alone and in no model: options and how many values they take; each takes one thing more."""
-SERVICES = {"s3api": "s3", "configservice": "config", "deploy": "codedeploy"}  # of another name in botocore
+"""Commands of the AWS command line that have no model: options and how many values they take, plus one argument."""
+SERVICES = {"s3api": "s3", "configservice": "config", "deploy": "codedeploy"}  # botocore has another name for these
 
 
 def recorded(commands: str, folder: Path) -> list[list[str]]:
@@ -78,12 +78,12 @@ def recorded(commands: str, folder: Path) -> list[list[str]]:
     words = iter(record.read_text().split("\0")[:-1])
     found = [[next(words) for _ in range(int(count))] for count in words]
     named = re.findall(NAMED, re.sub(r"^\s*#.*$", "", commands, flags=re.M))
-    assert len(found) >= len(named), f"not all of these commands are reached: {found}"
+    assert len(found) >= len(named), f"these commands are not all reached: {found}"
     return found
 
 
 def problems(words: list[str]) -> list[str]:
-    """Say what is wrong with a command line; nothing if it is right."""
+    """Return what is wrong with a command line; an empty list if nothing is."""
     check = {"aws": _aws, "sam": _sam, "giftcards": _giftcards, "make": _make}[words[0]]
     try:
         return list(check(words[1:]))
@@ -102,7 +102,7 @@ def _giftcards(words: list[str]) -> Iterator[str]:
             yield f"no command {rest[:1]}"
             return
         command = command.commands[rest.pop(0)]
-    if rest != ["--help"]:  # of which Typer makes an exit
+    if rest != ["--help"]:  # Typer turns it into an exit
         command.make_context(words[-1], rest)
 
 
@@ -116,7 +116,7 @@ def _sam(words: list[str]) -> Iterator[str]:
     while isinstance(command, click.Group):
         command = command.get_command(context, rest.pop(0))
     given, others, _ = command.make_parser(click.Context(command)).parse_args(rest)
-    yield from (f"it does not take {other}" for other in others)
+    yield from (f"unknown argument {other}" for other in others)
     for parameter in command.params:
         value = given.get(parameter.name)
         if isinstance(parameter.type, click.Choice) and value is not None:
@@ -165,7 +165,7 @@ def _custom(options: dict[str, int], words: list[str]) -> Iterator[str]:
         else:
             del rest[: options[word]]
     if len(others) != 1:
-        yield f"it takes one thing, not {others}"
+        yield f"it takes one argument, not {others}"
 
 
 def _options(operation: OperationModel, words: list[str]) -> Iterator[str]:
@@ -185,7 +185,7 @@ def _options(operation: OperationModel, words: list[str]) -> Iterator[str]:
             yield f"{operation.name} has no option {option}"
     required = {option_of(name) for name in (shape.required_members if shape else [])}
     yield from (f"{operation.name} needs {option}" for option in sorted(required - set(given)))
-    if len(others) != operation.has_streaming_output:  # then a file for it, and nothing else
+    if len(others) != operation.has_streaming_output:  # then one file for it, and nothing else
         yield f"{operation.name} does not take {others}"
 
 
@@ -214,7 +214,7 @@ def _global(option: str, values: list[str]) -> Iterator[str]:
     elif option == "--query":
         jmespath.compile(values[0])
     elif option == "--output" and values[0] not in OUTPUTS:
-        yield f"--output {values[0]} is none of {sorted(OUTPUTS)}"
+        yield f"--output {values[0]} is not one of {sorted(OUTPUTS)}"
 
 
 def _values(option: str, values: list[str], shape: Shape) -> Iterator[str]:
@@ -224,18 +224,18 @@ def _values(option: str, values: list[str], shape: Shape) -> Iterator[str]:
         yield f"{option} needs a value"
         return
     first = values[0]
-    if first.startswith(("file://", "fileb://")) or first == "":  # a variable is empty here
+    if first.startswith(("file://", "fileb://")) or first == "":  # variables are empty here
         return
     if shape.type_name in {"list", "map", "structure"}:
         yield from _document(option, values, shape)
     elif shape.type_name in {"integer", "long"} and not re.fullmatch(r"-?\d+", first):
-        yield f"{option} {first} is no number"
+        yield f"{option} {first} is not a number"
     elif getattr(shape, "enum", None) and first not in shape.enum:
-        yield f"{option} {first} is none of {shape.enum}"
+        yield f"{option} {first} is not one of {shape.enum}"
 
 
 def _document(option: str, values: list[str], shape: Shape) -> Iterator[str]:
-    """Check JSON against the model, and of the shorthand form the names of its fields."""
+    """Check JSON against the model; in the shorthand form, check only the names of the fields."""
     if values[0][0] in "[{":
         report = ParamValidator().validate(json.loads(values[0]), shape)
         if report.has_errors():

@@ -1,4 +1,4 @@
-"""The template as written, and as it is deployed to AWS and to the local cloud. Each test gets copies of its own."""
+"""The template as written, and as deployed to AWS and to the local cloud. Each test gets fresh copies."""
 
 import pytest
 
@@ -7,7 +7,7 @@ from template.reading import Template, deploy, load
 
 @pytest.fixture
 def template() -> Template:
-    """template.yaml as written."""
+    """template.yaml as written, with observability.yaml included."""
     return load()
 
 

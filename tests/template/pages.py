@@ -1,4 +1,4 @@
-"""Read the pages of the documentation as their tests look at them: command blocks, what they print, tables, links."""
+"""Read the documentation: command blocks, their output, tables and links."""
 
 import re
 from dataclasses import dataclass, replace
@@ -17,7 +17,7 @@ PAGES = sorted(str(page.relative_to(ROOT)) for page in [*ROOT.glob("*.md"), *(RO
 
 @dataclass(frozen=True)
 class Block:
-    """A block of commands: its page, its line there, the commands, what it prints as the page tells it."""
+    """A block of commands of a page, with its line and the output that the page shows."""
 
     page: str
     line: int
@@ -39,10 +39,10 @@ def _tokens(page: str) -> list[Token]:
 
 
 def blocks(page: str) -> list[Block]:
-    """Return the command blocks of a page in their order.
+    """Return the command blocks of a page in order.
 
-    A block is fenced as ``sh``. It needs AWS where the line before it is ``<!-- needs AWS -->``. The next block that is
-    fenced without a language is what it prints.
+    A block is fenced as ``sh``. It needs AWS if the line before it is ``<!-- needs AWS -->``. The next block that is
+    fenced without a language is its output.
     """
     found: list[Block] = []
     comment = ""
@@ -57,21 +57,21 @@ def blocks(page: str) -> list[Block]:
 
 
 def links(page: str) -> list[str]:
-    """Return where the links and pictures of a page lead inside this repository."""
+    """Return the targets of a page's links and pictures inside this repository."""
     inline = [child for token in _tokens(page) for child in token.children or []]
     targets = [child.attrGet("href") or child.attrGet("src") for child in inline]
     return [str(target) for target in targets if target and not urlsplit(target).scheme]
 
 
 def anchors(page: str) -> set[str]:
-    """Return what a link can name on a page, as GitHub makes it of the headings."""
+    """Return the anchors of a page, which GitHub derives from its headings."""
     tokens = _tokens(page)
     headings = [after.content for token, after in pairwise(tokens) if token.type == "heading_open"]
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
 def section(page: str, title: str) -> str:
-    """Return what stands under one heading of the second level."""
+    """Return the text under one heading of the second level."""
     return re.split(r"^## ", text_of(page).split(f"## {title}\n")[1], flags=re.M)[0]
 
 
@@ -95,7 +95,7 @@ def _rows(text: str) -> list[list[str]]:
 
 
 def exists(page: str, target: str) -> bool:
-    """Whether a relative link of a page leads to something."""
+    """Whether the target of a page's relative link exists."""
     path, _, anchor = target.partition("#")
     file = (ROOT / page).parent / path if path else ROOT / page
     if not file.exists() or ROOT not in [file.resolve(), *file.resolve().parents]:

@@ -1,4 +1,4 @@
-"""Who may do what: IAM statements of the transformed template, in a form that tests can compare."""
+"""IAM statements of the transformed template, in a form that tests can compare."""
 
 import re
 from collections.abc import Iterator
@@ -7,8 +7,8 @@ from typing import Any
 
 from template.reading import Template, as_list, get_att, ref, resources
 
-# How the ARN of one resource of the stack is written. The other form is a name (of a table, say),
-# which a policy takes without complaint and never matches.
+# How the template refers to the ARN of a resource, by type. The other form gives a name (of a table, for example),
+# which IAM accepts in a policy and never matches.
 ARN_FORMS = {
     "AWS::DynamoDB::Table": get_att,
     "AWS::Events::EventBus": get_att,
@@ -23,20 +23,20 @@ ARN_FORMS = {
     "AWS::StepFunctions::StateMachine": ref,
 }
 
-# What is named by a prefix, as the tests and docs/security.md call it: how it is written, and why not exactly.
+# Resources named by a prefix, as the tests and docs/security.md call them: the prefix, and why it is not exact.
 PREFIXES = {
     "executions of FulfilOrderStateMachine": (
         "arn:${AWS::Partition}:states:${AWS::Region}:${AWS::AccountId}:execution:${AWS::StackName}-fulfil-order:*",
-        "An execution gets its name from the event that starts it.",
+        "An execution is named after the event that starts it.",
     ),
 }
-OF_THIS_KEY = "In a key policy `*` means this key."
+OF_THIS_KEY = "In a key policy, `*` means this key."
 
-# Statements that may name every resource, and why.
+# Statements that may allow every resource, and why.
 EVERY_RESOURCE = {
-    "FulfilOrderRole.DeliverLogs": "CloudWatch's log delivery actions know no resources.",
+    "FulfilOrderRole.DeliverLogs": "CloudWatch's log delivery actions have no resource-level permissions.",
     **{
-        f"{role}.SendTraces": "X-Ray's write actions know no resources."
+        f"{role}.SendTraces": "X-Ray's write actions have no resource-level permissions."
         for role in (
             "FulfilOrderRole",
             "CheckStatusRole",
@@ -48,9 +48,9 @@ EVERY_RESOURCE = {
             "MeasureOrdersRole",
         )
     },
-    "DeploymentRole.ReadAlarms": "DescribeAlarms lists; it knows no single alarm.",
+    "DeploymentRole.ReadAlarms": "DescribeAlarms has no resource-level permissions.",
     **{
-        f"{role}.{sid}": "EC2 names a network interface only when it is there; the code itself is denied all of it."
+        f"{role}.{sid}": "A network interface has no ARN before it exists; the code is denied all of these actions."
         for role in ("CheckStatusRole", "DeliverCardsRole", "ReconcileOrdersRole")
         for sid in ("ConnectToSubnets", "DenySubnetAccessToCode")
     },
@@ -64,7 +64,7 @@ EVERY_RESOURCE = {
     "StorageKey.RulesPublishToTopic": OF_THIS_KEY,
     "StorageKey.CallersOfEncryptedServices": OF_THIS_KEY,
 }
-ROOT_KEEPS_THE_KEY = "A key whose policy lets nobody manage it is lost; AWS asks for this statement."
+ROOT_KEEPS_THE_KEY = "AWS requires this statement: a key that nobody can manage is lost."
 
 # Statements that may allow every action of a service, and why.
 EVERY_ACTION = {
@@ -102,7 +102,7 @@ class Statement:
 
 
 def statements(template: Template) -> Iterator[Statement]:
-    """Yield every statement of every role, resource policy and key policy, except who may assume a role."""
+    """Yield every statement of every role, resource policy and key policy, except assume-role policies."""
     for name, resource in template["Resources"].items():
         held = resource.get("Properties", {})
         documents = [policy["PolicyDocument"] for policy in held.get("Policies", []) if "PolicyDocument" in policy]
@@ -114,7 +114,7 @@ def statements(template: Template) -> Iterator[Statement]:
 
 
 def target(template: Template, resource: Any) -> str | None:
-    """Return the logical id of the one resource of this stack whose ARN this is, an index of it, a prefix, or None."""
+    """Return the logical id of the resource with this ARN, its index, or a name from PREFIXES, or None."""
     if not isinstance(resource, dict):
         return None
     if "Fn::Sub" in resource:
@@ -150,7 +150,7 @@ def role_of(template: Template, function: str) -> str:
 
 
 def grants(template: Template, role: str) -> set[str]:
-    """Return everything that a role's own policies allow, as ``action on resource``."""
+    """Return what a role's policies allow, as ``action on resource``."""
     return {
         f"{action} on {target(template, resource) or resource}"
         for statement in statements(template)
@@ -167,13 +167,11 @@ def holders(template: Template, action: str, resource: str) -> set[str]:
 
 
 def loose_statements(template: Template) -> list[str]:
-    """Say which statements allow more than named actions on named resources of the stack."""
+    """Return a problem for each statement that allows more than named actions on named resources of the stack."""
     found = []
     for statement in statements(template):
         if not statement.body.get("Sid"):
-            found.append(
-                f"{statement.holder}: give the statement on {statement.actions} a Sid that says what it is for"
-            )
+            found.append(f"{statement.holder}: the statement on {statement.actions} needs a Sid that says its purpose")
         found += [
             f"{statement.name}: write {key} as Action or Resource; what is left out would be allowed"
             for key in ("NotAction", "NotResource", "NotPrincipal")
@@ -198,7 +196,7 @@ def loose_statements(template: Template) -> list[str]:
 
 
 def borrowed_policies(template: Template) -> list[str]:
-    """Say where a template as written uses a policy that somebody else writes: managed, or a SAM policy template."""
+    """Return a problem for each managed policy and each SAM policy template that a template uses."""
     found = []
     for name, resource in template["Resources"].items():
         held = resource.get("Properties", {})
@@ -214,7 +212,7 @@ def borrowed_policies(template: Template) -> list[str]:
 
 
 def lenient_trust(template: Template, services: dict[str, str]) -> list[str]:
-    """Say which roles can be assumed by anybody but the one service given for them."""
+    """Return a problem for each role that anyone except its one service can assume."""
     found = []
     for name, role in resources(template, "AWS::IAM::Role").items():
         for statement in as_list(role["Properties"]["AssumeRolePolicyDocument"]["Statement"]):

@@ -1,4 +1,4 @@
-"""Read the template and the workflow as the tests look at them: plain dicts, nothing deployed, nothing asked of AWS."""
+"""Read the template and the workflow as plain dicts, without deploying anything and without AWS."""
 
 import copy
 import json
@@ -44,12 +44,12 @@ def load() -> Template:
 
 
 def load_workflow() -> dict[str, Any]:
-    """Return the workflow as written, placeholders not filled in."""
+    """Return the workflow as written, with its placeholders."""
     return json.loads((ROOT / "statemachine/fulfil_order.asl.json").read_text())
 
 
 def stage_settings(stage: str, command: str = "deploy") -> dict[str, Any]:
-    """Return what samconfig.toml gives a command of sam for a stage, read as sam reads it."""
+    """Return the settings of a stage in samconfig.toml for a command, read as sam reads them."""
     sections = tomllib.loads((ROOT / "samconfig.toml").read_text())[stage]
     return {
         name: value
@@ -59,18 +59,18 @@ def stage_settings(stage: str, command: str = "deploy") -> dict[str, Any]:
 
 
 def stage_parameters(stage: str, command: str = "deploy") -> dict[str, str]:
-    """Return the template's parameters that samconfig.toml gives a command of sam for a stage."""
+    """Return a stage's template parameters in samconfig.toml for a command."""
     overrides = stage_settings(stage, command).get("parameter_overrides", [])
     return CfnParameterOverridesType().convert(overrides, None, None)
 
 
 def transform(template: Template, parameters: dict[str, str] | None = None) -> Template:
-    """Return what CloudFormation makes of a template: the SAM transform, run offline."""
+    """Run the SAM transform offline, as CloudFormation does."""
     packaged = copy.deepcopy(template)
     for resource in packaged["Resources"].values():
         for key in ("CodeUri", "ContentUri"):
             if key in resource.get("Properties", {}):
-                # The transform wants what `sam package` leaves: an address in a bucket.
+                # The transform requires an S3 URL, which `sam package` would write.
                 resource["Properties"][key] = f"s3://bucket/{resource['Properties'][key]}"
     session = boto3.Session(region_name="eu-central-1")
     silent = Metrics("SamTranslator", DummyMetricsPublisher())
@@ -78,13 +78,13 @@ def transform(template: Template, parameters: dict[str, str] | None = None) -> T
 
 
 IN_PRODUCTION = {"GradualDeployment": "true"}
-"""What samconfig.toml gives besides the defaults."""
+"""Parameters of samconfig.toml that differ from the defaults."""
 LOCALLY = {"DeployTarget": "local", "Stage": "local"}
-"""What giftcards_local.cloud gives, besides how to build."""
+"""Parameters of giftcards_local.cloud, except those of the build."""
 
 
 def deploy(template: Template, *, on_aws: bool, **parameters: str) -> Template:
-    """Return a template as it is deployed to AWS or the local cloud: transformed, conditions decided."""
+    """Return a template as deployed to AWS or the local cloud: transformed, with conditions evaluated."""
     given = (IN_PRODUCTION if on_aws else LOCALLY) | parameters
     transformed = transform(template, given)
     values = {name: str(entry.get("Default", "")) for name, entry in template["Parameters"].items()} | given
@@ -105,7 +105,7 @@ def _holds(condition: dict[str, Any], values: dict[str, str]) -> bool:
         return all(_holds(one, values) for one in arguments)
     if function == "Condition":
         return _holds(load()["Conditions"][arguments], values)
-    assert function == "Fn::Equals", f"teach this {function}"
+    assert function == "Fn::Equals", f"not supported here: {function}"
     one, other = (values[side["Ref"]] if isinstance(side, dict) else side for side in arguments)
     return one == other
 

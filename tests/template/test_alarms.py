@@ -1,4 +1,4 @@
-"""What runs by itself and what tells a person: schedules, alarms, and the topic that they go to."""
+"""Schedules, alarms, and the topic that alarms notify."""
 
 import json
 import re
@@ -28,8 +28,8 @@ OF_THIS_STACK = {"service": ref("AWS::StackName"), "stage": ref("Stage")}
 
 
 @dataclass(frozen=True)
-class Rings:
-    """What an alarm looks at and when it rings; ``over`` periods of so many seconds, ``of`` so many in a row."""
+class Fires:
+    """The metric of an alarm and when it fires: in ``over`` of ``of`` consecutive periods of ``seconds``."""
 
     statistic: str
     metric: Metric | str
@@ -48,41 +48,42 @@ class Rings:
         return namespace, metric, self.dimensions, self.statistic
 
 
-def messages_in(queue: str) -> Rings:
+def messages_in(queue: str) -> Fires:
     name = {"QueueName": get_att(queue, "QueueName")}
-    return Rings("Maximum", "AWS/SQS/ApproximateNumberOfMessagesVisible", name)
+    return Fires("Maximum", "AWS/SQS/ApproximateNumberOfMessagesVisible", name)
 
 
 ALARMS = {
-    # Those that are held, not those that come to be: it rings until somebody has acted, and where OrderHeld got lost.
-    "OrdersHeldAlarm": Rings("Maximum", Metric.ORDERS_HELD),
-    "OrdersDisputedAlarm": Rings("Sum", Metric.ORDER_DISPUTED),
-    # What shops call delayed; two quarters of an hour, so that one slow order in a small shop does not ring.
-    "DeliveryLagAlarm": Rings(
+    # The number of held orders, not of new ones: it fires until someone has acted, and also if OrderHeld was lost.
+    "OrdersHeldAlarm": Fires("Maximum", Metric.ORDERS_HELD),
+    "OrdersDisputedAlarm": Fires("Sum", Metric.ORDER_DISPUTED),
+    # The threshold is the age at which shops get OrderDelayed. Two quarters of an hour, so that one slow order of a
+    # small shop does not fire it.
+    "DeliveryLagAlarm": Fires(
         "p95", Metric.TIME_TO_DELIVERY, when=f"> {ref('DelayedAfterSeconds')}", seconds=900, over=2, of=4
     ),
     "DeadLettersAlarm": messages_in("OrderPlacedDeadLetterQueue"),
-    "OrdersSweptAlarm": Rings("Sum", Metric.ORDER_SWEPT, seconds=900),
-    "KeyRefusedAlarm": Rings("Sum", Metric.SUPPLIER_KEY_REFUSED),
-    # Minute by minute: a sum over five minutes would miss the minute that falls into the next five.
-    "GateClosedAlarm": Rings("Maximum", Metric.GATE_CLOSED, seconds=60, over=5, of=5),
-    "ReconciliationAlarm": Rings("Sum", Metric.RECONCILIATION_DIFFERENCE, seconds=3600),
-    # By hand, a run can be made to fail, or to succeed where the scheduled one could not: the best of an hour counts.
-    "ReconciliationIncompleteAlarm": Rings("Minimum", Metric.RECONCILIATION_INCOMPLETE, seconds=3600, over=3, of=4),
-    "CardsUnreadableAlarm": Rings("Sum", Metric.CARDS_UNREADABLE),
-    # By a way that does not need EventBridge: an order can be held and the event that says so not go out.
-    "ExecutionsFailedAlarm": Rings(
+    "OrdersSweptAlarm": Fires("Sum", Metric.ORDER_SWEPT, seconds=900),
+    "KeyRefusedAlarm": Fires("Sum", Metric.SUPPLIER_KEY_REFUSED),
+    # Per minute: a sum over five minutes would miss a minute that falls into the next five.
+    "GateClosedAlarm": Fires("Maximum", Metric.GATE_CLOSED, seconds=60, over=5, of=5),
+    "ReconciliationAlarm": Fires("Sum", Metric.RECONCILIATION_DIFFERENCE, seconds=3600),
+    # A manual run can fail, or succeed where the scheduled one could not: the best run of an hour counts.
+    "ReconciliationIncompleteAlarm": Fires("Minimum", Metric.RECONCILIATION_INCOMPLETE, seconds=3600, over=3, of=4),
+    "CardsUnreadableAlarm": Fires("Sum", Metric.CARDS_UNREADABLE),
+    # Does not need EventBridge: an order can be held although OrderHeld could not be published.
+    "ExecutionsFailedAlarm": Fires(
         "Sum", "AWS/States/ExecutionsFailed", {"StateMachineArn": ref("FulfilOrderStateMachine")}
     ),
     "FailedSchedulesAlarm": messages_in("FunctionsDeadLetterQueue"),
-    "MeasurementsMissingAlarm": Rings("SampleCount", Metric.ORDERS_WAITING, when="< 1", over=2, of=2),
+    "MeasurementsMissingAlarm": Fires("SampleCount", Metric.ORDERS_WAITING, when="< 1", over=2, of=2),
 }
 SIGNS = {"GreaterThanOrEqualToThreshold": ">=", "GreaterThanThreshold": ">", "LessThanThreshold": "<"}
 
 
 @dataclass(frozen=True)
-class RingsOver:
-    """What an alarm over several metrics makes of them, and when it rings."""
+class FiresOver:
+    """The expression of a metric-math alarm, and when it fires."""
 
     math: tuple[str, Mapping[str, Any]]
     least: int
@@ -104,9 +105,9 @@ def in_a_quarter(statistic: str, metric: Metric) -> tuple[str, str, Mapping[str,
 
 
 OF_SEVERAL = {
-    "NoDeliveriesAlarm": RingsOver(
+    "NoDeliveriesAlarm": FiresOver(
         (
-            # 0 * waiting: a metric without data counts as 0 where another one of the sum has data, and only there.
+            # 0 * waiting: a metric without data counts as 0 only where another metric of the sum has data.
             "IF((waiting > 0) AND ((0 * waiting + delivered + partially + refunded) == 0), 1, 0)",
             {
                 "waiting": in_a_quarter("Minimum", Metric.ORDERS_WAITING),
@@ -118,68 +119,68 @@ OF_SEVERAL = {
         least=1,
         over_of=(2, 2),
     ),
-    # One that fails is run again, and nobody need know: a step that keeps failing has failed three times in a minute.
-    "FunctionErrorsAlarm": RingsOver(of_all_functions("Errors"), least=3, over_of=(1, 1)),
-    "FunctionThrottlesAlarm": RingsOver(of_all_functions("Throttles"), least=10, over_of=(1, 1)),
+    # A single failure is retried and needs no alarm: a step that keeps failing has failed three times within a minute.
+    "FunctionErrorsAlarm": FiresOver(of_all_functions("Errors"), least=3, over_of=(1, 1)),
+    "FunctionThrottlesAlarm": FiresOver(of_all_functions("Throttles"), least=10, over_of=(1, 1)),
 }
 LASTING = {
     *("OrdersHeldAlarm", "DeliveryLagAlarm", "NoDeliveriesAlarm", "DeadLettersAlarm", "GateClosedAlarm"),
     *("ReconciliationIncompleteAlarm", "FailedSchedulesAlarm", "FunctionThrottlesAlarm", "MeasurementsMissingAlarm"),
 }
-"""Alarms over something that lasts: they say when it is over. The others ring over something that happened."""
+"""Alarms about a lasting state also notify when it ends. The others are about an event."""
 THE_TOPIC = "arn:${AWS::Partition}:sns:${AWS::Region}:${AWS::AccountId}:${AWS::StackName}-alarms"
 OF_THE_TOPIC = {"kms:EncryptionContext:aws:sns:topicArn": {"Fn::Sub": THE_TOPIC}}
 OF_THIS_ACCOUNT = {"StringEquals": {"aws:SourceAccount": ref("AWS::AccountId")}}
 
 
 def silent_alarms(template: Template) -> list[str]:
-    """Say which alarms nobody hears, ring without a reason, or do not say what to do."""
+    """Return a problem for each alarm that notifies no one, fires without data, or does not link to the runbook."""
     found = []
     for name, alarm in resources(template, "AWS::CloudWatch::Alarm").items():
         held = alarm["Properties"]
         if held.get("AlarmActions") != [ref("AlarmTopic")]:
-            found.append(f"{name}: AlarmActions has to be the AlarmTopic")
+            found.append(f"{name}: AlarmActions must be the AlarmTopic")
         if held.get("OKActions") != ([ref("AlarmTopic")] if name in LASTING else None):
-            found.append(f"{name}: what lasts has an end that the topic hears of, in OKActions; nothing else has")
+            found.append(f"{name}: OKActions must be the AlarmTopic for alarms in LASTING, and absent for others")
         if held.get("TreatMissingData") != ("breaching" if name == "MeasurementsMissingAlarm" else "notBreaching"):
-            found.append(f"{name}: nothing is measured where nothing happens, so missing data has to be notBreaching")
+            found.append(f"{name}: TreatMissingData must be notBreaching: without orders there is no data")
         if held.get("ActionsEnabled", True) is not True:
-            found.append(f"{name}: its actions are switched off")
-        if not re.fullmatch(rf"(?:\S+ ){{10,}}Runbook: \${{RunbookUrl}}#{kebab(name)}", said_by(held)):
-            found.append(f"{name}: say in AlarmDescription what it means and lead to its section of the runbook")
+            found.append(f"{name}: its actions are disabled")
+        if not re.fullmatch(rf"(?:\S+ ){{10,}}Runbook: \${{RunbookUrl}}#{kebab(name)}", description_of(held)):
+            found.append(f"{name}: AlarmDescription must say what happened and link to its runbook section")
         if held["AlarmName"] != {"Fn::Sub": f"${{AWS::StackName}}-{kebab(name)}"}:
-            found.append(f"{name}: AlarmName has to be the stack's name and its own")
+            found.append(f"{name}: AlarmName must be the stack's name and the alarm's")
     return found
 
 
 def kebab(alarm: str) -> str:
-    """Give the name by which the alarm's section of the runbook can be linked to."""
+    """Return the anchor of the alarm's section in the runbook."""
     return re.sub(r"(?<!^)(?=[A-Z])", "-", alarm.removesuffix("Alarm")).lower()
 
 
-def said_by(alarm: dict[str, Any]) -> str:
+def description_of(alarm: dict[str, Any]) -> str:
     description = alarm.get("AlarmDescription", "")
     return str(description.get("Fn::Sub") if isinstance(description, dict) else description)
 
 
-def test_every_alarm_is_heard_and_says_what_to_do(on_aws: Template):
+def test_every_alarm_notifies_and_links_to_the_runbook(on_aws: Template):
     assert not silent_alarms(on_aws)
 
 
 @pytest.mark.parametrize("name", sorted(set(resources(load(), "AWS::CloudWatch::Alarm")) - set(OF_SEVERAL)))
-def test_alarm_looks_at_what_it_should_and_rings_in_time(on_aws: Template, name: str):
-    assert name in ALARMS, f"write down in ALARMS what {name} looks at"
-    held, rings = properties(on_aws, name), ALARMS[name]
+def test_alarm_watches_its_metric_and_fires_in_time(on_aws: Template, name: str):
+    assert name in ALARMS, f"add to ALARMS what {name} watches"
+    held, fires = properties(on_aws, name), ALARMS[name]
     dimensions = {dimension["Name"]: dimension["Value"] for dimension in held["Dimensions"]}
     statistic = held.get("ExtendedStatistic", held.get("Statistic"))
-    assert (held["Namespace"], held["MetricName"], dimensions, statistic) == rings.source
-    assert f"{SIGNS[held['ComparisonOperator']]} {held['Threshold']}" == rings.when
+    assert (held["Namespace"], held["MetricName"], dimensions, statistic) == fires.source
+    assert f"{SIGNS[held['ComparisonOperator']]} {held['Threshold']}" == fires.when
     periods = held["EvaluationPeriods"]
-    assert (held["Period"], held.get("DatapointsToAlarm", periods), periods) == (rings.seconds, rings.over, rings.of)
+    assert (held["Period"], held.get("DatapointsToAlarm", periods), periods) == (fires.seconds, fires.over, fires.of)
 
 
 @pytest.mark.parametrize("name", OF_SEVERAL)
-def test_alarm_over_several_metrics_looks_at_all_of_them(on_aws: Template, name: str):
+def test_metric_math_alarm_watches_all_its_metrics(on_aws: Template, name: str):
     held = properties(on_aws, name)
     expression, *metrics = held["Metrics"]
     assert expression["ReturnData"] is True
@@ -195,11 +196,11 @@ def test_alarm_over_several_metrics_looks_at_all_of_them(on_aws: Template, name:
     assert (held.get("DatapointsToAlarm", periods), periods) == OF_SEVERAL[name].over_of
 
 
-def test_every_alarm_that_is_expected_is_there(on_aws: Template):
+def test_every_expected_alarm_exists(on_aws: Template):
     assert {*ALARMS, *OF_SEVERAL} == set(resources(on_aws, "AWS::CloudWatch::Alarm"))
 
 
-def test_only_what_the_local_cloud_cannot_hold_is_left_out_there(on_aws: Template, on_local_cloud: Template):
+def test_only_metric_math_alarms_are_missing_on_the_local_cloud(on_aws: Template, on_local_cloud: Template):
     alarms = set(resources(on_aws, "AWS::CloudWatch::Alarm"))
     assert alarms - set(resources(on_local_cloud, "AWS::CloudWatch::Alarm")) == set(OF_SEVERAL)
 
@@ -207,17 +208,17 @@ def test_only_what_the_local_cloud_cannot_hold_is_left_out_there(on_aws: Templat
 def test_every_dead_letter_queue_has_an_alarm(on_aws: Template):
     watched = [properties(on_aws, name).get("Dimensions") for name in resources(on_aws, "AWS::CloudWatch::Alarm")]
     for queue in resources(on_aws, "AWS::SQS::Queue"):
-        assert [{"Name": "QueueName", "Value": get_att(queue, "QueueName")}] in watched, f"nobody hears of {queue}"
+        assert [{"Name": "QueueName", "Value": get_att(queue, "QueueName")}] in watched, f"no alarm watches {queue}"
 
 
-def test_every_event_that_needs_a_person_is_sent_to_one(on_aws: Template):
+def test_every_event_that_needs_a_person_reaches_the_topic(on_aws: Template):
     rule = properties(on_aws, "NeedsAPersonRule")
     fine = {"CardsDelivered", "CardsPartiallyDelivered", "OrderRefunded", "OrderDelayed", "OrderRepeated"}
-    # Of held orders there can be thousands: OrdersHeldAlarm watches their number.
-    told = {event.detail_type for event in OUTGOING_EVENTS} - fine - {"OrderHeld"}
+    # There can be thousands of held orders: OrdersHeldAlarm watches their number.
+    sent = {event.detail_type for event in OUTGOING_EVENTS} - fine - {"OrderHeld"}
     assert rule["EventBusName"] == ref("OrderBus")
     assert rule["EventPattern"]["source"] == ["giftcards"]
-    assert told == set(rule["EventPattern"]["detail-type"])
+    assert sent == set(rule["EventPattern"]["detail-type"])
     (target,) = rule["Targets"]
     assert target["Arn"] == ref("AlarmTopic")
     given = target["InputTransformer"]
@@ -233,14 +234,14 @@ def test_the_topic_is_encrypted_with_the_storage_key(on_aws: Template):
     assert properties(on_aws, "AlarmTopic")["KmsMasterKeyId"] == get_att("StorageKey")
 
 
-def test_alarms_and_rules_may_publish_to_the_topic_and_nobody_else(on_aws: Template):
+def test_only_alarms_and_rules_may_publish_to_the_topic(on_aws: Template):
     (policy,) = resources(on_aws, "AWS::SNS::TopicPolicy").values()
     assert policy["Properties"]["Topics"] == [ref("AlarmTopic")]
     allowed = {}
     for statement in policy["Properties"]["PolicyDocument"]["Statement"]:
         assert (statement["Action"], statement["Resource"]) == ("sns:Publish", ref("AlarmTopic"))
         allowed[statement["Principal"]["Service"]] = statement.get("Condition")
-    # A topic policy can have no condition for EventBridge: nothing would arrive.
+    # EventBridge supports no condition in a topic policy: nothing would arrive.
     assert allowed == {"cloudwatch.amazonaws.com": OF_THIS_ACCOUNT, "events.amazonaws.com": None}
 
 
@@ -248,13 +249,11 @@ def test_alarms_and_rules_may_publish_to_the_topic_and_nobody_else(on_aws: Templ
     ("sid", "service", "condition"),
     [
         ("AlarmsOfThisAccount", "cloudwatch.amazonaws.com", OF_THIS_ACCOUNT["StringEquals"] | OF_THE_TOPIC),
-        # The key policy of a topic does not support the account for EventBridge: nothing would arrive.
+        # EventBridge does not support aws:SourceAccount in the key policy of a topic: nothing would arrive.
         ("RulesPublishToTopic", "events.amazonaws.com", OF_THE_TOPIC),
     ],
 )
-def test_who_publishes_to_the_topic_may_use_its_key(
-    on_aws: Template, sid: str, service: str, condition: dict[str, Any]
-):
+def test_publishers_to_the_topic_may_use_its_key(on_aws: Template, sid: str, service: str, condition: dict[str, Any]):
     (body,) = (s.body for s in statements(on_aws) if s.name == f"StorageKey.{sid}")
     assert body["Principal"] == {"Service": service}
     assert body["Action"] == ["kms:Decrypt", "kms:GenerateDataKey"]
@@ -266,19 +265,19 @@ def test_who_publishes_to_the_topic_may_use_its_key(
 
 
 def loose_schedules(template: Template) -> list[str]:
-    """Say which schedules do not run their function, by its alias and under the one role for schedules."""
+    """Return a problem for each schedule that does not run its function by alias, under SchedulerRole, at its rate."""
     found = []
     for name, schedule in resources(template, "AWS::Scheduler::Schedule").items():
         held, target = schedule["Properties"], schedule["Properties"]["Target"]
         function = f"{name.removesuffix('Schedule')}Function"
         if target["Arn"] != ref(f"{function}Aliaslive"):
-            found.append(f"{name}: its target has to be the alias of {function}")
+            found.append(f"{name}: its target must be the alias of {function}")
         if held["ScheduleExpression"] != SCHEDULED.get(function):
-            found.append(f"{name}: write down in SCHEDULED how often {function} runs")
+            found.append(f"{name}: SCHEDULED and ScheduleExpression differ for {function} runs")
         if target["RoleArn"] != get_att("SchedulerRole") or held["FlexibleTimeWindow"] != {"Mode": "OFF"}:
-            found.append(f"{name}: it has to run on time, as SchedulerRole")
+            found.append(f"{name}: it must run on time, under SchedulerRole")
         if held.get("State", "ENABLED") != "ENABLED":
-            found.append(f"{name}: it is switched off")
+            found.append(f"{name}: it is disabled")
     return found
 
 
@@ -295,21 +294,21 @@ def test_every_schedule_runs_its_function(on_aws: Template):
 
 
 @pytest.mark.parametrize("function", sorted(SCHEDULED))
-def test_a_run_that_fails_is_kept_and_not_repeated(on_aws: Template, function: str):
+def test_failed_run_is_kept_and_not_retried(on_aws: Template, function: str):
     kept = properties(on_aws, f"{function}EventInvokeConfig")
     queue = {"OnFailure": {"Destination": get_att("FunctionsDeadLetterQueue")}}
-    # The next measurement replaces a missed one, and an hour of misses would leave 60 messages for a person to purge.
+    # The next measurement replaces a missed one, and an hour of misses would leave 60 messages to purge.
     assert kept["DestinationConfig"] == ({} if function == "MeasureOrdersFunction" else queue)
     assert (kept["MaximumRetryAttempts"], kept["Qualifier"]) == (0, "live")
 
 
 @pytest.mark.parametrize("function", sorted(SCHEDULED))
-def test_a_run_ends_before_the_next_one_begins(on_aws: Template, function: str):
+def test_run_ends_before_the_next_one_starts(on_aws: Template, function: str):
     assert properties(on_aws, function)["Timeout"] < interval_seconds(function)
 
 
 @pytest.mark.parametrize("function", sorted(SCHEDULED))
-def test_a_run_that_could_not_start_is_tried_until_the_next_one_is_due(on_aws: Template, function: str):
+def test_failed_start_is_retried_until_the_next_run_is_due(on_aws: Template, function: str):
     schedule = properties(on_aws, f"{function.removesuffix('Function')}Schedule")
     oldest = {
         schedule["Target"]["RetryPolicy"]["MaximumEventAgeInSeconds"],
@@ -327,66 +326,66 @@ def test_a_run_that_could_not_start_is_tried_until_the_next_one_is_due(on_aws: T
         ("GateClosedAlarm", "MeasureOrdersFunction"),
     ],
 )
-def test_alarm_counts_by_the_runs_of_its_function(on_aws: Template, alarm: str, function: str):
+def test_alarm_period_matches_the_runs_of_its_function(on_aws: Template, alarm: str, function: str):
     assert properties(on_aws, alarm)["Period"] == interval_seconds(function)
 
 
-def test_reconciliation_is_asked_for_yesterday_and_today(on_aws: Template):
-    # Without Input, Scheduler sends an event of its own.
+def test_scheduled_reconciliation_covers_yesterday_and_today(on_aws: Template):
+    # Without Input, Scheduler sends its default event.
     event = json.loads(properties(on_aws, "ReconcileOrdersSchedule")["Target"]["Input"])
     assert ReconcileRequest.model_validate(event) == ReconcileRequest()
 
 
-def test_the_command_line_waits_for_as_long_as_a_reconciliation_may_take(on_aws: Template):
+def test_command_line_waits_for_the_longest_reconciliation(on_aws: Template):
     assert properties(on_aws, "ReconcileOrdersFunction")["Timeout"] < MAX_RUN_SECONDS
 
 
-def test_a_reconciliation_has_time_before_it_stops_by_itself(on_aws: Template):
+def test_reconciliation_has_time_before_it_stops(on_aws: Template):
     assert properties(on_aws, "ReconcileOrdersFunction")["Timeout"] >= 5 * STOPS_BEFORE.total_seconds()
     assert STOPS_BEFORE.total_seconds() >= TOTAL_TIMEOUT_SECONDS + 10
 
 
-def test_schedules_and_the_topic_are_on_the_local_cloud_too(on_aws: Template, on_local_cloud: Template):
+def test_schedules_and_the_topic_exist_on_the_local_cloud(on_aws: Template, on_local_cloud: Template):
     kinds = ("AWS::Scheduler::Schedule", "AWS::SNS::Topic", "AWS::SNS::TopicPolicy")
     assert set(resources(on_local_cloud, *kinds)) == set(resources(on_aws, *kinds))
 
 
-# Breaking the template: each check above has to notice.
+# Each check above must detect a broken template.
 
 
-def nobody_listens(template: Template) -> None:
+def notifies_no_one(template: Template) -> None:
     properties(template, "DeadLettersAlarm")["AlarmActions"] = []
 
 
-def rings_when_idle(template: Template) -> None:
+def fires_when_idle(template: Template) -> None:
     properties(template, "OrdersSweptAlarm")["TreatMissingData"] = "breaching"
 
 
-def says_nothing(template: Template) -> None:
+def says_too_little(template: Template) -> None:
     properties(template, "FailedSchedulesAlarm")["AlarmDescription"] = "Failed schedules."
 
 
-def leads_to_another_section(template: Template) -> None:
-    said = properties(template, "FailedSchedulesAlarm")["AlarmDescription"]
-    said["Fn::Sub"] = said["Fn::Sub"].replace("#failed-schedules", "#dead-letters")
+def links_to_another_section(template: Template) -> None:
+    description = properties(template, "FailedSchedulesAlarm")["AlarmDescription"]
+    description["Fn::Sub"] = description["Fn::Sub"].replace("#failed-schedules", "#dead-letters")
 
 
-def never_says_that_it_is_over(template: Template) -> None:
+def does_not_notify_of_its_end(template: Template) -> None:
     del properties(template, "GateClosedAlarm")["OKActions"]
 
 
-def sleeps_when_nobody_measures(template: Template) -> None:
+def ignores_missing_measurements(template: Template) -> None:
     properties(template, "MeasurementsMissingAlarm")["TreatMissingData"] = "notBreaching"
 
 
 SILENT = [
-    *(nobody_listens, rings_when_idle, says_nothing, leads_to_another_section, never_says_that_it_is_over),
-    sleeps_when_nobody_measures,
+    *(notifies_no_one, fires_when_idle, says_too_little, links_to_another_section, does_not_notify_of_its_end),
+    ignores_missing_measurements,
 ]
 
 
 @pytest.mark.parametrize("break_it", SILENT)
-def test_a_silent_alarm_is_found(template: Template, break_it: Callable[[Template], None]):
+def test_silent_alarm_is_detected(template: Template, break_it: Callable[[Template], None]):
     break_it(template)
     assert silent_alarms(deploy(template, on_aws=True))
 
@@ -407,6 +406,6 @@ def never(template: Template) -> None:
 
 
 @pytest.mark.parametrize("break_it", [not_by_the_alias, now_and_then, never])
-def test_a_loose_schedule_is_found(template: Template, break_it: Callable[[Template], None]):
+def test_loose_schedule_is_detected(template: Template, break_it: Callable[[Template], None]):
     break_it(template)
     assert loose_schedules(deploy(template, on_aws=True))

@@ -1,4 +1,4 @@
-"""docs/aws.md says what the template has: its parameters, its outputs, what rolls back, and what outlives the stack."""
+"""docs/aws.md matches the template: parameters, outputs, rollback alarms, and retained resources."""
 
 import json
 import re
@@ -20,29 +20,29 @@ def cells() -> list[list[str]]:
     return [[cell.strip() for cell in row] for row in rows][2:]
 
 
-def test_the_parameter_table_is_that_of_the_template(template: Template):
-    told: dict[str, str] = {}
+def test_parameter_table_matches_the_template(template: Template):
+    documented: dict[str, str] = {}
     for row in cells():
-        told |= dict(zip(re.findall(r"`([^`]+)`", row[0]), re.findall(r"`([^`]+)`", row[1]), strict=True))
-    assert told == {name: str(entry["Default"]) for name, entry in template["Parameters"].items()}
+        documented |= dict(zip(re.findall(r"`([^`]+)`", row[0]), re.findall(r"`([^`]+)`", row[1]), strict=True))
+    assert documented == {name: str(entry["Default"]) for name, entry in template["Parameters"].items()}
 
 
 def test_every_output_is_named(template: Template):
     assert [name for name in template["Outputs"] if f"`{name}`" not in PAGE] == []
 
 
-def test_what_rolls_back_is_named():
+def test_rollback_alarms_are_listed():
     traffic = PAGE.split("**Traffic**")[1].split("\n\n")[0]
     assert set(re.findall(r"`(\w+Alarm)`", traffic)) == set(ROLLS_BACK)
 
 
-def test_what_outlives_the_stack_is_listed_before_it_is_deleted(template: Template):
+def test_retained_resources_are_listed_for_deletion(template: Template):
     (listed,) = re.findall(r"contains\('([^']+)', LogicalResourceId\)", PAGE)
     retained = {name for name, entry in template["Resources"].items() if entry.get("DeletionPolicy") == "Retain"}
     assert set(listed.split()) == retained
 
 
-def test_every_command_block_says_that_it_needs_aws_and_names_stacks_that_are_there():
+def test_command_blocks_need_aws_and_name_existing_stacks():
     assert PAGE.count("```sh") == PAGE.count("<!-- needs AWS -->\n```sh")
     stacks = {
         name for block in re.findall(r"```sh\n(.*?)```", PAGE, re.S) for name in re.findall(r"giftcards-[a-z]+", block)
@@ -69,7 +69,7 @@ def test_example_policies_name_what_the_stack_has(template: Template):
     assert named <= set(template["Resources"])
 
 
-def test_example_policies_let_nobody_publish_what_the_service_does_or_read_a_key():
+def test_example_policies_grant_no_service_event_and_no_key():
     for policy in policies():
         for statement in policy["Statement"]:
             actions = as_list(statement["Action"])
@@ -79,14 +79,14 @@ def test_example_policies_let_nobody_publish_what_the_service_does_or_read_a_key
                 assert statement["Condition"] == {"StringEquals": {"events:detail-type": "OrderPlaced"}}
 
 
-def test_an_operator_may_make_every_call_of_the_dead_letter_commands():
+def test_operator_may_make_every_call_of_dead_letter_commands():
     source = (ROOT / "cli/giftcards_cli/dead_letters.py").read_text(encoding="utf-8")
     calls = {"".join(word.title() for word in name.split("_")) for name in re.findall(r"_sqs\.(\w+)\(", source)}
     (replay,) = (s for s in policies()[1]["Statement"] if s["Sid"] == "ReplayDeadLetters")
     assert {action.removeprefix("sqs:") for action in replay["Action"]} == calls
 
 
-def test_an_operator_may_name_every_attribute_that_accepting_cards_names():
+def test_operator_may_write_every_attribute_of_an_acceptance():
     requests: list[dict[str, Any]] = []
 
     class Recorder:

@@ -1,4 +1,4 @@
-"""What checkov finds in the template as it is deployed to AWS, and why some of it may stay."""
+"""Findings of checkov in the template as deployed to AWS, and why some are accepted."""
 
 import json
 import os
@@ -11,36 +11,36 @@ from template.reading import ROOT, Template
 CHECKOV = ROOT / ".venv-checks/bin/checkov"
 FUNCTIONS = "AWS::Lambda::Function.*"
 
-# What may stay, by check and resource, and why. There is no other place: the template has no `checkov:skip`.
+# Accepted findings, by check and resource, and why. Nowhere else: the template has no `checkov:skip`.
 ACCEPTED = {
     ("CKV_AWS_27", "AWS::SQS::Queue.*"): (
-        "Queues are encrypted by SQS (SqsManagedSseEnabled), which this check does not know. No card comes into them; "
-        "for a key of the stack every sender would need permissions on it."
+        "SQS encrypts the queues (SqsManagedSseEnabled), which this check does not know. They contain no card; "
+        "with a key of the stack, every sender would need permissions on it."
     ),
     ("CKV_AWS_33", "AWS::KMS::Key.StorageKey"): (
-        "This check does not look at conditions. The statement for everybody holds within this account and through "
+        "This check ignores conditions. The statement for all principals applies within this account and through "
         "DynamoDB, Secrets Manager and Step Functions only, like the policies of the keys that AWS manages."
     ),
     ("CKV_AWS_115", FUNCTIONS): (
-        "Reserved concurrency is taken from the account's, and a new account has none to spare: the deployment would "
-        "fail. What must not be called by too many at once is the supplier; the gate sees to that."
+        "Reserved concurrency reduces the account's, and a new account has none to spare: the deployment would fail. "
+        "The supplier gate limits concurrent calls to the supplier."
     ),
     ("CKV_AWS_116", FUNCTIONS): (
-        "A function's own queue is for asynchronous runs. Functions that run so have an on-failure destination, which "
-        "this check does not know; the others are called by somebody who waits for the answer."
+        "A function's dead-letter queue is for asynchronous runs. Functions with such runs have an on-failure "
+        "destination, which this check does not know; the others are invoked synchronously."
     ),
     ("CKV_AWS_117", FUNCTIONS): (
-        "No function listens, so a VPC would protect it from nobody; it would need a NAT gateway to reach the supplier."
+        "No function accepts connections, so a VPC protects nothing; it would need a NAT gateway to reach the supplier."
     ),
     ("CKV_AWS_173", FUNCTIONS): (
-        "Variables hold names, ARNs, addresses and numbers, no secret, and are encrypted with a key of AWS. For a key "
+        "Variables hold names, ARNs, URLs and numbers, no secret, and are encrypted with a key of AWS. With a key "
         "of the stack every role would need permission to decrypt with it."
     ),
 }
 
 
 def findings(template: Template, folder: Path) -> set[tuple[str, str]]:
-    """Return what checkov finds, as check and resource, without a configuration, an account or the internet."""
+    """Return checkov's findings as pairs of check and resource. Needs no configuration, account or internet access."""
     assert CHECKOV.exists(), "run `make .venv-checks/.installed`, as `make test` does"
     (folder / "template.json").write_text(json.dumps(template))
     result = subprocess.run(
@@ -59,13 +59,13 @@ def findings(template: Template, folder: Path) -> set[tuple[str, str]]:
         raise AssertionError(f"checkov did not read the template:\n{result.stdout}{result.stderr}") from None
     assert looked_at >= len(template["Resources"])
     skipped = [(finding["check_id"], finding["resource"]) for finding in report["results"].get("skipped_checks", [])]
-    assert skipped == [], "write it into ACCEPTED with its reason instead"
+    assert skipped == [], "add it to ACCEPTED with a reason instead"
     return {(finding["check_id"], finding["resource"]) for finding in report["results"]["failed_checks"]}
 
 
-def test_checkov_finds_nothing_but_what_is_accepted_for_a_reason(on_aws: Template, tmp_path: Path):
+def test_checkov_finds_only_what_is_accepted_for_a_reason(on_aws: Template, tmp_path: Path):
     found = findings(on_aws, tmp_path)
     accepted_by = {one: [key for key in ACCEPTED if key[0] == one[0] and fnmatchcase(one[1], key[1])] for one in found}
-    assert sorted(one for one, keys in accepted_by.items() if not keys) == [], "mend it, or say why it may stay"
-    assert set(ACCEPTED) - {key for keys in accepted_by.values() for key in keys} == set(), "not found any more"
+    assert sorted(one for one, keys in accepted_by.items() if not keys) == [], "fix it, or accept it with a reason"
+    assert set(ACCEPTED) - {key for keys in accepted_by.values() for key in keys} == set(), "no longer found"
     assert [key for key, reason in ACCEPTED.items() if not reason.strip()] == [], "give the reason"

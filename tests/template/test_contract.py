@@ -1,4 +1,4 @@
-"""Parameters and outputs: what those who deploy the stack rely on."""
+"""Parameters and outputs: the contract with everyone who deploys the stack."""
 
 import re
 
@@ -46,7 +46,7 @@ def test_outputs_are_those_of_the_contract(template: Template):
 
 
 @pytest.mark.parametrize("kind", ["Parameters", "Outputs"])
-def test_every_parameter_and_output_says_what_it_is(template: Template, kind: str):
+def test_every_parameter_and_output_has_a_description(template: Template, kind: str):
     self_explaining = {"Architecture", "LogRetentionDays"}
     silent = {name for name, entry in template[kind].items() if not entry.get("Description")} - self_explaining
     assert not silent, f"give these {kind} a Description: {sorted(silent)}"
@@ -59,7 +59,7 @@ def test_one_condition_tells_aws_from_the_local_cloud(template: Template):
 
 def test_no_parameter_takes_a_secret(template: Template):
     secret = [name for name in template["Parameters"] if re.search("key|secret|token|password", name, re.IGNORECASE)]
-    assert not secret, f"the API key is in no parameter; put {secret} into Secrets Manager"
+    assert not secret, f"the API key is not a parameter; put {secret} into Secrets Manager"
 
 
 def test_default_poll_schedule_is_one_the_functions_accept(template: Template):
@@ -68,12 +68,12 @@ def test_default_poll_schedule_is_one_the_functions_accept(template: Template):
 
 
 def deploys(template: Template, schedule: str) -> bool:
-    """Say whether CloudFormation accepts a PollSchedule; its patterns have to match the whole value."""
+    """Whether CloudFormation accepts a PollSchedule; AllowedPattern must match the whole value."""
     return re.fullmatch(template["Parameters"]["PollSchedule"]["AllowedPattern"], schedule, re.ASCII) is not None
 
 
 @pytest.mark.parametrize("schedule", ["120:5", "1:1", "120:5,300:15", "120:5,300:15,3600:60,86400:120"])
-def test_a_poll_schedule_that_deploys_is_one_the_functions_accept(template: Template, schedule: str):
+def test_functions_accept_every_schedule_that_deploys(template: Template, schedule: str):
     assert PollSchedule.parse(schedule)
     assert deploys(template, schedule), f"AllowedPattern refuses {schedule}, which PollSchedule.parse accepts"
 
@@ -99,14 +99,14 @@ def test_a_poll_schedule_that_deploys_is_one_the_functions_accept(template: Temp
         "120:5,0:5",
     ],
 )
-def test_a_poll_schedule_that_the_functions_refuse_does_not_deploy(template: Template, schedule: str):
+def test_schedule_that_functions_refuse_does_not_deploy(template: Template, schedule: str):
     with pytest.raises(ValueError, match="PollSchedule"):
         PollSchedule.parse(schedule)
     assert not deploys(template, schedule), f"AllowedPattern accepts {schedule!r}, then no function would start"
 
 
 @pytest.mark.parametrize("schedule", ["300:15,120:5", "120:5,120:15", "86400:1"])
-def test_what_a_pattern_cannot_say_is_refused_by_the_functions(schedule: str):
+def test_functions_refuse_what_a_pattern_cannot_express(schedule: str):
     with pytest.raises(ValueError, match=r"each until must be later|at most"):
         PollSchedule.parse(schedule)
 

@@ -71,7 +71,7 @@ def test_every_graph_has_a_title_a_unit_and_begins_at_zero(body: dict[str, Any])
             assert axis["label"]
 
 
-def test_every_metric_of_the_service_is_shown_or_left_out_for_a_reason(all_rows: list[Row]):
+def test_every_metric_is_shown_or_left_out_for_a_reason(all_rows: list[Row]):
     shown = {row.name for row in metrics_of(all_rows) if row.namespace == NAMESPACE}
     assert shown == {metric.label for metric in Metric} - {metric.label for metric in NOT_SHOWN}
 
@@ -81,7 +81,7 @@ def test_metrics_of_the_service_are_those_of_this_stack(all_rows: list[Row]):
     assert own == [{"service": "giftcards", "stage": "prod"}] * len(own)
 
 
-def test_metrics_of_aws_are_known_and_of_resources_of_this_stack(all_rows: list[Row], template: Template):
+def test_aws_metrics_are_of_resources_of_this_stack(all_rows: list[Row], template: Template):
     for row in metrics_of(all_rows):
         if row.namespace == NAMESPACE:
             continue
@@ -131,7 +131,7 @@ def test_dashboard_is_on_the_local_cloud_too(on_local_cloud: Template):
     assert set(resources(on_local_cloud, "AWS::CloudWatch::Dashboard")) == {"Dashboard"}
 
 
-def test_every_id_of_an_expression_is_one(body: dict[str, Any]):
+def test_every_id_in_an_expression_exists(body: dict[str, Any]):
     for widget in body["widgets"]:
         listed = list(rows(widget))
         ids = [row.options["id"] for row in listed if "id" in row.options]
@@ -183,12 +183,12 @@ def bad_queries(template: Template) -> list[str]:
     return found
 
 
-def test_saved_queries_ask_for_what_is_logged(on_aws: Template):
+def test_saved_queries_use_logged_fields(on_aws: Template):
     assert len(resources(on_aws, "AWS::Logs::QueryDefinition")) == 4
     assert not bad_queries(on_aws)
 
 
-def test_saved_queries_filter_by_what_is_written(on_aws: Template):
+def test_saved_queries_filter_by_logged_values(on_aws: Template):
     queries = resources(on_aws, "AWS::Logs::QueryDefinition").values()
     values = {value for query in queries for value in re.findall(r'"([A-Za-z_]+)"', query["Properties"]["QueryString"])}
     assert values <= {OrderHeld.detail_type, *Outcome, *ReconciliationOutcome}
@@ -221,6 +221,6 @@ def nowhere(template: Template) -> None:
 
 
 @pytest.mark.parametrize("break_it", [misspelt, elsewhere, nowhere])
-def test_a_query_that_finds_nothing_is_noticed(on_aws: Template, break_it: Callable[[Template], None]):
+def test_query_that_finds_nothing_is_detected(on_aws: Template, break_it: Callable[[Template], None]):
     break_it(on_aws)
     assert bad_queries(on_aws)

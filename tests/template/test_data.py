@@ -1,4 +1,4 @@
-"""What is kept: tables, keys, the secret. It is encrypted, it can be restored, and no deploy deletes it."""
+"""Tables, keys and the secret are encrypted, can be restored, and are not deleted by a deployment."""
 
 from collections.abc import Callable
 
@@ -6,7 +6,7 @@ import pytest
 
 from template.reading import Template, deploy, get_att, properties, ref, resources
 
-# Types that hold something which a deploy must not delete by the way.
+# Types whose content a deployment must not delete.
 STATEFUL = (
     "AWS::DynamoDB::Table",
     "AWS::KMS::Key",
@@ -15,14 +15,14 @@ STATEFUL = (
     "AWS::SecretsManager::Secret",
 )
 DISPOSABLE = {
-    "GateTable": "One record, written again by the next answer of the supplier.",
-    "DifferenceTable": "What still differs is found and announced again by the next run.",
+    "GateTable": "One record, which the supplier's next answer writes again.",
+    "DifferenceTable": "The next run finds and publishes remaining discrepancies again.",
 }
 ARCHIVED = ("CardTable", "AuditTable")
 
 
 def deletable(template: Template) -> list[str]:
-    """Say which resources lose their content when they are removed or replaced."""
+    """Return a problem for each resource that loses its content when it is removed or replaced."""
     found = []
     for name, resource in resources(template, *STATEFUL).items():
         expected = "Delete" if name in DISPOSABLE else "Retain"
@@ -35,29 +35,29 @@ def deletable(template: Template) -> list[str]:
 
 
 def careless_tables(template: Template) -> list[str]:
-    """Say which tables are not encrypted with the storage key, or cannot be restored."""
+    """Return a problem for each table that is not encrypted with the storage key or cannot be restored."""
     encrypted = {"SSEEnabled": True, "SSEType": "KMS", "KMSMasterKeyId": get_att("StorageKey")}
     found = []
     for name, table in resources(template, "AWS::DynamoDB::Table").items():
         held = table["Properties"]
         if held.get("SSESpecification") != encrypted:
-            found.append(f"{name}: SSESpecification has to be {encrypted}")
+            found.append(f"{name}: SSESpecification must be {encrypted}")
         if held.get("PointInTimeRecoverySpecification") != {"PointInTimeRecoveryEnabled": True}:
             found.append(f"{name}: enable point-in-time recovery")
         if held.get("BillingMode") != "PAY_PER_REQUEST":
-            found.append(f"{name}: BillingMode has to be PAY_PER_REQUEST; a burst of orders is not throttled then")
+            found.append(f"{name}: BillingMode must be PAY_PER_REQUEST, so that a burst of orders is not throttled")
     return found
 
 
 def careless_keys(template: Template) -> list[str]:
-    """Say which keys do not rotate or have no name that a person can read."""
+    """Return a problem for each key that does not rotate or has no alias."""
     named = {alias["Properties"]["TargetKeyId"]["Ref"] for alias in resources(template, "AWS::KMS::Alias").values()}
     found = []
     for name, key in resources(template, "AWS::KMS::Key").items():
         if key["Properties"].get("EnableKeyRotation") is not True:
             found.append(f"{name}: set EnableKeyRotation")
         if name not in named:
-            found.append(f"{name}: give it an AWS::KMS::Alias")
+            found.append(f"{name}: add an AWS::KMS::Alias")
     return found
 
 
@@ -65,7 +65,7 @@ def key_schema(hash_key: str, range_key: str) -> list[dict[str, str]]:
     return [{"AttributeName": hash_key, "KeyType": "HASH"}, {"AttributeName": range_key, "KeyType": "RANGE"}]
 
 
-def test_no_deploy_deletes_what_is_kept(on_aws: Template):
+def test_deployments_never_delete_retained_data(on_aws: Template):
     assert not deletable(on_aws)
 
 
@@ -86,7 +86,7 @@ def test_table_keys(template: Template, table: str):
     assert properties(template, table)["KeySchema"] == key_schema("pk", "sk")
 
 
-def test_orders_are_found_by_user_and_by_being_open(template: Template):
+def test_indexes_find_orders_by_user_and_open_orders(template: Template):
     indexes = {i["IndexName"]: i for i in properties(template, "CardTable")["GlobalSecondaryIndexes"]}
     assert {name: index["KeySchema"] for name, index in indexes.items()} == {
         "orders-by-user": key_schema("userId", "claimedAt"),
@@ -95,7 +95,7 @@ def test_orders_are_found_by_user_and_by_being_open(template: Template):
     assert all(index["Projection"] == {"ProjectionType": "ALL"} for index in indexes.values())
 
 
-def test_cards_do_not_show_up_in_the_indexes_of_orders(template: Template):
+def test_indexes_contain_no_cards(template: Template):
     # Only the order row has claimedAt, so the card rows, which have a userId, stay out of both indexes.
     for index in properties(template, "CardTable")["GlobalSecondaryIndexes"]:
         assert index["KeySchema"][1]["AttributeName"] == "claimedAt"
@@ -114,7 +114,7 @@ def test_table_is_protected_from_deletion_on_aws_only(on_aws: Template, on_local
 
 
 def test_an_unset_api_key_stays_unset(template: Template):
-    # A generated value would be presented to the supplier as a key, and five refused keys block the address.
+    # A generated value would be presented to the supplier as an API key, and five refused keys block the address.
     secret = properties(template, "SupplierApiKeySecret")
     assert not {"SecretString", "GenerateSecretString"} & set(secret)
     assert secret["KmsKeyId"] == get_att("StorageKey")
@@ -133,7 +133,7 @@ def test_outputs_point_at_what_they_name(template: Template):
     }
 
 
-# Breaking the template: each check above has to notice.
+# Each check above must detect a broken template.
 
 
 @pytest.mark.parametrize(
@@ -141,13 +141,13 @@ def test_outputs_point_at_what_they_name(template: Template):
     ["CardTable", "CardKey", "SupplierApiKeySecret", "OrderPlacedDeadLetterQueue", "FunctionsDeadLetterQueue"],
 )
 @pytest.mark.parametrize("policy", ["DeletionPolicy", "UpdateReplacePolicy"])
-def test_a_resource_that_can_be_lost_is_found(template: Template, name: str, policy: str):
+def test_unprotected_resource_is_detected(template: Template, name: str, policy: str):
     del template["Resources"][name][policy]
     assert deletable(deploy(template, on_aws=True)) == [f"{name}: write {policy}: Retain"]
 
 
 @pytest.mark.parametrize("lost", ["SSESpecification", "PointInTimeRecoverySpecification", "BillingMode"])
-def test_a_careless_table_is_found(template: Template, lost: str):
+def test_careless_table_is_detected(template: Template, lost: str):
     del properties(template, "AuditTable")[lost]
     assert careless_tables(deploy(template, on_aws=True))
 
@@ -161,6 +161,6 @@ def no_alias(template: Template) -> None:
 
 
 @pytest.mark.parametrize("break_it", [no_rotation, no_alias])
-def test_a_careless_key_is_found(template: Template, break_it: Callable[[Template], None]):
+def test_careless_key_is_detected(template: Template, break_it: Callable[[Template], None]):
     break_it(template)
     assert careless_keys(deploy(template, on_aws=True))

@@ -1,4 +1,4 @@
-"""How a new version goes out: what publishes it, how traffic moves to it, where its calls leave from."""
+"""New versions: what publishes them, how traffic shifts, and from which address they call."""
 
 import re
 from collections.abc import Callable, Iterator
@@ -16,13 +16,13 @@ VERSION_DESCRIPTION_CHARACTERS = 256
 ROLLS_BACK = ["FunctionErrorsAlarm", "CardsUnreadableAlarm"]
 
 
-# Versions. A version is published when its description changes, so that has to carry the value of every parameter
-# that changes the function, and of no other: Lambda publishes nothing when the function is as it was. Runtime and
-# architecture need no place in it: with them the layers change, which publish their functions.
+# Versions. SAM publishes a version if its description changes. So the description contains the value of every parameter
+# that changes the function, and no other, because Lambda publishes no version of an unchanged function. Runtime and
+# architecture are not in it: they change the layers, which publish their functions.
 
 
 def references(node: Any) -> Iterator[str]:
-    """Yield what a part of a template refers to."""
+    """Yield the names that a part of a template refers to."""
     if isinstance(node, dict):
         if "Ref" in node:
             yield node["Ref"]
@@ -50,33 +50,33 @@ def version_of(template: Template, function: str) -> dict[str, Any]:
 
 
 def unpublished(template: Template) -> list[str]:
-    """Say which parameters would change a function and not move its alias, or the other way round."""
+    """Return a problem for each parameter that changes a function but not its version's description, or vice versa."""
     found = []
     for function in FUNCTIONS:
         uses = parameters_in(template, properties(template, function)) - {"PythonRuntime", "Architecture"}
         carries = parameters_in(template, version_of(template, function).get("Description"))
         if uses != carries:
-            found.append(f"{function}: VersionDescription has to carry {sorted(uses)}, not {sorted(carries)}")
+            found.append(f"{function}: VersionDescription must contain {sorted(uses)}, not {sorted(carries)}")
     return found
 
 
 def longest(parameter: dict[str, Any]) -> int:
-    """Return the length of the longest value that a parameter takes."""
+    """Return the length of the longest value that a parameter accepts."""
     if "AllowedValues" in parameter:
         return max(len(str(value)) for value in parameter["AllowedValues"])
     if "MaxLength" in parameter:
         return int(parameter["MaxLength"])
     if "MaxValue" in parameter:
         return len(str(parameter["MaxValue"]))
-    raise AssertionError(f"bound {parameter}, else a description can become too long")
+    raise AssertionError(f"bound {parameter}, otherwise a description can become too long")
 
 
-def test_a_change_of_a_parameter_publishes_the_functions_that_it_changes_and_no_others(in_vpc: Template):
+def test_parameter_change_publishes_only_affected_functions(in_vpc: Template):
     assert not unpublished(in_vpc)
 
 
 @pytest.mark.parametrize("function", FUNCTIONS)
-def test_the_description_of_a_version_is_never_too_long(in_vpc: Template, function: str):
+def test_version_description_is_never_too_long(in_vpc: Template, function: str):
     description = version_of(in_vpc, function)["Description"]["Fn::Sub"]
     text = description if isinstance(description, str) else description[0]
     lengths = {name: longest(entry) for name, entry in in_vpc["Parameters"].items() if f"${{{name}}}" in text}
@@ -90,7 +90,7 @@ def test_the_description_of_a_version_is_never_too_long(in_vpc: Template, functi
     [("VpcSubnetIds", "subnet-0123456789abcdef0,subnet-0123456789abcdef1,subnet-0123456789abcdef2"),
      ("VpcSecurityGroupIds", "sg-0123456789abcdef0,sg-0123456789abcdef1")],
 )  # fmt: skip
-def test_as_many_subnets_and_groups_deploy_as_a_description_holds(template: Template, parameter: str, most: str):
+def test_subnets_and_groups_fit_a_version_description(template: Template, parameter: str, most: str):
     pattern = template["Parameters"][parameter]["AllowedPattern"]
     for accepted in ("none", most.split(",", maxsplit=1)[0], most):
         assert re.fullmatch(pattern, accepted)
@@ -99,14 +99,14 @@ def test_as_many_subnets_and_groups_deploy_as_a_description_holds(template: Temp
 
 
 @pytest.mark.parametrize("function", FUNCTIONS)
-def test_a_release_changes_every_function_and_its_version(template: Template, function: str):
+def test_release_changes_every_function_and_its_version(template: Template, function: str):
     transformed = deploy(template, on_aws=True)
     assert properties(transformed, function)["Environment"]["Variables"]["RELEASE_NAME"] == ref("Release")
     assert "Release" in parameters_in(transformed, version_of(transformed, function)["Description"])
 
 
-def test_other_content_of_the_layer_is_a_new_version_of_every_function(template: Template):
-    # `sam package` names what it uploads by its content, which differs with runtime and architecture.
+def test_layer_change_publishes_every_function(template: Template):
+    # `sam package` names uploads by content, which differs between runtimes and architectures.
     before = set(resources(transform(template), "AWS::Lambda::Version"))
     properties(template, "CoreLayer")["ContentUri"] += "-for-another-runtime"
     after = set(resources(transform(template), "AWS::Lambda::Version"))
@@ -123,7 +123,7 @@ def alias_of(template: Template, function: str) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("function", FUNCTIONS)
-def test_traffic_moves_to_a_new_version_by_and_by_and_back_when_an_alarm_rings(on_aws: Template, function: str):
+def test_traffic_shifts_gradually_and_an_alarm_rolls_it_back(on_aws: Template, function: str):
     shift = alias_of(on_aws, function)["UpdatePolicy"]["CodeDeployLambdaAliasUpdate"]
     group = properties(on_aws, shift["DeploymentGroupName"]["Ref"])
     assert group["DeploymentConfigName"]["Fn::Sub"][1] == {"ConfigName": "Canary10Percent5Minutes"}
@@ -132,23 +132,21 @@ def test_traffic_moves_to_a_new_version_by_and_by_and_back_when_an_alarm_rings(o
     assert group["ServiceRoleArn"] == {"Fn::GetAtt": ["DeploymentRole", "Arn"]}
 
 
-def test_alarms_that_roll_back_are_there_and_notice_within_the_shift(on_aws: Template):
+def test_rollback_alarms_exist_and_fire_during_the_shift(on_aws: Template):
     for name in ROLLS_BACK:
         alarm = properties(on_aws, name)
         periods = {metric["MetricStat"]["Period"] for metric in alarm.get("Metrics", []) if "MetricStat" in metric}
         assert max(periods or {alarm["Period"]}) * alarm["EvaluationPeriods"] <= 300
 
 
-def test_nothing_of_codedeploy_is_on_the_local_cloud_or_where_all_goes_at_once(
-    template: Template, on_local_cloud: Template
-):
+def test_codedeploy_is_only_used_for_gradual_deployments(template: Template, on_local_cloud: Template):
     for deployed in (on_local_cloud, deploy(template, on_aws=True, GradualDeployment="false")):
         assert not [r for r in deployed["Resources"].values() if r["Type"].startswith("AWS::CodeDeploy")]
         assert not [name for name in FUNCTIONS if "UpdatePolicy" in alias_of(deployed, name)]
 
 
 def test_the_workflow_changes_after_all_its_functions(on_aws: Template):
-    # So a new workflow never calls an old function, and new functions have to understand the old workflow's requests.
+    # So a new workflow never calls an old function; new functions must accept requests of the old workflow.
     substitutions = properties(on_aws, "FulfilOrderStateMachine")["DefinitionSubstitutions"]
     assert {value["Ref"] for value in substitutions.values() if "Alias" in value.get("Ref", "")} == {
         "CheckStatusFunctionAliaslive",
@@ -156,7 +154,7 @@ def test_the_workflow_changes_after_all_its_functions(on_aws: Template):
     }
 
 
-# The way out.
+# The outgoing address.
 
 
 @pytest.mark.parametrize("function", FUNCTIONS)
@@ -170,12 +168,14 @@ def test_only_functions_that_call_the_supplier_are_in_the_vpc(in_vpc: Template, 
     assert "VpcConfig" not in properties(on_aws, function)
 
 
-def test_all_that_have_the_address_of_the_supplier_are_known_to_call_it(on_aws: Template):
-    told = {name for name in FUNCTIONS if "SUPPLIER_BASE_URL" in properties(on_aws, name)["Environment"]["Variables"]}
-    assert told == CALLING_THE_SUPPLIER
+def test_functions_with_the_supplier_url_are_listed(on_aws: Template):
+    callers = {
+        name for name in FUNCTIONS if "SUPPLIER_BASE_URL" in properties(on_aws, name)["Environment"]["Variables"]
+    }
+    assert callers == CALLING_THE_SUPPLIER
 
 
-# Breaking the template: each check above has to notice.
+# Each check above must detect a broken template.
 
 
 def forgotten(template: Template) -> None:
@@ -187,13 +187,13 @@ def superfluous(template: Template) -> None:
 
 
 @pytest.mark.parametrize("break_it", [forgotten, superfluous])
-def test_a_parameter_that_does_not_publish_is_found(break_it: Callable[[Template], None]):
+def test_parameter_that_does_not_publish_is_detected(break_it: Callable[[Template], None]):
     template = load()
     break_it(template)
     assert unpublished(deploy(template, on_aws=True))
 
 
-def test_the_next_release_of_the_update_differs_in_layer_function_and_workflow(tmp_path: Path):
+def test_next_release_changes_layer_function_and_workflow(tmp_path: Path):
     next_release(tmp_path)
 
     changed = {

@@ -1,4 +1,4 @@
-"""What stands around the template: the stages, the role that deploys, the network, the workflow on GitHub."""
+"""The files around the template: stages, the deploying role, the network, the workflows on GitHub."""
 
 import json
 import re
@@ -45,15 +45,15 @@ CREATED_BY = {
     "AWS::Scheduler::Schedule": "scheduler:CreateSchedule",
     "AWS::StepFunctions::StateMachine": "states:CreateStateMachine",
 }
-# What an administrator creates with the first deployment, and the action that would create it.
+# Resources that an administrator creates with the first deployment, and the action that creates each.
 CREATED_BY_AN_ADMINISTRATOR = {
     "AWS::KMS::Alias": "kms:CreateAlias",
     "AWS::KMS::Key": "kms:CreateKey",
     "AWS::Lambda::ResourcePolicy": "lambda:PutResourcePolicy",
     "AWS::SecretsManager::Secret": "secretsmanager:CreateSecret",
 }
-# What the handlers of CloudFormation's own resource types call besides: create, read and update of what is in the
-# stack, from the handler permissions in their schemas.
+# Other calls of CloudFormation's resource handlers for create, read and update of the stack's resources, from the
+# handler permissions in their schemas.
 CALLED_BY_HANDLERS = {
     "codedeploy:GetDeploymentGroup", "codedeploy:ListDeployments", "codedeploy:UpdateDeploymentGroup",
     "dynamodb:DescribeContinuousBackups", "dynamodb:DescribeTable", "dynamodb:DescribeTimeToLive",
@@ -91,7 +91,7 @@ def test_cfn_lint_is_clean(path: str):
 
 
 def fits(parameter: dict[str, Any], value: str) -> bool:
-    """Say whether CloudFormation accepts a value."""
+    """Whether CloudFormation accepts a value."""
     if "AllowedValues" in parameter:
         return value in {str(allowed) for allowed in parameter["AllowedValues"]}
     if parameter["Type"] == "Number":
@@ -100,7 +100,7 @@ def fits(parameter: dict[str, Any], value: str) -> bool:
 
 
 @pytest.mark.parametrize("name", STACKS)
-def test_a_stage_names_every_parameter_so_that_no_former_value_stays(template: Template, name: str):
+def test_stage_sets_every_parameter(template: Template, name: str):
     given = stage_parameters(name)
     assert set(given) == set(template["Parameters"])
     assert {
@@ -110,7 +110,7 @@ def test_a_stage_names_every_parameter_so_that_no_former_value_stays(template: T
 
 
 @pytest.mark.parametrize("name", STACKS)
-def test_a_stage_has_its_stack_and_its_tags(name: str):
+def test_stage_has_its_stack_and_tags(name: str):
     assert stage_settings(name)["stack_name"] == stage_settings(name)["s3_prefix"] == STACKS[name]
     assert CfnTags().convert(stage_settings(name)["tags"], None, None) == {"service": "giftcards", "stage": name}
 
@@ -120,13 +120,13 @@ def test_sam_knows_every_setting_of_a_stage(name: str):
     assert set(stage_settings(name)) <= {option.name for option in sam_deploy.params}
 
 
-def test_staging_and_prod_shift_traffic_and_ask_first():
+def test_staging_and_prod_shift_traffic_and_confirm():
     for name in ("staging", "prod"):
         assert "GradualDeployment=true" in stage_settings(name)["parameter_overrides"]
         assert stage_settings(name)["confirm_changeset"] is True
 
 
-# The role that deploys.
+# The deploying role.
 
 
 def allowed(template: Template, role: str) -> set[str]:
@@ -138,30 +138,30 @@ def covers(actions: set[str], action: str) -> bool:
 
 
 def within(boundary: Template, role: str, template: Template) -> set[str]:
-    """Return what a role may do beyond the boundary."""
+    """Return the actions of a role that the boundary does not allow."""
     statements = boundary["Resources"]["Boundary"]["Properties"]["PolicyDocument"]["Statement"]
     actions = {action for statement in statements for action in as_list(statement["Action"])}
     return {action for action in allowed(template, role) if not covers(actions, action)}
 
 
-def test_the_boundary_leaves_every_role_what_it_needs(deploy_role: Template, in_vpc: Template):
+def test_boundary_allows_what_every_role_needs(deploy_role: Template, in_vpc: Template):
     lacking = {role: within(deploy_role, role, in_vpc) for role in resources(in_vpc, "AWS::IAM::Role")}
     assert {role: actions for role, actions in lacking.items() if actions} == {}
 
 
 def test_cloudformation_may_create_every_kind_of_resource(deploy_role: Template, in_vpc: Template):
     kinds = {resource["Type"] for resource in in_vpc["Resources"].values()}
-    assert kinds <= set(CREATED_BY) | set(CREATED_BY_AN_ADMINISTRATOR), "write down which action creates it"
+    assert kinds <= set(CREATED_BY) | set(CREATED_BY_AN_ADMINISTRATOR), "add the action that creates it"
     actions = allowed(deploy_role, "ExecutionRole")
     assert {kind for kind in kinds & set(CREATED_BY) if CREATED_BY[kind] not in actions} == set()
 
 
-def test_keys_their_names_and_the_secret_are_created_by_an_administrator(deploy_role: Template):
+def test_only_administrators_create_keys_aliases_and_the_secret(deploy_role: Template):
     actions = allowed(deploy_role, "ExecutionRole")
     assert not actions & set(CREATED_BY_AN_ADMINISTRATOR.values())
 
 
-def test_cloudformation_may_do_what_the_handlers_of_the_resources_call(deploy_role: Template):
+def test_cloudformation_may_make_every_call_of_resource_handlers(deploy_role: Template):
     assert allowed(deploy_role, "ExecutionRole") >= CALLED_BY_HANDLERS
 
 
@@ -173,7 +173,7 @@ def test_cloudformation_may_do_what_the_handlers_of_the_resources_call(deploy_ro
      "lambda:CreateFunctionUrlConfig", "lambda:DeleteResourcePolicy", "lambda:PutResourcePolicy",
      "lambda:UpdateFunctionUrlConfig", "iam:DeleteRolePermissionsBoundary", "iam:CreateUser", "iam:AttachRolePolicy"],
 )  # fmt: skip
-def test_who_deploys_reaches_no_card_no_secret_and_no_wider_role(deploy_role: Template, action: str):
+def test_deployer_reaches_no_card_secret_or_wider_role(deploy_role: Template, action: str):
     for role in ("DeployRole", "ExecutionRole"):
         assert not covers(allowed(deploy_role, role), action)
 
@@ -184,18 +184,18 @@ def statements_of(role: str, deploy_role: Template, *actions: str) -> list[State
     return found
 
 
-def test_the_actions_of_whoever_deploys_are_named(deploy_role: Template):
+def test_deployer_has_only_named_actions(deploy_role: Template):
     assert [a for role in ("DeployRole", "ExecutionRole") for a in allowed(deploy_role, role) if "*" in a] == []
 
 
-def test_keys_of_others_cannot_be_changed_nor_be_brought_under_the_stacks_name(deploy_role: Template):
+def test_foreign_keys_cannot_be_changed_or_renamed(deploy_role: Template):
     changes = [f"kms:{action}" for action in ("EnableKeyRotation", "PutKeyPolicy", "TagResource", "UntagResource")]
     own = [{"Fn::Sub": f"alias/${{StackName}}-{name}"} for name in ("cards", "storage")]
     for statement in statements_of("ExecutionRole", deploy_role, *changes):
         assert statement.body["Condition"] == {"ForAnyValue:StringEquals": {"kms:ResourceAliases": own}}
 
 
-def test_the_keys_names_are_those_that_the_deploying_role_knows(template: Template):
+def test_key_aliases_match_the_deploying_role(template: Template):
     names = {alias["Properties"]["AliasName"]["Fn::Sub"] for alias in resources(template, "AWS::KMS::Alias").values()}
     assert names == {"alias/${AWS::StackName}-cards", "alias/${AWS::StackName}-storage"}
 
@@ -210,7 +210,7 @@ def test_tables_that_outlive_the_stack_cannot_be_deleted(deploy_role: Template, 
 
 
 @pytest.mark.parametrize("holder", ["Boundary", "ExecutionRole"])
-def test_the_secret_of_another_stack_is_out_of_reach(deploy_role: Template, holder: str):
+def test_secret_of_another_stack_is_out_of_reach(deploy_role: Template, holder: str):
     for statement in statements_of(holder, deploy_role, "secretsmanager:DescribeSecret"):
         assert all(action.startswith("secretsmanager:") for action in statement.actions)
         assert statement.body["Condition"] == {
@@ -218,7 +218,7 @@ def test_the_secret_of_another_stack_is_out_of_reach(deploy_role: Template, hold
         }
 
 
-def test_roles_are_made_within_the_boundary_only(deploy_role: Template):
+def test_roles_are_created_only_with_the_boundary(deploy_role: Template):
     (policy,) = deploy_role["Resources"]["ExecutionRole"]["Properties"]["Policies"]
     for statement in policy["PolicyDocument"]["Statement"]:
         if {"iam:CreateRole", "iam:PutRolePolicy", "iam:PutRolePermissionsBoundary"} & set(
@@ -227,13 +227,13 @@ def test_roles_are_made_within_the_boundary_only(deploy_role: Template):
             assert statement["Condition"] == {"StringEquals": {"iam:PermissionsBoundary": {"Ref": "Boundary"}}}
 
 
-def test_nobody_but_a_rule_can_be_allowed_to_call_a_function(deploy_role: Template):
+def test_only_rules_can_be_allowed_to_invoke_functions(deploy_role: Template):
     (policy,) = deploy_role["Resources"]["ExecutionRole"]["Properties"]["Policies"]
     statements = [s for s in policy["PolicyDocument"]["Statement"] if "lambda:AddPermission" in as_list(s["Action"])]
     assert [s["Condition"] for s in statements] == [{"StringEquals": {"lambda:Principal": "events.amazonaws.com"}}]
 
 
-def test_only_its_own_environment_of_its_own_repository_may_deploy(deploy_role: Template):
+def test_only_the_stages_github_environment_may_deploy(deploy_role: Template):
     (trust,) = deploy_role["Resources"]["DeployRole"]["Properties"]["AssumeRolePolicyDocument"]["Statement"]
     assert trust["Condition"] == {
         "StringEquals": {
@@ -246,7 +246,7 @@ def test_only_its_own_environment_of_its_own_repository_may_deploy(deploy_role: 
 # The network.
 
 
-def test_the_network_gives_what_the_template_takes(template: Template):
+def test_network_outputs_fit_the_template_parameters(template: Template):
     network = read("deploy/network.yaml")
     assert {"VpcSubnetIds", "VpcSecurityGroupIds"} <= set(network["Outputs"]) & set(template["Parameters"])
 
@@ -264,7 +264,7 @@ def workflow(name: str) -> dict[str, Any]:
     return loaded
 
 
-def test_stages_are_deployed_one_after_the_other_after_the_tests_and_only_from_main():
+def test_main_is_tested_then_deployed_stage_by_stage():
     jobs = workflow("deploy.yml")["jobs"]
     assert {name: job.get("needs") for name, job in jobs.items()} == {
         "test": None,
@@ -278,12 +278,12 @@ def test_stages_are_deployed_one_after_the_other_after_the_tests_and_only_from_m
     assert {name: jobs[name]["with"]["stage"] for name in STACKS} == {name: name for name in STACKS}
 
 
-def test_unit_tests_run_on_every_python_that_functions_can_run_on(template: Template):
+def test_unit_tests_run_on_every_supported_python(template: Template):
     matrix = workflow("ci.yml")["jobs"]["unit"]["strategy"]["matrix"]["python"]
     assert [f"python{version}" for version in matrix] == template["Parameters"]["PythonRuntime"]["AllowedValues"]
 
 
-def test_github_keeps_no_key_and_only_a_deployment_gets_a_token():
+def test_github_stores_no_key_and_only_deployments_get_tokens():
     texts = {path.name: path.read_text() for path in ON_GITHUB.glob("*.yml")}
     assert not [name for name, text in texts.items() if "secrets." in text]
     jobs = workflow("deploy.yml")["jobs"]
@@ -316,8 +316,8 @@ def test_actions_are_pinned_by_commit_and_say_their_version():
     assert [line for line in used if not re.search(r"uses: [\w-]+/[\w-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+$", line)] == []
 
 
-def test_what_is_built_once_fits_every_stage_and_is_compiled():
-    # One build goes through all stages, on a machine with the Python that the functions run on.
+def test_one_build_fits_every_stage():
+    # One build is deployed to all stages. It is made with the Python that the functions run on.
     built = {tuple(stage_parameters(name, "build")[key] for key in BUILT_FOR) for name in STACKS}
     assert len(built) == 1
     ((runtime, _),) = built
@@ -332,7 +332,7 @@ def test_sam_builds_what_it_deploys():
         assert stage_parameters(name, "build") == stage_parameters(name, "deploy")
 
 
-def test_every_deployment_is_a_release_of_its_own():
+def test_every_deployment_is_a_separate_release():
     recipe = subprocess.run(
         ["make", "--dry-run", "deploy-built", "STAGE=prod", "RELEASE=abc1234-1"],
         cwd=ROOT, capture_output=True, text=True, timeout=60, check=True,
@@ -342,7 +342,7 @@ def test_every_deployment_is_a_release_of_its_own():
     assert replaced[2] == '"Release=abc1234-1"'
 
 
-def test_a_release_of_github_and_of_make_fits(template: Template):
+def test_release_names_of_github_and_make_fit(template: Template):
     release = template["Parameters"]["Release"]
     for value in ("none", f"{'a' * 12}-9999", f"{'a' * 7}-{2**33}"):
         assert fits(release, value)
@@ -351,7 +351,7 @@ def test_a_release_of_github_and_of_make_fits(template: Template):
 # The application repository.
 
 
-def test_what_the_application_repository_shows_is_there(template: Template):
+def test_application_repository_metadata_is_correct(template: Template):
     application = template["Metadata"]["AWS::ServerlessRepo::Application"]
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     assert (ROOT / application["LicenseUrl"]).is_file()

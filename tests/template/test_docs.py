@@ -1,4 +1,4 @@
-"""The picture of the workflow shows the workflow that runs."""
+"""The workflow's picture matches its definition."""
 
 import copy
 import runpy
@@ -19,7 +19,7 @@ UNEXPECTED = ["States.ALL"]
 
 @pytest.fixture(scope="module")
 def drawing() -> ModuleType:
-    """tools/draw_workflow.py, which is a script and in no package."""
+    """tools/draw_workflow.py, which is a script outside any package."""
     return load("tools/draw_workflow.py")
 
 
@@ -35,7 +35,7 @@ def words(group: ElementTree.Element) -> list[str]:
 
 
 def transitions(*, unexpected: bool) -> set[str]:
-    """Return the transitions of the definition, either those on unexpected errors or all others."""
+    """Return the definition's transitions on unexpected errors, or all others."""
     ways = [
         (name, way)
         for name, state in load_workflow()["States"].items()
@@ -51,9 +51,9 @@ def changed(state: str, **changes: Any) -> dict[str, Any]:
     return machine
 
 
-def test_picture_is_the_one_of_the_definition(drawing: ModuleType):
+def test_picture_matches_the_definition(drawing: ModuleType):
     stamp = drawing.stamp(drawing.describe(load_workflow()))
-    assert stamp in PICTURE.read_text(), "the workflow or how it is drawn has changed: run `make docs`"
+    assert stamp in PICTURE.read_text(), "the workflow or its drawing has changed: run `make docs`"
 
 
 def test_every_state_is_in_the_picture_with_its_name():
@@ -62,21 +62,21 @@ def test_every_state_is_in_the_picture_with_its_name():
     }
 
 
-def test_every_transition_is_in_the_picture_but_those_on_unexpected_errors():
+def test_every_expected_transition_is_in_the_picture():
     assert set(drawn("edge")) == transitions(unexpected=False)
 
 
-def test_unexpected_errors_lead_where_the_text_says():
+def test_unexpected_errors_lead_to_the_documented_states():
     targets = {way.split("->")[1] for way in transitions(unexpected=True) - transitions(unexpected=False)}
     assert targets == {"HoldOrder", "OrderNotHeld", "ParkOrder", "WaitBeforeCheck"}
 
 
-def test_every_branch_has_words():
+def test_every_branch_has_a_label():
     choices = {name for name, state in load_workflow()["States"].items() if state["Type"] == "Choice"}
     assert [way for way, group in drawn("edge").items() if way.split("->")[0] in choices and not words(group)] == []
 
 
-def test_each_kind_of_state_has_a_colour_of_its_own():
+def test_each_kind_of_state_has_a_separate_colour():
     kinds: dict[str, set[str]] = {}
     for name, group in drawn("node").items():
         state = load_workflow()["States"][name]
@@ -88,30 +88,30 @@ def test_each_kind_of_state_has_a_colour_of_its_own():
     ]
 
 
-def test_picture_needs_nothing_from_elsewhere():
+def test_picture_has_no_external_references():
     text = PICTURE.read_text()
     assert [word for word in ("<image", "@import", "href=", "url(", "<script") if word in text] == []
 
 
-def test_a_condition_without_words_stops_the_drawing(drawing: ModuleType):
+def test_condition_without_a_label_is_an_error(drawing: ModuleType):
     machine = changed("RouteOrder", Choices=[{"Condition": "{% $checks > 5 %}", "Next": "HoldOrder"}])
-    with pytest.raises(LookupError, match=r"add words to WORDS for \$checks > 5"):
+    with pytest.raises(LookupError, match=r"add a label to LABELS for \$checks > 5"):
         drawing.describe(machine)
 
 
-def test_an_expected_error_without_words_stops_the_drawing(drawing: ModuleType):
+def test_expected_error_without_a_label_is_an_error(drawing: ModuleType):
     machine = changed("CheckStatus", Catch=[{"ErrorEquals": ["Lambda.Unknown"], "Next": "HoldOrder"}])
-    with pytest.raises(LookupError, match=r"add words to WORDS for CheckStatus: Lambda\.Unknown"):
+    with pytest.raises(LookupError, match=r"add a label to LABELS for CheckStatus: Lambda\.Unknown"):
         drawing.describe(machine)
 
 
-def test_a_new_state_changes_the_picture(drawing: ModuleType):
+def test_new_state_changes_the_picture(drawing: ModuleType):
     description = drawing.describe(changed("Rest", Type="Wait", Seconds=1, Next="OrderClosed"))
     assert "Rest -> OrderClosed" in description
     assert drawing.stamp(description) not in PICTURE.read_text()
 
 
-def test_metrics_are_described_as_the_functions_know_them():
+def test_metrics_table_matches_the_code():
     written = runpy.run_path(str(ROOT / "tools/write_metrics.py"))
     text = written["PAGE"].read_text(encoding="utf-8")
     assert text == written["page"](text), "the metrics have changed: run `make docs`"

@@ -24,21 +24,21 @@ def words(function: str, separator: str) -> str:
 
 
 def unwatched(template: Template, function: str) -> list[str]:
-    """Say what a transformed function lacks for its logs and traces to be kept, encrypted and found."""
+    """Return what a transformed function lacks for complete logs and traces."""
     held, found = properties(template, function), []
     group = f"{step(function)}LogGroup"
     logging = held.get("LoggingConfig", {})
     if logging.get("LogGroup") != ref(group):
-        found.append(f"{function}: LoggingConfig.LogGroup has to be !Ref {group}, else Lambda makes one without end")
+        found.append(f"{function}: LoggingConfig.LogGroup must be !Ref {group}, else Lambda makes one without end")
     if logging.get("LogFormat") != "JSON":
-        found.append(f"{function}: LoggingConfig.LogFormat has to be JSON")
+        found.append(f"{function}: LoggingConfig.LogFormat must be JSON")
     if held.get("TracingConfig") != {"Mode": "Active"}:
-        found.append(f"{function}: Tracing has to be Active")
+        found.append(f"{function}: Tracing must be Active")
     return found + careless_log_group(template, group, f"/aws/lambda/${{AWS::StackName}}-{words(function, '-')}")
 
 
 def careless_log_group(template: Template, group: str, name: str) -> list[str]:
-    """Say what a log group lacks."""
+    """Return what a log group lacks."""
     if group not in resources(template, "AWS::Logs::LogGroup"):
         return [f"add the log group {group}"]
     expected = {
@@ -47,15 +47,15 @@ def careless_log_group(template: Template, group: str, name: str) -> list[str]:
         "KmsKeyId": get_att("StorageKey"),
     }
     held = properties(template, group)
-    return [f"{group}: {key} has to be {value}" for key, value in expected.items() if held.get(key) != value]
+    return [f"{group}: {key} must be {value}" for key, value in expected.items() if held.get(key) != value]
 
 
 @pytest.mark.parametrize("function", FUNCTIONS)
-def test_function_is_watched(on_aws: Template, function: str):
+def test_function_has_logs_and_traces(on_aws: Template, function: str):
     assert not unwatched(on_aws, function)
 
 
-def test_the_workflow_is_watched(on_aws: Template):
+def test_workflow_has_logs_and_traces(on_aws: Template):
     name = "/aws/vendedlogs/states/${AWS::StackName}-fulfil-order"
     assert not careless_log_group(on_aws, "FulfilOrderLogGroup", name)
 
@@ -70,7 +70,7 @@ def test_names_follow_the_grammar(template: Template, function: str):
     assert function.endswith("Function"), f"call {function} XFunction"
     assert properties(template, function)["CodeUri"] == f"functions/{words(function, '_')}"
     assert (ROOT / "functions" / words(function, "_") / "app.py").is_file()
-    assert properties(template, function).get("Description"), f"{function}: say in Description what it does"
+    assert properties(template, function).get("Description"), f"{function}: Description must say what it does"
 
 
 def test_every_function_folder_is_deployed():
@@ -78,7 +78,7 @@ def test_every_function_folder_is_deployed():
     assert folders == {words(function, "_") for function in FUNCTIONS}
 
 
-def test_every_function_state_of_the_workflow_has_the_name_of_its_function():
+def test_function_states_are_named_after_their_functions():
     for name, state in load_workflow()["States"].items():
         if state.get("Resource") == "arn:${Partition}:states:::lambda:invoke":
             assert state["Arguments"]["FunctionName"] == f"${{{name}FunctionArn}}"
@@ -93,13 +93,13 @@ def test_runtime_and_architecture_are_parameters(on_aws: Template, function: str
 
 @pytest.mark.parametrize("function", FUNCTIONS)
 def test_function_is_built_by_uv(template: Template, function: str):
-    # uv builds for python3.13 on arm64 from any host; the other builders want that Python installed.
+    # uv builds for python3.13 on arm64 on any host; SAM's other builders need that Python installed.
     assert template["Resources"][function]["Metadata"] == {"BuildMethod": "python-uv"}
     assert (ROOT / properties(template, function)["CodeUri"] / "requirements.txt").is_file()
 
 
 @pytest.mark.parametrize("function", FUNCTIONS)
-def test_a_new_layer_alone_moves_the_alias(template: Template, on_aws: Template, function: str):
+def test_new_layer_alone_moves_the_alias(template: Template, on_aws: Template, function: str):
     assert properties(template, function).get("AutoPublishAliasAllProperties") is True, (
         f"{function}: without AutoPublishAliasAllProperties the alias stays on the old layer"
     )
@@ -109,7 +109,7 @@ def test_a_new_layer_alone_moves_the_alias(template: Template, on_aws: Template,
 def test_layers_are_built_for_the_functions(template: Template):
     folder = {"Fn::Sub": "layers/targets/${PythonRuntime}-${Architecture}"}
     for name, layer in resources(template, "AWS::Serverless::LayerVersion").items():
-        assert layer["Metadata"]["BuildMethod"] == "makefile", f"{name}: SAM builds no layer with uv"
+        assert layer["Metadata"]["BuildMethod"] == "makefile", f"{name}: SAM does not build layers with uv"
         assert layer["Properties"]["CompatibleRuntimes"] == [ref("PythonRuntime")]
         assert layer["Properties"]["CompatibleArchitectures"] == [ref("Architecture")]
         assert layer["Metadata"]["ContextPath"] == {"Fn::If": ["OnAws", folder, "layers/targets/local"]}
@@ -117,7 +117,7 @@ def test_layers_are_built_for_the_functions(template: Template):
         assert f"build-{name}:" in (ROOT / "layers/build.mk").read_text()
 
 
-def test_every_combination_that_the_template_takes_is_built_or_refused(template: Template):
+def test_every_runtime_and_architecture_is_built_or_refused(template: Template):
     runtimes, processors = (template["Parameters"][name]["AllowedValues"] for name in ("PythonRuntime", "Architecture"))
     targets = {f"{runtime}-{processor}" for runtime in runtimes for processor in processors}
     assert {path.name for path in (ROOT / "layers/targets").iterdir()} == targets | {"local"}
@@ -128,22 +128,22 @@ def test_every_combination_that_the_template_takes_is_built_or_refused(template:
     assert template["Rules"]["RuntimeThatAwsTakes"]["RuleCondition"] == {"Fn::Equals": [ref("DeployTarget"), "aws"]}
 
 
-def test_only_the_functions_that_see_a_card_have_the_encryption_library(template: Template):
+def test_only_functions_that_handle_cards_can_encrypt(template: Template):
     having = {name for name in FUNCTIONS if ref("EncryptionLayer") in properties(template, name).get("Layers", [])}
     assert having == {"DeliverCardsFunction", "RevealCardsFunction"}
 
 
 @pytest.mark.parametrize("function", [name for name in FUNCTIONS if step(name) in load_workflow()["States"]])
-def test_task_waits_longer_than_its_function_runs(template: Template, function: str):
+def test_task_timeout_exceeds_its_functions(template: Template, function: str):
     state = load_workflow()["States"][step(function)]
     assert state["TimeoutSeconds"] > properties(template, function)["Timeout"]
 
 
 def wrong_variables(template: Template, function: str) -> list[str]:
-    """Say which variables a transformed function misses, and which it has that it never reads."""
+    """Return the variables that a transformed function lacks, and those that it never reads."""
     model = getattr(settings, f"{step(function)}Settings")
     read = {field.alias for field in model.model_fields.values()}
-    # Powertools reads the one itself; the other only has to differ between releases.
+    # Powertools reads the first; the second only has to differ between releases.
     unread = {"POWERTOOLS_SERVICE_NAME", "RELEASE_NAME"}
     deployed = set(properties(template, function)["Environment"]["Variables"]) - unread
     missing = [f"{function}: set {name}, which {model.__name__} reads" for name in sorted(read - deployed)]
@@ -151,27 +151,27 @@ def wrong_variables(template: Template, function: str) -> list[str]:
 
 
 @pytest.mark.parametrize("function", FUNCTIONS)
-def test_function_is_given_the_variables_that_it_reads(on_aws: Template, function: str):
+def test_function_gets_the_variables_it_reads(on_aws: Template, function: str):
     assert not wrong_variables(on_aws, function)
 
 
 @pytest.mark.parametrize("function", FUNCTIONS)
-def test_variables_say_what_they_hold(on_aws: Template, function: str):
+def test_variable_names_match_their_content(on_aws: Template, function: str):
     named_otherwise = [
         name for name in properties(on_aws, function)["Environment"]["Variables"] if not VARIABLE.fullmatch(name)
     ]
-    assert not named_otherwise, f"{function}: end these in _NAME, _ARN, _URL, _SCHEDULE, _SECONDS or _DAYS"
+    assert not named_otherwise, f"{function}: the names must end in _NAME, _ARN, _URL, _SCHEDULE, _SECONDS or _DAYS"
 
 
 @pytest.mark.parametrize("function", FUNCTIONS)
-def test_variables_hold_what_they_say(on_aws: Template, function: str):
+def test_variable_values_match_their_names(on_aws: Template, function: str):
     tables = resources(on_aws, "AWS::DynamoDB::Table")
     for name, value in properties(on_aws, function)["Environment"]["Variables"].items():
         if name.endswith("_TABLE_NAME"):
-            assert value["Ref"] in tables, f"{function}.{name}: has to be the name of a table"
+            assert value["Ref"] in tables, f"{function}.{name}: must be the name of a table"
         if name.endswith("_ARN"):
             # !Ref of a secret is a name on the local cloud, !GetAtt Secret.Id the ARN on both.
-            assert value["Fn::GetAtt"][1] in {"Arn", "Id"}, f"{function}.{name}: has to be an ARN"
+            assert value["Fn::GetAtt"][1] in {"Arn", "Id"}, f"{function}.{name}: must be an ARN"
 
 
 @pytest.mark.parametrize("function", FUNCTIONS)
@@ -179,7 +179,7 @@ def test_no_variable_holds_a_secret(on_aws: Template, function: str):
     assert "{{resolve:" not in str(properties(on_aws, function)["Environment"]), "read it at run time; do not deploy it"
 
 
-# Breaking the template: the check has to notice.
+# Each check above must detect a broken template.
 
 
 def no_log_group(template: Template) -> None:
@@ -212,19 +212,19 @@ def no_traces(template: Template) -> None:
     "break_it",
     [no_log_group, log_group_for_ever, log_group_without_key, log_group_of_another, text_logs, no_traces],
 )
-def test_an_unwatched_function_is_found(template: Template, break_it: Callable[[Template], None]):
+def test_unwatched_function_is_detected(template: Template, break_it: Callable[[Template], None]):
     break_it(template)
     assert unwatched(deploy(template, on_aws=True), "CheckStatusFunction")
 
 
-def test_a_variable_that_is_missing_is_found(template: Template):
+def test_missing_variable_is_detected(template: Template):
     del properties(template, "DeliverCardsFunction")["Environment"]["Variables"]["CARD_KEY_ARN"]
     (found,) = wrong_variables(deploy(template, on_aws=True), "DeliverCardsFunction")
     assert "CARD_KEY_ARN" in found
 
 
 @pytest.mark.parametrize("layer", ["CoreLayer", "EncryptionLayer"])
-def test_a_change_of_a_layer_alone_publishes_the_functions_that_use_it(template: Template, layer: str):
+def test_layer_change_publishes_the_functions_that_use_it(template: Template, layer: str):
     def versions() -> set[str]:
         return set(resources(transform(template), "AWS::Lambda::Version"))
 
@@ -235,7 +235,7 @@ def test_a_change_of_a_layer_alone_publishes_the_functions_that_use_it(template:
     assert len(versions() - before) == users, f"{layer} needs PublishLambdaVersion, or the alias keeps old code"
 
 
-def test_the_bench_gives_its_handlers_every_variable_that_they_are_deployed_with(on_aws: Template):
+def test_bench_sets_every_deployed_variable(on_aws: Template):
     bench = load_script("bench/handlers.py", "bench_handlers")
 
     for function in bench.BUILDERS:

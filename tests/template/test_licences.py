@@ -1,4 +1,4 @@
-"""Under which licences everything is that is deployed or installed for development."""
+"""Licences of everything that is deployed or installed for development."""
 
 import re
 from collections.abc import Iterator
@@ -11,7 +11,7 @@ from template.reading import ROOT
 
 ENVIRONMENTS = (".venv", ".venv-cloud", ".venv-checks", ".venv-browser")
 
-# What may be used, as packages name it. The only place.
+# Allowed licences, as packages name them.
 ALLOWED = {
     # SPDX names
     "0BSD",
@@ -24,10 +24,10 @@ ALLOWED = {
     "MIT",
     "MIT-0",
     "MIT-CMU",  # MIT, and not to advertise with the authors' names; Pillow, which only draws
-    "MPL-2.0",  # asks for the source of its own files, which nobody here changes
+    "MPL-2.0",  # requires publishing changes to its files; nothing here changes them
     "PSF-2.0",
     "Zlib",
-    # Classifiers, and what older packages say
+    # Classifiers, and names in older packages
     "Apache Software License",
     "BSD",
     "BSD License",
@@ -38,44 +38,44 @@ ALLOWED = {
     "Python Software Foundation License",
 }
 
-# Packages whose metadata does not say it, or says more than one has to accept.
+# Packages whose metadata names no licence, or offers a choice.
 KNOWN = {
-    "axe-playwright-python": "Its metadata names none; its licence file is MIT, and axe in it is MPL-2.0.",
-    "cookiecutter": "Its metadata names none; its licence file is BSD-3-Clause.",
-    "text-unidecode": "Artistic License or GPL, as one likes: Artistic. Comes with SAM.",
+    "axe-playwright-python": "The metadata names none; the licence file is MIT, and axe in it is MPL-2.0.",
+    "cookiecutter": "The metadata names none; the licence file is BSD-3-Clause.",
+    "text-unidecode": "A choice of Artistic License or GPL: Artistic. A dependency of SAM.",
 }
 
 
 def licences(package: Distribution) -> set[str]:
-    """Return what a package says of its licence: its SPDX expression, else its classifiers, else free text.
+    """Return a package's licence: its SPDX expression, or its classifiers, or free text.
 
-    All of an expression counts, also what `OR` leaves to choose.
+    Every part of an expression counts, also the alternatives of `OR`.
     """
-    told = package.metadata
-    if expression := told.get("License-Expression"):
+    metadata = package.metadata
+    if expression := metadata.get("License-Expression"):
         return set(re.findall(r"[\w.+-]+", expression)) - {"AND", "OR", "WITH"}
-    classifiers = told.get_all("Classifier", [])
+    classifiers = metadata.get_all("Classifier", [])
     if names := {line.rsplit(" :: ", 1)[1] for line in classifiers if line.startswith("License :: OSI Approved")}:
         return names
-    text = (told.get("License") or "").strip()
+    text = (metadata.get("License") or "").strip()
     return set(text.split(" AND ")) if text and text != "UNKNOWN" else set()
 
 
 def objection(package: Distribution) -> str | None:
-    """Say in one line why a package may not be used, or None."""
+    """Return in one line why a package may not be used, or None."""
     what = f"{package.metadata['Name']} {package.version}"
     names = licences(package)
     if not names:
-        return f"{what} names no licence: read its licence file and write it into KNOWN"
+        return f"{what} names no licence: read its licence file and add it to KNOWN"
     if names <= ALLOWED:
         return None
     return f"{what} is under {', '.join(sorted(names - ALLOWED))}: not in ALLOWED"
 
 
 def installed(environment: str) -> Iterator[Distribution]:
-    """Yield what is installed in an environment of this folder."""
+    """Yield the packages installed in an environment of this folder."""
     folders = [str(path) for path in (ROOT / environment).glob("lib/python*/site-packages")]
-    assert folders, f"{environment} is not there: run `make {environment}/.installed`, as `make test` does"
+    assert folders, f"{environment} does not exist: run `make {environment}/.installed`, as `make test` does"
     return distributions(path=folders)
 
 
@@ -84,14 +84,14 @@ def name(package: Distribution) -> str:
 
 
 @pytest.mark.parametrize("environment", ENVIRONMENTS)
-def test_every_package_has_a_licence_that_is_allowed(environment: str):
+def test_every_package_has_an_allowed_licence(environment: str):
     objections = [objection(package) for package in installed(environment) if name(package) not in KNOWN]
     found = [line for line in objections if line]
     assert not found, "\n".join(found)
 
 
 @pytest.mark.parametrize("layer", ["core", "encryption", "page"])
-def test_what_a_layer_brings_along_is_looked_at(layer: str):
+def test_licences_of_layer_packages_are_checked(layer: str):
     pins = re.findall(r"^([\w.-]+)==(\S+)", (ROOT / f"layers/{layer}/requirements.txt").read_text(), re.M)
     here = {(name(package), package.version) for package in installed(".venv")}
     assert pins
@@ -99,6 +99,6 @@ def test_what_a_layer_brings_along_is_looked_at(layer: str):
     assert [package for package, _ in pins if canonicalize_name(package) in KNOWN] == []
 
 
-def test_no_package_is_excepted_for_nothing():
+def test_every_licence_exception_is_needed():
     needed = {name(package) for environment in ENVIRONMENTS for package in installed(environment) if objection(package)}
-    assert set(KNOWN) - needed == set(), "metadata says it now, or the package is gone: remove it"
+    assert set(KNOWN) - needed == set(), "not needed any more: remove it"

@@ -1,4 +1,4 @@
-"""What the tools of AWS say about the template."""
+"""AWS's own checks of the template."""
 
 import os
 import subprocess
@@ -10,7 +10,7 @@ import yaml
 from template.reading import ROOT, as_list, load, resources
 
 
-def test_the_included_file_has_only_what_the_transform_accepts():
+def test_included_file_has_only_what_the_transform_accepts():
     # AWS::Include accepts no tags (!Ref, !Sub) and no nested transform; the safe loader refuses tags.
     text = (ROOT / "observability.yaml").read_text(encoding="utf-8")
     included = yaml.safe_load(text)
@@ -22,7 +22,7 @@ def test_the_included_file_has_only_what_the_transform_accepts():
     }
 
 
-def test_alarms_that_roll_back_a_deployment_are_in_the_main_template():
+def test_rollback_alarms_are_in_the_main_template():
     # samtranslator and a reader see them beside the setting that names them.
     included = yaml.safe_load((ROOT / "observability.yaml").read_text(encoding="utf-8"))
     named = as_list(load()["Globals"]["Function"]["DeploymentPreference"]["Alarms"])
@@ -35,7 +35,7 @@ def test_sam_validate_is_clean(tmp_path: Path):
     result = subprocess.run(
         [sam, "validate", "--lint", "--template", ROOT / "template.yaml"],
         cwd=ROOT,
-        # HOME, because sam keeps a settings file there; nothing else of the caller's environment, so no account of his.
+        # HOME, because sam keeps a settings file there; nothing else of the caller's environment, so no AWS account.
         env={
             "PATH": os.environ["PATH"],
             "HOME": str(tmp_path),

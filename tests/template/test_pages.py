@@ -1,4 +1,4 @@
-"""README and docs/ say what is there: commands, tables, links, and the pages that are written from the code."""
+"""README and docs/ match the code: commands, tables, links, and generated pages."""
 
 import os
 import re
@@ -42,7 +42,7 @@ def test_every_command_exists_as_it_is_written(block: Block, tmp_path: Path):
 def test_every_block_is_run_by_a_test_or_needs_aws(block: Block):
     if block.needs_aws or block.commands in RUN_OTHERWISE:
         return
-    assert block.page in RUN_BY, f"{block}: nobody runs it; if it needs AWS, write <!-- needs AWS --> before it"
+    assert block.page in RUN_BY, f"{block}: no test runs it; if it needs AWS, write <!-- needs AWS --> before it"
     assert f'blocks("{block.page}")' in (ROOT / RUN_BY[block.page]).read_text(encoding="utf-8")
 
 
@@ -74,7 +74,7 @@ def test_every_block_is_run_by_a_test_or_needs_aws(block: Block):
         "aws cloudformation wait stack-nothing --stack-name s",
     ],
 )
-def test_a_command_that_does_not_exist_is_found(line: str, tmp_path: Path):
+def test_nonexistent_command_is_detected(line: str, tmp_path: Path):
     (words,) = recorded(line, tmp_path)
     assert problems(words)
 
@@ -92,13 +92,13 @@ def test_a_command_that_does_not_exist_is_found(line: str, tmp_path: Path):
         'giftcards show "$ORDER_ID" \\\n  --json | jq .status',
     ],
 )
-def test_a_command_that_exists_is_found_right(line: str, tmp_path: Path):
+def test_existing_command_is_accepted(line: str, tmp_path: Path):
     (words,) = recorded(line, tmp_path)
     assert problems(words) == []
 
 
 @pytest.mark.parametrize("commands", ['echo "', "nothing here", "false && giftcards orders"])
-def test_what_bash_does_not_understand_or_reach_is_found(commands: str, tmp_path: Path):
+def test_bash_errors_are_detected(commands: str, tmp_path: Path):
     with pytest.raises(AssertionError):
         recorded(commands, tmp_path)
 
@@ -124,7 +124,7 @@ def test_blocks_of_a_page_are_run_in_one_shell(tmp_path: Path):
 
 
 @pytest.mark.parametrize("wrong", ["false", "false\ntrue", "false | true", "! true", "exit 7"])
-def test_a_command_of_a_page_that_fails_is_found(wrong: str, tmp_path: Path):
+def test_failing_command_is_detected(wrong: str, tmp_path: Path):
     with pytest.raises(AssertionError, match=r"^page\.md:1 exits"):
         run_blocks([block(f"{wrong}\n"), block("true\n")], tmp_path, os.environ, within_seconds=10)
 
@@ -137,15 +137,15 @@ execution  arn:aws:states:a-name
 
 
 @pytest.mark.parametrize(
-    "said",
+    "output",
     ["order-1 alice FULFILLED 2/2 01-02 03:04:05", "delivery 00000000-0000-0000-0000-000000000000", "execution …"],
 )
-def test_times_ids_and_spaces_of_what_is_printed_may_be_others(said: str):
-    assert not_printed(block("", said), PRINTED) == []
+def test_times_ids_and_spaces_in_output_may_differ(output: str):
+    assert not_printed(block("", output), PRINTED) == []
 
 
 @pytest.mark.parametrize(
-    "said",
+    "output",
     [
         "order-1",
         "order-1 alice FULFILLED 1/2 …",
@@ -155,15 +155,15 @@ def test_times_ids_and_spaces_of_what_is_printed_may_be_others(said: str):
         "… HELD …",
     ],
 )
-def test_words_and_order_of_what_is_printed_may_not(said: str):
-    assert not_printed(block("", said), PRINTED)
+def test_words_and_order_in_output_may_not_differ(output: str):
+    assert not_printed(block("", output), PRINTED)
 
 
 # --------------------------------------------------------------------- links
 
 
 @each_page
-def test_every_link_leads_to_a_file_or_heading_of_the_repository(page: str):
+def test_every_link_leads_to_a_file_or_heading(page: str):
     assert [target for target in links(page) if not exists(page, target)] == []
 
 
@@ -180,7 +180,7 @@ def test_every_page_can_be_reached_from_the_readme():
 # ------------------------------------------------- written from the code
 
 
-def test_the_event_reference_is_that_of_the_models(monkeypatch: pytest.MonkeyPatch):
+def test_event_reference_matches_the_models(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.syspath_prepend(ROOT / "tools")
     written = load("tools/write_reference.py").page()
     assert text_of("docs/events.md") == written, "the events have changed: run `make docs`"
@@ -192,7 +192,7 @@ def test_the_event_reference_is_that_of_the_models(monkeypatch: pytest.MonkeyPat
         }
 
 
-def test_the_command_reference_is_that_of_the_command_line():
+def test_command_reference_matches_the_command_line():
     written = load("tools/write_commands.py").page()
     assert text_of("docs/commands.md") == written, "the commands have changed: run `make docs`"
 
@@ -200,21 +200,23 @@ def test_the_command_reference_is_that_of_the_command_line():
 # -------------------------------------------------------------------- tables
 
 
-def test_the_permission_table_is_that_of_the_template():
-    told: dict[str, set[str]] = {}
+def test_permission_table_matches_the_template():
+    documented: dict[str, set[str]] = {}
     role = ""
     for cells in rows("docs/security.md", "Who may do what"):
         role = cells[0] or role
-        told.setdefault(role, set()).update(f"{action} on {cells[2]}" for action in re.findall(r"`([^`]+)`", cells[1]))
+        documented.setdefault(role, set()).update(
+            f"{action} on {cells[2]}" for action in re.findall(r"`([^`]+)`", cells[1])
+        )
     for function, allowed in PERMISSIONS.items():
         own = {grant for grant in allowed if not grant.startswith(("logs:", "xray:"))}
-        assert told[function.removesuffix("Function")] == own
+        assert documented[function.removesuffix("Function")] == own
 
 
-def test_the_parameter_table_is_that_of_the_template(template: Template):
-    told = table(ON_AWS, "parameter")
-    assert {name for cells in told for name in re.findall(r"`([^`]+)`", cells[0])} == set(template["Parameters"])
-    for cells in told:
+def test_parameter_table_matches_the_template(template: Template):
+    documented = table(ON_AWS, "parameter")
+    assert {name for cells in documented for name in re.findall(r"`([^`]+)`", cells[0])} == set(template["Parameters"])
+    for cells in documented:
         names, defaults = re.findall(r"`([^`]+)`", cells[0]), re.findall(r"`([^`]+)`", cells[1])
         assert defaults == [str(template["Parameters"][name]["Default"]) for name in names]
 

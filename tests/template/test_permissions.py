@@ -448,7 +448,7 @@ def test_reveal_cards_can_be_restricted_to_named_callers(template: Template):
     }
 
 
-def test_a_permission_and_a_policy_of_one_function_do_not_overwrite_each_other(template: Template):
+def test_permission_and_policy_of_a_function_do_not_clash(template: Template):
     deployed = deploy(template, on_aws=True, RevealPrincipalArns=CALLERS)
     permitted = {str(p["Properties"]["FunctionName"]) for p in resources(deployed, "AWS::Lambda::Permission").values()}
     assert not {name for name in permitted if "RevealCards" in name}

@@ -1,4 +1,4 @@
-"""The runbook has a section for every alarm and every held reason, no other, and the drill goes through all of them."""
+"""The runbook has a section for every alarm and held reason, and the drill covers all of them."""
 
 import pytest
 
@@ -12,7 +12,7 @@ ALARMS = set(resources(load(), "AWS::CloudWatch::Alarm"))
 TITLES = [line.removeprefix("## ") for line in text_of(PAGE).splitlines() if line.startswith("## ")]
 
 
-def test_every_alarm_and_every_held_reason_has_a_section_and_no_section_is_without():
+def test_every_section_belongs_to_an_alarm_or_held_reason():
     assert sorted(title.lower().replace(" ", "-") for title in TITLES) == sorted(
         anchor(name) for name in [*ALARMS, *(reason.value for reason in HeldReason)]
     )
@@ -27,12 +27,12 @@ def test_section_has_all_five_parts_in_order(title: str):
 
 
 @pytest.mark.parametrize("reason", HeldReason)
-def test_section_of_a_held_reason_names_it(reason: HeldReason):
+def test_held_reason_section_names_its_reason(reason: HeldReason):
     (title,) = (title for title in TITLES if title.lower().replace(" ", "-") == anchor(reason.value))
     assert f"*Held as `{reason}`.*" in section(PAGE, title)
 
 
-def test_the_drill_goes_through_every_alarm_and_every_section():
+def test_drill_covers_every_alarm_and_section():
     assert missing(runbook(), ALARMS) == []
     rehearsed = [name for drill in DRILLS for name in drill.sections]
     assert len(rehearsed) == len(set(rehearsed))
@@ -42,6 +42,6 @@ def test_every_section_has_commands_that_a_laptop_can_run():
     assert {section for section, _ in runbook()} == {"", *(title.lower().replace(" ", "-") for title in TITLES)}
 
 
-def test_an_alarm_that_nobody_rehearses_is_found():
+def test_alarm_without_a_rehearsal_is_detected():
     assert missing(runbook(), ALARMS | {"NewAlarm"}) == ["NewAlarm"]
     assert missing({**runbook(), ("forgotten", "Check"): []}, ALARMS) == ["forgotten"]

@@ -1,6 +1,6 @@
-"""The template as CloudFormation gets it: after SAM's transform, with the parameters of each stage.
+"""The template after SAM's transform, with each stage's parameters.
 
-`sam validate` transforms with the default parameters alone and does not see what GradualDeployment adds.
+`sam validate` transforms with default parameters only and does not see what GradualDeployment adds.
 """
 
 import json
@@ -15,7 +15,7 @@ from cfnlint.config import ManualArgs
 
 from template.reading import Template, as_list, load, stage_parameters, transform
 
-MOST_RESOURCES = 250  # CloudFormation takes 500
+MAX_RESOURCES = 250  # CloudFormation's limit is 500
 VARIANTS: dict[str, tuple[str, dict[str, str]]] = {
     "dev": ("dev", {}),
     "staging": ("staging", {}),
@@ -52,7 +52,7 @@ def references(node: Any) -> Iterator[str]:
 
 
 def cycles(template: Template) -> list[set[str]]:
-    """Return the groups of resources that wait for one another."""
+    """Return the groups of resources that depend on each other."""
     graph = networkx.DiGraph()
     for name, resource in template["Resources"].items():
         graph.add_edges_from((name, other) for other in references(resource) if other in template["Resources"])
@@ -64,13 +64,13 @@ def cycles(template: Template) -> list[set[str]]:
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
-def test_no_resource_waits_for_itself(variant: str):
+def test_template_has_no_dependency_cycle(variant: str):
     assert cycles(transformed(variant)) == []
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
-def test_the_stack_has_room_to_grow(variant: str):
-    assert len(transformed(variant)["Resources"]) <= MOST_RESOURCES
+def test_stack_has_room_to_grow(variant: str):
+    assert len(transformed(variant)["Resources"]) <= MAX_RESOURCES
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
@@ -79,13 +79,13 @@ def test_cfn_lint_finds_no_error(variant: str):
     stage, overrides = VARIANTS[variant]
     for name, value in (stage_parameters(stage) | overrides).items():
         is_number = template["Parameters"][name]["Type"] == "Number"
-        template["Parameters"][name]["Default"] = int(value) if is_number else value  # what cfn-lint takes as given
+        template["Parameters"][name]["Default"] = int(value) if is_number else value  # cfn-lint evaluates the defaults
     errors_only = ManualArgs(regions=["eu-central-1"], ignore_checks=["W", "I"])
     assert [f"{found.rule.id}: {found.message}" for found in lint(json.dumps(template), config=errors_only)] == []
 
 
-def test_a_role_that_names_the_workflow_is_found():
-    # An alias waits for its deployment group, that for the alarms, the functions that they watch, and their roles.
+def test_role_that_names_the_workflow_is_detected():
+    # An alias depends on its deployment group, that on the alarms, these on the functions, and these on their roles.
     template = load()
     statements = template["Resources"]["SweepOrdersRole"]["Properties"]["Policies"][0]["PolicyDocument"]["Statement"]
     (asks,) = (statement for statement in statements if "states:DescribeExecution" in as_list(statement["Action"]))

@@ -1,4 +1,4 @@
-"""The workflow and what starts it. The local cloud enforces neither role, so only these tests tell that they fit."""
+"""The workflow's role, and the rule that starts it. The local cloud does not enforce the role of either."""
 
 import copy
 import re
@@ -13,7 +13,7 @@ from template.reading import Template, deploy, get_att, load_workflow, propertie
 MACHINE = "FulfilOrderStateMachine"
 ROLE = "FulfilOrderRole"
 
-# What the role needs besides the tasks: statement, and the actions in it.
+# Permissions of the role that no task needs: statement, and its actions.
 INFRASTRUCTURE = {
     "EncryptHistory": {"kms:GenerateDataKey", "kms:Decrypt"},
     "EncryptLogsForDelivery": {"kms:GenerateDataKey"},
@@ -35,7 +35,7 @@ INFRASTRUCTURE = {
     },
 }
 
-# Service integration: the action it takes, and where its arguments name the resource.
+# By service integration: its action, and which argument names the resource.
 INTEGRATIONS: dict[str, tuple[str, Callable[[dict[str, Any]], list[str]]]] = {
     "arn:${Partition}:states:::dynamodb:putItem": ("dynamodb:PutItem", lambda arguments: [arguments["TableName"]]),
     "arn:${Partition}:states:::dynamodb:getItem": ("dynamodb:GetItem", lambda arguments: [arguments["TableName"]]),
@@ -53,7 +53,7 @@ INTEGRATIONS: dict[str, tuple[str, Callable[[dict[str, Any]], list[str]]]] = {
 
 
 def tasks(machine: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yield every Task, those inside Map and Parallel too."""
+    """Yield every Task, also inside Map and Parallel."""
     for name, state in machine["States"].items():
         if state["Type"] == "Task":
             yield name, state
@@ -62,8 +62,8 @@ def tasks(machine: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 def needs(task: dict[str, Any], substitutions: dict[str, Any]) -> set[str]:
-    """Return what a Task has to be allowed, as ``action on resource``."""
-    assert task["Resource"] in INTEGRATIONS, f"say in INTEGRATIONS which action {task['Resource']} takes, on what"
+    """Return the permission that a Task needs, as ``action on resource``."""
+    assert task["Resource"] in INTEGRATIONS, f"add to INTEGRATIONS which action {task['Resource']} takes, on what"
     action, named_by = INTEGRATIONS[task["Resource"]]
     needed = set()
     for argument in named_by(task["Arguments"]):
@@ -85,18 +85,18 @@ def superfluous(template: Template) -> set[str]:
 
 
 @pytest.mark.parametrize("state", sorted(name for name, _ in tasks(load_workflow())))
-def test_the_role_allows_the_task(on_aws: Template, state: str):
+def test_role_allows_the_task(on_aws: Template, state: str):
     needed = needs(dict(tasks(load_workflow()))[state], properties(on_aws, MACHINE)["DefinitionSubstitutions"])
     missing = needed - grants(on_aws, ROLE)
     assert not missing, f"{state} would be denied: allow {ROLE} {sorted(missing)}"
 
 
-def test_the_role_allows_nothing_that_no_task_needs(on_aws: Template):
+def test_role_allows_nothing_that_no_task_needs(on_aws: Template):
     found = superfluous(on_aws)
     assert not found, f"no task needs this, take it from {ROLE}: {sorted(found)}"
 
 
-def test_what_the_role_needs_besides_is_as_listed(on_aws: Template):
+def test_other_permissions_of_the_role_are_listed(on_aws: Template):
     sids = {s.body["Sid"]: set(s.actions) for s in statements(on_aws) if s.holder == ROLE}
     listed = {sid: actions for sid, actions in sids.items() if sid in INFRASTRUCTURE}
     assert listed == {sid: actions for sid, actions in INFRASTRUCTURE.items() if sid in listed}
@@ -104,15 +104,15 @@ def test_what_the_role_needs_besides_is_as_listed(on_aws: Template):
     assert on_storage_key == {"kms:GenerateDataKey on StorageKey", "kms:Decrypt on StorageKey"}
 
 
-def test_the_role_may_encrypt_what_is_delivered_to_the_log_group(on_aws: Template):
-    """Log delivery of a machine with a customer key encrypts under a context of its own, as the AWS CDK grants it."""
+def test_role_may_encrypt_delivered_logs(on_aws: Template):
+    """Log delivery of a workflow with a customer key has a separate encryption context, as in the AWS CDK."""
     conditions = [
         statement.body.get("Condition", {}).get("StringEquals", {})
         for statement in statements(on_aws)
         if statement.holder == ROLE and "kms:GenerateDataKey" in statement.actions
     ]
     assert any("kms:EncryptionContext:SourceArn" in condition for condition in conditions), (
-        f"on AWS no log would arrive: allow {ROLE} kms:GenerateDataKey on StorageKey in a statement of its own, "
+        f"on AWS no log would arrive; allow {ROLE} kms:GenerateDataKey on StorageKey in a separate statement, "
         "EncryptLogsForDelivery, with StringEquals kms:EncryptionContext:SourceArn = "
         "arn:${AWS::Partition}:logs:${AWS::Region}:${AWS::AccountId}:* under OnAws"
     )
@@ -124,16 +124,16 @@ def test_history_is_encrypted_for_this_machine_only(on_aws: Template):
     assert machine_arn.endswith(":stateMachine:" + properties(on_aws, MACHINE)["StateMachineName"]["Fn::Sub"])
 
 
-def test_every_placeholder_is_filled_in_and_every_substitution_used(template: Template):
+def test_every_placeholder_has_a_used_substitution(template: Template):
     text = str(load_workflow())
     assert set(re.findall(r"\$\{(\w+)\}", text)) == set(properties(template, MACHINE)["DefinitionSubstitutions"])
 
 
-def test_functions_are_called_by_their_alias(template: Template):
+def test_functions_are_invoked_by_alias(template: Template):
     substitutions = properties(template, MACHINE)["DefinitionSubstitutions"]
     for name, value in substitutions.items():
         if name.endswith("FunctionArn"):
-            assert value == ref(f"{name.removesuffix('Arn')}.Alias"), f"{name}: a deploy would change running orders"
+            assert value == ref(f"{name.removesuffix('Arn')}.Alias"), f"{name}: a deployment changes running orders"
 
 
 def test_machine_is_standard_traced_and_encrypted(template: Template):
@@ -153,13 +153,13 @@ def test_machine_logs_without_execution_data(template: Template):
     assert logging["Destinations"] == [{"CloudWatchLogsLogGroup": {"LogGroupArn": get_att("FulfilOrderLogGroup")}}]
 
 
-def test_machine_log_group_has_a_name_that_log_delivery_needs_no_policy_for(template: Template):
-    # Other names make log delivery edit the account's resource policy, which is short (10 per region).
+def test_workflow_log_group_needs_no_resource_policy(template: Template):
+    # With other names, log delivery adds to the account's resource policies, which are limited to 10 per region.
     name = properties(template, "FulfilOrderLogGroup")["LogGroupName"]["Fn::Sub"]
     assert name == "/aws/vendedlogs/states/" + properties(template, MACHINE)["StateMachineName"]["Fn::Sub"]
 
 
-# What starts it.
+# The rule that starts it.
 
 
 def test_every_order_placed_event_on_the_bus_starts_the_workflow(template: Template):
@@ -173,16 +173,16 @@ def test_every_order_placed_event_on_the_bus_starts_the_workflow(template: Templ
     assert not {"Input", "InputPath", "InputTransformer"} & set(target), "the workflow reads the whole event"
 
 
-def test_the_rule_may_start_this_machine_and_nothing_else(on_aws: Template):
+def test_rule_may_only_start_this_workflow(on_aws: Template):
     assert grants(on_aws, "OrderPlacedRuleRole") == {f"states:StartExecution on {MACHINE}"}
 
 
 REPLACED_BY_THE_NEXT_RUN = "MeasureOrdersSchedule"
-"""Nothing is lost with a run of it, and MeasurementsMissingAlarm watches that there are any."""
+"""A lost run loses nothing, and MeasurementsMissingAlarm fires if there are none."""
 
 
 def targets_that_lose_events(template: Template) -> list[str]:
-    """Say which asynchronous targets drop what they cannot take, instead of keeping it in a queue."""
+    """Return a problem for each asynchronous target without a dead-letter queue."""
     found = []
     queues = resources(template, "AWS::SQS::Queue")
     rules = resources(template, "AWS::Events::Rule")
@@ -194,9 +194,9 @@ def targets_that_lose_events(template: Template) -> list[str]:
             continue
         queue = target.get("DeadLetterConfig", {}).get("Arn", {}).get("Fn::GetAtt", [None])[0]
         if queue not in queues:
-            found.append(f"{name}: give it a DeadLetterConfig with a queue of this stack")
+            found.append(f"{name}: add a DeadLetterConfig with a queue of this stack")
         if "RetryPolicy" not in target:
-            found.append(f"{name}: say in RetryPolicy how long it is tried")
+            found.append(f"{name}: add a RetryPolicy")
     asynchronous = (
         "AWS::Lambda::EventSourceMapping",
         "AWS::Lambda::EventInvokeConfig",
@@ -207,15 +207,15 @@ def targets_that_lose_events(template: Template) -> list[str]:
         if resource["Properties"].get("FunctionName") == ref("MeasureOrdersFunction"):
             continue
         if not any(word in str(resource["Properties"]) for word in ("DeadLetter", "deadLetter", "OnFailure")):
-            found.append(f"{name}: give it a dead-letter queue or an OnFailure destination")
+            found.append(f"{name}: add a dead-letter queue or an OnFailure destination")
     return found
 
 
-def test_every_asynchronous_target_keeps_what_it_cannot_take(on_aws: Template):
+def test_every_asynchronous_target_has_a_dead_letter_queue(on_aws: Template):
     assert not targets_that_lose_events(on_aws)
 
 
-def test_an_event_is_tried_for_a_day_before_it_goes_to_the_queue(template: Template):
+def test_event_is_retried_for_a_day_before_the_queue(template: Template):
     (target,) = properties(template, "OrderPlacedRule")["Targets"]
     assert target["RetryPolicy"] == {"MaximumEventAgeInSeconds": 86_400, "MaximumRetryAttempts": 185}
 
@@ -224,17 +224,17 @@ def test_queue_is_encrypted_and_keeps_events_for_two_weeks(template: Template):
     for name, queue in resources(template, "AWS::SQS::Queue").items():
         held = queue["Properties"]
         assert held.get("SqsManagedSseEnabled") is True or "KmsMasterKeyId" in held, f"{name}: encrypt it"
-        assert held["MessageRetentionPeriod"] == 14 * 86_400, f"{name}: two weeks is the longest that SQS keeps them"
+        assert held["MessageRetentionPeriod"] == 14 * 86_400, f"{name}: keep messages for two weeks, the maximum of SQS"
 
 
-SENDERS = {  # by queue, the rules that keep there what they cannot deliver
+SENDERS = {  # by queue, the rules that have it as their dead-letter queue
     "OrderPlacedDeadLetterQueue": get_att("OrderPlacedRule"),
     "FunctionsDeadLetterQueue": [get_att("NeedsAPersonRule"), get_att("CountedEventsRule")],
 }
 
 
 def strangers_at_the_queue(template: Template) -> list[str]:
-    """Say which statements let anybody but its rules send to a queue."""
+    """Return a problem for each statement that lets anyone except its rules send to a queue."""
     allowed = [
         ({"Service": "events.amazonaws.com"}, ["sqs:SendMessage"], [get_att(queue)], rules)
         for queue, rules in SENDERS.items()
@@ -249,12 +249,12 @@ def strangers_at_the_queue(template: Template) -> list[str]:
     return found
 
 
-def test_only_its_rules_may_send_to_its_queue(on_aws: Template):
+def test_only_its_rules_may_send_to_a_queue(on_aws: Template):
     assert resources(on_aws, "AWS::SQS::QueuePolicy"), "without a policy the rule cannot send to its queue"
     assert not strangers_at_the_queue(on_aws)
 
 
-# Breaking the template: each check above has to notice.
+# Each check above must detect a broken template.
 
 
 def role_statements(template: Template) -> list[dict[str, Any]]:
@@ -262,7 +262,7 @@ def role_statements(template: Template) -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize("position", [0, 1, 2])
-def test_a_task_that_is_not_allowed_is_found(template: Template, position: int):
+def test_forbidden_task_is_detected(template: Template, position: int):
     del role_statements(template)[position]
     deployed = deploy(template, on_aws=True)
     substitutions = properties(deployed, MACHINE)["DefinitionSubstitutions"]
@@ -270,28 +270,28 @@ def test_a_task_that_is_not_allowed_is_found(template: Template, position: int):
     assert denied
 
 
-def test_a_task_on_the_function_instead_of_its_alias_is_found(template: Template):
+def test_task_without_alias_is_detected(template: Template):
     role_statements(template)[1]["Resource"][0] = get_att("CheckStatusFunction")
     assert superfluous(deploy(template, on_aws=True))
 
 
-def test_a_superfluous_permission_is_found(template: Template):
+def test_superfluous_permission_is_detected(template: Template):
     role_statements(template)[0]["Action"].append("dynamodb:DeleteItem")
     assert superfluous(deploy(template, on_aws=True)) == {"dynamodb:DeleteItem on CardTable"}
 
 
 @pytest.mark.parametrize("lost", ["DeadLetterConfig", "RetryPolicy"])
-def test_a_target_that_loses_events_is_found(template: Template, lost: str):
+def test_target_that_loses_events_is_detected(template: Template, lost: str):
     del properties(template, "OrderPlacedRule")["Targets"][0][lost]
     assert targets_that_lose_events(template)
 
 
 @pytest.mark.parametrize("lost", ["DeadLetterConfig", "RetryPolicy"])
-def test_a_schedule_that_loses_runs_is_found(template: Template, lost: str):
+def test_schedule_that_loses_runs_is_detected(template: Template, lost: str):
     del properties(template, "SweepOrdersSchedule")["Target"][lost]
     assert targets_that_lose_events(template)
 
 
-def test_a_stranger_at_the_queue_is_found(template: Template):
+def test_foreign_sender_is_detected(template: Template):
     del properties(template, "OrderPlacedDeadLetterQueuePolicy")["PolicyDocument"]["Statement"][0]["Condition"]
     assert strangers_at_the_queue(deploy(template, on_aws=True))
