@@ -38,9 +38,10 @@ ALLOWED = {
     "Python Software Foundation License",
 }
 
-# Packages whose metadata names no licence, or offers a choice.
+# Packages whose metadata names no licence or offers a choice, and programs under another licence.
 KNOWN = {
     "axe-playwright-python": "The metadata names none; the licence file is MIT, and axe in it is MPL-2.0.",
+    "codespell": "GPL-2.0-only. `make lint` runs it as a program; nothing imports or deploys it.",
     "cookiecutter": "The metadata names none; the licence file is BSD-3-Clause.",
     "text-unidecode": "A choice of Artistic License or GPL: Artistic. A dependency of SAM.",
 }
