@@ -37,7 +37,7 @@ def client_error(operation: str, code: str = "InternalServerError") -> ClientErr
 
 @dataclass
 class InjectedFault:
-    """What happens at the next calls of an operation, instead of them or after they have been carried out."""
+    """What the next calls of an operation result in, instead of the call or after it took effect."""
 
     outcome: Exception | dict[str, Any] | Callable[[], None]
     times: int
@@ -46,7 +46,7 @@ class InjectedFault:
 
 
 class Cloud:
-    """moto's cloud with the tables of the template, a bus, a key and the secret. It notes every call."""
+    """moto's cloud with the tables of the template, a bus, a key and the secret. It records every call."""
 
     def __init__(self) -> None:
         self.calls: list[tuple[str, dict[str, Any]]] = []
@@ -63,11 +63,9 @@ class Cloud:
 
     @cached_property
     def key_arn(self) -> str:
-        """Create the key of the cards."""
         return self.create_key()
 
     def create_key(self) -> str:
-        """Create a KMS key."""
         with self._aside():
             arn: str = kms_client().create_key()["KeyMetadata"]["Arn"]
         return arn
@@ -78,7 +76,7 @@ class Cloud:
 
     @contextmanager
     def _aside(self) -> Iterator[None]:
-        """Leave out of the notes what the test does itself."""
+        """Do not record the calls that the test makes itself."""
         before, self._unnoted = self._unnoted, True
         yield
         self._unnoted = before
@@ -97,13 +95,13 @@ class Cloud:
         answer = real(client, operation, params) if fault.carried_out else None
         if isinstance(fault.outcome, Exception):
             if operation == "Decrypt" and isinstance(fault.outcome, ClientError):
-                # botocore tells those who registered of an error before it raises it
-                told = {
+                # botocore emits an event before it raises an error
+                event = {
                     "parsed": fault.outcome.response,
                     "context": {},
                     "http_response": AWSResponse("", 400, {}, None),
                 }
-                client.meta.events.emit("after-call.kms.Decrypt", **told)
+                client.meta.events.emit("after-call.kms.Decrypt", **event)
             raise fault.outcome
         if callable(fault.outcome):
             fault.outcome()
@@ -119,19 +117,18 @@ class Cloud:
         carried_out: bool = False,
         table: str | None = None,
     ) -> None:
-        """Fail the next calls of an operation (on a table), answer them with this, or do something just before them."""
+        """Let the next calls of an operation (on a table) fail, return this response, or do this first."""
         self._faults[operation] = InjectedFault(outcome, times, carried_out, table)
 
     def sent(self, operation: str) -> list[dict[str, Any]]:
-        """Give the parameters of the calls of one operation."""
+        """Return the parameters of each call of an operation."""
         return [params for name, params in self.calls if name == operation]
 
     def forget(self) -> None:
-        """Forget the calls so far."""
         self.calls.clear()
 
     def writes(self) -> list[str]:
-        """Name the calls that change a table or announce something; places at the gate are taken all the time."""
+        """Return the operations that changed a table or published events, without those on the gate."""
         changing = {"PutItem", "UpdateItem", "TransactWriteItems", "DeleteItem", "BatchWriteItem", "PutEvents"}
         return [
             operation
@@ -140,31 +137,29 @@ class Cloud:
         ]
 
     def announced(self) -> list[tuple[str, dict[str, Any]]]:
-        """Give detail-type and detail of every event that was sent to the bus."""
+        """Return detail-type and detail of every published event."""
         entries = [entry for params in self.sent("PutEvents") for entry in params["Entries"]]
         assert all((entry["EventBusName"], entry["Source"]) == (self.bus, "giftcards") for entry in entries)
         return [(entry["DetailType"], json.loads(entry["Detail"])) for entry in entries]
 
     def events_to_resume(self, source: str) -> list[dict[str, Any]]:
-        """Give the detail of every OrderPlaced event that was sent to the bus, all of them from this source."""
+        """Return the detail of every OrderPlaced event, all of which have this source."""
         entries = [entry for params in self.sent("PutEvents") for entry in params["Entries"]]
-        told = {(entry["EventBusName"], entry["Source"], entry["DetailType"]) for entry in entries}
-        assert told <= {(self.bus, source, "OrderPlaced")}
+        sent = {(entry["EventBusName"], entry["Source"], entry["DetailType"]) for entry in entries}
+        assert sent <= {(self.bus, source, "OrderPlaced")}
         return [json.loads(entry["Detail"]) for entry in entries]
 
     def rows(self, table: str) -> list[dict[str, Any]]:
-        """Give all rows of a table as they are stored."""
+        """Return all rows of a table, in order of their keys."""
         with self._aside():
             pages = list(self._dynamodb.get_paginator("scan").paginate(TableName=table))
         return sorted((row for page in pages for row in page["Items"]), key=lambda row: (row["pk"], row["sk"]))
 
     def order_row(self, order_id: str = ORDER_ID) -> dict[str, Any]:
-        """Give the stored row of an order."""
         (row,) = (row for row in self.rows(self.card_table) if (row["pk"], row["sk"]) == (f"ORDER#{order_id}", "ORDER"))
         return row
 
     def card_rows(self, order_id: str = ORDER_ID) -> list[dict[str, Any]]:
-        """Give the stored rows of an order's cards."""
         return [
             row
             for row in self.rows(self.card_table)
@@ -172,7 +167,7 @@ class Cloud:
         ]
 
     def open_orders(self) -> list[str]:
-        """Give the order ids in the index of open and held orders."""
+        """Return the order ids in the index of open and held orders."""
         with self._aside():
             items = self._dynamodb.scan(TableName=self.card_table, IndexName="open-orders")["Items"]
         return sorted(item["orderId"] for item in items)
@@ -194,12 +189,11 @@ class Cloud:
         return answer["stateMachineArn"]
 
     def execute(self) -> str:
-        """Start an execution, which stays under way."""
+        """Start an execution that keeps running."""
         with self._aside():
             return aws.step_functions().start_execution(stateMachineArn=self._machine)["executionArn"]
 
     def abort(self, execution: str) -> None:
-        """Stop an execution."""
         with self._aside():
             aws.step_functions().stop_execution(executionArn=execution)
 
@@ -208,12 +202,10 @@ class Cloud:
         self.put(self.card_table, rows.held(self.order_row(order_id), reason))
 
     def put(self, table: str, row: dict[str, Any]) -> None:
-        """Write a row."""
         with self._aside():
             self._dynamodb.put_item(TableName=table, Item=row)
 
     def delete(self, table: str, row: dict[str, Any]) -> None:
-        """Delete a row."""
         with self._aside():
             self._dynamodb.delete_item(TableName=table, Key={"pk": row["pk"], "sk": row["sk"]})
 
@@ -226,7 +218,6 @@ class Cloud:
 
 
 def card_cipher(key_arn: str) -> CardCipher:
-    """Build a vault on a key."""
     return CardCipher(key_arn, botocore_session())
 
 
@@ -237,4 +228,4 @@ def kms_client() -> Any:
 
 @cache
 def botocore_session() -> Session:
-    return Session()  # a session of its own for every vault would read the services' descriptions again
+    return Session()  # shared: each session reads the service models again

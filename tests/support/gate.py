@@ -19,7 +19,7 @@ from support.supplier import BASE_URL, KeyRing, SupplierDouble
 
 
 class Journaled:
-    """Notes the name and the first argument of each method of something that is called, and calls it."""
+    """Records the name and first argument of each method call, and forwards it."""
 
     def __init__(self, wrapped: object, journal: list[tuple[str, Any]]) -> None:
         self._wrapped, self._journal = wrapped, journal
@@ -36,7 +36,7 @@ class Journaled:
 
 @dataclass
 class Clock:
-    """A clock that only moves when it is told to."""
+    """A clock that moves only when a test advances it."""
 
     at: datetime = NOW
 
@@ -48,7 +48,7 @@ class Clock:
 
 
 class Measures:
-    """Notes what is measured."""
+    """Records metrics."""
 
     def __init__(self) -> None:
         self.taken: list[tuple[Metric, float]] = []
@@ -58,7 +58,7 @@ class Measures:
 
 
 class GatedDouble:
-    """The supplier behind the gate of the cloud, with supplier, key and clock in the test's hands."""
+    """The supplier behind the cloud's gate, with a double of the supplier, a key and a clock."""
 
     def __init__(self, cloud: Cloud) -> None:
         self.supplier = SupplierDouble()
@@ -70,7 +70,7 @@ class GatedDouble:
         self.gated = self.container(Supplier(BASE_URL, self.supplier.client()))
 
     def container(self, supplier: Any) -> GatedSupplier:
-        """Put a supplier behind the same gate, as one more container does."""
+        """Return another container's supplier behind the same gate."""
         return GatedSupplier(
             Journaled(supplier, self.journal),
             self.keys,
@@ -80,24 +80,23 @@ class GatedDouble:
         )
 
     def ask(self, order_id: str = ORDER_ID) -> Any:
-        """Ask for the progress of an order."""
         return self.gated.ask(order_id, OrderProgress)
 
     @property
     def steps(self) -> list[str]:
-        """What was done, in its order."""
+        """The calls of gate and supplier, in order."""
         return [name for name, _ in self.journal]
 
     @property
     def blocks(self) -> list[Block]:
-        """Every closing of the gate."""
+        """Every block of the gate."""
         return [closing for name, closing in self.journal if name == "close"]
 
 
 def supplier_on(
     cloud: Cloud, supplier: SupplierDouble, clock: Clock, measures: Measures | None = None
 ) -> GatedSupplier:
-    """Put a supplier behind the cloud's gate, with the key in the cloud's secret."""
+    """Return a supplier behind the cloud's gate, with the key in the cloud's secret."""
     return GatedSupplier(
         supplier=Supplier(BASE_URL, supplier.client()),
         api_key=ApiKeySource(cloud.secret_arn, aws.secrets_manager()),

@@ -29,7 +29,7 @@ def hostile_environment(url: str, folder: Path) -> dict[str, str]:
     Parameters
     ----------
     url
-        Of a server that nobody may call.
+        Of a server that must not be called.
     folder
         Takes the configuration files, as a home folder.
     """
@@ -110,7 +110,7 @@ def hostile_environment(url: str, folder: Path) -> dict[str, str]:
 
 
 class Listener:
-    """Accepts connections on 127.0.0.1, answers none, and keeps what each asked for first."""
+    """Accepts connections on 127.0.0.1, answers none, and keeps the first bytes of each."""
 
     def __init__(self) -> None:
         self.heard: list[bytes] = []
@@ -119,11 +119,9 @@ class Listener:
 
     @property
     def url(self) -> str:
-        """Where it listens."""
         return f"http://127.0.0.1:{self._socket.getsockname()[1]}"
 
     def close(self) -> None:
-        """Stop listening."""
         self._socket.shutdown(socket.SHUT_RDWR)
         self._socket.close()
 

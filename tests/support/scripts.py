@@ -1,4 +1,4 @@
-"""Files that are in no package, imported: functions' handlers, and scripts."""
+"""Import files that are in no package: handlers and scripts."""
 
 import importlib.util
 import sys
@@ -9,7 +9,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def load(path: str, name: str | None = None) -> ModuleType:
-    """Import a file anew.
+    """Import a file again.
 
     Parameters
     ----------

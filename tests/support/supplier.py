@@ -18,7 +18,7 @@ BASE_URL = "https://supplier.test"
 
 
 def order_data(status: str = "FULFILLED", quantity: int = 2, **changes: Any) -> dict[str, Any]:
-    """Make an order as the supplier answers it. A change to None leaves the field out."""
+    """Return an order as the supplier answers it. A change to None leaves the field out."""
     data: dict[str, Any] = {
         "_id": ORDER_ID,
         "status": status,
@@ -37,19 +37,18 @@ def order_data(status: str = "FULFILLED", quantity: int = 2, **changes: Any) -> 
 def page_data(
     *items: Any, page: int = 1, page_size: int = 100, pages: int = 1, results: int | None = None
 ) -> dict[str, Any]:
-    """Make a page of orders as the supplier lists them; the only one unless its numbers say otherwise."""
+    """Return a page of orders as the supplier lists them; the only page by default."""
     numbers = {"page": page, "pageSize": page_size, "totalPages": pages}
     return {"items": list(items), "pagination": {**numbers, "totalResults": len(items) if results is None else results}}
 
 
 def answered(data: Any = None, **envelope: Any) -> httpx.Response:
-    """Make a successful answer."""
     body = {"success": True, "data": order_data() if data is None else data} | envelope
     return httpx.Response(200, content=json.dumps(body))
 
 
 def refused(status: int, code: str, **headers: str) -> httpx.Response:
-    """Make an answer in the error envelope; its texts and details try to smuggle the key and a card out."""
+    """Return a response in the error envelope, with the key and a card in its texts and details."""
     error = {"code": code, "message": f"{API_KEY} {card_data(1)}", "details": {"attemptsLeft": 4, "key": API_KEY}}
     body = {"success": False, "error": error, "requestId": "req_1"}
     named = {name.replace("_", "-"): value for name, value in headers.items()}
@@ -62,26 +61,26 @@ def _client() -> httpx.AsyncClient:
 
 
 class SupplierDouble:
-    """Answers with what it was told to, each answer once, and keeps what it was asked."""
+    """Returns the given responses, each once, and records the requests."""
 
     def __init__(self) -> None:
         self.requests: list[httpx.Request] = []
         self._answers: list[httpx.Response | Exception] = []
 
     def will(self, *answers: httpx.Response | Exception) -> None:
-        """Answer with these, one after the other."""
+        """Add responses, or errors to raise."""
         self._answers.extend(answers)
 
     def _handle(self, request: httpx.Request) -> httpx.Response:
         self.requests.append(request)
-        assert self._answers, "the supplier was asked more often than the test allows"
+        assert self._answers, "more calls of the supplier than responses"
         answer = self._answers.pop(0)
         if isinstance(answer, Exception):
             raise answer
         return answer
 
     def client(self) -> httpx.AsyncClient:
-        """Build the client that the functions use, on this double instead of a network."""
+        """Return the functions' client with this double instead of a network."""
         real = _client()
         return httpx.AsyncClient(
             transport=httpx.MockTransport(self._handle),
@@ -102,12 +101,11 @@ class KeyRing:
         return ApiKey(None if self.value is None else SecretStr(self.value), self.version)
 
     def rotate(self, version: str, value: str = API_KEY) -> None:
-        """Put another key into the secret."""
         self.value, self.version = value, version
 
 
 class Meanwhile:
-    """A supplier during whose calls other things happen; each of them gives the answer."""
+    """A supplier whose answers come from callables, in which other things can happen during a call."""
 
     def __init__(self, *calls: Callable[[], Any]) -> None:
         self.presented: list[str] = []

@@ -1,4 +1,4 @@
-"""Calls of the supplier as the tests of its adapter make them."""
+"""Calls of the supplier's adapter, without a gate."""
 
 from typing import Any
 

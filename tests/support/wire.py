@@ -1,4 +1,4 @@
-"""A server on this machine that misbehaves as a test wants."""
+"""A local server that behaves badly on the wire."""
 
 import socket
 import threading
@@ -18,7 +18,7 @@ def on_the_wire(response: httpx.Response) -> bytes:
 
 
 class Wire:
-    """A server on this machine: each connection behaves as the next of the behaviours, and the last of them goes on."""
+    """A local server: each connection gets the next behaviour, and all after the last get the last."""
 
     def __init__(self, *behaviours: Behaviour) -> None:
         self._listening = socket.create_server(("127.0.0.1", 0))
@@ -43,7 +43,6 @@ class Wire:
             behaviour(connection, self._is_over)
 
     def stop(self) -> None:
-        """End every thread."""
         self._is_over.set()
         with socket.create_connection(self._listening.getsockname()):
             self._accepting.join()
@@ -56,7 +55,7 @@ class Wire:
 
 
 def dripping(content: bytes, from_byte: int, seconds_a_byte: float) -> Behaviour:
-    """Send a part at once and the rest byte by byte."""
+    """Send the start at once and the rest byte by byte."""
 
     def drip(connection: socket.socket, is_over: threading.Event) -> None:
         connection.recv(65_536)

@@ -1,4 +1,4 @@
-"""No test of this folder reaches a network, an account or the time; the cloud is moto's, in this process."""
+"""Unit tests use no network, no account and no real time; the cloud is moto in this process."""
 
 import logging
 import os
@@ -43,7 +43,7 @@ def _no_network() -> Iterator[None]:
 
 @pytest.fixture
 def on_loopback(_no_network: None) -> None:
-    """Let a test reach a server of its own on this machine, where no double can stand in for the network."""
+    """Allow connections to a local server, for tests of the wire itself."""
     enable_socket()
     socket_allow_hosts(["127.0.0.1"], allow_unix_socket=True)  # until pytest-socket clears up after the test
 
@@ -63,19 +63,18 @@ def _no_account(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def supplier() -> SupplierDouble:
-    """Give a supplier that answers nothing yet."""
     return SupplierDouble()
 
 
 @pytest.fixture
 def behind_gate(cloud: Cloud) -> GatedDouble:
-    """Give the supplier behind an open gate, with a key."""
+    """Return the supplier behind an unblocked gate, with a key."""
     return GatedDouble(cloud)
 
 
 @pytest.fixture(scope="module")
 def _clients() -> Iterator[None]:
-    """Build the clients once a module: they outlive the clouds, which moto puts below them."""
+    """Build the clients once per module; moto replaces the cloud below them for each test."""
     with mock_aws(), patch.dict(os.environ, {"AWS_DEFAULT_REGION": REGION}):
         clients = (aws.dynamodb, aws.secrets_manager, aws.event_bridge, aws.step_functions, kms_client)
         for client in clients:
@@ -92,7 +91,7 @@ def _no_pair(_key_spec: str) -> bytes:
 
 @pytest.fixture
 def cloud(_clients: None) -> Iterator[Cloud]:
-    """Give an empty cloud with the stack's tables, bus, key and secret."""
+    """Return an empty cloud with the stack's tables, bus, key and secret."""
     with mock_aws():
         cloud = Cloud()
         real = BaseClient._make_api_call
@@ -124,13 +123,12 @@ def giftcards(cloud: Cloud, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capt
 
 @pytest.fixture
 def cipher(cloud: Cloud) -> CardCipher:
-    """Give the vault on the cloud's key."""
     return card_cipher(cloud.key_arn)
 
 
 @pytest.fixture
 def no_leak(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Fail a test in which any library, at any level, or any Python warning names a part of a card or of the key."""
+    """Fail a test if a log line of any library and level, or a warning, holds part of a card or the key."""
     for library in LIBRARIES:
         monkeypatch.setattr(logging.getLogger(library), "propagate", True)  # the functions' logger turns it off
         caplog.set_level(logging.DEBUG, logger=library)

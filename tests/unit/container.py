@@ -1,4 +1,4 @@
-"""The functions of the stack as Lambda calls them, in one container, with all that they log and measure."""
+"""The functions of the stack as Lambda calls them, in one container, with their logs and metrics."""
 
 import io
 import json
@@ -30,7 +30,7 @@ HELD = {
 
 @dataclass(frozen=True)
 class Context(LambdaContext):
-    """What Lambda tells a function of its invocation."""
+    """Lambda's context object."""
 
     function_name: str = "function"
     memory_limit_in_mb: int = 512
@@ -39,12 +39,12 @@ class Context(LambdaContext):
 
     @staticmethod
     def get_remaining_time_in_millis() -> int:
-        """Lambda counts down; here there is always enough."""
+        """Return a constant; Lambda counts down."""
         return 300_000
 
 
 class Container:
-    """One container with the functions of the stack, and everything that leaves it but their answers."""
+    """One container with all functions of the stack, and its logs."""
 
     def __init__(self, caplog: pytest.LogCaptureFixture) -> None:
         self._modules: dict[str, Any] = {}
@@ -60,7 +60,7 @@ class Container:
         return self._modules[name]
 
     def call(self, name: str, event: Any, **context: str) -> dict[str, Any]:
-        """Invoke a function; what it answers is what JSON makes of it."""
+        """Invoke a function and return its answer as JSON gives it."""
         answer = self.module(name).handler(event, Context(**context))
         parsed: dict[str, Any] = json.loads(json.dumps(answer))
         return parsed
@@ -72,7 +72,7 @@ class Container:
 
     @property
     def everything_logged(self) -> str:
-        """The functions' log, and what the libraries log below it, with tracebacks."""
+        """The functions' log and the libraries' logs, with tracebacks."""
         formatter = logging.Formatter()
         return self._stdout.getvalue() + "\n".join(map(formatter.format, self._caplog.records))
 
@@ -81,7 +81,7 @@ class Container:
 def container(
     cloud: Cloud, supplier: SupplierDouble, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> Iterator[Container]:
-    """A container of the stack at 60 s after the claim, with a key in the secret and the supplier's double."""
+    """Return a container 60 s after the claim, with a key in the secret and the supplier's double."""
     built = (
         composition_root.logger,
         composition_root.metrics,
@@ -123,5 +123,5 @@ def container(
 
 
 def measured(capsys: pytest.CaptureFixture[str]) -> list[dict[str, Any]]:
-    """Give the lines in embedded metric format."""
+    """Return the lines in embedded metric format."""
     return [json.loads(line) for line in capsys.readouterr().out.splitlines() if '"_aws"' in line]

@@ -1,4 +1,4 @@
-"""Rules stay pure, adapters alone talk to the outside, and functions hold no rule."""
+"""Rules are pure, only adapters do I/O, and functions hold no rule."""
 
 import ast
 import socket
@@ -31,7 +31,7 @@ def parsed(path: Path) -> ast.Module:
 
 @cache
 def imports(path: Path) -> frozenset[str]:
-    """Give the modules that a file imports, anywhere in it, also for types only."""
+    """Return the modules that a file imports anywhere, also for types only."""
 
     def found() -> Iterator[str]:
         for node in ast.walk(parsed(path)):
@@ -51,7 +51,7 @@ def tops(path: Path) -> set[str]:
 
 
 def own(path: Path) -> set[Path]:
-    """Give the files of the core that a file imports."""
+    """Return the files of the core that a file imports."""
     candidates = {
         CORE / f"{module.replace('.', '/')}.py" for module in imports(path) if module.startswith("giftcards.")
     }
@@ -59,7 +59,7 @@ def own(path: Path) -> set[Path]:
 
 
 def reached(path: Path) -> set[Path]:
-    """Give the file and all files of the core that importing it imports."""
+    """Return the file and all files of the core that it imports, directly or not."""
     seen: set[Path] = set()
     waiting = {path}
     while waiting:

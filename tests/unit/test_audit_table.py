@@ -1,4 +1,4 @@
-"""Who asked to see which cards is written down, and never written over."""
+"""Every reveal is audited, and no record is overwritten."""
 
 from dataclasses import replace
 

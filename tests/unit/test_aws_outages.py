@@ -1,4 +1,4 @@
-"""What counts as an outage of AWS: only that makes an order wait without a bound."""
+"""What counts as an outage of AWS: only an outage makes an order wait without limit."""
 
 import pytest
 from botocore.exceptions import ClientError, ConnectTimeoutError, EndpointConnectionError, ReadTimeoutError

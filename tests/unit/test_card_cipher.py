@@ -1,4 +1,4 @@
-"""Cards go into the vault readable and come out for their own order, user and place only."""
+"""Cards are encrypted for one order, user and index, and decrypted for nothing else."""
 
 import warnings
 from collections.abc import Callable, Mapping
@@ -40,14 +40,14 @@ def sealed(cipher: CardCipher, count: int = 1, order_id: str = ORDER_ID, user_id
 
 @pytest.fixture
 def refused(cipher: CardCipher) -> Refused:
-    """Have the vault refuse ciphertexts, and give its words."""
+    """Decrypt ciphertexts that must be refused, and return the error's text."""
 
     def refused(ciphertexts: Mapping[int, bytes], order_id: str = ORDER_ID, user_id: str = USER_ID) -> str:
         with pytest.raises(CardUnreadableError) as refusal:
             cipher.decrypt(order_id, user_id, ATTEMPT, ciphertexts)
         error = refusal.value
-        told = [error, repr(error), error.__context__, repr(error.__context__)]
-        assert not leaks(*told), "the refusal tells what it refuses"
+        texts = [error, repr(error), error.__context__, repr(error.__context__)]
+        assert not leaks(*texts), "the error shows a card"
         assert error.__cause__ is None
         return str(error)
 
@@ -214,7 +214,7 @@ def test_cards_of_another_attempt_are_refused(cipher: CardCipher, refused: Refus
 # ---------------------------------------------------------------- tampering
 
 LENGTH = 440
-"""About what one card of the tests has as a ciphertext; what is past its end is cut off."""
+"""Approximate length of a ciphertext; a position past its end is cut."""
 tampering = settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 

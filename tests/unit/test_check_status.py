@@ -1,4 +1,4 @@
-"""CheckStatus: one question, one answer for the workflow, and nothing of a card."""
+"""CheckStatus asks once, answers the workflow, and handles no card."""
 
 from datetime import timedelta
 from typing import Any
@@ -75,13 +75,13 @@ def test_answer_about_all_orders_blocks_the_gate(
 
 
 def test_orders_wait_while_no_key_is_set(cloud: Cloud, supplier: SupplierDouble):
-    # Given a secret that has no value yet
+    # Given a secret without a value
     status_check = StatusCheck(supplier_on(cloud, supplier, Clock()), POLL_POLICY, Measures())
 
-    # When orders are checked, days after their deadline even
+    # When orders are checked, even days after their deadline
     outcomes = {check(status_check, claimed_at=NOW - timedelta(days=days)).outcome for days in range(3)}
 
-    # Then they wait, and nothing is sent
+    # Then they wait, and no request is sent
     assert outcomes == {Outcome.GATE_CLOSED}
     assert supplier.requests == []
 
@@ -103,7 +103,7 @@ def test_check_costs_one_read_and_two_writes_at_the_gate(
     cloud: Cloud, supplier: SupplierDouble, status_check: StatusCheck
 ):
     supplier.will(answered(order_data("HANDLING")), answered(order_data("HANDLING")))
-    check(status_check)  # the one that proves the key
+    check(status_check)  # proves the key
     cloud.forget()
 
     check(status_check)
@@ -122,8 +122,8 @@ def test_no_call_without_a_readable_key_gate_and_slot(
     assert supplier.requests == []
 
 
-def test_execution_that_began_before_an_update_goes_on(status_check: StatusCheck, supplier: SupplierDouble):
-    # Given a request of the workflow as it was before it sent its name and since when nothing was answered
+def test_execution_from_before_an_update_continues(status_check: StatusCheck, supplier: SupplierDouble):
+    # Given a request of an older workflow, without execution and unansweredSince
     known = step_request(failures=2).model_dump(
         mode="json", by_alias=True, exclude={"execution", "unanswered_since", "unanswered_seconds"}
     )

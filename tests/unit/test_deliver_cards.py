@@ -1,4 +1,4 @@
-"""DeliverCards: once, to whom they belong, encrypted, announced; and again after a crash at any point."""
+"""DeliverCards stores encrypted cards once, publishes the event, and recovers from a crash at any point."""
 
 import re
 from collections.abc import Callable
@@ -81,7 +81,7 @@ def test_fulfilled_order_is_stored_closed_and_published(
     # When it is delivered
     result = deliver()
 
-    # Then it is closed, its cards can be read by its user, and the shop knows
+    # Then it is closed, its user can read the cards, and the event is published
     assert (result.outcome, result.level) == (Outcome.CLOSED, "INFO")
     assert cloud.order_row()["status"] == "FULFILLED"
     assert stored_cards(cloud, cipher) == card_data(3)
@@ -121,7 +121,7 @@ def test_partially_filled_order_is_delivered_as_far_as_it_came(
 def test_closed_order_counts_checks_of_all_executions(
     cloud: Cloud, supplier: SupplierDouble, deliver: Deliver, status: str
 ):
-    cloud.claim(checks=40)  # as a hold has left it
+    cloud.claim(checks=40)  # as a hold leaves it
     supplier.will(answered(order_data(status)))
 
     deliver(checks=3)
@@ -211,7 +211,7 @@ def test_order_waits_while_the_gate_is_blocked(cloud: Cloud, supplier: SupplierD
     assert cloud.writes() == []
 
 
-# ------------------------------------------------------------------ not its
+# ----------------------------------------------------------- another's order
 
 
 def refused_delivery(cloud: Cloud, supplier: SupplierDouble, deliver: Deliver) -> None:
@@ -275,7 +275,7 @@ def test_repeat_of_a_published_delivery_changes_nothing(cloud: Cloud, supplier: 
     # When it is delivered again, a minute later
     assert deliver(later=60).outcome is Outcome.CLOSED
 
-    # Then all stays as it is
+    # Then nothing changes
     assert len(supplier.requests) == 1
     assert cloud.writes() == []
     assert cloud.rows(cloud.card_table) == rows
@@ -283,10 +283,10 @@ def test_repeat_of_a_published_delivery_changes_nothing(cloud: Cloud, supplier: 
 
 @pytest.mark.parametrize("status", ["FULFILLED", "PARTIALLY_FILLED", "REFUNDED"])
 def test_repeat_publishes_the_same_event(cloud: Cloud, supplier: SupplierDouble, delivery: CardDelivery, status: str):
-    # Given a delivery that was announced, but not noted as announced
+    # Given a delivery that is published, but not marked as published
     cloud.claim()
     supplier.will(answered(order_data(status)))
-    at = NOW.replace(microsecond=123_456)  # clocks have microseconds, the table has not
+    at = NOW.replace(microsecond=123_456)  # clocks have microseconds, the table does not
     cloud.at_next("UpdateItem", client_error("UpdateItem"), table=cloud.card_table)
     with pytest.raises(ClientError):
         delivery.deliver(step_request(), now=at, jitter=0)
@@ -294,7 +294,7 @@ def test_repeat_publishes_the_same_event(cloud: Cloud, supplier: SupplierDouble,
     # When it is repeated, a minute later
     delivery.deliver(step_request(), now=at + timedelta(minutes=1), jitter=0)
 
-    # Then the supplier was asked once, and the second event is the first again
+    # Then the supplier was called once, and the second event equals the first
     assert len(supplier.requests) == 1
     first, second = cloud.announced()
     assert first == second
@@ -303,7 +303,7 @@ def test_repeat_publishes_the_same_event(cloud: Cloud, supplier: SupplierDouble,
 def test_overtaken_delivery_publishes_what_the_other_stored(
     cloud: Cloud, cipher: CardCipher, orders: OrderTable, supplier: SupplierDouble, deliver: Deliver
 ):
-    # Given a delivery of a fulfilled order, and another of the same that closes it first, as partially filled
+    # Given two deliveries of an order, of which the other closes it first, as partially filled
     cloud.claim()
     supplier.will(answered(order_data("FULFILLED", 4)))
     winner = SettledOrder.model_validate(order_data("PARTIALLY_FILLED", 4))
@@ -316,10 +316,10 @@ def test_overtaken_delivery_publishes_what_the_other_stored(
 
     cloud.at_next("TransactWriteItems", overtake)
 
-    # When it comes to store its cards
+    # When it stores its cards
     assert deliver().outcome is Outcome.CLOSED
 
-    # Then the winner's delivery stands and is announced
+    # Then the winner's delivery stays and is published
     assert stored_cards(cloud, cipher) == card_data(2)
     ((kind, detail),) = cloud.announced()
     assert (kind, detail["fulfilledQuantity"], detail["occurredAt"]) == (
@@ -336,7 +336,7 @@ def test_overtaken_delivery_publishes_what_the_other_stored(
 def test_unpublished_order_stays_open_and_a_repeat_publishes_it(
     cloud: Cloud, supplier: SupplierDouble, deliver: Deliver, failure: Any
 ):
-    # Given a delivery that fails to announce
+    # Given a delivery that fails to publish its event
     cloud.claim()
     supplier.will(answered())
     cloud.at_next("PutEvents", failure)
@@ -349,7 +349,7 @@ def test_unpublished_order_stays_open_and_a_repeat_publishes_it(
     # When it is repeated
     deliver(later=60)
 
-    # Then it is announced, and done
+    # Then the event is published
     assert [detail["deliveryId"] for _, detail in cloud.announced()] == [delivery_id_of(ORDER_ID)]
     assert cloud.open_orders() == []
     assert len(supplier.requests) == 1
@@ -388,7 +388,7 @@ def test_crash_after_closing_needs_no_second_encryption(
 def test_repeat_completes_a_large_order_after_a_crash(
     cloud: Cloud, cipher: CardCipher, supplier: SupplierDouble, deliver: Deliver, monkeypatch: pytest.MonkeyPatch
 ):
-    # Given an order of five cards whose delivery breaks off after the first two
+    # Given an order of five cards whose delivery fails after the first two
     monkeypatch.setattr(order_table, "TRANSACTION_ITEMS", 3)
     cloud.claim()
     supplier.will(answered(order_data("FULFILLED", 5)), answered(order_data("FULFILLED", 5)))
@@ -397,7 +397,7 @@ def test_repeat_completes_a_large_order_after_a_crash(
         deliver()
     assert (cloud.order_row()["status"], len(cloud.card_rows())) == ("HANDLING", 2)
 
-    # When it is repeated, then every card is there once
+    # When it is repeated, then every card is stored once
     deliver(later=60)
     assert stored_cards(cloud, cipher) == card_data(5)
 
@@ -498,7 +498,7 @@ def acceptance_of(cards: int, **more: int) -> dict[str, Any]:
 
 
 def accepted_three_times(supplier: SupplierDouble, deliver: Deliver, *orders: dict[str, Any]) -> list[StepResult]:
-    """Deliver three times in 60 seconds, from one answer or from one each."""
+    """Deliver three times in 60 seconds, from one answer or one answer each."""
     results, state = [], RetryState()
     for later, order in zip((0, 30, 60), orders * (3 // len(orders)), strict=True):
         supplier.will(answered(order))

@@ -1,4 +1,4 @@
-"""What counts as a difference between the supplier's list and our orders, and what is told of it."""
+"""What counts as a discrepancy between the supplier's list and our orders, and which event it publishes."""
 
 import re
 from datetime import datetime, timedelta
@@ -33,10 +33,10 @@ def listed(status: str = "FULFILLED", quantity: int = 2, placed_at: datetime = L
 
 
 def ours(status: OrderStatus = OrderStatus.FULFILLED, **changes: Any) -> Order:
-    """Give an order claimed and, if it is closed, closed long ago."""
+    """Return an order claimed and, if it is closed, closed long ago."""
     closed = {**NUMBERS, "delivered_at": LONG_AGO} if status.is_closed else {}
-    known = {"order_id": ORDER_ID, "user_id": USER_ID, "claimed_at": LONG_AGO, "execution_arn": "arn"}
-    return Order.model_validate({**known, "status": status, **closed, **changes})
+    fields = {"order_id": ORDER_ID, "user_id": USER_ID, "claimed_at": LONG_AGO, "execution_arn": "arn"}
+    return Order.model_validate({**fields, "status": status, **closed, **changes})
 
 
 def refunded(**changes: Any) -> Order:
@@ -45,10 +45,10 @@ def refunded(**changes: Any) -> Order:
 
 
 def found(supplier_says: ListedOrder | BrokenOrder, order: Order | None) -> Discrepancy:
-    difference = compare(supplier_says, order, NOW)
-    assert difference is not None
-    assert not leaks(repr(difference), difference.model_dump(), difference.model_dump_json())
-    return difference
+    discrepancy = compare(supplier_says, order, NOW)
+    assert discrepancy is not None
+    assert not leaks(repr(discrepancy), discrepancy.model_dump(), discrepancy.model_dump_json())
+    return discrepancy
 
 
 def test_grace_is_the_longest_wait_of_the_workflow():
@@ -60,11 +60,11 @@ def test_grace_is_the_longest_wait_of_the_workflow():
 
 @pytest.mark.parametrize("status", ["HANDLING", "FULFILLED", "PARTIALLY_FILLED", "REFUNDED"])
 def test_unknown_order_is_unclaimed_at_any_status(status: str):
-    difference = found(listed(status, 4), None)
+    discrepancy = found(listed(status, 4), None)
 
-    assert (difference.kind, difference.order_id, difference.user_id) == (DiscrepancyKind.UNCLAIMED, ORDER_ID, None)
-    assert (difference.ours, difference.theirs) == ({}, {"status": status, "quantity": 4})
-    assert difference.since == LONG_AGO
+    assert (discrepancy.kind, discrepancy.order_id, discrepancy.user_id) == (DiscrepancyKind.UNCLAIMED, ORDER_ID, None)
+    assert (discrepancy.ours, discrepancy.theirs) == ({}, {"status": status, "quantity": 4})
+    assert discrepancy.since == LONG_AGO
 
 
 @pytest.mark.parametrize(
@@ -80,10 +80,10 @@ def test_order_placed_just_now_is_no_discrepancy(age: timedelta, *, is_unclaimed
 @pytest.mark.parametrize("status", [OrderStatus.HANDLING, OrderStatus.HELD])
 @pytest.mark.parametrize("final", ["FULFILLED", "PARTIALLY_FILLED", "REFUNDED"])
 def test_final_order_that_is_open_here_is_overdue(status: OrderStatus, final: str):
-    difference = found(listed(final), ours(status))
+    discrepancy = found(listed(final), ours(status))
 
-    assert (difference.kind, difference.user_id, difference.since) == (DiscrepancyKind.OVERDUE, USER_ID, LONG_AGO)
-    assert (difference.ours, difference.theirs) == ({"status": status}, {"status": final})
+    assert (discrepancy.kind, discrepancy.user_id, discrepancy.since) == (DiscrepancyKind.OVERDUE, USER_ID, LONG_AGO)
+    assert (discrepancy.ours, discrepancy.theirs) == ({"status": status}, {"status": final})
 
 
 @pytest.mark.parametrize(("age", "is_overdue"), [(GRACE + SECOND, True), (GRACE, False), (timedelta(0), False)])
@@ -137,13 +137,13 @@ def test_order_closed_as_the_supplier_says_is_no_discrepancy(supplier_says: List
 def test_numbers_that_differ_are_named_with_both_values(
     changes: dict[str, Any], fields: list[str], here: list[Any], there: list[Any]
 ):
-    difference = found(listed(**changes), ours())
+    discrepancy = found(listed(**changes), ours())
 
-    assert (difference.kind, difference.user_id) == (DiscrepancyKind.MISMATCH, USER_ID)
-    assert list(difference.fields) == fields
-    assert difference.ours == dict(zip(fields, here, strict=True))
-    assert difference.theirs == dict(zip(fields, there, strict=True))
-    assert all(field in difference.message for field in fields)
+    assert (discrepancy.kind, discrepancy.user_id) == (DiscrepancyKind.MISMATCH, USER_ID)
+    assert list(discrepancy.fields) == fields
+    assert discrepancy.ours == dict(zip(fields, here, strict=True))
+    assert discrepancy.theirs == dict(zip(fields, there, strict=True))
+    assert all(field in discrepancy.message for field in fields)
 
 
 @pytest.mark.parametrize(
@@ -156,18 +156,18 @@ def test_numbers_that_differ_are_named_with_both_values(
     ],
 )
 def test_status_that_differs_is_named_with_both_values(supplier_says: ListedOrder, order: Order, here: str, there: str):
-    difference = found(supplier_says, order)
+    discrepancy = found(supplier_says, order)
 
-    assert difference.kind is DiscrepancyKind.MISMATCH
-    assert (difference.ours["status"], difference.theirs["status"]) == (here, there)
-    assert re.search(rf"status\b.*\b{here}\b.*\b{there}\b", difference.message)
+    assert discrepancy.kind is DiscrepancyKind.MISMATCH
+    assert (discrepancy.ours["status"], discrepancy.theirs["status"]) == (here, there)
+    assert re.search(rf"status\b.*\b{here}\b.*\b{there}\b", discrepancy.message)
 
 
 def test_counts_that_differ_are_named_with_both_values():
-    difference = found(listed(quantity=3, fulfilled_amount=981), ours())
+    discrepancy = found(listed(quantity=3, fulfilled_amount=981), ours())
 
-    assert difference.ours == {"quantity": 2, "fulfilledQuantity": 2}
-    assert difference.theirs == {"quantity": 3, "fulfilledQuantity": 3}
+    assert discrepancy.ours == {"quantity": 2, "fulfilledQuantity": 2}
+    assert discrepancy.theirs == {"quantity": 3, "fulfilledQuantity": 3}
 
 
 def test_order_pending_again_is_compared_by_status_only():
@@ -200,30 +200,30 @@ def test_row_with_an_impossible_number_is_a_mismatch():
 
 @pytest.mark.parametrize("order", [None, ours(), ours(OrderStatus.HANDLING)])
 def test_broken_listed_order_is_a_mismatch_of_its_fields(order: Order | None):
-    difference = found(BrokenOrder(ORDER_ID, ("quantity", "status")), order)
+    discrepancy = found(BrokenOrder(ORDER_ID, ("quantity", "status")), order)
 
-    assert (difference.kind, difference.order_id) == (DiscrepancyKind.MISMATCH, ORDER_ID)
-    assert difference.user_id == (order and USER_ID)
-    assert difference.fields == ("quantity", "status")
-    assert "quantity, status" in difference.message
+    assert (discrepancy.kind, discrepancy.order_id) == (DiscrepancyKind.MISMATCH, ORDER_ID)
+    assert discrepancy.user_id == (order and USER_ID)
+    assert discrepancy.fields == ("quantity", "status")
+    assert "quantity, status" in discrepancy.message
 
 
 @pytest.mark.parametrize("fields", [("_id",), ()])
 def test_order_without_a_readable_id_is_a_mismatch_too(fields: tuple[str, ...]):
-    difference = found(BrokenOrder(None, fields), None)
+    discrepancy = found(BrokenOrder(None, fields), None)
 
-    assert (difference.kind, difference.order_id, difference.fields) == (DiscrepancyKind.MISMATCH, None, fields)
-    assert all(field in difference.message for field in fields)
+    assert (discrepancy.kind, discrepancy.order_id, discrepancy.fields) == (DiscrepancyKind.MISMATCH, None, fields)
+    assert all(field in discrepancy.message for field in fields)
 
 
 def test_row_that_cannot_be_read_is_a_mismatch_by_its_fields():
-    difference = unreadable_row(ORDER_ID, ("claimedAt", "status"))
+    discrepancy = unreadable_row(ORDER_ID, ("claimedAt", "status"))
 
-    assert (difference.kind, difference.fields) == (DiscrepancyKind.MISMATCH, ("claimedAt", "status"))
-    assert "claimedAt, status" in difference.message
+    assert (discrepancy.kind, discrepancy.fields) == (DiscrepancyKind.MISMATCH, ("claimedAt", "status"))
+    assert "claimedAt, status" in discrepancy.message
 
 
-# --------------------------------------------------------------- announcement
+# --------------------------------------------------------------------- event
 
 
 def test_unclaimed_event_has_the_suppliers_values():
@@ -248,18 +248,18 @@ def test_overdue_event_has_both_statuses_and_the_age():
 
 
 def test_mismatch_event_names_its_fields():
-    difference = found(listed(fulfilled_amount=990.5), ours())
+    discrepancy = found(listed(fulfilled_amount=990.5), ours())
 
-    event = event_for(difference, NOW)
+    event = event_for(discrepancy, NOW)
 
     assert event == OrderMismatch(
         order_id=ORDER_ID,
         user_id=USER_ID,
         fields=("fulfilledAmount",),
-        message=difference.message,
+        message=discrepancy.message,
         occurred_at=NOW,
     )
-    assert re.search(r"fulfilledAmount\b.*\b981\b.*\b990\.5\b", difference.message)
+    assert re.search(r"fulfilledAmount\b.*\b981\b.*\b990\.5\b", discrepancy.message)
 
 
 def test_event_leaves_out_unknown_values():
@@ -268,7 +268,7 @@ def test_event_leaves_out_unknown_values():
     assert set(sent) == {"schemaVersion", "occurredAt", "fields", "message"}
 
 
-# ------------------------------------------------------------- the same again
+# ----------------------------------------------------------------- repetition
 
 
 def test_overdue_order_stays_the_same_discrepancy_with_age():

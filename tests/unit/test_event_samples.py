@@ -1,4 +1,4 @@
-"""The sample events and their schemas: what a shop's programmer copies has to be what the service takes and sends."""
+"""The sample events and schemas match what the service reads and publishes."""
 
 import json
 import re
@@ -71,7 +71,7 @@ def test_sample_is_a_complete_eventbridge_event(detail_type: str):
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", event["time"])
 
 
-def test_samples_have_ids_of_their_own():
+def test_samples_have_different_ids():
     assert len({sample(detail_type)["id"] for detail_type in MODELS}) == len(MODELS)
 
 

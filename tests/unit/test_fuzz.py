@@ -1,4 +1,4 @@
-"""Documents that are bent, cut and filled with anything: no parser falls over, and no error shows what was in them."""
+"""Malformed, truncated and random documents: no parser crashes, and no error shows their content."""
 
 import copy
 import json
@@ -48,7 +48,7 @@ def _places(document: Any, here: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
 
 @st.composite
 def bent(draw: st.DrawFn, documents: st.SearchStrategy[Any]) -> Any:
-    """Take a good document and leave something out, put something else in, or do it twice."""
+    """Remove, replace or repeat parts of a valid document."""
     document = copy.deepcopy(draw(documents))
     for _ in range(draw(st.integers(1, 3))):
         place = draw(st.sampled_from(_places(document)))

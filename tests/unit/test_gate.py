@@ -1,4 +1,4 @@
-"""Which trouble closes the gate for all orders, when it opens, and how many may pass it."""
+"""Which failure blocks the gate for all orders, for how long, and how many callers get a slot."""
 
 import re
 from datetime import datetime, timedelta
@@ -72,23 +72,23 @@ def gate_of(block: Block) -> Gate:
 
 
 def seconds_closed(gate: Block | Gate, later: float = 0, key_version: str | None = VERSION) -> float | None:
-    """For how long callers are told to stay away; 0 where only another key helps, None where they may call."""
-    told = admit(gate if isinstance(gate, Gate) else gate_of(gate), after(later), key_version, OWNER)
-    if isinstance(told, Slot):
+    """Return for how long callers are blocked: 0 if only another key helps, None if not blocked."""
+    admission = admit(gate if isinstance(gate, Gate) else gate_of(gate), after(later), key_version, OWNER)
+    if isinstance(admission, Slot):
         return None
-    assert told.kind is FailureKind.GATE_CLOSED
-    assert "What happened." in told.message
-    return told.retry_after_seconds
+    assert admission.kind is FailureKind.GATE_CLOSED
+    assert "What happened." in admission.message
+    return admission.retry_after_seconds
 
 
-# ------------------------------------------------------------------- closing
+# ------------------------------------------------------------------ blocking
 
 
 @pytest.mark.parametrize("kind", FailureKind)
 def test_every_failure_kind_blocks_the_gate_or_not(kind: FailureKind):
     block = block_after(SupplierFailure(kind, "What happened.", 5), NOW, VERSION)
 
-    assert (block is not None) == CLOSES[kind], "a new kind of trouble has to be decided here"
+    assert (block is not None) == CLOSES[kind], "decide here what the new kind does"
 
 
 def test_block_has_its_reason_time_and_key_version():
@@ -161,11 +161,11 @@ def test_retry_after_does_not_open_a_gate_closed_by_a_key(kind: FailureKind):
     assert seconds_closed(closed_by(kind, retry_after=5), later=10) == 0
 
 
-# -------------------------------------------------------------------- places
+# --------------------------------------------------------------------- slots
 
 
 def gate_with(*seconds_left: float | None, accepted: str | None = VERSION, version: str | None = VERSION) -> Gate:
-    """Give a gate whose places are taken for so many seconds more, or free where it says None."""
+    """Return a gate whose slots are leased for these seconds, or free where None."""
     leases = {
         number: Lease(after(left), f"caller-{number}", version)
         for number, left in enumerate(seconds_left, start=1)
@@ -175,7 +175,7 @@ def gate_with(*seconds_left: float | None, accepted: str | None = VERSION, versi
 
 
 def number_of(gate: Gate, key_version: str | None = VERSION) -> int | None:
-    """The number of the place that a caller gets, or None where it queues."""
+    """Return the number of the slot that a caller gets, or None if it queues."""
     slot = admit(gate, NOW, key_version, OWNER)
     if isinstance(slot, Slot):
         return slot.number
@@ -214,7 +214,7 @@ def test_no_key_is_never_an_accepted_one():
     assert Gate().slots(NOW, None) == 1
 
 
-# ---------------------------------------------- calls whose answer nobody knows
+# ------------------------------------------------ calls with an unknown answer
 
 
 @pytest.mark.parametrize(("left", "number"), [(0.001, None), (0, 2), (-1, 2)])
@@ -236,7 +236,7 @@ def test_slot_lost_to_another_key_is_free():
     assert number_of(gate_with(-1, version=ANOTHER)) == 1
 
 
-def test_expired_lease_of_the_former_release_is_lost():
+def test_expired_lease_of_an_earlier_release_is_lost():
     gate = Gate(accepted_version=VERSION, leases={1: Lease(after(-1))})
 
     assert [number_of(gate, version) for version in (VERSION, ANOTHER)] == [2, 2]
@@ -249,9 +249,9 @@ def test_key_that_lost_every_slot_waits_15_minutes():
     block = gate.block(NOW, VERSION)
     assert block is not None
     assert (block.reason, block.is_pause) == (FailureKind.BUSY, True)
-    told = admit(gate, NOW, VERSION, OWNER)
-    assert isinstance(told, SupplierFailure)
-    assert (told.kind, told.retry_after_seconds) == (FailureKind.GATE_CLOSED, BLOCK_SECONDS - 10)
+    admission = admit(gate, NOW, VERSION, OWNER)
+    assert isinstance(admission, SupplierFailure)
+    assert (admission.kind, admission.retry_after_seconds) == (FailureKind.GATE_CLOSED, BLOCK_SECONDS - 10)
     slot = admit(gate, after(BLOCK_SECONDS - 10), VERSION, OWNER)
     assert isinstance(slot, Slot)
     assert (slot.number, slot.alone) == (1, True)
@@ -389,13 +389,13 @@ def test_refusal_of_the_key_in_use_replaces_an_earlier_one(record: GateTable, ea
 
 
 def test_late_answer_to_an_old_key_unblocks_no_new_one(record: GateTable):
-    # Given a call with an old key that is still under way when the new key is refused
+    # Given a call with an old key that is in progress when the new key is refused
     record.close(closed_by(FailureKind.KEY_REFUSED, key_version=ANOTHER))
 
-    # When it ends, refused too
+    # When it is refused, too
     record.close(closed_by(FailureKind.KEY_REFUSED, key_version=VERSION))
 
-    # Then both keys stay refused, and a third one may be tried
+    # Then both keys stay refused, and a third can be tried
     gate = record.read()
     assert seconds_closed(gate, key_version=VERSION) == seconds_closed(gate, key_version=ANOTHER) == 0
     assert seconds_closed(gate, key_version="version-3") is None
@@ -465,7 +465,7 @@ def test_three_callers_release_their_own_slots(record: GateTable):
 @pytest.mark.parametrize("version", [VERSION, ANOTHER])
 @pytest.mark.parametrize("is_known", [True, False], ids=["accepted key", "new key"])
 def test_one_of_two_rival_callers_gets_the_slot(record: GateTable, version: str, is_known: bool):
-    acquire(record, now=after(-1 - LEASE_SECONDS), version=version)  # by one that has died, with this or another key
+    acquire(record, now=after(-1 - LEASE_SECONDS), version=version)  # by a dead caller, with this or another key
     if is_known:
         accepted(record)
     seen = record.read()
@@ -557,33 +557,33 @@ def test_operator_who_unblocks_the_gate_frees_lost_slots(record: GateTable):
     assert (record.read().leases, record.read().block(NOW, VERSION)) == ({}, None)
 
 
-# ----------------------------------------------------- a lease of the former release
+# ------------------------------------------------ a lease of an earlier release
 
 
-def taken_by_the_former_release(cloud: Cloud, record: GateTable, until: datetime) -> None:
+def taken_by_an_earlier_release(cloud: Cloud, record: GateTable, until: datetime) -> None:
     row = next(iter(cloud.rows(cloud.gate_table)), {"pk": "SUPPLIER#oneclickdz", "sk": "GATE"})
     cloud.put(cloud.gate_table, row | {"lease1": timestamp(until)})
 
 
-def test_slot_of_the_former_release_counts_as_taken(cloud: Cloud, record: GateTable):
+def test_slot_of_an_earlier_release_counts_as_taken(cloud: Cloud, record: GateTable):
     accepted(record)
-    taken_by_the_former_release(cloud, record, after(10))
+    taken_by_an_earlier_release(cloud, record, after(10))
 
     assert record.read().leases == {1: Lease(after(10))}
     assert acquire(record)[0].number == 2
 
 
-def test_slot_taken_over_by_the_former_release_is_kept(cloud: Cloud, record: GateTable):
+def test_slot_taken_over_by_an_earlier_release_is_kept(cloud: Cloud, record: GateTable):
     slot, _ = acquire(record)
-    taken_by_the_former_release(cloud, record, after(LEASE_SECONDS + 10))
+    taken_by_an_earlier_release(cloud, record, after(LEASE_SECONDS + 10))
 
     release(record, slot)
 
     assert record.read().leases == {1: Lease(after(LEASE_SECONDS + 10))}
 
 
-def test_answer_frees_an_expired_lease_of_the_former_release(cloud: Cloud, record: GateTable):
-    taken_by_the_former_release(cloud, record, after(-1))
+def test_answer_frees_an_expired_lease_of_an_earlier_release(cloud: Cloud, record: GateTable):
+    taken_by_an_earlier_release(cloud, record, after(-1))
     seen = record.read()
 
     record.accept(VERSION, seen, seen.lost(NOW, VERSION))
@@ -705,7 +705,7 @@ def test_operator_who_ends_a_pause_ends_the_suspicion(record: GateTable):
     assert record.read().suspicion is None
 
 
-# ------------------------------------------------------------ closed meanwhile
+# ----------------------------------------------------------- blocked meanwhile
 
 
 @pytest.mark.parametrize("kind", [FailureKind.KEY_REFUSED, FailureKind.RATE_LIMITED])

@@ -1,4 +1,4 @@
-"""Asking the supplier through the gate: what is sent, and what each answer does to the next order."""
+"""Calls through the gate: what is sent, and how each answer affects the next order."""
 
 from collections.abc import Callable
 from datetime import datetime, timedelta, tzinfo
@@ -66,14 +66,14 @@ def test_each_call_acquires_and_releases_a_slot(behind_gate: GatedDouble):
 
 @each_closing_answer
 def test_failure_about_all_orders_blocks_the_gate_once(behind_gate: GatedDouble, kind: FailureKind):
-    # Given an answer that closes the gate
+    # Given an answer that blocks the gate
     behind_gate.supplier.will(CLOSING[kind]())
     first = behind_gate.ask()
 
     # When other orders are checked
     others = [behind_gate.ask(f"order-{number}") for number in range(5)]
 
-    # Then the supplier has been asked once, and the gate was closed once
+    # Then the supplier is called once, and the gate is blocked once
     assert first.kind is kind
     assert {other.kind for other in others} == {FailureKind.GATE_CLOSED}
     assert len(behind_gate.supplier.requests) == 1
@@ -96,7 +96,7 @@ def test_failure_about_one_order_does_not_block_the_gate(behind_gate: GatedDoubl
     behind_gate.supplier.will(refused(status, code), answered(PENDING))
 
     assert isinstance(behind_gate.ask(), SupplierFailure)
-    assert isinstance(behind_gate.ask("another"), SupplierFailure)  # answered with another order's _id, but asked
+    assert isinstance(behind_gate.ask("another"), SupplierFailure)  # the answer has another order's _id
 
     assert len(behind_gate.supplier.requests) == 2
     assert behind_gate.blocks == []
@@ -130,17 +130,17 @@ def test_refused_key_is_not_presented_again(behind_gate: GatedDouble):
     behind_gate.supplier.will(refused(401, "INVALID_ACCESS_TOKEN"), answered(PENDING))
     behind_gate.ask()
 
-    # When days pass, it is not presented again
+    # When days pass, it is not used again
     behind_gate.clock.advance(30 * 86_400)
     assert behind_gate.ask().kind is FailureKind.GATE_CLOSED
     assert len(behind_gate.supplier.requests) == 1
 
-    # But another version of the secret is, at once
+    # But another version of the secret is used at once
     behind_gate.keys.rotate("version-2")
     assert isinstance(behind_gate.ask(), OrderProgress)
 
 
-def test_second_bad_key_closes_the_gate_again(behind_gate: GatedDouble):
+def test_second_bad_key_blocks_the_gate_again(behind_gate: GatedDouble):
     behind_gate.supplier.will(refused(401, "INVALID_ACCESS_TOKEN"), refused(401, "INVALID_ACCESS_TOKEN"))
     behind_gate.ask()
     behind_gate.keys.rotate("version-2")
@@ -174,7 +174,7 @@ def test_missing_key_blocks_the_gate_once(behind_gate: GatedDouble):
     assert [closing.reason for closing in behind_gate.blocks] == [FailureKind.KEY_MISSING]
 
 
-def test_orders_go_on_as_soon_as_a_key_has_been_set(behind_gate: GatedDouble):
+def test_orders_continue_as_soon_as_a_key_is_set(behind_gate: GatedDouble):
     behind_gate.keys.value, behind_gate.keys.version = None, None
     behind_gate.ask()
 
@@ -200,7 +200,7 @@ def test_gate_stays_as_it_is_while_it_is_closed(behind_gate: GatedDouble):
 
 
 def test_two_containers_do_not_present_refused_keys_in_turns(cloud: Cloud, supplier: SupplierDouble):
-    # Given a key that one container presents, and another that a second container presents, both refused
+    # Given two containers with different keys, both refused
     supplier.will(*(refused(401, "INVALID_ACCESS_TOKEN") for _ in range(12)))
     first, second = (supplier_on(cloud, supplier, Clock()) for _ in range(2))
     cloud.set_api_key(f"{API_KEY}-1")
@@ -208,34 +208,34 @@ def test_two_containers_do_not_present_refused_keys_in_turns(cloud: Cloud, suppl
     cloud.set_api_key(f"{API_KEY}-2")
     second.ask("order-2", OrderProgress)
 
-    # When both go on, the first with a copy of the old key for the rest of the minute
+    # When both continue, the first with its cached key
     for number in range(5):
         first.ask(f"order-{number}", OrderProgress)
         second.ask(f"order-{number}", OrderProgress)
 
-    # Then each key has been presented once: after five the supplier blocks the address
+    # Then each key was used once: the supplier blocks an address after five refusals
     presented = [request.headers["X-Access-Token"] for request in supplier.requests]
     assert presented == [f"{API_KEY}-1", f"{API_KEY}-2"]
 
 
 def test_secret_is_read_once_after_a_key_was_replaced(cloud: Cloud, supplier: SupplierDouble):
-    # Given a gate that one container has closed for a key, and another key in the secret
+    # Given a gate that is blocked for one key, and another key in the secret
     supplier.will(refused(401, "INVALID_ACCESS_TOKEN"), *(answered(PENDING) for _ in range(5)))
     cloud.set_api_key()
     supplier_on(cloud, supplier, Clock()).ask(ORDER_ID, OrderProgress)
     cloud.set_api_key(f"{API_KEY}-2")
     cloud.forget()
 
-    # When a second container asks with it
+    # When a second container calls with it
     second = supplier_on(cloud, supplier, Clock())
     answers = [second.ask(ORDER_ID, OrderProgress) for _ in range(5)]
 
-    # Then it has looked at the secret, once more to be sure, and no more
+    # Then it reads the secret once more, and never again
     assert all(isinstance(answer, OrderProgress) for answer in answers)
     assert len(cloud.sent("GetSecretValue")) == 2
 
 
-# ---------------------------------------------------------- places at the gate
+# --------------------------------------------------------------------- slots
 
 REFUSED = SupplierFailure(FailureKind.KEY_REFUSED, "The supplier answered 401 ERR_AUTH.")
 BUSY = SupplierFailure(FailureKind.BUSY, "The supplier cannot be reached.")
@@ -243,7 +243,7 @@ HANDLING = OrderProgress.model_validate(PENDING)
 
 
 def prove_the_key(behind_gate: GatedDouble) -> None:
-    """Let the supplier accept the key."""
+    """Have the supplier accept the key."""
     behind_gate.supplier.will(answered(PENDING))
     behind_gate.ask()
     assert behind_gate.record.read().accepted_version == behind_gate.keys.version
@@ -251,7 +251,7 @@ def prove_the_key(behind_gate: GatedDouble) -> None:
 
 
 def take_before(behind_gate: GatedDouble) -> None:
-    """Take the first free place, as another container does."""
+    """Acquire the first free slot, as another container does."""
     gate = behind_gate.record.read()
     place = admit(gate, behind_gate.clock(), behind_gate.keys.version, "another caller")
     assert isinstance(place, Slot)
@@ -259,11 +259,11 @@ def take_before(behind_gate: GatedDouble) -> None:
 
 
 def crowd(behind_gate: GatedDouble, callers: int, answer: Any) -> tuple[list[str], list[Any]]:
-    """Let so many callers come, each while the calls before it are under way, and then answer all of these alike.
+    """Start this many calls, each while the earlier ones are in progress, and answer all of them alike.
 
-    Returns the keys that were presented, and what the callers were told.
+    Returns the keys that were used, and the results of the callers.
     """
-    told: list[Any] = []
+    results: list[Any] = []
     waiting = iter(range(callers))
 
     def others_come_first() -> Any:
@@ -271,30 +271,30 @@ def crowd(behind_gate: GatedDouble, callers: int, answer: Any) -> tuple[list[str
         return answer
 
     def come() -> None:
-        told.extend([container.ask(ORDER_ID, OrderProgress) for _ in waiting])
+        results.extend([container.ask(ORDER_ID, OrderProgress) for _ in waiting])
 
     supplier = Meanwhile(*[others_come_first] * callers)
     container = behind_gate.container(supplier)
     come()
-    return supplier.presented, told
+    return supplier.presented, results
 
 
 @pytest.mark.parametrize("callers", [1, 2, 10])
 def test_unproven_key_is_presented_once(behind_gate: GatedDouble, callers: int):
-    presented, told = crowd(behind_gate, callers, REFUSED)
+    presented, results = crowd(behind_gate, callers, REFUSED)
 
     assert presented == [API_KEY]
-    assert [failure.kind for failure in told] == [FailureKind.QUEUED] * (callers - 1) + [FailureKind.KEY_REFUSED]
+    assert [failure.kind for failure in results] == [FailureKind.QUEUED] * (callers - 1) + [FailureKind.KEY_REFUSED]
 
 
 def test_refused_key_is_used_only_by_calls_in_progress(behind_gate: GatedDouble):
-    # Given a key that was accepted, and many callers at once when the supplier refuses it
+    # Given an accepted key that the supplier refuses during many calls
     prove_the_key(behind_gate)
-    presented, told = crowd(behind_gate, 10, REFUSED)
+    presented, results = crowd(behind_gate, 10, REFUSED)
 
-    # Then it was presented twice more than once, and the supplier, which blocks after five, goes on listening
+    # Then it was used three times: the supplier blocks an address after five refusals
     assert len(presented) == MAX_CONCURRENT_CALLS == 3
-    assert [failure.kind for failure in told] == [FailureKind.QUEUED] * 7 + [FailureKind.KEY_REFUSED] * 3
+    assert [failure.kind for failure in results] == [FailureKind.QUEUED] * 7 + [FailureKind.KEY_REFUSED] * 3
     assert crowd(behind_gate, 5, HANDLING)[0] == []
 
 
@@ -348,7 +348,7 @@ def test_order_id_that_is_never_sent_proves_no_key(behind_gate: GatedDouble, ord
 
 
 def test_answer_overtaken_by_a_refusal_proves_no_key(behind_gate: GatedDouble):
-    # Given a call, and another one that is refused while it is under way
+    # Given a call, and another one that is refused meanwhile
     def refused_meanwhile() -> OrderProgress:
         behind_gate.clock.advance(LEASE_SECONDS)
         assert other.ask("another", OrderProgress).kind is FailureKind.KEY_REFUSED
@@ -385,10 +385,10 @@ def test_slot_is_not_released_after_an_exception(behind_gate: GatedDouble, cloud
 
 
 def test_slot_of_a_crashed_caller_is_free_after_its_lease(behind_gate: GatedDouble):
-    # Given a caller that took the only place and was never seen again
+    # Given a caller that died with the only slot
     take_before(behind_gate)
 
-    # When others come, then they queue until its time is over
+    # When others call, then they queue until its lease ends
     behind_gate.clock.advance(LEASE_SECONDS - 1)
     assert behind_gate.ask().kind is FailureKind.QUEUED
     behind_gate.clock.advance(1)
@@ -434,11 +434,11 @@ def test_gate_blocked_before_the_slot_prevents_the_call(
 
     assert behind_gate.ask().kind is FailureKind.GATE_CLOSED
 
-    assert len(behind_gate.supplier.requests) == 1  # the one that proved the key
+    assert len(behind_gate.supplier.requests) == 1  # the call that proved the key
 
 
 def test_key_replaced_during_a_call_readmits_no_refused_one(behind_gate: GatedDouble):
-    # Given a call under way with an accepted key, and a new key that is refused meanwhile
+    # Given a call in progress with an accepted key, and a new key that is refused meanwhile
     prove_the_key(behind_gate)
 
     def new_key_is_refused() -> SupplierFailure:
@@ -451,12 +451,12 @@ def test_key_replaced_during_a_call_readmits_no_refused_one(behind_gate: GatedDo
     # When the old key is refused after it
     behind_gate.container(Meanwhile(new_key_is_refused)).ask(ORDER_ID, OrderProgress)
 
-    # Then the new one is not presented again
+    # Then the new key is not used again
     assert behind_gate.ask().kind is FailureKind.GATE_CLOSED
     assert len(behind_gate.supplier.requests) == 1
 
 
-# --------------------------------------------------- callers that die, orders refused
+# ----------------------------------------------- dead callers, refused orders
 
 WRONG_KEY = [(200, "INVALID_ACCESS_TOKEN"), (400, "INVALID_ACCESS_TOKEN"), (403, "ERR_AUTH"), (200, "IP_BLOCKED")]
 FORBIDDEN = SupplierFailure(FailureKind.ORDER_REFUSED, "The supplier answered 403 FORBIDDEN.", None, "FORBIDDEN", 403)
@@ -466,14 +466,14 @@ FORBIDDEN = SupplierFailure(FailureKind.ORDER_REFUSED, "The supplier answered 40
 def test_code_about_key_or_address_blocks_at_any_status(behind_gate: GatedDouble, status: int, code: str):
     behind_gate.supplier.will(refused(status, code))
 
-    told = [behind_gate.ask(f"order-{number}").kind for number in range(12)]
+    results = [behind_gate.ask(f"order-{number}").kind for number in range(12)]
 
     assert len(behind_gate.supplier.requests) == 1
-    assert set(told[1:]) == {FailureKind.GATE_CLOSED}
+    assert set(results[1:]) == {FailureKind.GATE_CLOSED}
 
 
 def die(behind_gate: GatedDouble) -> None:
-    """Present the key in a container that dies before it can say what the supplier has answered."""
+    """Use the key in a container that dies before it records the answer."""
 
     def crash() -> Any:
         raise RuntimeError("made by the test")
@@ -493,7 +493,7 @@ def test_bad_key_is_presented_three_times_at_most(behind_gate: GatedDouble, is_k
 
     assert [behind_gate.ask().kind for _ in range(5)] == [FailureKind.GATE_CLOSED] * 5
 
-    # When 15 minutes are over, one caller tries, and an answer gives all places back
+    # After 15 minutes one caller tries, and an answer frees all slots
     behind_gate.clock.advance(BLOCK_SECONDS)
     assert len(crowd(behind_gate, 5, HANDLING)[0]) == 1
     assert behind_gate.record.read().leases == {}
@@ -544,8 +544,8 @@ def test_call_that_would_outlast_its_lease_is_not_made(behind_gate: GatedDouble,
 def test_permanently_refused_order_blocks_no_other(behind_gate: GatedDouble):
     for _ in range(20):
         behind_gate.supplier.will(refused(403, "ORDER_LOCKED"), *(answered(PENDING) for _ in range(3)))
-        told = [behind_gate.ask("bad"), *(behind_gate.ask() for _ in range(3))]
-        assert [getattr(answer, "kind", None) for answer in told] == [FailureKind.ORDER_REFUSED, None, None, None]
+        results = [behind_gate.ask("bad"), *(behind_gate.ask() for _ in range(3))]
+        assert [getattr(answer, "kind", None) for answer in results] == [FailureKind.ORDER_REFUSED, None, None, None]
         behind_gate.clock.advance(60)
 
     assert behind_gate.blocks == []
@@ -571,18 +571,18 @@ def test_two_refused_orders_among_good_ones_block_nothing(behind_gate: GatedDoub
 
 
 def test_gate_is_blocked_when_every_order_is_refused(behind_gate: GatedDouble):
-    # Given a supplier that refuses every order with a code that is not in its documents
+    # Given a supplier that refuses every order with an undocumented code
     prove_the_key(behind_gate)
     behind_gate.supplier.will(*(refused(403, "ACCOUNT_LOCKED") for _ in range(5)))
     first = [behind_gate.ask(order) for order in ("one", "two")]
     behind_gate.clock.advance(MIN_SUSPICION_SECONDS)
 
-    # When it goes on for half a minute, then the gate is closed, and the order that shows it is not blamed
+    # After half a minute the gate is blocked, and no order is held for it
     second = [behind_gate.ask(order) for order in ("two", "one")]
     kinds = [answer.kind for answer in (*first, *second)]
     assert kinds == [FailureKind.ORDER_REFUSED] * 2 + [FailureKind.ACCESS_DENIED, FailureKind.GATE_CLOSED]
 
-    # And after the pause the next two that are refused close it again
+    # After the pause, the next two refused orders block it again
     behind_gate.clock.advance(BLOCK_SECONDS)
     third = behind_gate.ask("three")
     behind_gate.clock.advance(MIN_SUSPICION_SECONDS)
@@ -592,7 +592,7 @@ def test_gate_is_blocked_when_every_order_is_refused(behind_gate: GatedDouble):
         FailureKind.GATE_CLOSED,
     ]
 
-    # Until one is answered
+    # Until an order is answered
     behind_gate.clock.advance(BLOCK_SECONDS)
     assert len(crowd(behind_gate, 5, HANDLING)[0]) == 1
     assert behind_gate.record.read().suspicion is None
@@ -738,7 +738,7 @@ def test_secret_is_read_once_a_minute(cloud: Cloud, secret: ApiKeySource, monkey
     assert secret.read() == first
     assert len(cloud.sent("GetSecretValue")) == 1
 
-    # When the minute is over, then the rotated key is there
+    # When the minute ends, then the rotated key is read
     class Later(datetime):
         @classmethod
         def now(cls, tz: tzinfo | None = None) -> datetime:

@@ -1,4 +1,4 @@
-"""The functions as Lambda calls them: what goes in, what comes out, and what is logged on the way."""
+"""The functions as Lambda calls them: input, output and logs."""
 
 import json
 import os
@@ -121,7 +121,7 @@ def test_sweep_orders_resumes_an_order_once(container: Container, cloud: Cloud):
 
 
 def listed(order_id: str, **changes: Any) -> dict[str, Any]:
-    """Make an order as the supplier lists it, placed long before now, with its cards in clear."""
+    """Return an order as the supplier lists it, placed long ago, with its cards in plaintext."""
     return order_data(_id=order_id, time="2026-03-14T01:00:00.000Z") | changes
 
 
@@ -262,7 +262,7 @@ def test_no_secret_leaks_from_a_delivery(
 ):
     cloud.claim()
     supplier.will(ANSWERS[answer]())
-    container.module(name)  # it silences warnings when it is imported; here they are heard
+    container.module(name)  # imported before the test records warnings: the import silences them
 
     with warnings.catch_warnings(record=True) as warned:
         warnings.simplefilter("always")
@@ -276,13 +276,13 @@ def test_no_secret_leaks_from_a_delivery(
 def test_no_secret_leaks_from_a_reconciliation(
     container: Container, cloud: Cloud, supplier: SupplierDouble, answer: str, capsys: pytest.CaptureFixture[str]
 ):
-    # Given a list that holds, between two good ones, what the supplier can say of an order, or is that itself
+    # Given a list with a bad order between two good ones, or a bad list
     response = ANSWERS[answer]()
     if isinstance(response, httpx.Response) and response.status_code == 200 and b"_id" in response.content[:-20]:
         items = [listed("one"), order_data(_id=None), json.loads(answered().content)["data"], listed("two")]
         response = answered(page_data(*items))
     supplier.will(response)
-    container.module("reconcile_orders")  # it silences warnings when it is imported; here they are heard
+    container.module("reconcile_orders")  # imported before the test records warnings: the import silences them
 
     with warnings.catch_warnings(record=True) as warned:
         warnings.simplefilter("always")
@@ -371,7 +371,7 @@ def test_clients_are_built_once_for_a_container(
     assert built == 1
 
 
-@pytest.mark.parametrize("name", sorted({*FUNCTIONS} - {"count_events"}))  # which has none
+@pytest.mark.parametrize("name", sorted({*FUNCTIONS} - {"count_events"}))  # has no settings
 def test_function_without_settings_fails_by_their_names(
     container: Container, name: str, monkeypatch: pytest.MonkeyPatch
 ):
@@ -419,7 +419,7 @@ print(json.dumps(imported))
 
 
 def test_check_status_imports_no_boto3_and_no_encryption_sdk():
-    # Given a new process that imports the function, and then builds what it calls
+    # Given a new process that imports the function and builds its use case
     settings = {
         "STAGE_NAME": "test",
         "SUPPLIER_BASE_URL": BASE_URL,
@@ -433,10 +433,10 @@ def test_check_status_imports_no_boto3_and_no_encryption_sdk():
     done = subprocess.run(command, env=os.environ | settings, capture_output=True, text=True, check=True)
     imported, used = map(set, json.loads(done.stdout))
 
-    # Then boto3 waits until it is needed (of botocore, Powertools looks at the package and no more) ...
+    # Then boto3 is not imported (Powertools imports the package botocore only) ...
     assert "giftcards.use_cases.check_status" in imported
     assert not imported & {"boto3", "botocore.session", "botocore.client", "aws_encryption_sdk", "cryptography"}
 
-    # ... and what can decrypt is never there: its layer is not deployed with this function
+    # ... and neither is the encryption SDK: its layer is not deployed with this function
     assert "boto3" in used
     assert not used & {"aws_encryption_sdk", "giftcards.adapters.card_cipher", "giftcards.adapters.order_table"}

@@ -1,4 +1,4 @@
-"""What the functions measure and log: one set of metrics and one line for each invocation, whatever it comes to."""
+"""Metrics and logs: one set of metrics and one log line per invocation."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -48,7 +48,7 @@ Prepare = Callable[[Container, Cloud, SupplierDouble], None]
 
 @dataclass(frozen=True)
 class Case:
-    """An invocation, what it measures and how it is logged."""
+    """An invocation, its metrics and its log line."""
 
     function: str
     measures: dict[str, list[float]]
@@ -59,7 +59,7 @@ class Case:
 
 
 def will(*answers: Any, claim: bool = True, **row: Any) -> Prepare:
-    """Have an order claimed, and the supplier answer."""
+    """Claim an order and set the supplier's responses."""
 
     def prepare(_container: Container, cloud: Cloud, supplier: SupplierDouble) -> None:
         if claim:
@@ -213,7 +213,7 @@ CASES = {
         {},
         will(answered(page_data()), claim=False),
     ),
-    "an order that nobody announced": Case(
+    "an unclaimed order": Case(
         "reconcile_orders",
         {"SupplierAnswered": [1], "OrdersReconciled": [1]}
         | NOTHING_NEW
@@ -261,7 +261,7 @@ CASES = {
         MEASURED_KEYS,
         {},
     ),
-    "orders wait at a closed gate": Case(
+    "orders wait at a blocked gate": Case(
         "measure_orders",
         {"OrdersWaiting": [2], "OrdersHeld": [1], "OldestOrderWaiting": [7200], "GateClosedSeconds": [60]},
         "INFO",
@@ -295,7 +295,7 @@ by_label = {metric.label: metric for metric in Metric}
 
 
 def invoke(container: Container, cloud: Cloud, supplier: SupplierDouble, case: Case) -> dict[str, Any]:
-    """Invoke the function; returns its one line."""
+    """Invoke the function and return its log line."""
     case.prepare(container, cloud, supplier)
     before = len(container.log)
     container.call(case.function, case.event)
@@ -391,13 +391,13 @@ def test_unanswered_since_is_the_first_failed_check(container: Container, cloud:
 
 
 def test_sweep_logs_unreadable_orders_and_failures(container: Container, cloud: Cloud):
-    container.module("sweep_orders")  # from here on, the libraries keep quiet of what the test writes
+    container.module("sweep_orders")  # the import silences the libraries
     cloud.claim("gone", claimed_at=NOW - timedelta(hours=2))
     cloud.claim("wrong", claimedAt=f"{MARK}", userId=f"{MARK} {MARK}")
     cloud.claim("stuck")
     cloud.at_next("PutEvents", {"FailedEntryCount": 1, "Entries": [{"ErrorCode": "InternalFailure"}]})
 
-    with pytest.raises(Exception, match="2 orders"):  # a person has to see to what cannot be read
+    with pytest.raises(Exception, match="2 orders"):  # unreadable rows need an operator
         container.call("sweep_orders", {})
 
     (line,) = container.log

@@ -1,4 +1,4 @@
-"""What becomes of an order after each answer, and after each kind of trouble."""
+"""The outcome and the wait of an order after each answer and each kind of failure."""
 
 import re
 from datetime import timedelta
@@ -25,7 +25,7 @@ from support.examples import NOW, ORDER_ID, POLL_POLICY, step_request
 DEADLINE = POLL_POLICY.schedule.deadline_seconds
 MAX_WAIT = 99_999_999
 
-AFTER_TROUBLE = {
+AFTER_FAILURE = {
     FailureKind.BUSY: Outcome.SUPPLIER_BUSY,
     FailureKind.RATE_LIMITED: Outcome.SUPPLIER_BUSY,
     FailureKind.KEY_MISSING: Outcome.GATE_CLOSED,
@@ -46,10 +46,10 @@ AFTER_ANSWER = {
     SupplierStatus.REFUNDED: Outcome.SETTLED,
 }
 WAITS = {Outcome.PENDING, Outcome.SUPPLIER_BUSY, Outcome.KEY_REFUSED, Outcome.GATE_CLOSED}
-PASSING = sorted(kind for kind, outcome in AFTER_TROUBLE.items() if outcome in WAITS)
+PASSING = sorted(kind for kind, outcome in AFTER_FAILURE.items() if outcome in WAITS)
 LASTING = sorted(set(FailureKind) - set(PASSING))
 SERIOUS = sorted(set(PASSING) - {FailureKind.QUEUED})
-"""Trouble that is more than a queue."""
+"""Failures other than a full queue."""
 CLOSE_THE_GATE = [
     FailureKind.BUSY,
     FailureKind.RATE_LIMITED,
@@ -59,7 +59,7 @@ CLOSE_THE_GATE = [
 ]
 
 DOUBTS = [*LASTING, FailureKind.ORDER_REFUSED]
-HELD_FOR = AFTER_TROUBLE | {FailureKind.ORDER_REFUSED: Outcome.SUPPLIER_CONTRACT_BROKEN}
+HELD_FOR = AFTER_FAILURE | {FailureKind.ORDER_REFUSED: Outcome.SUPPLIER_CONTRACT_BROKEN}
 
 each_doubt = pytest.mark.parametrize("kind", DOUBTS)
 each_passing_trouble = pytest.mark.parametrize("kind", PASSING)
@@ -94,14 +94,14 @@ def step(
 def test_every_failure_kind_has_its_outcome(kind: FailureKind):
     result = step(failure(kind))
 
-    assert result.outcome is AFTER_TROUBLE[kind], "a new kind of trouble has to be decided here"
+    assert result.outcome is AFTER_FAILURE[kind], "decide here what the new kind results in"
     assert result.message == "What happened."
     assert result.retry_state.doubt == (doubt_of(kind) if kind in DOUBTS else None)
 
 
 @pytest.mark.parametrize("status", SupplierStatus)
 def test_every_status_of_the_supplier_has_its_outcome(status: SupplierStatus):
-    assert step(progress(status)).outcome is AFTER_ANSWER[status], "a new status has to be decided here"
+    assert step(progress(status)).outcome is AFTER_ANSWER[status], "decide here what the new status results in"
 
 
 def test_every_outcome_but_closed_is_reached():
@@ -115,10 +115,10 @@ def test_every_outcome_but_closed_is_reached():
 @each_lasting_trouble
 @pytest.mark.parametrize("age", [0, DEADLINE * 10])
 def test_failure_about_the_order_holds_it_at_any_age(kind: FailureKind, age: float):
-    assert step(failure(kind), age=age, checks=MAX_CHECKS).outcome is AFTER_TROUBLE[kind]
+    assert step(failure(kind), age=age, checks=MAX_CHECKS).outcome is AFTER_FAILURE[kind]
 
 
-# ----------------------------------------------------- trouble only makes wait
+# --------------------------------------------------------- failures that wait
 
 
 @given(
@@ -356,7 +356,7 @@ def test_queued_order_retries_soon_at_any_age():
     assert [step(failure(FailureKind.QUEUED), age=age).wait_seconds for age in (0, 1_000, DEADLINE * 2)] == [2, 2, 2]
 
 
-def test_order_that_goes_on_queueing_comes_back_later_and_later():
+def test_queued_order_waits_longer_each_time():
     waits = [step(failure(FailureKind.QUEUED), failures=failures).wait_seconds for failures in (0, 9, 99, 299, 999)]
 
     assert waits == [2, 16, 151, 451, 451]

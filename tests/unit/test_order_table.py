@@ -1,4 +1,4 @@
-"""Orders and ciphertexts in the table: closed once, all or nothing, and found again."""
+"""Orders and ciphertexts in the table: closed once, all or nothing, and read back."""
 
 from datetime import datetime, timedelta, timezone
 from decimal import Decimal
@@ -43,7 +43,7 @@ def pauses() -> list[float]:
 
 @pytest.fixture
 def small_transactions(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have a transaction hold three items, so that orders of a few cards take several."""
+    """Limit transactions to three items, so that small orders need several."""
     monkeypatch.setattr(order_table, "TRANSACTION_ITEMS", 3)
 
 
@@ -125,7 +125,7 @@ def test_order_is_read_as_it_is_now(cloud: Cloud, orders: OrderTable):
 
 def test_delivered_order_is_read_with_all_its_cards(cloud: Cloud, orders: OrderTable):
     cloud.claim()
-    for index in range(1, 5):  # of an attempt that came to nothing
+    for index in range(1, 5):  # of a failed attempt
         row = rows.card(ORDER_ID, index, b"x" * 350_000)
         cloud.put(cloud.card_table, row)
     sealed = ciphertexts(4, size=350_000)
@@ -163,7 +163,7 @@ def test_order_and_cards_are_read_over_several_pages(cloud: Cloud, orders: Order
 
 @pytest.fixture
 def conflict() -> Exception:
-    """Give what DynamoDB answers while a transaction writes one of the items."""
+    """Return DynamoDB's error while a transaction writes one of the items."""
     code = "TransactionCanceledException"
     return aws.dynamodb().exceptions.TransactionCanceledException({"Error": {"Code": code}}, "TransactGetItems")
 
@@ -216,10 +216,10 @@ def test_missing_or_expired_cards_stay_missing(cloud: Cloud, orders: OrderTable)
 def test_batch_read_leaves_out_missing_orders(cloud: Cloud, orders: OrderTable):
     for number in range(150):
         cloud.claim(f"order-{number}")
-    asked = [f"order-{number}" for number in range(0, 300, 2)]
+    requested = [f"order-{number}" for number in range(0, 300, 2)]
     cloud.forget()
 
-    found = orders.get_many(asked)
+    found = orders.get_many(requested)
 
     assert sorted(found) == sorted(f"order-{number}" for number in range(0, 150, 2))
     assert all(isinstance(order, Order) and order.order_id == order_id for order_id, order in found.items())
@@ -253,9 +253,9 @@ def test_batch_read_has_whole_orders_and_no_cards(cloud: Cloud, orders: OrderTab
 
     assert found == {ORDER_ID: orders.get(ORDER_ID)}
     (params,) = cloud.sent("BatchGetItem")
-    asked = params["RequestItems"][cloud.card_table]
-    assert asked["Keys"] == [{"pk": f"ORDER#{ORDER_ID}", "sk": "ORDER"}]
-    assert set(asked["ExpressionAttributeNames"].values()) == {"pk", *ORDER_ATTRIBUTES}
+    requested = params["RequestItems"][cloud.card_table]
+    assert requested["Keys"] == [{"pk": f"ORDER#{ORDER_ID}", "sk": "ORDER"}]
+    assert set(requested["ExpressionAttributeNames"].values()) == {"pk", *ORDER_ATTRIBUTES}
     assert "ciphertext" not in ORDER_ATTRIBUTES
 
 
@@ -275,21 +275,23 @@ def test_what_dynamodb_leaves_out_is_asked_for_again(cloud: Cloud, pauses: list[
         cloud.claim(name)
     keys = [{"pk": "ORDER#two", "sk": "ORDER"}]
     names = {"#pk": "pk", "#status": "status"}
-    left = {cloud.card_table: {"Keys": keys, "ProjectionExpression": "#pk, #status", "ExpressionAttributeNames": names}}
-    one = {"Responses": {cloud.card_table: [cloud.order_row("one")]}, "UnprocessedKeys": left}
+    unprocessed = {
+        cloud.card_table: {"Keys": keys, "ProjectionExpression": "#pk, #status", "ExpressionAttributeNames": names}
+    }
+    one = {"Responses": {cloud.card_table: [cloud.order_row("one")]}, "UnprocessedKeys": unprocessed}
     cloud.at_next("BatchGetItem", one)
 
     found = orders.get_many(["one", "two"])
 
     assert sorted(found) == ["one", "two"]
-    assert [params["RequestItems"] for params in cloud.sent("BatchGetItem")][1] == left
+    assert [params["RequestItems"] for params in cloud.sent("BatchGetItem")][1] == unprocessed
     assert pauses == [0.1]
 
 
 def test_persistently_unprocessed_keys_are_an_error(cloud: Cloud, pauses: list[float]):
     orders = OrderTable(cloud.card_table, aws.dynamodb(), pause=pauses.append)
-    left = {cloud.card_table: {"Keys": [{"pk": "ORDER#two", "sk": "ORDER"}]}}
-    cloud.at_next("BatchGetItem", {"Responses": {}, "UnprocessedKeys": left}, times=99)
+    unprocessed = {cloud.card_table: {"Keys": [{"pk": "ORDER#two", "sk": "ORDER"}]}}
+    cloud.at_next("BatchGetItem", {"Responses": {}, "UnprocessedKeys": unprocessed}, times=99)
 
     with pytest.raises(OrdersNotReadError, match="1 of 2 orders"):
         orders.get_many(["one", "two"])
@@ -436,7 +438,7 @@ def test_closed_order_is_read_as_it_was_closed(cloud: Cloud, orders: OrderTable,
     assert orders.get(ORDER_ID) == closed
 
 
-# ------------------------------------------------------------ closing no more
+# -------------------------------------------------------------- lost closings
 
 
 def assert_not_open(cloud: Cloud, orders: OrderTable, order: Order, count: int) -> None:
@@ -527,7 +529,7 @@ def test_interrupted_closing_is_invisible_and_repeatable(cloud: Cloud, orders: O
     with pytest.raises(ClientError):
         close_with(orders, 5)
 
-    # Then the order is still open, with some cards that no reader believes
+    # Then the order is still open, with some cards that no reader returns
     assert cloud.order_row()["status"] == "HANDLING"
     assert len(cloud.card_rows()) == 2
 
@@ -642,7 +644,7 @@ def test_order_with_a_lost_row_is_not_marked_as_published(
 
 @pytest.fixture
 def several(cloud: Cloud, orders: OrderTable) -> None:
-    """Given four orders of two users: one open, one held, one delivered and announced, one delivered and not."""
+    """Given four orders of two users: open, held, delivered and published, delivered and not published."""
     for age, (order_id, user_id) in enumerate([("open", "u1"), ("held", "u1"), ("done", "u1"), ("untold", "u2")]):
         cloud.claim(order_id, user_id, claimed_at=NOW - timedelta(minutes=age))
     cloud.hold("held")
@@ -714,13 +716,13 @@ def test_open_and_recently_closed_orders_are_listed(cloud: Cloud, orders: OrderT
 
     assert since(NOW) == ["done", "held", "open", "refunded", "untold"]
     assert since(NOW + timedelta(milliseconds=1)) == ["held", "open"]
-    (asked, _) = cloud.sent("Scan")
-    assert set(asked["ExpressionAttributeNames"].values()) == {"pk", *ORDER_ATTRIBUTES}
-    assert asked["ProjectionExpression"].count("#") == len(asked["ExpressionAttributeNames"])
+    (requested, _) = cloud.sent("Scan")
+    assert set(requested["ExpressionAttributeNames"].values()) == {"pk", *ORDER_ATTRIBUTES}
+    assert requested["ProjectionExpression"].count("#") == len(requested["ExpressionAttributeNames"])
 
 
 @pytest.mark.parametrize("wanted", [{}, {"user_id": USER_ID}, {"status": OrderStatus.HANDLING}])
-def test_lists_go_on_after_their_first_page(cloud: Cloud, orders: OrderTable, wanted: dict[str, Any]):
+def test_lists_continue_after_their_first_page(cloud: Cloud, orders: OrderTable, wanted: dict[str, Any]):
     for number in range(4):
         cloud.claim(f"order-{number}", ballast="x" * 390_000)  # DynamoDB's pages end at 1 MB
 

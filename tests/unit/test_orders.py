@@ -1,4 +1,4 @@
-"""Closing an order, and the event that tells of it."""
+"""Closing an order, and its event."""
 
 import json
 from datetime import datetime, timedelta
@@ -19,8 +19,8 @@ FINAL = sorted(status for status in SupplierStatus if status.is_final)
 
 
 def claimed(**changes: Any) -> Order:
-    known = {"status": "HANDLING", "claimed_at": CLAIMED, "execution_arn": EXECUTION}
-    return Order.model_validate({"order_id": ORDER_ID, "user_id": USER_ID} | known | changes)
+    fields = {"status": "HANDLING", "claimed_at": CLAIMED, "execution_arn": EXECUTION}
+    return Order.model_validate({"order_id": ORDER_ID, "user_id": USER_ID} | fields | changes)
 
 
 def closed(status: str = "FULFILLED", quantity: int = 2, at: datetime = NOW, **changes: Any) -> Order:
@@ -28,7 +28,7 @@ def closed(status: str = "FULFILLED", quantity: int = 2, at: datetime = NOW, **c
     return close(claimed(), settled, ATTEMPT, at, checks=12)
 
 
-def told(order: Order) -> dict[str, Any]:
+def published(order: Order) -> dict[str, Any]:
     return json.loads(event_for(order).model_dump_json(by_alias=True, exclude_none=True))
 
 
@@ -110,11 +110,11 @@ def test_delivery_is_named_by_its_order_and_by_nothing_else():
     assert delivery_id_of(ORDER_ID) != delivery_id_of(f"{ORDER_ID} ")
 
 
-# ------------------------------------------------------------------- telling
+# --------------------------------------------------------------------- event
 
 
 def test_fulfilled_order_publishes_cards_delivered():
-    assert told(closed()) == {
+    assert published(closed()) == {
         "schemaVersion": "1",
         "orderId": ORDER_ID,
         "userId": USER_ID,
@@ -128,14 +128,14 @@ def test_fulfilled_order_publishes_cards_delivered():
 
 
 def test_partially_filled_order_publishes_the_refunded_count():
-    event = told(closed("PARTIALLY_FILLED", 5))
+    event = published(closed("PARTIALLY_FILLED", 5))
 
     assert (event["quantity"], event["fulfilledQuantity"], event["refundedQuantity"]) == (5, 2, 3)
     assert event["deliveryId"] == delivery_id_of(ORDER_ID)
 
 
 def test_refunded_order_publishes_its_quantity_only():
-    assert told(closed("REFUNDED")) == {
+    assert published(closed("REFUNDED")) == {
         "schemaVersion": "1",
         "orderId": ORDER_ID,
         "userId": USER_ID,
@@ -163,7 +163,7 @@ def test_event_of_an_order_is_always_the_same(status: str):
     order = closed(status)
     read_again = Order.model_validate_json(order.model_dump_json())
 
-    assert told(order) == told(order) == told(read_again)
+    assert published(order) == published(order) == published(read_again)
 
 
 @pytest.mark.parametrize(

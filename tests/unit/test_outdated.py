@@ -1,4 +1,4 @@
-"""`make outdated` looks at every direct requirement and says what is newer, or that it could not look."""
+"""`make outdated` checks every direct requirement and lists newer versions, or says that it could not check."""
 
 import os
 import subprocess

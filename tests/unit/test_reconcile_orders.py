@@ -1,4 +1,4 @@
-"""ReconcileOrders: all of the supplier's list is compared, or said not to be, and each difference is told once."""
+"""ReconcileOrders compares the whole list or reports that it did not, and publishes each discrepancy once."""
 
 import re
 from collections.abc import Sequence
@@ -45,19 +45,19 @@ NOT_TAKEN = {"FailedEntryCount": 1, "Entries": [{"ErrorCode": "InternalFailure",
 
 
 def order(order_id: str, status: str = "FULFILLED", quantity: int = 2, **changes: Any) -> dict[str, Any]:
-    """Make an order as the supplier lists it, placed long ago, with its cards in clear."""
+    """Return an order as the supplier lists it, placed long ago, with its cards in plaintext."""
     return order_data(status, quantity, **{"_id": order_id, "time": timestamp(LONG_AGO)} | changes)
 
 
 def listing(orders: Sequence[Any], page: int = 1, page_size: int = 100) -> httpx.Response:
-    """Answer with a page of these orders, newest first."""
+    """Return the response with a page of these orders, newest first."""
     found = orders[(page - 1) * page_size : page * page_size]
     pages = -(-len(orders) // page_size)
     return answered(page_data(*found, page=page, page_size=page_size, pages=pages, results=len(orders)))
 
 
 class Bench:
-    """A reconciliation on the cloud, with supplier and clock in the test's hands."""
+    """A reconciliation with a double of the supplier and a clock."""
 
     def __init__(self, cloud: Cloud, supplier: SupplierDouble) -> None:
         self.clock = Clock()
@@ -79,7 +79,7 @@ class Bench:
         self.clock.advance(seconds)
 
     def run(self, *answers: httpx.Response | Exception, seconds: float = 300) -> ReconciliationReport:
-        """Reconcile once, with these answers of the supplier and so much time."""
+        """Reconcile once, with these responses and this much time."""
         self._supplier.will(*answers)
         report = self.reconciliation.reconcile(WINDOW, time_out=self.clock.at + timedelta(seconds=seconds))
         assert not leaks(repr(report), report.model_dump_json())
@@ -131,15 +131,15 @@ def test_each_kind_of_discrepancy_is_published(cloud: Cloud, bench: Bench):
         "held": (DiscrepancyKind.OVERDUE, True),
         "mismatch": (DiscrepancyKind.MISMATCH, True),
     }
-    told = {detail["orderId"]: (kind, detail) for kind, detail in cloud.announced()}
-    assert {order_id: kind for order_id, (kind, _) in told.items()} == {
+    published = {detail["orderId"]: (kind, detail) for kind, detail in cloud.announced()}
+    assert {order_id: kind for order_id, (kind, _) in published.items()} == {
         "nobody's": "OrderUnclaimed",
         "overdue": "OrderOverdue",
         "held": "OrderOverdue",
         "mismatch": "OrderMismatch",
     }
-    assert told["held"][1]["status"] == "HELD"
-    assert told["mismatch"][1]["fields"] == ["fulfilledAmount"]
+    assert published["held"][1]["status"] == "HELD"
+    assert published["mismatch"][1]["fields"] == ["fulfilledAmount"]
 
 
 def test_metrics_count_new_discrepancies_and_zeros(cloud: Cloud, bench: Bench):
@@ -253,7 +253,7 @@ def test_largest_answer_fits_into_what_lambda_returns(bench: Bench):
     assert len(largest.model_dump_json(by_alias=True)) < 3_000_000
 
 
-# --------------------------------------------------------------- told once
+# ------------------------------------------------------------- published once
 
 
 def test_discrepancy_is_published_once_over_many_runs(cloud: Cloud, bench: Bench):
@@ -356,15 +356,15 @@ def test_250_orders_on_three_pages_are_all_compared(cloud: Cloud, supplier: Supp
 
 
 def test_shifting_pages_miss_and_repeat_nothing(cloud: Cloud, bench: Bench):
-    # Given a supplier that does not keep to the end of the window, where orders are placed between two pages
+    # Given a supplier that ignores the end of the window, and orders placed between two pages
     orders = [order(f"order-{number}") for number in range(150)]
     later = [order("later-1"), order("later-2"), *orders]
 
     report = bench.run(listing(orders, 1), listing(later, 2))
 
-    # Then what has shifted onto the second page is met again, and no order is left out
-    told = [detail["orderId"] for _, detail in cloud.announced()]
-    assert sorted(told) == sorted(f"order-{number}" for number in range(150))
+    # Then shifted orders appear again, and none is missing
+    published = [detail["orderId"] for _, detail in cloud.announced()]
+    assert sorted(published) == sorted(f"order-{number}" for number in range(150))
     assert (report.outcome, report.orders) == (COMPLETE, 150)
 
 
@@ -397,7 +397,7 @@ def test_200_pages_are_read_at_most():
     assert MAX_PAGES == 200
 
 
-# ----------------------------------------------------------- not to the end
+# ----------------------------------------------------------- incomplete runs
 
 
 @pytest.mark.parametrize(
@@ -448,7 +448,7 @@ def test_run_without_a_key_is_not_complete(cloud: Cloud, supplier: SupplierDoubl
 
 
 def occupy(cloud: Cloud, until: datetime) -> None:
-    """Take the place at the gate for an unproven key."""
+    """Acquire the only slot of an unproven key."""
     gate = GateTable(cloud.gate_table, aws.dynamodb())
     assert gate.acquire(Slot(1, Lease(until, "caller", None), alone=True), gate.read())
 
@@ -499,8 +499,8 @@ def test_run_stops_between_two_events_too(cloud: Cloud, bench: Bench):
 
 
 def test_run_that_cannot_read_all_rows_is_not_complete(cloud: Cloud, bench: Bench):
-    left = {"CardTable": {"Keys": [{"pk": "ORDER#one", "sk": "ORDER"}]}}
-    cloud.at_next("BatchGetItem", {"Responses": {}, "UnprocessedKeys": left}, times=99)
+    unprocessed = {"CardTable": {"Keys": [{"pk": "ORDER#one", "sk": "ORDER"}]}}
+    cloud.at_next("BatchGetItem", {"Responses": {}, "UnprocessedKeys": unprocessed}, times=99)
 
     report = bench.run(listing([order("one")]))
 
@@ -563,7 +563,7 @@ def test_failure_of_the_list_blocks_the_gate(cloud: Cloud, supplier: SupplierDou
     bench.run(refused(401, "INVALID_ACCESS_TOKEN"))
     again = bench.run()
 
-    # Who presents a refused key says so; for all others, the gate is closed
+    # The call with the refused key returns KEY_REFUSED; all others are blocked
     assert [metric for metric, _ in bench.measures.taken].count(Metric.SUPPLIER_KEY_REFUSED) == 1
     assert again.outcome is UNAVAILABLE
     (record,) = cloud.rows(cloud.gate_table)

@@ -1,4 +1,4 @@
-"""RevealCards: to their own user only, and not before it is written down who asked."""
+"""RevealCards returns cards to their own user only, after it has written the audit record."""
 
 from collections.abc import Callable
 from datetime import timedelta
@@ -31,12 +31,12 @@ def orders(cloud: Cloud) -> OrderTable:
 
 @pytest.fixture
 def reveal(cloud: Cloud, cipher: CardCipher, orders: OrderTable) -> Reveal:
-    """Ask for the cards of an order, as its user where nothing else is said."""
+    """Reveal the cards of an order, by default as its user."""
     card_reveal = CardReveal(orders, cipher, AuditTable(cloud.audit_table, aws.dynamodb()), Measures())
 
     def reveal(**asked: Any) -> Revealed:
-        known = {"orderId": ORDER_ID, "userId": USER_ID, "requestedBy": "shop", "reason": "first look"}
-        revealed = card_reveal.reveal(RevealRequest.model_validate(known | asked), request_id="request-1", now=NOW)
+        fields = {"orderId": ORDER_ID, "userId": USER_ID, "requestedBy": "shop", "reason": "first look"}
+        revealed = card_reveal.reveal(RevealRequest.model_validate(fields | asked), request_id="request-1", now=NOW)
         assert not leaks(repr(revealed), repr(cloud.rows(cloud.audit_table)))
         return revealed
 
@@ -45,7 +45,7 @@ def reveal(cloud: Cloud, cipher: CardCipher, orders: OrderTable) -> Reveal:
 
 @pytest.fixture
 def delivered(cloud: Cloud, cipher: CardCipher, orders: OrderTable) -> Callable[..., None]:
-    """Have an order delivered."""
+    """Deliver an order."""
 
     def delivered(
         order_id: str = ORDER_ID,
@@ -169,7 +169,7 @@ def test_cards_of_a_delivery_that_broke_off_are_not_believed(
     cloud: Cloud, delivered: Callable[..., None], reveal: Reveal
 ):
     delivered()
-    cloud.claim()  # the order row is that of an open order, the cards are there
+    cloud.claim()  # the row of an open order, with cards
 
     assert_not_shown(cloud, reveal(), RevealOutcome.NOT_DELIVERED)
 
@@ -272,8 +272,8 @@ def test_leftover_cards_of_a_failed_attempt_are_hidden(
     cloud: Cloud, cipher: CardCipher, delivered: Callable[..., None], reveal: Reveal
 ):
     delivered()
-    left = cipher.encrypt(ORDER_ID, USER_ID, "an earlier attempt", cards(4))[3]
-    cloud.put(cloud.card_table, cloud.card_rows()[2] | {"sk": "CARD#0004", "ciphertext": left})
+    leftover = cipher.encrypt(ORDER_ID, USER_ID, "an earlier attempt", cards(4))[3]
+    cloud.put(cloud.card_table, cloud.card_rows()[2] | {"sk": "CARD#0004", "ciphertext": leftover})
 
     assert [plaintext(card) for card in reveal().cards.values()] == card_data(3)
 
@@ -323,7 +323,7 @@ def test_swapped_rows_show_none_of_the_cards(cloud: Cloud, delivered: Callable[.
 def test_cards_copied_into_an_order_of_ones_own_are_not_shown(
     cloud: Cloud, delivered: Callable[..., None], reveal: Reveal
 ):
-    # Given an order of somebody else, and one of the intruder's own
+    # Given an order of another user, and one of the intruder
     delivered()
     delivered("intruders", "intruder")
 
@@ -331,7 +331,7 @@ def test_cards_copied_into_an_order_of_ones_own_are_not_shown(
     for mine, theirs in zip(cloud.card_rows("intruders"), cloud.card_rows(), strict=True):
         cloud.put(cloud.card_table, mine | {"ciphertext": theirs["ciphertext"]})
 
-    # Then they stay closed
+    # Then they stay unreadable
     assert_not_shown(cloud, reveal(orderId="intruders", userId="intruder"), RevealOutcome.CARDS_UNREADABLE)
 
 

@@ -1,4 +1,4 @@
-"""When an order is asked for again, and for how long that can go on."""
+"""When an order is checked again, and for how long."""
 
 from collections.abc import Callable
 
@@ -158,7 +158,7 @@ def test_pending_order_is_checked_as_often_as_counted(schedule: PollSchedule, dr
         age += wait
         checks += 1
 
-    # Not more than counted: a wait that reaches into the next step makes that step's own share smaller, never larger.
+    # Not more than counted: a wait that reaches into the next step makes that step shorter, never longer.
     assert checks <= schedule.checks
     assert age == schedule.deadline_seconds
 

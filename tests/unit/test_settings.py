@@ -1,4 +1,4 @@
-"""A function that is deployed wrongly fails on its first line, by the name of the variable and nothing else."""
+"""A function with wrong settings fails at its start, with the variable's name and no value."""
 
 from datetime import timedelta
 
@@ -52,7 +52,7 @@ EVERY_VARIABLE = [(function, name) for function, (_, environment) in FUNCTIONS.i
 
 
 def refusal(function: str, **changes: str | None) -> str:
-    """Read the settings in an environment full of other values, and give the error's text."""
+    """Read the settings in an environment full of other values, and return the error's text."""
     model, environment = FUNCTIONS[function]
     among_others = {"A": MARK, **environment, **changes, "ZZZ": MARK}  # pydantic shows the beginning and the end
     changed = {name: value for name, value in among_others.items() if value is not None}

@@ -20,7 +20,7 @@ pytestmark = pytest.mark.usefixtures("no_leak")
 
 
 def changed(changes: dict[str, Any]) -> dict[str, Any]:
-    """Give a FULFILLED order of two cards with some fields changed, and those changed to None left out."""
+    """Return a FULFILLED order of two cards with changes; a change to None removes the field."""
     return {name: value for name, value in (order_data() | changes).items() if value is not None}
 
 

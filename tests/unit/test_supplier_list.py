@@ -1,4 +1,4 @@
-"""The supplier's list: read page by page, each order by itself, and nothing of the cards that are in it."""
+"""The supplier's list: read page by page, each order separately, without its cards."""
 
 import json
 import re
@@ -119,7 +119,7 @@ def test_broken_order_is_named_by_its_id_and_fields(
         {"fulfilled_quantity": "2", "quantity": 2.0, "status": "fulfilled"},
     ],
 )
-def test_irregular_order_of_the_list_is_read_all_the_same(supplier: SupplierDouble, changes: dict[str, Any]):
+def test_irregular_order_of_the_list_is_read(supplier: SupplierDouble, changes: dict[str, Any]):
     data = {name: value for name, value in (order_data() | changes).items() if value is not None}
 
     (order,) = items(supplier, data)

@@ -136,7 +136,7 @@ def serve(on_loopback: None) -> Iterator[Callable[..., Wire]]:
 
 
 def calling(wire: Wire, total_seconds: float = 0.3) -> Callable[[], Any]:
-    """Give a function that asks for the order, always through the same client."""
+    """Return a function that checks the order through one client."""
     supplier = Supplier(wire.url, new_client(), total_seconds=total_seconds)
     return lambda: supplier.check_order(ORDER_ID, SecretStr(API_KEY), SettledOrder)
 
@@ -190,12 +190,12 @@ def test_total_timeout_leaves_time_for_the_function():
 
 @pytest.mark.parametrize("spoiled", [silent, dripping(on_the_wire(answered()), HEAD, 0.02)])
 def test_timed_out_calls_do_not_affect_the_next(serve: Callable[..., Wire], spoiled: Behaviour):
-    # Given calls that were given up
+    # Given calls that timed out
     wire = serve(*[spoiled] * 3, answering)
     ask_now = calling(wire)
     assert all(is_too_late(ask_now()) for _ in range(3))
 
-    # When the supplier answers again, then the next calls get their own answers, on a new connection
+    # When the supplier answers again, then the next calls get their answers on a new connection
     assert isinstance(ask_now(), SettledOrder)
     assert isinstance(ask_now(), SettledOrder)
     assert len(wire.connections) == 4

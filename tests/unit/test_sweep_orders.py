@@ -1,4 +1,4 @@
-"""Open orders that no execution has are taken up again: each of them, and none too often."""
+"""Open orders without a running execution are resumed, each at most once an hour."""
 
 from datetime import datetime, timedelta
 from typing import Any
@@ -68,7 +68,7 @@ def test_order_with_an_aborted_execution_is_resumed(cloud: Cloud, sweep: OrderSw
     assert cloud.events_to_resume("giftcards.sweeper") == [{"orderId": ORDER_ID, "userId": USER_ID}]
 
 
-def test_order_with_a_running_execution_is_left_alone(cloud: Cloud, sweep: OrderSweep):
+def test_order_with_a_running_execution_is_not_resumed(cloud: Cloud, sweep: OrderSweep):
     cloud.claim(executionArn=cloud.execute())
 
     assert sweep.sweep(now=NOW) == swept(checked=1, resumed=0)
@@ -120,7 +120,7 @@ def test_closed_unpublished_order_is_resumed(cloud: Cloud, sweep: OrderSweep):
     assert again(cloud) == [ORDER_ID]
 
 
-def test_closed_order_with_a_running_execution_is_left_alone(cloud: Cloud, sweep: OrderSweep):
+def test_closed_order_with_a_running_execution_is_kept(cloud: Cloud, sweep: OrderSweep):
     cloud.claim(executionArn=cloud.execute(), **CLOSED)
 
     assert sweep.sweep(now=NOW).resumed == 0
@@ -150,11 +150,11 @@ def test_order_that_was_swept_within_the_hour_costs_no_call(cloud: Cloud, sweep:
 
 
 def ends() -> None:
-    raise SystemExit  # as a container that is taken away: no handler of errors sees it
+    raise SystemExit  # like a killed container: no error handler sees it
 
 
 def test_order_lost_by_a_crashed_sweep_is_resumed_later(cloud: Cloud, sweep: OrderSweep):
-    # Given a sweep that ends between release and announcement
+    # Given a sweep that ends between release and publishing
     cloud.claim()
     cloud.at_next("PutEvents", ends)
     with pytest.raises(SystemExit):
@@ -162,7 +162,7 @@ def test_order_lost_by_a_crashed_sweep_is_resumed_later(cloud: Cloud, sweep: Ord
     assert "executionArn" not in cloud.order_row()
     cloud.forget()
 
-    # Then the sweeps of the next hour leave the order alone, and the one after it announces it
+    # Then the sweeps of the next hour skip the order, and the one after publishes it
     minutes = [15, 30, 45, 60, 75]
     announced = [sweep.sweep(now=NOW + timedelta(minutes=minute)).resumed for minute in minutes]
     assert announced == [0, 0, 0, 1, 0]
@@ -186,16 +186,16 @@ def rival(cloud: Cloud, **changes: Any) -> Any:
 
 
 RIVALS = {
-    "taken up by an execution": {"executionArn": "arn:another", "claimedAt": timestamp(NOW)},
+    "resumed by an execution": {"executionArn": "arn:another", "claimedAt": timestamp(NOW)},
     "swept": {"executionArn": None, "sweptAt": timestamp(NOW)},
-    "swept and taken up": {"executionArn": "arn:another", "sweptAt": timestamp(NOW)},
+    "swept and resumed": {"executionArn": "arn:another", "sweptAt": timestamp(NOW)},
     "closed": CLOSED,
     "held": {"status": "HELD", "openStatus": "HELD"},
 }
 
 
 @pytest.mark.parametrize("meanwhile", RIVALS)
-def test_order_that_changes_during_the_sweep_is_left_alone(cloud: Cloud, sweep: OrderSweep, meanwhile: str):
+def test_order_that_changes_during_the_sweep_is_kept(cloud: Cloud, sweep: OrderSweep, meanwhile: str):
     cloud.claim()
     cloud.at_next("UpdateItem", rival(cloud, **RIVALS[meanwhile]))
 
@@ -223,7 +223,7 @@ def test_held_row_is_not_released_despite_the_index(cloud: Cloud, sweep: OrderSw
     assert cloud.order_row()["executionArn"] == EXECUTION
 
 
-# ------------------------------------------------------------------- trouble
+# ------------------------------------------------------------------ failures
 
 
 def claim_three(cloud: Cloud) -> None:
