@@ -11,7 +11,7 @@ BEGIN, END = "<!-- metrics: written by `make docs` -->", "<!-- end of metrics --
 
 def table() -> str:
     """Return the table of metrics in Markdown."""
-    rows = [f"| `{metric.label}` | {metric.unit} | {metric.emitted_by} | {metric.tells} |" for metric in Metric]
+    rows = [f"| `{metric.label}` | {metric.unit} | {metric.emitted_by} | {metric.meaning} |" for metric in Metric]
     return "\n".join(["| metric | unit | emitted by | meaning |", "|---|---|---|---|", *rows])
 
 

@@ -1,7 +1,7 @@
-"""Everything that is measured: the one table of metrics. Functions write them into their logs, CloudWatch reads them.
+"""All metrics. Functions write them into their logs in the embedded metric format, and CloudWatch extracts them.
 
-Each has two dimensions, ``service`` (the stack's name) and ``stage``. What has kinds (held reasons, what a call to the
-supplier came to) is one metric for each kind, because a dimension for it would hide the rest from an alarm.
+Each has two dimensions, ``service`` (the stack's name) and ``stage``. Held reasons and results of supplier calls are
+separate metrics, because with a dimension for them an alarm would have to name every value.
 """
 
 from collections.abc import Callable
@@ -16,7 +16,7 @@ NAMESPACE = "giftcards"
 
 
 class Unit(StrEnum):
-    """Units as CloudWatch names them."""
+    """CloudWatch units."""
 
     COUNT = "Count"
     SECONDS = "Seconds"
@@ -28,119 +28,145 @@ class _Described:
     name: str
     unit: Unit
     emitted_by: str
-    tells: str
+    meaning: str
 
 
 _ASKING = "CheckStatus, DeliverCards, ReconcileOrders"
 
 
 class Metric(Enum):
-    """A metric: its name, its unit, which functions emit it, and what it tells."""
+    """A metric: its name, its unit, the functions that emit it, and its meaning."""
 
     ORDER_CLAIMED = _Described(
-        "OrderClaimed", Unit.COUNT, "CheckStatus", "An execution has an order and asks about it for the first time."
+        "OrderClaimed", Unit.COUNT, "CheckStatus", "An execution checks its order for the first time."
     )
     ORDER_DELIVERED = _Described(
-        "OrderDelivered", Unit.COUNT, "DeliverCards", "All cards of an order are stored and announced."
+        "OrderDelivered",
+        Unit.COUNT,
+        "DeliverCards",
+        "All cards of an order are stored, and CardsDelivered is published.",
     )
     ORDER_PARTIALLY_DELIVERED = _Described(
-        "OrderPartiallyDelivered", Unit.COUNT, "DeliverCards", "The cards that came are; the rest was refunded."
+        "OrderPartiallyDelivered",
+        Unit.COUNT,
+        "DeliverCards",
+        "Some cards of an order are stored and published; the rest was refunded.",
     )
-    ORDER_REFUNDED = _Described("OrderRefunded", Unit.COUNT, "DeliverCards", "An order was refunded whole.")
-    CARDS_DELIVERED = _Described("CardsDelivered", Unit.COUNT, "DeliverCards", "Cards of delivered orders.")
+    ORDER_REFUNDED = _Described("OrderRefunded", Unit.COUNT, "DeliverCards", "An order was refunded completely.")
+    CARDS_DELIVERED = _Described("CardsDelivered", Unit.COUNT, "DeliverCards", "Number of cards delivered.")
     AMOUNT_MISSING = _Described(
         "AmountMissing",
         Unit.COUNT,
         "DeliverCards",
-        "An order was delivered without an amount or price, because the supplier sent none that can be read.",
+        "An order was delivered without an amount or price, because the supplier sent none that is readable.",
     )
     TIME_TO_DELIVERY = _Described(
         "TimeToDelivery",
         Unit.SECONDS,
         "DeliverCards",
-        "From when the order was placed (as the shop says, or else from the claim) to its announcement.",
+        "From the time the order was placed (the shop's placedAt, otherwise the claim) to the published delivery.",
     )
     DETECTION_LAG = _Described(
         "DetectionLag",
         Unit.SECONDS,
         "CheckStatus",
-        "From the first check that could have seen that an order is settled to the one that did. Not 0 where checks "
-        "failed or the gate was closed.",
+        "From the first check that could have seen that an order is settled to the check that did. Above 0 if checks "
+        "failed or the gate was blocked.",
     )
 
-    ORDER_DELAYED = _Described("OrderDelayed", Unit.COUNT, "CountEvents", "An order is still pending; its shop knows.")
+    ORDER_DELAYED = _Described(
+        "OrderDelayed", Unit.COUNT, "CountEvents", "An order is still pending; OrderDelayed was published."
+    )
     ORDER_DISPUTED = _Described(
-        "OrderDisputed", Unit.COUNT, "CountEvents", "An order was announced for another user than its own."
+        "OrderDisputed", Unit.COUNT, "CountEvents", "An OrderPlaced event named a different user than the order's."
     )
     ORDER_REPEATED = _Described(
-        "OrderRepeated", Unit.COUNT, "CountEvents", "An announcement of an order that is in hand or done: ignored."
+        "OrderRepeated",
+        Unit.COUNT,
+        "CountEvents",
+        "An OrderPlaced event for an order that is in progress or done; ignored.",
     )
-    ORDER_HELD = _Described("OrderHeld", Unit.COUNT, "CountEvents", "An order needs a person, whatever the reason.")
-    HELD_DEADLINE_PASSED = _Described("OrderHeldDeadlinePassed", Unit.COUNT, "CountEvents", "Of these, by reason.")
-    HELD_ORDER_UNKNOWN = _Described("OrderHeldOrderUnknown", Unit.COUNT, "CountEvents", "The same.")
+    ORDER_HELD = _Described(
+        "OrderHeld", Unit.COUNT, "CountEvents", "An order is held and needs a person, for any reason."
+    )
+    HELD_DEADLINE_PASSED = _Described(
+        "OrderHeldDeadlinePassed", Unit.COUNT, "CountEvents", "Held orders, by reason: the deadline passed."
+    )
+    HELD_ORDER_UNKNOWN = _Described(
+        "OrderHeldOrderUnknown", Unit.COUNT, "CountEvents", "The supplier does not know the order."
+    )
     HELD_SUPPLIER_CONTRACT_BROKEN = _Described(
-        "OrderHeldSupplierContractBroken", Unit.COUNT, "CountEvents", "The same."
+        "OrderHeldSupplierContractBroken", Unit.COUNT, "CountEvents", "An answer broke the supplier's contract."
     )
-    HELD_INVALID_ORDER = _Described("OrderHeldInvalidOrder", Unit.COUNT, "CountEvents", "The same.")
-    HELD_UNEXPECTED_ERROR = _Described("OrderHeldUnexpectedError", Unit.COUNT, "CountEvents", "The same.")
+    HELD_INVALID_ORDER = _Described("OrderHeldInvalidOrder", Unit.COUNT, "CountEvents", "The order is invalid.")
+    HELD_UNEXPECTED_ERROR = _Described("OrderHeldUnexpectedError", Unit.COUNT, "CountEvents", "A step kept failing.")
 
     SUPPLIER_LATENCY = _Described(
-        "SupplierLatency", Unit.MILLISECONDS, _ASKING, "How long a call to the supplier took, whatever it came to."
+        "SupplierLatency", Unit.MILLISECONDS, _ASKING, "Duration of a call to the supplier, with any result."
     )
-    SUPPLIER_ANSWERED = _Described("SupplierAnswered", Unit.COUNT, _ASKING, "A call was answered as documented.")
-    SUPPLIER_BUSY = _Described("SupplierBusy", Unit.COUNT, _ASKING, "A call came to nothing that lasts: 5xx, network.")
+    SUPPLIER_ANSWERED = _Described("SupplierAnswered", Unit.COUNT, _ASKING, "A call got a documented answer.")
+    SUPPLIER_BUSY = _Described(
+        "SupplierBusy", Unit.COUNT, _ASKING, "A call failed temporarily: 5xx, timeout or network error."
+    )
     SUPPLIER_RATE_LIMITED = _Described("SupplierRateLimited", Unit.COUNT, _ASKING, "The supplier answered 429.")
     SUPPLIER_KEY_REFUSED = _Described("SupplierKeyRefused", Unit.COUNT, _ASKING, "The supplier refused the API key.")
     SUPPLIER_ADDRESS_BLOCKED = _Described(
-        "SupplierAddressBlocked", Unit.COUNT, _ASKING, "It blocks our address for 15 minutes."
+        "SupplierAddressBlocked", Unit.COUNT, _ASKING, "The supplier blocks our address for 15 minutes."
     )
     SUPPLIER_ACCESS_DENIED = _Described(
-        "SupplierAccessDenied", Unit.COUNT, _ASKING, "The key may not be used from here, or at all."
+        "SupplierAccessDenied", Unit.COUNT, _ASKING, "The API key may not be used from this address, or not at all."
     )
-    SUPPLIER_ORDER_UNKNOWN = _Described("SupplierOrderUnknown", Unit.COUNT, _ASKING, "It knows no such order.")
-    SUPPLIER_ORDER_REJECTED = _Described("SupplierOrderRejected", Unit.COUNT, _ASKING, "It does not take the id.")
+    SUPPLIER_ORDER_UNKNOWN = _Described(
+        "SupplierOrderUnknown", Unit.COUNT, _ASKING, "The supplier does not know the order."
+    )
+    SUPPLIER_ORDER_REJECTED = _Described(
+        "SupplierOrderRejected", Unit.COUNT, _ASKING, "The supplier rejected the order's id."
+    )
     SUPPLIER_ORDER_REFUSED = _Described(
         "SupplierOrderRefused",
         Unit.COUNT,
         _ASKING,
-        "It refused one order with a code that is not about the key or the address.",
+        "The supplier refused one order with a code that does not concern the key or the address.",
     )
     SUPPLIER_CONTRACT_BROKEN = _Described(
-        "SupplierContractBroken", Unit.COUNT, _ASKING, "Its answer contradicts its documents."
+        "SupplierContractBroken", Unit.COUNT, _ASKING, "An answer contradicts the supplier's documentation."
     )
 
-    ORDERS_WAITING = _Described("OrdersWaiting", Unit.COUNT, "MeasureOrders", "Open orders now, each minute.")
-    ORDERS_HELD = _Described("OrdersHeld", Unit.COUNT, "MeasureOrders", "Held orders now, each minute.")
+    ORDERS_WAITING = _Described("OrdersWaiting", Unit.COUNT, "MeasureOrders", "Open orders, measured each minute.")
+    ORDERS_HELD = _Described("OrdersHeld", Unit.COUNT, "MeasureOrders", "Held orders, measured each minute.")
     OLDEST_ORDER_WAITING = _Described(
-        "OldestOrderWaiting", Unit.SECONDS, "MeasureOrders", "Age of the oldest open order, 0 where there is none."
+        "OldestOrderWaiting", Unit.SECONDS, "MeasureOrders", "Age of the oldest open order; 0 if there is none."
     )
     GATE_CLOSED = _Described(
         "GateClosedSeconds",
         Unit.SECONDS,
         "MeasureOrders",
-        "60 for each minute in which nobody may call the supplier, otherwise 0: a sum is the time that it was closed.",
+        "60 for each minute in which calls to the supplier are blocked, otherwise 0. The sum is the blocked time.",
     )
 
     CARDS_REVEALED = _Described("CardsRevealed", Unit.COUNT, "RevealCards", "An order's cards were shown to its user.")
-    REVEAL_REFUSED = _Described("RevealRefused", Unit.COUNT, "RevealCards", "A request to see cards was not granted.")
+    REVEAL_REFUSED = _Described("RevealRefused", Unit.COUNT, "RevealCards", "A request to see cards was refused.")
     CARDS_UNREADABLE = _Described(
-        "CardsUnreadable", Unit.COUNT, "RevealCards", "Stored cards are not what was stored: somebody has changed them."
+        "CardsUnreadable", Unit.COUNT, "RevealCards", "Stored cards do not match their order: someone has changed them."
     )
 
     ORDER_SWEPT = _Described(
-        "OrderSwept", Unit.COUNT, "SweepOrders", "Open orders that no execution had, taken up again."
+        "OrderSwept", Unit.COUNT, "SweepOrders", "An open order had lost its execution and was resumed."
     )
     ORDER_UNCLAIMED = _Described(
-        "OrderUnclaimed", Unit.COUNT, "ReconcileOrders", "New differences: nobody announced the supplier's order."
+        "OrderUnclaimed",
+        Unit.COUNT,
+        "ReconcileOrders",
+        "New discrepancies: no OrderPlaced event for the supplier's order.",
     )
     ORDER_OVERDUE = _Described(
-        "OrderOverdue", Unit.COUNT, "ReconcileOrders", "New differences: final at the supplier, open here."
+        "OrderOverdue", Unit.COUNT, "ReconcileOrders", "New discrepancies: final at the supplier, open here."
     )
     ORDER_MISMATCH = _Described(
-        "OrderMismatch", Unit.COUNT, "ReconcileOrders", "New differences: other counts or amounts."
+        "OrderMismatch", Unit.COUNT, "ReconcileOrders", "New discrepancies: different counts or amounts."
     )
     RECONCILIATION_DIFFERENCE = _Described(
-        "ReconciliationDifference", Unit.COUNT, "ReconcileOrders", "New differences of all kinds."
+        "ReconciliationDifference", Unit.COUNT, "ReconcileOrders", "New discrepancies of all kinds."
     )
     ORDERS_RECONCILED = _Described(
         "OrdersReconciled", Unit.COUNT, "ReconcileOrders", "Orders of the supplier's list that were compared."
@@ -149,37 +175,34 @@ class Metric(Enum):
         "ReconciliationIncomplete",
         Unit.COUNT,
         "ReconcileOrders",
-        "1 for a run that could not see all of the list, else 0.",
+        "1 for a run that did not reach the end of the list, otherwise 0.",
     )
 
     @property
     def label(self) -> str:
-        """What CloudWatch calls it."""
+        """The name in CloudWatch."""
         return self.value.name
 
     @property
     def unit(self) -> Unit:
-        """What it is counted in."""
         return self.value.unit
 
     @property
     def emitted_by(self) -> str:
-        """Which functions emit it."""
         return self.value.emitted_by
 
     @property
-    def tells(self) -> str:
-        """What it tells, in one sentence."""
-        return self.value.tells
+    def meaning(self) -> str:
+        return self.value.meaning
 
     @classmethod
     def of_hold(cls, reason: HeldReason) -> Self:
-        """Give the metric of a held reason."""
+        """Return the metric of a held reason."""
         return cls[f"HELD_{reason}"]
 
     @classmethod
     def of_call(cls, failure: FailureKind | None) -> Self:
-        """Give the metric of what a call to the supplier came to; None is an answer as documented."""
+        """Return the metric of a call's result; None is a documented answer."""
         return cls[f"SUPPLIER_{failure or 'ANSWERED'}"]
 
 
