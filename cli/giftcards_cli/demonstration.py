@@ -213,7 +213,7 @@ class _Session:
             follow(poll, until=lambda: all(story.is_closed for story in orders))
 
     def collect_events(self, orders: list[Story]) -> None:
-        """Wait for the outcome events."""
+        """Wait for the events of all orders and keep their types."""
         events = sum(story.publications for story in orders)
         wait_for(lambda: len(self._bus.heard()) >= events, within_seconds=STALLED_AFTER_SECONDS)
         for story in orders:
