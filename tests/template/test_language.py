@@ -44,14 +44,20 @@ BANNED = {
     "go(?:es)? on|went on|going on": "continue, resume",
     "belongs it|knows it not|knows not": "rephrase",
     "besides": "in addition",
+    "hence": "so",
+    "somebody|anybody|everybody": "someone, anyone, everyone",
+    "(?:told|tells?|telling) apart": "distinguish",
+    "rings?|rang|ringing": "fires (an alarm)",
     "may not do without|has to do with": "rephrase",
     "as is fit|as is due|in due course|at its leisure": "rephrase",
 }
+BANNED_VARIABLES = {"told", "said", "known", "there", "made", "one"}
 EXCEPT = re.compile(r"`[^`]*`|https?://\S+|\]\([^)]*\)|<!--[^>]*-->")
 """Names in code quotes and addresses are looked at where they are defined."""
 
 # Not rewritten yet: a folder or file is removed from here once it is.
 NOT_YET = (
+    "bench/cost.py",
     "docs/events.md",
     "docs/observability.md",
     "events/",
@@ -59,6 +65,7 @@ NOT_YET = (
     "layers/",
     "statemachine/",
     "tests/",
+    "tools/outdated.py",
 )
 
 PUBLIC_VALUES = {"cli/giftcards_cli/output.py": {"announced as delayed", "announced"}}
@@ -95,9 +102,23 @@ def texts(path: str, content: str) -> list[tuple[int, str]]:
     return sorted(found)
 
 
-def problems(path: str, content: str) -> list[str]:
-    """Return the banned words of a file, and what to write instead."""
+def variables(content: str) -> list[tuple[int, str]]:
+    """Return the variables and parameters of Python code, with line numbers."""
     return [
+        (node.lineno, node.arg if isinstance(node, ast.arg) else node.id)
+        for node in ast.walk(ast.parse(content))
+        if isinstance(node, ast.arg) or (isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store))
+    ]
+
+
+def problems(path: str, content: str) -> list[str]:
+    """Return the banned words and variables of a file, and what to write instead."""
+    unnamed = [
+        f"{path}:{line}: variable {name}, write: a noun that says what it is"
+        for line, name in (variables(content) if path.endswith(".py") else [])
+        if name in BANNED_VARIABLES
+    ]
+    return unnamed + [
         f"{path}:{line}: “{match[0]}”, write: {instead}"
         for line, text in texts(path, content)
         if text not in PUBLIC_VALUES.get(path, ())
@@ -118,6 +139,7 @@ def test_file_has_no_banned_words(path: str):
         ("page.md", "The gate is closed."),
         ("code.py", '"""Take up an order."""'),
         ("code.py", "x = 1  # told of by mail"),
+        ("code.py", "told = 1"),
         ("code.py", 'print(f"{x} orders came to nothing")'),
         ("code.py", "def test_order_is_announced_once(): ..."),
         ("workflow.json", '{"Comment": "Announce the order"}'),
