@@ -80,11 +80,6 @@ def rows(page: str, title: str) -> list[list[str]]:
     return _rows(section(page, title))
 
 
-def table(page: str, head: str) -> list[list[str]]:
-    """Return the cells of each row of the first table of a page whose first column has this head."""
-    return _rows(f"| {head} |" + text_of(page).split(f"\n| {head} |")[1].split("\n\n")[0])
-
-
 def _rows(text: str) -> list[list[str]]:
     lines = [line for line in text.splitlines() if line[:1] == "|"]
     return [

@@ -1,11 +1,11 @@
 """IAM statements of the transformed template, in a form that tests can compare."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from template.reading import Template, as_list, get_att, ref, resources
+from template.reading import Template, as_list, get_att, properties, ref, resources
 
 # How the template refers to the ARN of a resource, by type. The other form gives a name (of a table, for example),
 # which IAM accepts in a policy and never matches.
@@ -221,3 +221,19 @@ def lenient_trust(template: Template, services: dict[str, str]) -> list[str]:
             if set(who) != {"Service"} or as_list(who["Service"]) != [expected] or how != ["sts:AssumeRole"]:
                 found.append(f"{name}: only {expected} may assume it, not {who} by {how}")
     return found
+
+
+def attributes_of(request: Mapping[str, Any]) -> set[str]:
+    """Give the attributes that a request to DynamoDB names anywhere."""
+    names = request.get("ExpressionAttributeNames", {})
+    found = set(request.get("Key", {}))
+    item = request.get("Item", "")
+    found |= set(re.findall(r"'(\w+)': \{'[SN]'", item)) if isinstance(item, str) else set(item)
+    for kind in ("UpdateExpression", "ConditionExpression", "ProjectionExpression"):
+        words = re.findall(r"(?<![:\w])#?[A-Za-z]\w*(?!\w*\()", request.get(kind, ""))
+        found |= {names.get(word, word) for word in words} - {"SET", "REMOVE", "AND", "OR", "NOT", "IN"}
+    return found
+
+
+def statement_of(template: Template, function: str, index: int) -> dict[str, Any]:
+    return properties(template, role_of(template, function))["Policies"][0]["PolicyDocument"]["Statement"][index]

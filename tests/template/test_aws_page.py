@@ -7,10 +7,10 @@ from typing import Any
 
 from giftcards.adapters.order_table import OrderTable
 from giftcards.rules.orders import Acceptance, Order, OrderStatus
+from template.permissions import attributes_of
 from template.reading import ROOT, Template, as_list
 from template.test_deployment import ROLLS_BACK
 from template.test_deployment_files import STACKS
-from template.test_permissions import attributes_of
 
 PAGE = (ROOT / "docs/aws.md").read_text(encoding="utf-8")
 

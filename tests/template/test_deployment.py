@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from stack.test_upgrade import next_release
+from template.permission_table import CALLING_THE_SUPPLIER
 from template.reading import ROOT, Template, deploy, load, properties, ref, resources, transform
 from template.test_functions import FUNCTIONS
-from template.test_permissions import CALLING_THE_SUPPLIER
 
 VERSION_DESCRIPTION_CHARACTERS = 256
 ROLLS_BACK = ["FunctionErrorsAlarm", "CardsUnreadableAlarm"]

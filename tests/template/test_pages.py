@@ -11,11 +11,10 @@ from giftcards.contracts.events import OUTGOING_EVENTS, OrderPlaced
 from stack.commands import not_printed, run_blocks
 from support.scripts import load
 from template.command_lines import TARGETS, problems, recorded
-from template.pages import PAGES, Block, blocks, exists, links, rows, table, text_of
-from template.reading import ROOT, Template
-from template.test_permissions import PERMISSIONS
+from template.pages import PAGES, Block, blocks, exists, links, rows, text_of
+from template.permission_table import PERMISSIONS
+from template.reading import ROOT
 
-ON_AWS = "docs/aws.md"
 BLOCKS = [block for page in PAGES for block in blocks(page)]
 RUN_BY = {  # the pages whose commands need no AWS, and the test that runs them
     "docs/getting-started.md": "tests/stack/test_local.py",
@@ -211,16 +210,3 @@ def test_permission_table_matches_the_template():
     for function, allowed in PERMISSIONS.items():
         own = {grant for grant in allowed if not grant.startswith(("logs:", "xray:"))}
         assert documented[function.removesuffix("Function")] == own
-
-
-def test_parameter_table_matches_the_template(template: Template):
-    documented = table(ON_AWS, "parameter")
-    assert {name for cells in documented for name in re.findall(r"`([^`]+)`", cells[0])} == set(template["Parameters"])
-    for cells in documented:
-        names, defaults = re.findall(r"`([^`]+)`", cells[0]), re.findall(r"`([^`]+)`", cells[1])
-        assert defaults == [str(template["Parameters"][name]["Default"]) for name in names]
-
-
-def test_every_output_is_named(template: Template):
-    page = text_of(ON_AWS)
-    assert [name for name in template["Outputs"] if f"`{name}`" not in page] == []

@@ -1,0 +1,77 @@
+"""What each function is allowed to do: the whole of it."""
+
+WATCHED = {
+    "xray:PutTraceSegments on *",
+    "xray:PutTelemetryRecords on *",
+}
+PERMISSIONS = {
+    "CheckStatusFunction": {
+        "secretsmanager:GetSecretValue on SupplierApiKeySecret",
+        "dynamodb:GetItem on GateTable",
+        "dynamodb:UpdateItem on GateTable",
+        "logs:CreateLogStream on CheckStatusLogGroup",
+        "logs:PutLogEvents on CheckStatusLogGroup",
+        *WATCHED,
+    },
+    "DeliverCardsFunction": {
+        "secretsmanager:GetSecretValue on SupplierApiKeySecret",
+        "dynamodb:GetItem on GateTable",
+        "dynamodb:UpdateItem on GateTable",
+        "dynamodb:GetItem on CardTable",
+        "dynamodb:PutItem on CardTable",
+        "dynamodb:UpdateItem on CardTable",
+        "dynamodb:ConditionCheckItem on CardTable",
+        "kms:GenerateDataKey on CardKey",
+        "events:PutEvents on OrderBus",
+        "logs:CreateLogStream on DeliverCardsLogGroup",
+        "logs:PutLogEvents on DeliverCardsLogGroup",
+        *WATCHED,
+    },
+    "RevealCardsFunction": {
+        "dynamodb:GetItem on CardTable",
+        "dynamodb:Query on CardTable",
+        "dynamodb:PutItem on AuditTable",
+        "kms:Decrypt on CardKey",
+        "logs:CreateLogStream on RevealCardsLogGroup",
+        "logs:PutLogEvents on RevealCardsLogGroup",
+        *WATCHED,
+    },
+    "SweepOrdersFunction": {
+        "dynamodb:Query on CardTable/index/open-orders",
+        "dynamodb:UpdateItem on CardTable",
+        "states:DescribeExecution on executions of FulfilOrderStateMachine",
+        "events:PutEvents on OrderBus",
+        "sqs:SendMessage on FunctionsDeadLetterQueue",
+        "logs:CreateLogStream on SweepOrdersLogGroup",
+        "logs:PutLogEvents on SweepOrdersLogGroup",
+        *WATCHED,
+    },
+    "ReconcileOrdersFunction": {
+        "secretsmanager:GetSecretValue on SupplierApiKeySecret",
+        "dynamodb:GetItem on GateTable",
+        "dynamodb:UpdateItem on GateTable",
+        "dynamodb:BatchGetItem on CardTable",
+        "dynamodb:GetItem on DifferenceTable",
+        "dynamodb:PutItem on DifferenceTable",
+        "events:PutEvents on OrderBus",
+        "sqs:SendMessage on FunctionsDeadLetterQueue",
+        "logs:CreateLogStream on ReconcileOrdersLogGroup",
+        "logs:PutLogEvents on ReconcileOrdersLogGroup",
+        *WATCHED,
+    },
+    "CountEventsFunction": {
+        "sqs:SendMessage on FunctionsDeadLetterQueue",
+        "logs:CreateLogStream on CountEventsLogGroup",
+        "logs:PutLogEvents on CountEventsLogGroup",
+        *WATCHED,
+    },
+    "MeasureOrdersFunction": {
+        "dynamodb:Query on CardTable/index/open-orders",
+        "dynamodb:GetItem on GateTable",
+        "secretsmanager:DescribeSecret on SupplierApiKeySecret",
+        "logs:CreateLogStream on MeasureOrdersLogGroup",
+        "logs:PutLogEvents on MeasureOrdersLogGroup",
+        *WATCHED,
+    },
+}
+CALLING_THE_SUPPLIER = {"CheckStatusFunction", "DeliverCardsFunction", "ReconcileOrdersFunction"}

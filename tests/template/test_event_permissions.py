@@ -1,0 +1,39 @@
+"""Who can publish which events."""
+
+from giftcards.contracts.events import OUTGOING_EVENTS, OrderPlaced
+from giftcards.use_cases import sweep_orders
+from template.permissions import (
+    statements,
+)
+from template.reading import Template, load_workflow
+
+PUBLISHES = {
+    "FulfilOrderRole": ("giftcards", {"OrderDelayed", "OrderDisputed", "OrderHeld", "OrderRepeated"}),
+    "DeliverCardsRole": ("giftcards", {"CardsDelivered", "CardsPartiallyDelivered", "OrderRefunded"}),
+    "SweepOrdersRole": ("giftcards.sweeper", {"OrderPlaced"}),
+    "ReconcileOrdersRole": ("giftcards", {"OrderMismatch", "OrderOverdue", "OrderUnclaimed"}),
+}
+
+
+def test_each_role_publishes_its_own_events_and_only_sweep_orders_an_order_placed(on_aws: Template):
+    found = {}
+    for statement in statements(on_aws):
+        if "events:PutEvents" in statement.actions:
+            assert list(statement.body["Condition"]) == ["StringEquals"]
+            bound = statement.body["Condition"]["StringEquals"]
+            assert set(bound) == {"events:source", "events:detail-type"}
+            found[statement.holder] = (bound["events:source"], set(bound["events:detail-type"]))
+    assert found == PUBLISHES
+
+
+def test_every_event_that_goes_out_is_published_by_one_role():
+    published = [name for _, names in PUBLISHES.values() for name in names]
+    assert sorted(published) == sorted([event.detail_type for event in OUTGOING_EVENTS] + [OrderPlaced.detail_type])
+    assert PUBLISHES["SweepOrdersRole"][0] == sweep_orders.SOURCE
+
+
+def test_the_workflow_may_publish_what_its_states_do(on_aws: Template):
+    states = load_workflow()["States"].values()
+    entries = [entry for state in states for entry in state.get("Arguments", {}).get("Entries", [])]
+    assert {entry["DetailType"] for entry in entries} == PUBLISHES["FulfilOrderRole"][1]
+    assert {entry["Source"] for entry in entries} == {PUBLISHES["FulfilOrderRole"][0]}
