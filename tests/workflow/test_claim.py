@@ -42,7 +42,7 @@ FIRST = "arn:aws:states:eu-west-1:123456789012:execution:giftcards-fulfil-order:
 OPEN_ROW = rows.claimed("order-1", "user-1", datetime(2026, 1, 1, tzinfo=UTC), executionArn=FIRST)
 
 
-def test_second_announcement_of_an_open_order_changes_nothing(workflow: Workflow) -> None:
+def test_repeat_of_an_open_order_changes_nothing(workflow: Workflow) -> None:
     workflow.put_row(OPEN_ROW)
     before = workflow.rows()
 
@@ -51,16 +51,14 @@ def test_second_announcement_of_an_open_order_changes_nothing(workflow: Workflow
     assert_nothing_happened(again, workflow, before)
 
 
-def test_open_order_announced_for_another_user_is_announced_as_disputed(workflow: Workflow) -> None:
+def test_open_order_placed_for_another_user_is_disputed(workflow: Workflow) -> None:
     workflow.put_row(OPEN_ROW)
     before = workflow.rows()
 
     assert_disputed(workflow.run(ANOTHER_USER), workflow, before)
 
 
-def test_claim_that_arrives_late_does_not_undo_what_its_own_execution_has_done_since(
-    workflow: Workflow, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_late_claim_undoes_nothing_of_its_own_execution(workflow: Workflow, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("workflow.harness.uuid4", lambda: "first")  # the execution of OPEN_ROW
     workflow.put_row(rows.published(rows.closed(OPEN_ROW, cards=2)))
     before = workflow.rows()
@@ -75,7 +73,7 @@ CLOSED = pytest.mark.parametrize("status", [status for status in SupplierStatus 
 
 
 @CLOSED
-def test_second_announcement_of_a_closed_order_changes_nothing(workflow: Workflow, status: SupplierStatus) -> None:
+def test_repeat_of_a_closed_order_changes_nothing(workflow: Workflow, status: SupplierStatus) -> None:
     workflow.run(ORDER, check=[SETTLED], deliver=[Closed(status)])
     before = workflow.rows()
 
@@ -85,16 +83,14 @@ def test_second_announcement_of_a_closed_order_changes_nothing(workflow: Workflo
 
 
 @CLOSED
-def test_closed_order_announced_for_another_user_is_announced_as_disputed(
-    workflow: Workflow, status: SupplierStatus
-) -> None:
+def test_closed_order_placed_for_another_user_is_disputed(workflow: Workflow, status: SupplierStatus) -> None:
     workflow.run(ORDER, check=[SETTLED], deliver=[Closed(status)])
     before = workflow.rows()
 
     assert_disputed(workflow.run(ANOTHER_USER), workflow, before)
 
 
-def test_repeat_that_cannot_be_announced_changes_nothing_all_the_same(workflow: Workflow) -> None:
+def test_repeat_that_cannot_be_published_changes_nothing(workflow: Workflow) -> None:
     workflow.put_row(OPEN_ROW)
 
     run = workflow.run(ORDER, faults={"PublishRepeat": repeat(Fault("InternalFailure"))})
@@ -102,7 +98,7 @@ def test_repeat_that_cannot_be_announced_changes_nothing_all_the_same(workflow: 
     assert (run.status, run.states[-1], run.announced) == ("SUCCEEDED", "AlreadyClaimed", [])
 
 
-def test_dispute_that_cannot_be_announced_fails_all_the_same(workflow: Workflow) -> None:
+def test_dispute_that_cannot_be_published_fails(workflow: Workflow) -> None:
     workflow.put_row(OPEN_ROW)
 
     run = workflow.run(ANOTHER_USER, faults={"PublishDispute": repeat(Fault("InternalFailure"))})
@@ -110,7 +106,7 @@ def test_dispute_that_cannot_be_announced_fails_all_the_same(workflow: Workflow)
     assert (run.status, run.error, run.announced) == ("FAILED", "ORDER_DISPUTED", [])
 
 
-def test_order_whose_execution_is_gone_is_taken_up_again(workflow: Workflow) -> None:
+def test_order_without_an_execution_is_resumed(workflow: Workflow) -> None:
     workflow.put_row({name: value for name, value in OPEN_ROW.items() if name != "executionArn"})
 
     run = workflow.run(ORDER, check=[SETTLED], deliver=[Closed()])
@@ -126,7 +122,7 @@ def test_order_whose_execution_is_gone_is_taken_up_again(workflow: Workflow) -> 
     assert run.announced == ["CardsDelivered"]
 
 
-def test_order_that_another_execution_takes_up_first_is_left_to_it(workflow: Workflow) -> None:
+def test_order_resumed_by_another_execution_first_is_skipped(workflow: Workflow) -> None:
     workflow.run(ORDER, check=[DEADLINE_PASSED])
     workflow.between("ResumeOrder", lambda: workflow.put_row(OPEN_ROW))
 
@@ -146,7 +142,7 @@ def test_two_orders_do_not_touch_each_other(workflow: Workflow) -> None:
     assert workflow.order_row("order-1") == first
 
 
-def test_held_order_is_taken_up_again_with_a_fresh_deadline(workflow: Workflow) -> None:
+def test_held_order_is_resumed_with_a_fresh_deadline(workflow: Workflow) -> None:
     held = workflow.run(ORDER | {"placedAt": "2026-01-01T00:00:00Z"}, check=[DEADLINE_PASSED]).order_row
     assert held is not None
     seen = []
@@ -172,14 +168,14 @@ def test_held_order_is_taken_up_again_with_a_fresh_deadline(workflow: Workflow) 
     assert request.claimed_at == datetime.fromisoformat(row["claimedAt"])
 
 
-def test_held_order_can_be_held_and_taken_up_any_number_of_times(workflow: Workflow) -> None:
+def test_order_can_be_held_and_resumed_any_number_of_times(workflow: Workflow) -> None:
     for _ in range(3):
         assert workflow.run(ORDER, check=[PENDING, DEADLINE_PASSED]).error == "DEADLINE_PASSED"
 
     assert workflow.run(ORDER, check=[SETTLED], deliver=[Closed()]).status == "SUCCEEDED"
 
 
-def test_held_order_announced_for_another_user_changes_nothing(workflow: Workflow) -> None:
+def test_held_order_placed_for_another_user_changes_nothing(workflow: Workflow) -> None:
     workflow.run(ORDER, check=[DEADLINE_PASSED])
     before = workflow.rows()
 
@@ -187,7 +183,7 @@ def test_held_order_announced_for_another_user_changes_nothing(workflow: Workflo
 
 
 @pytest.mark.parametrize("faults", [[ANSWER_LOST], [THROTTLED, ANSWER_LOST]])
-def test_claim_whose_answer_was_lost_is_this_executions_own(workflow: Workflow, faults: list[Fault]) -> None:
+def test_claim_with_a_lost_answer_is_this_executions(workflow: Workflow, faults: list[Fault]) -> None:
     run = workflow.run(ORDER, check=[SETTLED], deliver=[Closed()], faults={"ClaimOrder": faults})
 
     assert run.status == "SUCCEEDED"
@@ -196,7 +192,7 @@ def test_claim_whose_answer_was_lost_is_this_executions_own(workflow: Workflow, 
 
 
 @pytest.mark.parametrize("faults", [[ANSWER_LOST], [ANSWER_LOST] * 3, [THROTTLED, ANSWER_LOST]])
-def test_resumption_whose_answer_was_lost_is_this_executions_own(workflow: Workflow, faults: list[Fault]) -> None:
+def test_resumption_with_a_lost_answer_is_this_executions(workflow: Workflow, faults: list[Fault]) -> None:
     workflow.run(ORDER, check=[DEADLINE_PASSED])
 
     again = workflow.run(ORDER, check=[SETTLED], deliver=[Closed()], faults={"ResumeOrder": faults})
@@ -232,7 +228,7 @@ def test_throttled_resumption_is_retried(workflow: Workflow, error: str) -> None
     ],
     ids=["throttled", "denied", "timed out"],
 )
-def test_event_of_an_order_that_cannot_be_claimed_goes_to_the_dead_letter_queue_without_order_held(
+def test_unclaimable_order_goes_to_the_dead_letter_queue(
     workflow: Workflow, faults: Iterable[Fault], error: str
 ) -> None:
     run = workflow.run(ORDER, faults={"ClaimOrder": faults})
@@ -245,7 +241,7 @@ def test_event_of_an_order_that_cannot_be_claimed_goes_to_the_dead_letter_queue_
     assert run.pauses_at("ClaimOrder") == [1, 2, 4, 8, 16, 32, 60, 60, 60, 60]
 
 
-def test_held_order_that_cannot_be_taken_up_stays_as_it_was(workflow: Workflow) -> None:
+def test_held_order_that_cannot_be_resumed_is_unchanged(workflow: Workflow) -> None:
     workflow.run(ORDER, check=[DEADLINE_PASSED])
     before = workflow.rows()
 
@@ -259,15 +255,13 @@ def test_held_order_that_cannot_be_taken_up_stays_as_it_was(workflow: Workflow) 
 
 
 @pytest.mark.parametrize("placed_at", [{}, {"placedAt": "2026-01-01T00:00:00Z"}])
-def test_what_is_kept_in_the_dead_letter_queue_is_the_announcement_and_nothing_else_of_the_event(
-    workflow: Workflow, placed_at: dict[str, str]
-) -> None:
+def test_dead_letter_holds_the_detail_of_the_event_only(workflow: Workflow, placed_at: dict[str, str]) -> None:
     run = workflow.run(ORDER | placed_at | {"note": "a card"}, faults={"ClaimOrder": repeat(THROTTLED)})
 
     assert [letter.detail for letter in run.dead_letters] == [ORDER | placed_at]
 
 
-def test_execution_that_can_neither_claim_nor_park_says_that_the_event_is_nowhere(workflow: Workflow) -> None:
+def test_execution_that_can_neither_claim_nor_park_fails(workflow: Workflow) -> None:
     lost = {"ClaimOrder": repeat(THROTTLED), "ParkOrder": repeat(Fault("InternalError"))}
 
     run = workflow.run(ORDER, faults=lost)
@@ -293,9 +287,7 @@ REFUNDED_ROW = rows.closed(OPEN_ROW, cards=0, quantity=2)
     ],
     ids=lambda value: value if isinstance(value, str) else value["status"],
 )
-def test_repeat_that_meets_a_failing_table_publishes_no_order_held_for_a_known_order(
-    workflow: Workflow, state: str, row: dict[str, str]
-) -> None:
+def test_repeat_on_a_failing_table_publishes_no_order_held(workflow: Workflow, state: str, row: dict[str, str]) -> None:
     workflow.put_row(row)
 
     run = workflow.run(ORDER, faults={state: repeat(THROTTLED)})
@@ -305,7 +297,7 @@ def test_repeat_that_meets_a_failing_table_publishes_no_order_held_for_a_known_o
     assert workflow.rows() == [row]
 
 
-def test_order_that_cannot_be_looked_up_is_kept_in_the_dead_letter_queue(workflow: Workflow) -> None:
+def test_unreadable_order_goes_to_the_dead_letter_queue(workflow: Workflow) -> None:
     workflow.put_row(OPEN_ROW)
 
     run = workflow.run(ORDER, faults={"LookUpOrder": repeat(THROTTLED)})
@@ -314,7 +306,7 @@ def test_order_that_cannot_be_looked_up_is_kept_in_the_dead_letter_queue(workflo
     assert workflow.rows() == [OPEN_ROW]
 
 
-def test_order_that_vanishes_between_claim_and_look_up_is_kept_in_the_dead_letter_queue(workflow: Workflow) -> None:
+def test_order_deleted_after_its_claim_becomes_a_dead_letter(workflow: Workflow) -> None:
     workflow.put_row(OPEN_ROW)
     workflow.between("LookUpOrder", lambda: workflow.delete_row("order-1"))
 
@@ -324,7 +316,7 @@ def test_order_that_vanishes_between_claim_and_look_up_is_kept_in_the_dead_lette
     assert run.announced == []
 
 
-def test_order_whose_claim_was_written_though_it_failed_is_open_and_known_to_have_no_execution(
+def test_claim_written_by_a_failed_call_leaves_an_open_order(
     workflow: Workflow,
 ) -> None:
     run = workflow.run(ORDER, faults={"ClaimOrder": chain([ANSWER_LOST], repeat(THROTTLED))})

@@ -31,7 +31,7 @@ def test_an_order_is_billed_the_transitions_that_it_made(
     assert billed(run) == made(run)
 
 
-def test_each_hold_of_an_order_is_ten_transitions_that_its_row_does_not_know(workflow: Workflow) -> None:
+def test_each_hold_is_ten_transitions_not_in_the_row(workflow: Workflow) -> None:
     held = workflow.run(ORDER, check=[PENDING, DEADLINE_PASSED])
     again = workflow.run(ORDER, check=[PENDING, PENDING, SETTLED], deliver=[Closed()])
 

@@ -115,7 +115,7 @@ def test_only_these_states_end_an_execution() -> None:
 
 
 @pytest.mark.parametrize("name", STATES)
-def test_every_state_that_goes_on_says_where(name: str) -> None:
+def test_every_nonterminal_state_has_a_next_state(name: str) -> None:
     state = STATES[name]
     if state["Type"] in {"Task", "Pass", "Wait"}:
         assert "Next" in state
@@ -178,7 +178,7 @@ def test_every_write_to_the_table_has_a_condition(name: str) -> None:
 
 
 @EVERY_TASK
-def test_every_write_to_the_table_asks_for_the_user_or_the_execution_that_has_the_order(name: str) -> None:
+def test_every_write_is_conditional_on_user_or_execution(name: str) -> None:
     condition = TASKS[name]["Arguments"].get("ConditionExpression")
     named = ("attribute_not_exists(pk)", "executionArn = :thisExecution", "userId = :userId")
     assert condition is None or any(part in condition for part in named)
@@ -208,7 +208,7 @@ def test_function_times_out_before_its_task_does(name: str, function: str) -> No
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)
-def test_function_is_told_what_the_contract_says_and_nothing_else(name: str) -> None:
+def test_function_payload_has_exactly_the_contracts_fields(name: str) -> None:
     assert TASKS[name]["Arguments"]["Payload"].keys() == {field.alias for field in StepRequest.model_fields.values()}
 
 

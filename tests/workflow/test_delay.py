@@ -10,7 +10,7 @@ from workflow.engine import Fault
 from workflow.harness import CLAIMED, DELIVERED, ORDER, Workflow
 
 
-def test_delayed_order_is_announced_and_goes_on(workflow: Workflow) -> None:
+def test_delayed_order_is_published_and_continues(workflow: Workflow) -> None:
     run = workflow.run(ORDER, check=[PENDING, PENDING_LATE, PENDING, SETTLED], deliver=[Closed()])
 
     assert run.status == "SUCCEEDED"
@@ -21,7 +21,7 @@ def test_delayed_order_is_announced_and_goes_on(workflow: Workflow) -> None:
     assert run.waits == [5, 23, 23, 23]
 
 
-def test_order_whose_delivery_takes_long_is_announced_as_delayed_too(workflow: Workflow) -> None:
+def test_slow_delivery_is_published_as_delayed(workflow: Workflow) -> None:
     late = result(Outcome.SUPPLIER_BUSY, age_seconds=700, announce_delay=True)
 
     run = workflow.run(ORDER, check=[SETTLED] * 3, deliver=[result(Outcome.SUPPLIER_BUSY), late, Closed()])
@@ -38,14 +38,14 @@ def test_delay_is_recorded_with_the_order(workflow: Workflow) -> None:
     assert run.order_row.keys() == (CLAIMED | DELIVERED | {"delayedAt"}) - {"openStatus"}
 
 
-def test_functions_are_told_that_the_delay_has_been_announced(workflow: Workflow) -> None:
+def test_functions_receive_that_the_delay_is_published(workflow: Workflow) -> None:
     run = workflow.run(ORDER, check=[PENDING, PENDING_LATE, PENDING, SETTLED], deliver=[Closed()])
 
     assert [request.delay_announced for request in run.check_requests] == [False, False, True, True]
     assert [request.delay_announced for request in run.deliver_requests] == [True]
 
 
-def test_functions_of_an_order_taken_up_again_are_told_that_it_has_been_announced(workflow: Workflow) -> None:
+def test_resumed_order_keeps_its_published_delay(workflow: Workflow) -> None:
     workflow.run(ORDER, check=[PENDING_LATE, DEADLINE_PASSED])
 
     again = workflow.run(ORDER, check=[PENDING, SETTLED], deliver=[Closed()])
@@ -54,7 +54,7 @@ def test_functions_of_an_order_taken_up_again_are_told_that_it_has_been_announce
     assert again.announced == ["CardsDelivered"]
 
 
-def test_functions_of_an_order_taken_up_again_are_told_that_it_has_not_been_announced(workflow: Workflow) -> None:
+def test_resumed_order_keeps_its_unpublished_delay(workflow: Workflow) -> None:
     workflow.run(ORDER, check=[DEADLINE_PASSED])
 
     again = workflow.run(ORDER, check=[PENDING_LATE, SETTLED], deliver=[Closed()])
@@ -64,7 +64,7 @@ def test_functions_of_an_order_taken_up_again_are_told_that_it_has_not_been_anno
 
 
 @pytest.mark.parametrize("error", ["InternalException", "ThrottlingException", "FailedEntry", "Timeout"])
-def test_announcement_that_fails_for_a_moment_is_retried(workflow: Workflow, error: str) -> None:
+def test_publishing_is_retried_after_a_short_failure(workflow: Workflow, error: str) -> None:
     run = workflow.run(
         ORDER, check=[PENDING_LATE, SETTLED], deliver=[Closed()], faults={"PublishDelay": [Fault(error)] * 3}
     )
@@ -74,7 +74,7 @@ def test_announcement_that_fails_for_a_moment_is_retried(workflow: Workflow, err
 
 
 @pytest.mark.parametrize("error", ["InternalException", "FailedEntry", "Timeout"])
-def test_announcement_that_keeps_failing_does_not_hold_the_order(workflow: Workflow, error: str) -> None:
+def test_delay_that_cannot_be_published_holds_no_order(workflow: Workflow, error: str) -> None:
     run = workflow.run(
         ORDER, check=[PENDING_LATE, SETTLED], deliver=[Closed()], faults={"PublishDelay": repeat(Fault(error))}
     )
@@ -85,7 +85,7 @@ def test_announcement_that_keeps_failing_does_not_hold_the_order(workflow: Workf
     assert "delayedAt" not in run.order_row
 
 
-def test_announcement_that_failed_is_made_up_for_after_the_next_check(workflow: Workflow) -> None:
+def test_unpublished_delay_is_published_after_the_next_check(workflow: Workflow) -> None:
     first_time = [Fault("InternalException")] * 11
 
     run = workflow.run(
@@ -97,9 +97,7 @@ def test_announcement_that_failed_is_made_up_for_after_the_next_check(workflow: 
 
 
 @pytest.mark.parametrize("error", ["ProvisionedThroughputExceededException", "Timeout"])
-def test_delay_that_cannot_be_recorded_is_announced_once_and_does_not_hold_the_order(
-    workflow: Workflow, error: str
-) -> None:
+def test_delay_that_cannot_be_recorded_is_published_once(workflow: Workflow, error: str) -> None:
     run = workflow.run(
         ORDER, check=[PENDING_LATE, PENDING, SETTLED], deliver=[Closed()], faults={"RecordDelay": repeat(Fault(error))}
     )

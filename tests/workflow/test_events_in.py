@@ -97,7 +97,7 @@ def test_order_without_valid_user_id_is_rejected(workflow: Workflow, value: Any)
 
 
 @pytest.mark.parametrize("detail", INVALID_DETAILS.values(), ids=INVALID_DETAILS)
-def test_event_whose_detail_holds_no_order_is_rejected(workflow: Workflow, detail: Any) -> None:
+def test_event_without_an_order_is_rejected(workflow: Workflow, detail: Any) -> None:
     assert_rejected(workflow, detail, {})
 
 
@@ -114,7 +114,7 @@ def test_ids_of_any_visible_ascii_come_through_unchanged(workflow: Workflow, val
 
 
 @pytest.mark.parametrize("value", VALID_IDS.values(), ids=VALID_IDS)
-def test_ids_of_any_visible_ascii_can_be_held_and_announced(workflow: Workflow, value: str) -> None:
+def test_ids_of_any_visible_ascii_can_be_held_and_published(workflow: Workflow, value: str) -> None:
     run = workflow.run({"orderId": value, "userId": value}, check=[PENDING_LATE, DEADLINE_PASSED])
 
     assert run.error == "DEADLINE_PASSED"
@@ -178,9 +178,7 @@ def test_time_of_placing_that_is_none_is_ignored(workflow: Workflow, placed_at: 
     ],
     ids=repr,
 )
-def test_time_of_placing_that_never_was_does_not_keep_the_order_from_being_delivered(
-    workflow: Workflow, placed_at: str
-) -> None:
+def test_impossible_placed_at_does_not_prevent_delivery(workflow: Workflow, placed_at: str) -> None:
     run = workflow.run(ORDER | {"placedAt": placed_at}, check=[SETTLED], deliver=repeat(Closed()))
 
     assert run.status == "SUCCEEDED"
@@ -221,7 +219,7 @@ def orders(workflow: Workflow) -> list[tuple[str, str]]:
 
 @settings(max_examples=50, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(detail=details | values)
-def test_any_detail_is_taken_or_refused_as_its_ids_say_and_never_half(workflow: Workflow, detail: Any) -> None:
+def test_any_detail_is_accepted_or_refused_by_its_ids(workflow: Workflow, detail: Any) -> None:
     named = [detail.get(name) if isinstance(detail, dict) else None for name in ("orderId", "userId")]
     is_order = all(isinstance(name, str) and re.fullmatch(r"[!-~]{1,128}", name) for name in named)
     for order_id, _ in orders(workflow):

@@ -14,7 +14,7 @@ from workflow.engine import Engine
 from workflow.harness import CLAIMED, ORDER, Workflow
 
 
-def test_order_settled_at_the_first_check_is_delivered_and_closed(workflow: Workflow) -> None:
+def test_order_settled_at_the_first_check_is_delivered(workflow: Workflow) -> None:
     run = workflow.run(ORDER, check=[SETTLED], deliver=[Closed()])
 
     assert run.status == "SUCCEEDED"
@@ -59,7 +59,7 @@ def test_claim_is_written_before_the_first_check(workflow: Workflow) -> None:
     }
 
 
-def test_order_pending_for_a_while_is_asked_again_until_it_is_settled(workflow: Workflow) -> None:
+def test_pending_order_is_checked_until_it_is_settled(workflow: Workflow) -> None:
     run = workflow.run(ORDER, check=[PENDING] * 4 + [SETTLED], deliver=[Closed()])
 
     assert run.status == "SUCCEEDED"
@@ -67,7 +67,7 @@ def test_order_pending_for_a_while_is_asked_again_until_it_is_settled(workflow: 
     assert len(run.deliver_requests) == 1
 
 
-def test_waits_the_first_interval_of_the_schedule_and_then_what_check_status_says(workflow: Workflow) -> None:
+def test_waits_the_first_interval_then_as_check_status_returns(workflow: Workflow) -> None:
     pending = [result(Outcome.PENDING, wait_seconds=seconds) for seconds in (5, 15, 3600)]
 
     run = workflow.run(ORDER, check=[*pending, SETTLED], deliver=[Closed()])
@@ -79,9 +79,7 @@ def test_waits_the_first_interval_of_the_schedule_and_then_what_check_status_say
 @pytest.mark.parametrize(
     ("poll_schedule", "first_wait"), [("60:7", 7), ("120:11,300:15", 11), ("10:99999,20:1,30:2", 99999)]
 )
-def test_first_wait_is_the_first_interval_of_whatever_schedule(
-    engine: Engine, poll_schedule: str, first_wait: int
-) -> None:
+def test_first_wait_is_the_first_interval_of_any_schedule(engine: Engine, poll_schedule: str, first_wait: int) -> None:
     run = Workflow(engine, poll_schedule=poll_schedule).run(ORDER, check=[SETTLED], deliver=[Closed()])
 
     assert run.waits == [first_wait]
@@ -94,7 +92,7 @@ def test_first_wait_is_spread_as_the_later_ones_are(engine: Engine) -> None:
     assert run.waits == [PollSchedule.parse("3600:100").next_wait(0, engine.random)]
 
 
-def test_waits_after_a_delivery_that_must_wait_as_long_as_deliver_cards_says(workflow: Workflow) -> None:
+def test_waits_as_deliver_cards_returns(workflow: Workflow) -> None:
     busy = result(Outcome.SUPPLIER_BUSY, wait_seconds=77)
 
     run = workflow.run(ORDER, check=[SETTLED, SETTLED], deliver=[busy, Closed()])
@@ -124,7 +122,7 @@ def test_checks_and_failures_are_carried_from_step_to_step(workflow: Workflow) -
     assert [(request.checks, request.failures) for request in run.deliver_requests] == [(4, 2), (5, 0)]
 
 
-def test_functions_are_told_ids_and_time_of_the_claim(workflow: Workflow) -> None:
+def test_functions_receive_ids_and_claim_time(workflow: Workflow) -> None:
     run = workflow.run(ORDER, check=[PENDING, SETTLED], deliver=[Closed()])
 
     assert run.order_row is not None
@@ -152,7 +150,7 @@ def test_order_ends_as_what_deliver_cards_closed_it_as(workflow: Workflow, statu
     assert workflow.orders_in("orders-by-user", "userId", "user-1") == ["order-1"]
 
 
-def test_workflow_itself_announces_nothing_of_an_order_that_goes_well(workflow: Workflow) -> None:
+def test_workflow_publishes_nothing_for_a_delivered_order(workflow: Workflow) -> None:
     run = workflow.run(ORDER, check=[PENDING, SETTLED], deliver=[Closed()])
 
     assert not {"PublishDelay", "PublishHold"} & set(run.states)
@@ -196,7 +194,7 @@ def test_retry_state_outlives_an_answer_of_the_version_before(workflow: Workflow
     assert doubts(run.check_requests) == [0, 0, 1, 1]
 
 
-def test_order_goes_on_while_functions_of_the_version_before_still_answer(workflow: Workflow) -> None:
+def test_order_continues_with_functions_of_the_previous_version(workflow: Workflow) -> None:
     # Given a gradual deployment: the workflow is new at once, some calls still reach functions that answer as before
     before = PENDING.model_dump(mode="json", by_alias=True, exclude={"unanswered_since", "unanswered_seconds"})
 

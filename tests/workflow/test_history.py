@@ -24,18 +24,16 @@ def events_of_a_round(workflow: Workflow, *, delivering: bool) -> int:
     return two.history_events - one.history_events
 
 
-def test_most_checks_of_a_pending_order_leave_a_quarter_of_the_history_for_retries(workflow: Workflow) -> None:
+def test_most_checks_leave_a_quarter_of_the_history(workflow: Workflow) -> None:
     assert events_of_a_round(workflow, delivering=False) * MAX_CHECKS <= HISTORY_EVENTS * 3 // 4
 
 
-def test_most_checks_of_an_order_that_cannot_be_delivered_fit_into_the_history(workflow: Workflow) -> None:
+def test_most_checks_and_deliveries_fit_into_the_history(workflow: Workflow) -> None:
     assert events_of_a_round(workflow, delivering=True) * MAX_CHECKS <= HISTORY_EVENTS
 
 
 @pytest.mark.parametrize("step", ["CheckStatus", "DeliverCards"])
-def test_history_has_room_for_days_of_an_outage_beside_the_checks_of_the_default_schedule(
-    workflow: Workflow, step: str
-) -> None:
+def test_history_has_room_for_days_of_an_outage(workflow: Workflow, step: str) -> None:
     def events(rounds: int) -> int:
         outage = [Raised("AwsUnavailableError")] * 3 * rounds
         order = {"orderId": f"outage-{rounds}", "userId": "user-1"}
@@ -50,7 +48,7 @@ def test_history_has_room_for_days_of_an_outage_beside_the_checks_of_the_default
     assert rounds * MAX_BACKOFF_SECONDS / 2 > 2 * 86_400  # jitter can halve each wait
 
 
-def test_machine_lives_longer_than_the_deadline_of_the_default_schedule() -> None:
+def test_machine_timeout_exceeds_the_default_deadline() -> None:
     schedule = PollSchedule.parse(load_template()["Parameters"]["PollSchedule"]["Default"])
 
     assert load_definition()["TimeoutSeconds"] > 2 * schedule.deadline_seconds

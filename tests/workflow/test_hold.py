@@ -18,7 +18,7 @@ ANSWER_LOST = Fault("InternalServerError", took_effect=True)
 
 @pytest.mark.parametrize("outcome", HOLDS)
 @pytest.mark.parametrize("step", ["CheckStatus", "DeliverCards"])
-def test_held_order_keeps_everything_and_says_why(workflow: Workflow, outcome: Outcome, step: str) -> None:
+def test_held_order_keeps_its_fields_and_has_a_reason(workflow: Workflow, outcome: Outcome, step: str) -> None:
     answer = result(outcome, message='Said "so", with a \\ in it.')
 
     run = (
@@ -42,7 +42,7 @@ def test_held_order_knows_how_often_it_was_checked(workflow: Workflow) -> None:
     assert workflow.run(ORDER, check=[PENDING, PENDING, DEADLINE_PASSED]).order_row["checks"] == 3
 
 
-def test_checks_of_an_order_that_is_held_and_taken_up_again_add_up(workflow: Workflow) -> None:
+def test_checks_add_up_over_hold_and_resume(workflow: Workflow) -> None:
     workflow.run(ORDER, check=[PENDING, PENDING, DEADLINE_PASSED])
 
     again = workflow.run(ORDER, check=[PENDING, DEADLINE_PASSED])
@@ -53,7 +53,7 @@ def test_checks_of_an_order_that_is_held_and_taken_up_again_add_up(workflow: Wor
     assert closed.order_row["checks"] == 7
 
 
-def test_checks_are_counted_once_when_the_answer_to_the_hold_was_lost(workflow: Workflow) -> None:
+def test_checks_are_counted_once_after_a_lost_hold_answer(workflow: Workflow) -> None:
     workflow.run(ORDER, check=[DEADLINE_PASSED])
 
     again = workflow.run(ORDER, check=[PENDING, DEADLINE_PASSED], faults={"HoldOrder": [ANSWER_LOST] * 2})
@@ -62,7 +62,7 @@ def test_checks_are_counted_once_when_the_answer_to_the_hold_was_lost(workflow: 
 
 
 @pytest.mark.parametrize("outcome", HOLDS)
-def test_held_order_is_announced(workflow: Workflow, outcome: Outcome) -> None:
+def test_held_order_is_published(workflow: Workflow, outcome: Outcome) -> None:
     run = workflow.run(ORDER, check=[result(outcome, message="Said so.")])
 
     assert run.announced == ["OrderHeld"]
@@ -132,7 +132,7 @@ def test_hold_that_fails_for_a_moment_is_retried(workflow: Workflow, error: str)
     assert run.pauses == [("HoldOrder", 1), ("HoldOrder", 2), ("HoldOrder", 4)]
 
 
-def test_hold_whose_answer_was_lost_stands_and_is_announced_once(workflow: Workflow) -> None:
+def test_hold_with_a_lost_answer_is_published_once(workflow: Workflow) -> None:
     run = workflow.run(ORDER, check=[DEADLINE_PASSED], faults={"HoldOrder": [ANSWER_LOST]})
 
     assert run.error == "DEADLINE_PASSED"
@@ -142,9 +142,7 @@ def test_hold_whose_answer_was_lost_stands_and_is_announced_once(workflow: Workf
 
 
 @pytest.mark.parametrize("error", ["ProvisionedThroughputExceededException", "AccessDeniedException", "Timeout"])
-def test_order_whose_hold_cannot_be_written_is_not_announced_as_held_and_stays_open_for_the_sweep(
-    workflow: Workflow, error: str
-) -> None:
+def test_hold_that_cannot_be_written_leaves_the_order_open(workflow: Workflow, error: str) -> None:
     run = workflow.run(ORDER, check=[DEADLINE_PASSED], faults={"HoldOrder": repeat(Fault(error))})
 
     assert (run.status, run.error, run.announced) == ("FAILED", "DEADLINE_PASSED", [])
@@ -154,7 +152,7 @@ def test_order_whose_hold_cannot_be_written_is_not_announced_as_held_and_stays_o
 
 
 @pytest.mark.parametrize("error", ["InternalException", "FailedEntry", "Timeout"])
-def test_announcement_that_fails_for_a_moment_is_retried(workflow: Workflow, error: str) -> None:
+def test_publishing_is_retried_after_a_short_failure(workflow: Workflow, error: str) -> None:
     run = workflow.run(ORDER, check=[DEADLINE_PASSED], faults={"PublishHold": [Fault(error)] * 3})
 
     assert run.announced == ["OrderHeld"]
@@ -162,7 +160,7 @@ def test_announcement_that_fails_for_a_moment_is_retried(workflow: Workflow, err
 
 
 @pytest.mark.parametrize("error", ["InternalException", "FailedEntry", "Timeout"])
-def test_hold_that_cannot_be_announced_ends_as_failure_with_the_reason(workflow: Workflow, error: str) -> None:
+def test_hold_that_cannot_be_published_fails_with_the_reason(workflow: Workflow, error: str) -> None:
     run = workflow.run(ORDER, check=[DEADLINE_PASSED], faults={"PublishHold": repeat(Fault(error))})
 
     assert (run.status, run.error, run.cause) == ("FAILED", "DEADLINE_PASSED", DEADLINE_PASSED.message)

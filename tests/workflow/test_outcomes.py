@@ -79,7 +79,7 @@ def test_outcome_of_deliver_cards_leads_where_it_must(workflow: Workflow, outcom
 
 
 @pytest.mark.parametrize("outcome", sorted(WAITING))
-def test_delay_is_announced_whatever_the_order_waits_for(workflow: Workflow, outcome: Outcome) -> None:
+def test_delay_is_published_for_any_kind_of_wait(workflow: Workflow, outcome: Outcome) -> None:
     late = result(outcome, announce_delay=True, wait_seconds=41)
 
     run = workflow.run(ORDER, check=[late, SETTLED], deliver=[Closed()])
@@ -90,7 +90,7 @@ def test_delay_is_announced_whatever_the_order_waits_for(workflow: Workflow, out
 
 
 @pytest.mark.parametrize("outcome", sorted(set(Outcome) - WAITING - {Outcome.SETTLED}))
-def test_order_that_does_not_wait_is_not_announced_as_delayed(workflow: Workflow, outcome: Outcome) -> None:
+def test_order_that_does_not_wait_is_not_delayed(workflow: Workflow, outcome: Outcome) -> None:
     run = workflow.run(ORDER, check=[result(outcome, announce_delay=True)])
 
     assert run.announced == ["OrderHeld"]

@@ -30,16 +30,14 @@ def assert_kept(run: Run, workflow: Workflow) -> None:
 
 
 @pytest.mark.parametrize("outcome", Outcome)
-def test_no_outcome_of_a_check_ends_as_success_unless_the_order_is_closed(workflow: Workflow, outcome: Outcome) -> None:
+def test_check_outcome_succeeds_only_if_the_order_is_closed(workflow: Workflow, outcome: Outcome) -> None:
     check = chain([result(outcome), SETTLED], repeat(DEADLINE_PASSED))
 
     assert_kept(workflow.run(ORDER, check=check, deliver=repeat(Closed())), workflow)
 
 
 @pytest.mark.parametrize("outcome", sorted(set(Outcome) - {Outcome.CLOSED}))
-def test_no_outcome_of_a_delivery_ends_as_success_unless_the_order_is_closed(
-    workflow: Workflow, outcome: Outcome
-) -> None:
+def test_delivery_succeeds_only_if_the_order_is_closed(workflow: Workflow, outcome: Outcome) -> None:
     check = chain([SETTLED] * 3, repeat(DEADLINE_PASSED))
 
     run = workflow.run(ORDER, check=check, deliver=repeat(result(outcome)))
@@ -68,17 +66,13 @@ WAITED_OUT = {("CheckStatus", "Timeout"), ("DeliverCards", "Timeout")}
     [(state, fault) for state in TASKS for fault in FAULTS if (state, fault.error) not in WAITED_OUT],
     ids=lambda value: value.error if isinstance(value, Fault) else value,
 )
-def test_no_lasting_fault_of_a_step_ends_as_success_unless_the_order_is_closed(
-    workflow: Workflow, state: str, fault: Fault
-) -> None:
+def test_faulty_step_succeeds_only_if_the_order_is_closed(workflow: Workflow, state: str, fault: Fault) -> None:
     run_with_lasting_fault(workflow, state, fault)
 
 
 # Not HoldOrder: an order whose hold cannot be written stays open without an execution until the sweep releases it.
 @pytest.mark.parametrize("state", [state for state in TASKS if state != "HoldOrder"])
-def test_order_is_delivered_once_a_lasting_fault_is_over_and_it_is_announced_again(
-    workflow: Workflow, state: str
-) -> None:
+def test_order_is_delivered_when_placed_again_after_a_fault(workflow: Workflow, state: str) -> None:
     run_with_lasting_fault(workflow, state, Fault("AccessDeniedException"))
 
     workflow.run(ORDER, check=repeat(SETTLED), deliver=repeat(Closed()))
@@ -88,7 +82,7 @@ def test_order_is_delivered_once_a_lasting_fault_is_over_and_it_is_announced_aga
     assert row["status"] == "FULFILLED"
 
 
-def test_delivery_that_could_not_be_announced_is_announced_once_the_order_is_announced_again(
+def test_unpublished_delivery_is_published_on_a_repeat(
     workflow: Workflow,
 ) -> None:
     first = workflow.run(ORDER, check=[SETTLED], deliver=repeat(Closed(announces=False)))

@@ -107,7 +107,7 @@ def test_outage_after_an_answer_begins_with_its_first_failure(workflow: Workflow
     assert PENDING.unanswered_since < run.check_requests[-1].claimed_at <= since
 
 
-def test_outage_goes_on_from_the_failures_before_it(workflow: Workflow) -> None:
+def test_outage_continues_from_the_earlier_failures(workflow: Workflow) -> None:
     busy = result(Outcome.SUPPLIER_BUSY, failures=4)
     outage = [Raised("AwsUnavailableError")] * CALLS_A_ROUND
 
@@ -126,7 +126,7 @@ def test_function_is_asked_the_same_again_after_it_raised(workflow: Workflow, st
     assert requests[0] == requests[1]
 
 
-def test_each_check_has_retries_of_its_own(workflow: Workflow) -> None:
+def test_each_check_has_its_own_retries(workflow: Workflow) -> None:
     bad_moment = [Raised("KeyError")] * 4
 
     run = workflow.run(ORDER, check=[*bad_moment, PENDING, *bad_moment, SETTLED], deliver=[Closed()])
@@ -180,7 +180,7 @@ def test_error_text_comes_into_no_row_event_or_result(workflow: Workflow, step: 
         assert json.dumps(trace)[1:-1] not in seen
 
 
-def test_delivery_that_succeeded_though_it_raised_is_found_by_the_retry(workflow: Workflow) -> None:
+def test_retry_finds_a_delivery_that_succeeded_but_raised(workflow: Workflow) -> None:
     run = workflow.run(ORDER, check=[SETTLED], deliver=[Closed(then=Raised("Sandbox.Timedout")), Closed()])
 
     assert run.status == "SUCCEEDED"
