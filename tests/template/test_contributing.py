@@ -1,6 +1,7 @@
-"""CONTRIBUTING.md names files that exist."""
+"""CONTRIBUTING.md names files that exist, and the changelog the version that is packaged."""
 
 import re
+import tomllib
 
 import pytest
 
@@ -19,3 +20,9 @@ def test_recipe_names_a_file_that_exists(path: str):
 
 def test_there_are_ten_recipes():
     assert len(re.findall(r"^### .+ \((?:\d|1 or 2) files?(?:, .+)?\)$", RECIPES, re.MULTILINE)) == 10
+
+
+def test_changelog_has_the_packaged_version_first():
+    version = tomllib.loads(text_of("pyproject.toml"))["project"]["version"]
+    released = re.findall(r"^## \[(\d+\.\d+\.\d+)\]", text_of("CHANGELOG.md"), re.MULTILINE)
+    assert released[0] == version
