@@ -5,7 +5,7 @@ import re
 import pytest
 
 from simulation.supplier_faults import SUPPLIER_FAULTS, SupplierFault
-from workflow.harness import ROOT, load_template
+from template.reading import ROOT, load
 
 PAGE = (ROOT / "docs/operations.md").read_text()
 ROWS = [[cell.strip() for cell in line.strip("|").split("|")] for line in PAGE.splitlines() if line.startswith("| ")]
@@ -39,4 +39,4 @@ def test_every_fault_says_what_is_seen_and_what_to_do_and_leads_to_its_test(faul
 
 @pytest.mark.parametrize("alarm", sorted(set(re.findall(r"\w+Alarm\b", PAGE))))
 def test_every_alarm_that_is_named_exists(alarm: str) -> None:
-    assert load_template()["Resources"][alarm]["Type"] == "AWS::CloudWatch::Alarm"
+    assert load()["Resources"][alarm]["Type"] == "AWS::CloudWatch::Alarm"
