@@ -67,6 +67,7 @@ def _call_directly(
     parse = PROTOCOL_PARSERS["json"](moto_model, map_type=dict).parse
     request = parse({"method": "POST", "values": {}, "headers": {}, "url_path": "/", "url_params": {}, **params})
     status, headers, body = _Direct(params["headers"], context["client_region"], request).call(model.name)
+    headers = {"x-amzn-requestid": "request-1"} | dict(headers)
     response = {"status_code": status, "headers": headers, "body": body.encode() if isinstance(body, str) else body}
     parser = create_parser("json")
     parsed = parser.parse(response, model.output_shape)

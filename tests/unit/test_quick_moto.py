@@ -56,6 +56,7 @@ def test_shortcut_gives_what_http_gives(
             response = getattr(aws.dynamodb(), operation)(**arguments)
         except ClientError as error:
             response = {"class": type(error).__name__} | error.response
+        assert response["ResponseMetadata"]["RequestId"]  # Step Functions reads it
         return {name: value for name, value in response.items() if name != "ResponseMetadata"}
 
     shortcut = answer()
