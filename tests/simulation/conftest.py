@@ -6,13 +6,19 @@ import pytest
 
 from giftcards_local import evidence
 from simulation import world as simulated
-from simulation.world import World
+from simulation.world import SCHEDULE, World
 
 
 @pytest.fixture
-def world() -> Iterator[World]:
-    """Give a world with nothing in it, and search it for cards and the key when the test is done with it."""
-    with simulated.world() as made:
+def schedule() -> str:
+    """Return the poll schedule. A test of many days overrides it with one of fewer checks."""
+    return SCHEDULE
+
+
+@pytest.fixture
+def world(schedule: str) -> Iterator[World]:
+    """Make an empty world. After the test, search everything in it for cards and the API key."""
+    with simulated.world(schedule=schedule) as made:
         yield made
         searched, leaks = evidence.search(made.evidence(), made.secrets(), pieces=True)
         assert searched > 100, "there is nothing to search"

@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from unittest.mock import patch
 
 import time_machine
 
@@ -20,6 +21,16 @@ START = datetime(2026, 3, 14, 9, 0, tzinfo=UTC)
 class _Sleeper:
     wakes_at: datetime
     goes_on: threading.Event = field(default_factory=threading.Event)
+
+
+def _without_exits(hook: Callable[[threading.ExceptHookArgs], object]) -> Callable[[threading.ExceptHookArgs], None]:
+    """Ignore SystemExit, as Python does and pytest's hook does not."""
+
+    def report(raised: threading.ExceptHookArgs) -> None:
+        if raised.exc_type is not SystemExit:
+            hook(raised)
+
+    return report
 
 
 class Timeline:
@@ -75,14 +86,15 @@ class Timeline:
         self._actor_rests.release()
         sleeper.goes_on.wait()
         if self._is_over:
-            raise SystemExit  # ends a thread without a word
+            raise SystemExit  # ends the engine's thread; `close` keeps it from being reported
 
     def close(self) -> None:
         """End every actor where it sleeps."""
         self._is_over = True
-        while self._sleepers:
-            self._sleepers.pop().goes_on.set()
-            self._actor_rests.acquire(timeout=REAL_SECONDS)
+        with patch.object(threading, "excepthook", _without_exits(threading.excepthook)):
+            while self._sleepers:
+                self._sleepers.pop().goes_on.set()
+                self._actor_rests.acquire(timeout=REAL_SECONDS)
 
     def run(self, seconds: float) -> None:
         """Let so much time pass, and everything happen that is due in it."""

@@ -104,8 +104,9 @@ Hook = Callable[[Invocation, str, str], None]
 class World:
     """Everything there is: the supplier, the cloud with the deployed service, and time."""
 
-    def __init__(self, timeline: Timeline, server: SupplierServer, book: SupplierBook) -> None:
+    def __init__(self, timeline: Timeline, server: SupplierServer, book: SupplierBook, schedule: str) -> None:
         self.timeline = timeline
+        self.schedule = schedule
         self.supplier = server
         self.book = book
         self.hooks: list[Hook] = []
@@ -440,7 +441,7 @@ class World:
         self.secret_arn = _client_of("secretsmanager").create_secret(Name="key", SecretString=API_KEY)["ARN"]
         self.machine_arn = _client_of("stepfunctions").create_state_machine(
             name="giftcards-fulfil-order",
-            definition=substituted(load_definition(), SCHEDULE),
+            definition=substituted(load_definition(), self.schedule),
             roleArn=f"arn:aws:iam::{ACCOUNT}:role/fulfil-order",
         )["stateMachineArn"]
 
@@ -459,7 +460,7 @@ class World:
             "CARD_KEY_ARN": self.key_arn,
             "ORDER_BUS_NAME": BUS,
             "CARD_RETENTION_DAYS": "0",
-            "POLL_SCHEDULE": SCHEDULE,
+            "POLL_SCHEDULE": self.schedule,
             "DELAYED_AFTER_SECONDS": str(DELAYED_AFTER_SECONDS),
         }
 
@@ -538,7 +539,7 @@ def failing(operation: str, code: str, *, times: int = 1, phase: str = "before",
 
 
 @contextmanager
-def world(choose: Callable[[int], int] = lambda _: 0) -> Iterator[World]:
+def world(choose: Callable[[int], int] = lambda _: 0, *, schedule: str = SCHEDULE) -> Iterator[World]:
     """Make a world, and take it away again."""
     variables = {
         "AWS_ACCESS_KEY_ID": "test",
@@ -560,7 +561,7 @@ def world(choose: Callable[[int], int] = lambda _: 0) -> Iterator[World]:
         engine = stack.enter_context(instant_engine(Engine(sleep=timeline.sleep, begin=timeline.begin)))
         stack.enter_context(patch.object(kms, "generate_private_key", _no_pair))
         stack.enter_context(patch.object(card_cipher, "Session", _botocore_session))
-        made = World(timeline, server, book)
+        made = World(timeline, server, book, schedule)
         engine.faults = {step: made.lambda_faults() for step in ("CheckStatus", "DeliverCards")}
         stack.enter_context(patch.dict(os.environ, made.environment))
         real_call, real_get = BaseClient._make_api_call, Supplier._get
