@@ -1,4 +1,8 @@
-"""One real deployment for all stack tests: built by SAM, on a local cloud of its own, beside a supplier simulator."""
+"""A real deployment for the stack tests: built by SAM, on its own local cloud, with a supplier simulator.
+
+The tests of a group run in one worker, one file after the other, and those that use `service` share one deployment.
+Groups run side by side: most of their time they wait.
+"""
 
 import json
 import os
@@ -24,7 +28,7 @@ from stack.laptop import NO_AWS
 
 # Short enough for a test, long enough that no order of another test gets near the deadline.
 PARAMETERS = {"PollSchedule": "45:1", "DelayedAfterSeconds": "6", "LogRetentionDays": "1"}
-PATIENCE_SECONDS = 120.0  # a busy machine is slow; what is as it should be is noticed at once
+MAX_WAIT_SECONDS = 120.0  # a busy machine is slow; what is as it should be is noticed at once
 
 
 @dataclass
@@ -44,7 +48,7 @@ class Service:
         self.orders[order_id] = quantity
         return order_id
 
-    def announce(self, detail: Any, *, times: int = 1) -> None:
+    def publish(self, detail: Any, *, times: int = 1) -> None:
         """Publish OrderPlaced as a shop does."""
         entry = {
             "EventBusName": self.stack.outputs["OrderBusName"],
@@ -56,7 +60,7 @@ class Service:
             assert self.cloud.client("events").put_events(Entries=[entry])["FailedEntryCount"] == 0
 
     def until(
-        self, order_id: str, condition: Callable[[Order], bool], what: str, *, within: float = PATIENCE_SECONDS
+        self, order_id: str, condition: Callable[[Order], bool], what: str, *, within: float = MAX_WAIT_SECONDS
     ) -> Order:
         """Wait until an order is as it should be."""
         seen: list[Order | None] = [None]
@@ -69,7 +73,7 @@ class Service:
         assert seen[0] is not None
         return seen[0]
 
-    def until_published(self, order_id: str, *, within: float = PATIENCE_SECONDS) -> Order:
+    def until_published(self, order_id: str, *, within: float = MAX_WAIT_SECONDS) -> Order:
         """Wait until an order is closed and the shop told."""
         return self.until(order_id, lambda order: order.announced_at is not None, "announced", within=within)
 
@@ -85,7 +89,7 @@ class Service:
             found[:] = [e["detail"] for e in self.bus.heard_of(order_id) if e["detail-type"] == detail_type]
             return bool(found)
 
-        assert wait_for(is_heard, within_seconds=PATIENCE_SECONDS), f"no {detail_type} about {order_id}"
+        assert wait_for(is_heard, within_seconds=MAX_WAIT_SECONDS), f"no {detail_type} about {order_id}"
         return found[0]
 
     def execution(self, order: Order) -> dict[str, Any]:
@@ -97,7 +101,7 @@ class Service:
             ended[0] = step_functions.describe_execution(executionArn=order.execution_arn)
             return bool(ended[0]["status"] != "RUNNING")
 
-        assert wait_for(has_ended, within_seconds=PATIENCE_SECONDS), f"the execution of {order.order_id} never ends"
+        assert wait_for(has_ended, within_seconds=MAX_WAIT_SECONDS), f"the execution of {order.order_id} never ends"
         return ended[0]
 
     def executions_of(self, order_id: str) -> list[str]:
@@ -219,31 +223,67 @@ def deployed(folder: Path, parameters: dict[str, str], book: SupplierBook | None
 
 @pytest.fixture(scope="session")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    """Build and deploy once. No API key is set yet: the first test sees orders wait for it."""
+    """Deploy once for each worker. No API key is set yet."""
     with deployed(tmp_path_factory.mktemp("stack"), PARAMETERS) as running:
         yield running
 
 
+UNKNOWN_ORDERS = ("fedcba9876543210fedcba98", "89abcdef0123456789abcdef", "76543210fedcba9876543210")
+
+
+@pytest.fixture(scope="session")
+def unknown_orders(service: Service) -> tuple[str, ...]:
+    """Set the API key, and publish orders of erin's that the supplier does not know.
+
+    An order is held after a minute of doubt. A file that runs early requests this fixture, so that a later one finds
+    the orders held.
+    """
+    service.cloud.set_api_key(SANDBOX_API_KEY)
+    for order_id in UNKNOWN_ORDERS:
+        service.publish({"orderId": order_id, "userId": "erin"})
+    return UNKNOWN_ORDERS
+
+
 @pytest.fixture(scope="session")
 def late_order(service: Service) -> str:
-    """An order that stays pending, announced as the very first, so that its deadline passes beside other tests."""
+    """Publish an order of frank's that the supplier does not fulfil before its deadline passes."""
     order_id = service.order(1, fulfil_after=3600)
-    service.announce({"orderId": order_id, "userId": "judy"})
+    service.publish({"orderId": order_id, "userId": "frank"})
     return order_id
+
+
+GROUPS = (
+    ("test_irregular_orders.py",),
+    ("test_roles.py", "test_restore.py", "test_reconciliation.py", "test_upkeep.py"),
+    ("test_getting_started.py",),
+    ("test_service.py",),
+    ("test_irregular_keys.py",),
+    ("test_demo.py", "test_environment.py"),
+    ("test_artifacts.py", "test_supplier_simulator.py"),
+    ("test_local.py",),
+    ("test_chaos.py",),
+    ("test_upgrade.py",),
+)
+"""Files that run in one worker, in their order; the groups that take longest come first. test_service.py comes before
+every other file that might share its deployment, because it has to see the service without an API key."""
+ORDER = [name for group in GROUPS for name in group]
+
+
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Tell pytest-xdist (`--dist loadgroup`) which tests belong together."""
+    group = next(number for number, names in enumerate(GROUPS) if item.path.name in names)
+    item.add_marker(pytest.mark.xdist_group(f"stack-{group}"))
 
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Undo the shuffling: tests that share one deployment run in the order of their files.
-
-    test_service.py comes first: it has to see the service before anybody has set the API key.
-    """
+    """Undo the shuffling: tests that share a deployment run in the order of their files."""
     here = Path(__file__).parent
-    places = [place for place, item in enumerate(items) if here in item.path.parents]
+    indexes = [index for index, item in enumerate(items) if here in item.path.parents]
 
-    def rank(item: pytest.Item) -> tuple[bool, Path, int]:
-        return item.path.name != "test_service.py", item.path, item.reportinfo()[1] or 0
+    def rank(item: pytest.Item) -> tuple[int, int]:
+        return ORDER.index(item.path.name), item.reportinfo()[1] or 0
 
-    in_order = sorted((items[place] for place in places), key=rank)
-    for place, item in zip(places, in_order, strict=True):
-        items[place] = item
+    in_order = sorted((items[index] for index in indexes), key=rank)
+    for index, item in zip(indexes, in_order, strict=True):
+        items[index] = item

@@ -41,7 +41,7 @@ from template.reading import load, resources
 RUNBOOK = blocks("docs/runbook.md")
 PARAMETERS = {"PollSchedule": "14:1", "DelayedAfterSeconds": "6", "LogRetentionDays": "1"}
 USER = "alice"
-PATIENCE_SECONDS = 120.0
+MAX_WAIT_SECONDS = 120.0
 GOES_ON_SECONDS = 180.0
 """A container knows a new key after a minute, and an order looks at a gate that was closed with growing pauses."""
 HURRY = 0.01
@@ -99,7 +99,7 @@ class Scene:
 
     def announce(self, user: str = USER) -> None:
         """Announce the order."""
-        self.service.announce({"orderId": self.order_id, "userId": user})
+        self.service.publish({"orderId": self.order_id, "userId": user})
 
     def run(self, function: str) -> None:
         """Run a function as its schedule does, but now."""
@@ -136,7 +136,7 @@ class Scene:
             total[0] = sum(value for _, value in self.values(metric))
             return total[0] >= least
 
-        assert wait_for(is_there, within_seconds=PATIENCE_SECONDS), f"{metric.label} is {total[0]}, not {least}"
+        assert wait_for(is_there, within_seconds=MAX_WAIT_SECONDS), f"{metric.label} is {total[0]}, not {least}"
         return f"{metric.label} {total[0]:g}"
 
     def failed(self, least: int) -> str:
@@ -166,7 +166,7 @@ class Scene:
             total[0] = sum(point["Sum"] for point in answer["Datapoints"])
             return total[0] >= 1
 
-        assert wait_for(is_there, within_seconds=PATIENCE_SECONDS), f"no throttle of {function} is counted"
+        assert wait_for(is_there, within_seconds=MAX_WAIT_SECONDS), f"no throttle of {function} is counted"
         return f"AWS/Lambda Throttles {total[0]:g}"
 
     def lying_in(self, queue: str) -> int:
@@ -211,7 +211,7 @@ class Scene:
                         said.append(told["AlarmDescription"])
             return bool(said)
 
-        assert wait_for(arrives, within_seconds=PATIENCE_SECONDS), f"no message of {name} at the topic"
+        assert wait_for(arrives, within_seconds=MAX_WAIT_SECONDS), f"no message of {name} at the topic"
         cloudwatch.set_alarm_state(AlarmName=name, StateValue="OK", StateReason="drill")
         return said[0]
 

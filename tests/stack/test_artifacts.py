@@ -4,7 +4,9 @@ import os
 import platform
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -66,15 +68,25 @@ def sam_build(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]
     )  # fmt: skip
 
 
-@pytest.fixture(scope="module", params=[(v, a) for v in RUNTIMES for a in ELF_MACHINE], ids="-".join)
-def production_build(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Build:
-    """Build as for AWS, for each runtime and architecture that the template takes there."""
-    version, architecture = request.param
-    folder = tmp_path_factory.mktemp(f"{version}-{architecture}")
-    chosen = [f"PythonRuntime=python{version}", f"Architecture={architecture}"]
-    built = sam_build(folder, "--parameter-overrides", *chosen)
-    assert built.returncode == 0, built.stderr
-    return Build(folder / "build", version, architecture)
+@pytest.fixture(scope="module")
+def build_for(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, str], Build]:
+    """Return a function that builds for one runtime and architecture, once: a build takes up to ten seconds."""
+
+    @cache
+    def build(version: str, architecture: str) -> Build:
+        folder = tmp_path_factory.mktemp(f"{version}-{architecture}")
+        parameters = [f"PythonRuntime=python{version}", f"Architecture={architecture}"]
+        built = sam_build(folder, "--parameter-overrides", *parameters)
+        assert built.returncode == 0, built.stderr
+        return Build(folder / "build", version, architecture)
+
+    return build
+
+
+@pytest.fixture(params=[(v, a) for v in RUNTIMES for a in ELF_MACHINE], ids="-".join)
+def production_build(request: pytest.FixtureRequest, build_for: Callable[[str, str], Build]) -> Build:
+    """Build as for AWS, for each runtime and architecture that the template allows there."""
+    return build_for(*request.param)
 
 
 def test_native_modules_are_for_the_runtime_and_the_processor(production_build: Build) -> None:

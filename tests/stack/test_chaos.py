@@ -35,7 +35,7 @@ MAX_CONCURRENT_FUNCTIONS = "10"
 API_KEY, NEXT_API_KEY = "storm-key-dXv8RkPz2wQm5LtY", "storm-key-hN3cJf7bGs9ZaEoU"
 OUTAGE_SECONDS = 60.0
 SWEEP_EVERY_SECONDS = 10.0
-PATIENCE_SECONDS = 240.0
+MAX_WAIT_SECONDS = 240.0
 """For each of the moments that the storm waits for; on a free machine of two cores none takes longer than a minute."""
 END_SECONDS = float(MAX_BACKOFF_SECONDS)
 """For the end of it: an order that met one trouble after the other waits so long before it asks again."""
@@ -361,9 +361,9 @@ def rage(storm: Storm) -> None:
     storm.announce(storm.orders)
     storm.announce(storm.orders[::4] * 2)
 
-    assert wait_for(lambda: storm.is_half_stored(storm.large), within_seconds=PATIENCE_SECONDS)
+    assert wait_for(lambda: storm.is_half_stored(storm.large), within_seconds=MAX_WAIT_SECONDS)
     storm.kill_functions()
-    assert wait_for(lambda: storm.closed() >= 10 and storm.is_delivering(), within_seconds=PATIENCE_SECONDS)
+    assert wait_for(lambda: storm.closed() >= 10 and storm.is_delivering(), within_seconds=MAX_WAIT_SECONDS)
     storm.kill_functions(of="DeliverCards")
 
     storm.supplier_goes()
@@ -375,7 +375,7 @@ def rage(storm: Storm) -> None:
     storm.book.keys.replace([NEXT_API_KEY])
     storm.supplier_comes_back()
 
-    assert wait_for(lambda: 401 in {call.status for call in storm.book.calls}, within_seconds=PATIENCE_SECONDS)
+    assert wait_for(lambda: 401 in {call.status for call in storm.book.calls}, within_seconds=MAX_WAIT_SECONDS)
     storm.service.cloud.set_api_key(NEXT_API_KEY)
     storm.kill_functions()  # and with them the key that they remember for a minute
     assert storm.blow_over(), [

@@ -1,7 +1,4 @@
-"""The service on a laptop: getting started, what survives a stop, and that several run side by side.
-
-The tests of getting started share one deployment and run in the order of this file.
-"""
+"""The service on a laptop: its processes, what survives a stop, and the messages of the command line."""
 
 import json
 import signal
@@ -22,17 +19,11 @@ from giftcards_local.processes import Process, free_port, wait_for
 from giftcards_local.service import LocalService
 from giftcards_local.supplier import (
     SANDBOX_API_KEY,
-    SupplierBook,
     SupplierControl,
-    SupplierServer,
     cards_of,
-    key_id,
 )
-from stack.commands import not_printed, run_blocks
-from stack.laptop import GIFTCARDS, NO_AWS, cloned, run, variables_of
-from template.pages import Block, blocks
+from stack.laptop import GIFTCARDS, NO_AWS, run
 
-GETTING_STARTED = blocks("docs/getting-started.md")
 IDLE_PARENT = "import subprocess, sys; print(subprocess.Popen('cat', stdin=-1).pid, flush=True); sys.stdin.read()"
 """Starts a process that waits for input, and reaps nothing: it waits for input itself."""
 
@@ -62,53 +53,6 @@ def test_a_process_that_nobody_reaps_is_stopped_without_waiting_for_that() -> No
     finally:
         parent.kill()
         parent.communicate()
-
-
-@pytest.fixture(scope="module")
-def clone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """Give a copy of this repository, and stop what runs in it."""
-    with cloned(tmp_path_factory.mktemp("clone")) as copy:
-        yield copy
-
-
-def follow(page: list[Block], clone: Path) -> None:
-    """Follow a part of a page in a clone, and see what it says."""
-    printed = run_blocks(page, clone, NO_AWS | variables_of(clone), within_seconds=600)
-    missing = {str(block): not_printed(block, text) for block, text in zip(page, printed, strict=True)}
-    assert {block: lines for block, lines in missing.items() if lines} == {}
-
-
-def test_a_newcomer_who_follows_getting_started_sees_what_it_says(clone: Path) -> None:
-    follow(GETTING_STARTED[:-1], clone)
-
-
-def test_the_same_service_works_against_a_real_supplier_and_shows_it_no_key_but_its_own(clone: Path) -> None:
-    key = "key-of-the-real-supplier"
-    local = LocalService(clone / ".giftcards")  # as the newcomer has left it
-    stack = Stack(STACK_NAME, local.cloud.session, local.cloud.url)
-    with SupplierServer(SupplierBook(api_keys=[key], fulfil_after=0)) as real:
-        order_id = real.control.add_order(1)
-        with SupplierControl(local.state.supplier_url) as simulator:
-            simulator.add_order(1, order_id=order_id, fulfil_after=3600)
-        stack.bus.publish(OrderPlaced(order_id=order_id, user_id="alice"), source="shop")
-
-        local.up(supplier_url=real.url, api_key=key, parameters={"PollSchedule": "60:1"})
-
-        def delivered() -> bool:
-            order = stack.orders.get(order_id)
-            return order is not None and order.announced_at is not None
-
-        assert wait_for(delivered, within_seconds=60)
-        assert {call.key_id for call in real.control.calls()} == {key_id(key)}
-
-
-def test_cleaning_up_as_getting_started_says_leaves_nothing_that_runs_or_remembers(clone: Path) -> None:
-    local = LocalService(clone / ".giftcards")
-
-    follow(GETTING_STARTED[-1:], clone)
-
-    assert not local.is_running
-    assert not local.folder.exists()
 
 
 @pytest.fixture

@@ -15,16 +15,13 @@ from giftcards.contracts.events import OrderMismatch, OrderOverdue, OrderUnclaim
 from giftcards.rules.orders import OrderStatus
 from giftcards_local import evidence
 from giftcards_local.processes import wait_for
-from giftcards_local.supplier import SANDBOX_API_KEY
 from stack.conftest import Service
 
 HOURS_AGO = datetime.now(UTC) - timedelta(hours=2)
 AGED = {"placed_seconds_ago": 7200}
 
 
-@pytest.fixture(autouse=True, scope="module")
-def _key_is_set(service: Service) -> None:
-    service.cloud.set_api_key(SANDBOX_API_KEY)
+pytestmark = pytest.mark.usefixtures("unknown_orders")  # with them, the API key is set
 
 
 def rewrite(service: Service, order_id: str, **attributes: str) -> None:
@@ -56,10 +53,9 @@ def unclaimed(service: Service) -> str:
 
 
 @pytest.fixture(scope="module")
-def overdue(service: Service) -> str:
+def overdue(service: Service, unknown_orders: tuple[str, ...]) -> str:
     """Give an order that is held, and that the supplier has settled since."""
-    order_id = "fedcba9876543210fedcba98"
-    service.announce({"orderId": order_id, "userId": "alice"})
+    order_id = unknown_orders[0]
     service.until_status(order_id, OrderStatus.HELD)
     rewrite(service, order_id, claimedAt=timestamp(HOURS_AGO))
     return service.order(2, order_id=order_id, **AGED)
@@ -69,7 +65,7 @@ def overdue(service: Service) -> str:
 def mismatch(service: Service) -> str:
     """Give an order that was delivered, and whose price the supplier has changed since."""
     order_id = service.order(2, **AGED)
-    service.announce({"orderId": order_id, "userId": "bob"})
+    service.publish({"orderId": order_id, "userId": "bob"})
     service.until_published(order_id)
     service.supplier.control.change_order(order_id, price_per_card=495.5)
     return order_id
@@ -79,7 +75,7 @@ def mismatch(service: Service) -> str:
 def pending_again(service: Service) -> str:
     """Give an order that was delivered hours ago, and that the supplier says to be handling again."""
     order_id = service.order(1, **AGED)
-    service.announce({"orderId": order_id, "userId": "carol"})
+    service.publish({"orderId": order_id, "userId": "carol"})
     service.until_published(order_id)
     rewrite(service, order_id, deliveredAt=timestamp(HOURS_AGO))
     service.supplier.control.change_order(order_id, fulfil_after=36_000)
@@ -90,7 +86,7 @@ def pending_again(service: Service) -> str:
 def alike(service: Service) -> str:
     """Give an order that was delivered as the supplier says."""
     order_id = service.order(4, type_id="TEST_PARTIAL", **AGED)
-    service.announce({"orderId": order_id, "userId": "dave"})
+    service.publish({"orderId": order_id, "userId": "dave"})
     service.until_published(order_id)
     return order_id
 
@@ -108,7 +104,7 @@ def test_differences_are_found_announced_and_told_as_json(
     event = OrderUnclaimed.model_validate(service.until_heard(unclaimed, "OrderUnclaimed"))
     assert (event.quantity, event.status) == (3, "FULFILLED")
     late = OrderOverdue.model_validate(service.until_heard(overdue, "OrderOverdue"))
-    assert (late.user_id, late.status, late.supplier_status) == ("alice", "HELD", "FULFILLED")
+    assert (late.user_id, late.status, late.supplier_status) == ("erin", "HELD", "FULFILLED")
     assert 7200 <= late.pending_seconds < 9000
     differs = OrderMismatch.model_validate(service.until_heard(mismatch, "OrderMismatch"))
     assert (differs.user_id, differs.fields) == ("bob", ("fulfilledAmount", "pricePerCard"))

@@ -6,18 +6,18 @@ from collections.abc import Iterator
 import pytest
 
 from giftcards.rules.orders import OrderStatus
-from giftcards_local.supplier import SANDBOX_API_KEY, cards_of
+from giftcards_local.supplier import cards_of
 from stack.conftest import Service
 
 COPY = "cards-restored"
+pytestmark = pytest.mark.usefixtures("unknown_orders")  # with them, the API key is set
 
 
 @pytest.fixture(scope="module")
 def delivered(service: Service) -> str:
     """An order of alice's with two cards."""
-    service.cloud.set_api_key(SANDBOX_API_KEY)
     order_id = service.order(2)
-    service.announce({"orderId": order_id, "userId": "alice"})
+    service.publish({"orderId": order_id, "userId": "alice"})
     service.until_published(order_id)
     return order_id
 
@@ -26,7 +26,7 @@ def delivered(service: Service) -> str:
 def waiting(service: Service, delivered: str) -> str:
     """An order of bob's that the supplier has not settled yet."""
     order_id = service.order(1, fulfil_after=3600)
-    service.announce({"orderId": order_id, "userId": "bob"})
+    service.publish({"orderId": order_id, "userId": "bob"})
     service.until_status(order_id, OrderStatus.HANDLING)
     return order_id
 

@@ -17,6 +17,7 @@ from giftcards_local import STACK_NAME
 from giftcards_local.environment import local_session
 from stack.conftest import Service
 
+pytestmark = pytest.mark.usefixtures("unknown_orders", "late_order")  # later files need them held, which takes a minute
 CONTEXT = {"orderId": "probe", "userId": "probe"}
 """Decrypting asks for the context that the ciphertext was made with."""
 

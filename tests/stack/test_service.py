@@ -5,6 +5,7 @@ set the API key, the last searches everything that all the others left behind.
 """
 
 import json
+from dataclasses import dataclass
 from decimal import Decimal
 from itertools import pairwise
 
@@ -23,13 +24,50 @@ from giftcards_cli import costs
 from giftcards_local import evidence
 from giftcards_local.processes import wait_for
 from giftcards_local.supplier import SANDBOX_API_KEY, cards_of, key_id
-from stack.conftest import PATIENCE_SECONDS, Service
+from stack.conftest import MAX_WAIT_SECONDS, Service
+
+UNKNOWN_ORDER = "0123456789abcdef01234567"
 
 
-@pytest.mark.usefixtures("late_order")
+@dataclass(frozen=True)
+class EarlyOrders:
+    """Orders that end as held. They are the first to be published, so that their time passes beside other tests.
+
+    Attributes
+    ----------
+    late
+        Pending at the supplier until its deadline has passed.
+    unknown
+        The supplier does not know it.
+    broken
+        The supplier's answer breaks its contract.
+    fault
+        Id of the simulator's fault that breaks the answer.
+    """
+
+    late: str
+    unknown: str
+    broken: str
+    fault: str
+
+
+@pytest.fixture(scope="module")
+def early(service: Service) -> EarlyOrders:
+    orders = EarlyOrders(
+        late=service.order(1, fulfil_after=3600),
+        unknown=UNKNOWN_ORDER,
+        broken=(broken := service.order(2)),
+        fault=service.supplier.control.add_fault(order_id=broken, merge={"fulfilled_quantity": 1}),
+    )
+    for order_id in (orders.late, orders.unknown, orders.broken):
+        service.publish({"orderId": order_id, "userId": "judy"})
+    return orders
+
+
+@pytest.mark.usefixtures("early")
 def test_orders_wait_while_no_api_key_is_set_and_go_on_when_it_is(service: Service) -> None:
     order_id = service.order()
-    service.announce({"orderId": order_id, "userId": "alice"})
+    service.publish({"orderId": order_id, "userId": "alice"})
 
     def says_why() -> bool:
         shown = service.giftcards("show", order_id, "--json")
@@ -45,7 +83,7 @@ def test_orders_wait_while_no_api_key_is_set_and_go_on_when_it_is(service: Servi
 
 def test_a_fulfilled_order_becomes_encrypted_cards_and_one_event(service: Service) -> None:
     order_id = service.order(2)
-    service.announce({"orderId": order_id, "userId": "alice", "placedAt": "2025-10-29T01:00:00Z", "ignored": [1]})
+    service.publish({"orderId": order_id, "userId": "alice", "placedAt": "2025-10-29T01:00:00Z", "ignored": [1]})
 
     order = service.until_published(order_id)
     assert (order.status, order.fulfilled_quantity) == (OrderStatus.FULFILLED, 2)
@@ -60,7 +98,7 @@ def test_a_fulfilled_order_becomes_encrypted_cards_and_one_event(service: Servic
 
 def test_an_order_that_takes_several_checks_is_asked_for_on_schedule(service: Service) -> None:
     order_id = service.order(fulfil_after=3600)
-    service.announce({"orderId": order_id, "userId": "bob"})
+    service.publish({"orderId": order_id, "userId": "bob"})
 
     def asked() -> int:
         return sum(call.order_id == order_id for call in service.supplier.control.calls())
@@ -74,7 +112,7 @@ def test_an_order_that_takes_several_checks_is_asked_for_on_schedule(service: Se
 
 def test_a_partially_filled_order_delivers_the_cards_that_came(service: Service) -> None:
     order_id = service.order(4, type_id="TEST_PARTIAL")
-    service.announce({"orderId": order_id, "userId": "carol"})
+    service.publish({"orderId": order_id, "userId": "carol"})
 
     order = service.until_published(order_id)
     assert (order.status, order.fulfilled_quantity) == (OrderStatus.PARTIALLY_FILLED, 2)
@@ -85,7 +123,7 @@ def test_a_partially_filled_order_delivers_the_cards_that_came(service: Service)
 
 def test_a_refunded_order_is_announced_and_has_no_cards(service: Service) -> None:
     order_id = service.order(1, type_id="TEST_REFUND")
-    service.announce({"orderId": order_id, "userId": "dave"})
+    service.publish({"orderId": order_id, "userId": "dave"})
 
     assert service.until_published(order_id).status is OrderStatus.REFUNDED
     assert OrderRefunded.model_validate(service.until_heard(order_id, "OrderRefunded")).quantity == 1
@@ -94,7 +132,7 @@ def test_a_refunded_order_is_announced_and_has_no_cards(service: Service) -> Non
 
 def test_more_cards_than_one_transaction_holds_are_all_delivered(service: Service) -> None:
     order_id = service.order(230)
-    service.announce({"orderId": order_id, "userId": "erin"})
+    service.publish({"orderId": order_id, "userId": "erin"})
 
     assert service.until_published(order_id).fulfilled_quantity == 230
     revealed = service.giftcards("reveal", order_id, "--user", "erin", "--json")
@@ -104,7 +142,7 @@ def test_more_cards_than_one_transaction_holds_are_all_delivered(service: Servic
 
 def test_an_order_announced_three_times_at_once_is_delivered_once(service: Service) -> None:
     order_id = service.order(1)
-    service.announce({"orderId": order_id, "userId": "frank"}, times=3)
+    service.publish({"orderId": order_id, "userId": "frank"}, times=3)
 
     service.until_published(order_id)
     assert wait_for(lambda: service.executions_of(order_id) == ["SUCCEEDED"] * 3, within_seconds=30)
@@ -115,39 +153,15 @@ def test_an_order_announced_three_times_at_once_is_delivered_once(service: Servi
 
 def test_a_delivered_order_announced_for_another_user_is_disputed_and_changes_nothing(service: Service) -> None:
     order_id = service.order(1)
-    service.announce({"orderId": order_id, "userId": "grace"})
+    service.publish({"orderId": order_id, "userId": "grace"})
     service.until_published(order_id)
     before = service.items(order_id)
 
-    service.announce({"orderId": order_id, "userId": "mallory"})
+    service.publish({"orderId": order_id, "userId": "mallory"})
     assert wait_for(lambda: sorted(service.executions_of(order_id)) == ["FAILED", "SUCCEEDED"], within_seconds=30)
     assert service.items(order_id) == before
     assert service.until_heard(order_id, "OrderDisputed")["userId"] == "mallory"
     assert service.giftcards("reveal", order_id, "--user", "mallory").returncode == 1
-
-
-def test_an_order_that_the_supplier_does_not_know_is_held(service: Service) -> None:
-    service.announce({"orderId": "0123456789abcdef01234567", "userId": "heidi"})
-
-    order = service.until_status("0123456789abcdef01234567", OrderStatus.HELD)
-    assert order.held_reason is HeldReason.ORDER_UNKNOWN
-    assert OrderHeld.model_validate(service.until_heard(order.order_id, "OrderHeld")).reason is HeldReason.ORDER_UNKNOWN
-    execution = service.execution(order)
-    assert (execution["status"], execution["error"]) == ("FAILED", "ORDER_UNKNOWN")
-
-
-def test_an_answer_that_breaks_the_contract_holds_the_order_with_its_cards_at_the_supplier(service: Service) -> None:
-    order_id = service.order(2)
-    fault = service.supplier.control.add_fault(order_id=order_id, merge={"fulfilled_quantity": 1})
-    service.announce({"orderId": order_id, "userId": "ivan"})
-
-    order = service.until_status(order_id, OrderStatus.HELD)
-    assert order.held_reason is HeldReason.SUPPLIER_CONTRACT_BROKEN
-    assert [item["sk"]["S"] for item in service.items(order_id)] == ["ORDER"]
-
-    service.supplier.control.clear_faults(fault)
-    service.announce({"orderId": order_id, "userId": "ivan"})
-    assert service.until_published(order_id).fulfilled_quantity == 2
 
 
 @pytest.mark.parametrize(
@@ -164,17 +178,18 @@ def test_an_answer_that_breaks_the_contract_holds_the_order_with_its_cards_at_th
     ids=["no order", "empty order", "long order", "non-ASCII order", "no user", "text", "list"],
 )
 def test_an_invalid_announcement_claims_nothing_and_is_announced_as_held(
-    service: Service, late_order: str, detail: object
+    service: Service, early: EarlyOrders, detail: object
 ) -> None:
     def asked() -> int:
-        return sum(call.order_id != late_order for call in service.supplier.control.calls())
+        others = {early.late, early.unknown, early.broken}
+        return sum(call.order_id not in others for call in service.supplier.control.calls())
 
     held = [e for e in service.bus.heard() if e["detail"].get("reason") == "INVALID_ORDER"]
     calls = asked()
     table = service.stack.outputs["CardTableName"]
     rows = service.cloud.client("dynamodb").scan(TableName=table, Select="COUNT")["Count"]
 
-    service.announce(detail)
+    service.publish(detail)
 
     def more_held() -> list[dict[str, object]]:
         return [e for e in service.bus.heard() if e["detail"].get("reason") == "INVALID_ORDER"][len(held) :]
@@ -190,29 +205,45 @@ def test_an_invalid_announcement_claims_nothing_and_is_announced_as_held(
     assert asked() == calls
 
 
-def test_a_late_order_is_announced_as_delayed_once_held_at_its_deadline_and_can_be_taken_up(
-    service: Service, late_order: str
-) -> None:
-    delayed = OrderDelayed.model_validate(service.until_heard(late_order, "OrderDelayed"))
+def test_order_is_held_when_the_deadline_passes_and_can_be_resumed(service: Service, early: EarlyOrders) -> None:
+    delayed = OrderDelayed.model_validate(service.until_heard(early.late, "OrderDelayed"))
     assert delayed.pending_seconds >= 6
-    order = service.until_status(late_order, OrderStatus.HELD)
+    order = service.until_status(early.late, OrderStatus.HELD)
     assert order.held_reason is HeldReason.DEADLINE_PASSED
     assert order.held_at is not None
     assert (order.held_at - order.claimed_at).total_seconds() >= 45
     assert service.execution(order)["error"] == "DEADLINE_PASSED"
 
-    service.supplier.control.change_order(late_order, fulfil_after=0)
-    service.announce({"orderId": late_order, "userId": "judy"})
-    service.until_published(late_order)
-    kinds = [event["detail-type"] for event in service.bus.heard_of(late_order)]
+    service.supplier.control.change_order(early.late, fulfil_after=0)
+    service.publish({"orderId": early.late, "userId": "judy"})
+    service.until_published(early.late)
+    kinds = [event["detail-type"] for event in service.bus.heard_of(early.late)]
     assert kinds == ["OrderDelayed", "OrderHeld", "CardsDelivered"]
+
+
+def test_order_is_held_when_the_supplier_does_not_know_it(service: Service, early: EarlyOrders) -> None:
+    order = service.until_status(early.unknown, OrderStatus.HELD)
+    assert order.held_reason is HeldReason.ORDER_UNKNOWN
+    assert OrderHeld.model_validate(service.until_heard(order.order_id, "OrderHeld")).reason is HeldReason.ORDER_UNKNOWN
+    execution = service.execution(order)
+    assert (execution["status"], execution["error"]) == ("FAILED", "ORDER_UNKNOWN")
+
+
+def test_order_is_held_without_cards_when_the_answer_breaks_the_contract(service: Service, early: EarlyOrders) -> None:
+    order = service.until_status(early.broken, OrderStatus.HELD)
+    assert order.held_reason is HeldReason.SUPPLIER_CONTRACT_BROKEN
+    assert [item["sk"]["S"] for item in service.items(early.broken)] == ["ORDER"]
+
+    service.supplier.control.clear_faults(early.fault)
+    service.publish({"orderId": early.broken, "userId": "judy"})
+    assert service.until_published(early.broken).fulfilled_quantity == 2
 
 
 def test_a_rotated_key_is_picked_up_and_the_refused_one_is_not_presented_again(service: Service) -> None:
     service.supplier.control.set_keys(["the-new-key-1111111111111111"])
     service.supplier.control.clear_calls()
     order_id = service.order()
-    service.announce({"orderId": order_id, "userId": "leo"})
+    service.publish({"orderId": order_id, "userId": "leo"})
 
     def says_why() -> bool:
         shown = json.loads(service.giftcards("show", order_id, "--json").stdout)
@@ -230,7 +261,7 @@ def test_a_rotated_key_is_picked_up_and_the_refused_one_is_not_presented_again(s
 
 def test_a_reveal_is_written_down_and_costs_one_decrypt_for_all_cards(service: Service) -> None:
     order_id = service.order(10)
-    service.announce({"orderId": order_id, "userId": "mia"})
+    service.publish({"orderId": order_id, "userId": "mia"})
     service.until_published(order_id)
 
     shown = service.giftcards("reveal", order_id, "--user", "mia", "--reason", "ticket 7", "--json")
@@ -287,11 +318,11 @@ def test_an_order_is_watched_to_its_end_and_counted_with_what_it_cost(service: S
         def seen() -> list[tuple[str, bool]]:
             return [(change["status"], change["isOpen"]) for change in changes() if change.get("orderId") == order_id]
 
-        service.announce({"orderId": order_id, "userId": "olga"})
-        assert wait_for(lambda: ("HANDLING", True) in seen(), within_seconds=PATIENCE_SECONDS)
+        service.publish({"orderId": order_id, "userId": "olga"})
+        assert wait_for(lambda: ("HANDLING", True) in seen(), within_seconds=MAX_WAIT_SECONDS)
         service.supplier.control.change_order(order_id, fulfil_after=0)
         order = service.until_published(order_id)
-        assert wait_for(lambda: ("FULFILLED", False) in seen(), within_seconds=PATIENCE_SECONDS)
+        assert wait_for(lambda: ("FULFILLED", False) in seen(), within_seconds=MAX_WAIT_SECONDS)
 
     history = service.cloud.client("stepfunctions").get_execution_history(
         executionArn=order.execution_arn, maxResults=1000
@@ -321,7 +352,7 @@ def test_no_card_and_no_key_is_found_in_anything_that_all_this_left_behind(servi
 
 def test_the_search_finds_a_card_that_is_planted(service: Service) -> None:
     planted = cards_of("no order of this service", 1)[0]["value"]  # which no other test may search for
-    service.announce({"orderId": "planted", "userId": "oscar", "note": planted})
+    service.publish({"orderId": "planted", "userId": "oscar", "note": planted})
 
     def leaks() -> list[evidence.Leak]:
         return evidence.search(service.evidence(), [planted])[1]

@@ -20,7 +20,7 @@ MAX_CONCURRENT_FUNCTIONS = "5"
 """Each one more costs the local cloud a second to unpack its layers."""
 ORDERS = 20
 USERS = ("alice", "bob", "carol")
-PATIENCE_SECONDS = 120.0
+MAX_WAIT_SECONDS = 120.0
 
 
 def replace(path: Path, old: str, new: str) -> None:
@@ -55,7 +55,7 @@ def updated(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Service,
             service.cloud.set_api_key(SANDBOX_API_KEY)
             waiting = {service.order(2, fulfil_after=3600): USERS[number % 3] for number in range(ORDERS)}
             for order_id, user_id in waiting.items():
-                service.announce({"orderId": order_id, "userId": user_id})
+                service.publish({"orderId": order_id, "userId": user_id})
             for order_id in waiting:
                 service.until_status(order_id, OrderStatus.HANDLING)
             template = next_release(tmp_path_factory.mktemp("release2"))
@@ -63,7 +63,7 @@ def updated(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Service,
             for order_id in waiting:
                 service.supplier.control.change_order(order_id, fulfil_after=0)
             for order_id in waiting:
-                service.until_published(order_id, within=PATIENCE_SECONDS)
+                service.until_published(order_id, within=MAX_WAIT_SECONDS)
             yield service, waiting
 
 
@@ -107,7 +107,7 @@ def test_their_cards_are_readable_by_their_users(updated: tuple[Service, dict[st
 def test_an_order_after_the_update_takes_the_new_workflow(updated: tuple[Service, dict[str, str]]) -> None:
     service, _ = updated
     order_id = service.order()
-    service.announce({"orderId": order_id, "userId": "dave"})
+    service.publish({"orderId": order_id, "userId": "dave"})
     service.until_published(order_id)
     assert "Release2" in states_of(service, order_id)
 

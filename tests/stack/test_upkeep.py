@@ -12,20 +12,16 @@ from giftcards.contracts.events import CardsDelivered, HeldReason
 from giftcards.rules.orders import Order, OrderStatus
 from giftcards_local import evidence
 from giftcards_local.processes import wait_for
-from giftcards_local.supplier import SANDBOX_API_KEY
 from stack.conftest import Service
 
-
-@pytest.fixture(autouse=True, scope="module")
-def _key_is_set(service: Service) -> None:
-    service.cloud.set_api_key(SANDBOX_API_KEY)
+pytestmark = pytest.mark.usefixtures("unknown_orders")  # with them, the API key is set
 
 
 @pytest.fixture(scope="module")
 def abandoned(service: Service) -> str:
     """Give an order that is pending at the supplier and whose execution somebody has stopped."""
     order_id = service.order(fulfil_after=3600)
-    service.announce({"orderId": order_id, "userId": "alice", "placedAt": "2026-11-01T10:00:00Z"})
+    service.publish({"orderId": order_id, "userId": "alice", "placedAt": "2026-11-01T10:00:00Z"})
     abort(service, service.until_status(order_id, OrderStatus.HANDLING))
     return order_id
 
@@ -80,7 +76,7 @@ def test_an_order_whose_execution_was_stopped_is_found_and_delivered_once(servic
 
 def test_an_order_is_not_taken_up_a_second_time_within_the_hour(service: Service) -> None:
     order_id = service.order(fulfil_after=3600)
-    service.announce({"orderId": order_id, "userId": "bob"})
+    service.publish({"orderId": order_id, "userId": "bob"})
     first = service.until_status(order_id, OrderStatus.HANDLING)
     abort(service, first)
     assert sweep(service)["takenUp"] == 1
@@ -95,7 +91,7 @@ def test_an_order_is_not_taken_up_a_second_time_within_the_hour(service: Service
 
 def test_an_order_that_is_being_handled_is_left_alone(service: Service) -> None:
     order_id = service.order(fulfil_after=3600)
-    service.announce({"orderId": order_id, "userId": "carol"})
+    service.publish({"orderId": order_id, "userId": "carol"})
     before = service.until_status(order_id, OrderStatus.HANDLING)
 
     assert sweep(service)["takenUp"] == 0
@@ -107,7 +103,7 @@ def test_an_order_that_is_being_handled_is_left_alone(service: Service) -> None:
 
 def test_an_order_that_was_closed_and_never_announced_is_announced(service: Service) -> None:
     order_id = service.order()
-    service.announce({"orderId": order_id, "userId": "dave"})
+    service.publish({"orderId": order_id, "userId": "dave"})
     delivered = service.until_published(order_id)
     service.execution(delivered)
     table = service.cloud.dynamodb()
@@ -138,20 +134,11 @@ def test_the_sweep_is_scheduled(service: Service) -> None:
 # -------------------------------------------------------------------- resume
 
 
-@pytest.fixture(scope="module")
-def held(service: Service) -> str:
-    """Give an order that the supplier did not know when it was announced."""
-    order_id = "89abcdef0123456789abcdef"
-    service.announce({"orderId": order_id, "userId": "erin"})
-    service.until_status(order_id, OrderStatus.HELD)
-    return order_id
-
-
 def test_resuming_what_is_not_held_changes_nothing_and_says_why(service: Service) -> None:
     delivered, refunded = service.order(), service.order(1, type_id="TEST_REFUND")
     pending = service.order(fulfil_after=3600)
     for order_id in (delivered, refunded, pending):
-        service.announce({"orderId": order_id, "userId": "frank"})
+        service.publish({"orderId": order_id, "userId": "frank"})
     service.until_published(delivered)
     service.until_published(refunded)
     service.until_status(pending, OrderStatus.HANDLING)
@@ -171,35 +158,55 @@ def test_resuming_what_is_not_held_changes_nothing_and_says_why(service: Service
     service.until_published(pending)
 
 
-def test_resuming_other_reasons_leaves_a_held_order_held(service: Service, held: str) -> None:
-    resumed = service.giftcards("resume", "--reason", "DEADLINE_PASSED")
+@pytest.fixture(scope="module")
+def held(service: Service, unknown_orders: tuple[str, ...]) -> list[Order]:
+    """Give two orders of erin's that the supplier does not know."""
+    return [service.until_status(order_id, OrderStatus.HELD) for order_id in unknown_orders[1:]]
+
+
+@pytest.fixture(scope="module")
+def late(service: Service, late_order: str) -> Order:
+    """Give an order of frank's that is held because its deadline has passed."""
+    return service.until_status(late_order, OrderStatus.HELD)
+
+
+def until_resumed(service: Service, held: Order) -> Order:
+    return service.until(held.order_id, lambda now: now.execution_arn != held.execution_arn, "resumed")
+
+
+def test_resuming_one_reason_leaves_orders_of_other_reasons_held(
+    service: Service, held: list[Order], late: Order
+) -> None:
+    resumed = service.giftcards("resume", "--reason", "UNEXPECTED_ERROR")
 
     assert (resumed.returncode, resumed.stderr) == (0, "")
     assert resumed.stdout.strip().endswith(": 0")
-    order = service.stack.orders.get(held)
-    assert order is not None
-    assert order.held_reason is HeldReason.ORDER_UNKNOWN
+    for order in (*held, late):
+        assert service.stack.orders.get(order.order_id) == order
 
 
-@pytest.mark.parametrize("named", [["ORDER"], ["--held"], ["--reason", "ORDER_UNKNOWN"]])
-def test_a_held_order_is_resumed_for_its_own_user(service: Service, held: str, named: list[str]) -> None:
-    order = service.until_status(held, OrderStatus.HELD)
-    resumed = service.giftcards("resume", *([held] if named == ["ORDER"] else named))
+def test_held_order_is_resumed_by_its_id(service: Service, held: list[Order]) -> None:
+    resumed = service.giftcards("resume", held[0].order_id)
 
     assert (resumed.returncode, resumed.stderr) == (0, "")
-    again = service.until(
-        held, lambda now: now.execution_arn != order.execution_arn and now.status is OrderStatus.HELD, "held again"
-    )
-    assert again.user_id == "erin"
+    assert until_resumed(service, held[0]).user_id == "erin"
 
 
-def test_a_resumed_order_is_delivered_when_its_cause_is_gone(service: Service, held: str) -> None:
-    service.orders[service.supplier.control.add_order(2, order_id=held, fulfil_after=0)] = 2
+def test_held_orders_are_resumed_by_their_reason(service: Service, held: list[Order], late: Order) -> None:
+    resumed = service.giftcards("resume", "--reason", "ORDER_UNKNOWN")
 
-    assert service.giftcards("resume", held).returncode == 0
+    assert (resumed.returncode, resumed.stderr) == (0, "")
+    assert until_resumed(service, held[1]).user_id == "erin"
+    assert service.stack.orders.get(late.order_id) == late
 
-    order = service.until_published(held)
-    assert (order.status, order.user_id, order.held_reason) == (OrderStatus.FULFILLED, "erin", None)
+
+def test_all_held_orders_are_resumed(service: Service, late: Order) -> None:
+    service.supplier.control.change_order(late.order_id, fulfil_after=0)
+
+    resumed = service.giftcards("resume", "--held")
+
+    assert (resumed.returncode, resumed.stderr) == (0, "")
+    assert service.until_published(late.order_id).user_id == "frank"
 
 
 # -------------------------------------------------------------------- replay
@@ -236,6 +243,29 @@ def test_an_announcement_that_is_replayed_twice_is_delivered_once(service: Servi
     assert wait_for(lambda: service.executions_of(order_id) == ["SUCCEEDED"] * 2, within_seconds=30)
     heard = [event["detail-type"] for event in service.bus.heard_of(order_id)]
     assert sorted(heard) == ["CardsDelivered", "OrderRepeated"]
+
+
+# ---------------------------------------------- what became of the resumed orders
+
+
+def test_resumed_order_is_held_again_for_its_own_user(service: Service, held: list[Order]) -> None:
+    for order in held:
+        again = service.until(
+            order.order_id,
+            lambda now, order=order: now.execution_arn != order.execution_arn and now.status is OrderStatus.HELD,
+            "held again",
+        )
+        assert (again.user_id, again.held_reason) == ("erin", HeldReason.ORDER_UNKNOWN)
+
+
+def test_resumed_order_is_delivered_when_its_cause_is_gone(service: Service, held: list[Order]) -> None:
+    order_id = held[0].order_id
+    service.orders[service.supplier.control.add_order(2, order_id=order_id, fulfil_after=0)] = 2
+
+    assert service.giftcards("resume", order_id).returncode == 0
+
+    order = service.until_published(order_id)
+    assert (order.status, order.user_id, order.held_reason) == (OrderStatus.FULFILLED, "erin", None)
 
 
 # ------------------------------------------------------------------ evidence
