@@ -15,18 +15,17 @@ from typing import Any, NamedTuple
 
 from botocore.exceptions import ClientError
 
-import rows
-from exploration.explorer import START, Branch, Call, Model, Process, Runner, State
-from exploration.table import Frozen, MemoryClient, MemoryTables, freeze, thaw
-from exploration.workflow_runner import Execution
+from exploration.explorer import START, Branch, Call, Model, Process, Runner, State, Step
+from exploration.table import WRITES, Frozen, MemoryClient, MemoryTables, freeze, thaw
+from exploration.workflow_runner import STATES, Execution
 from giftcards.adapters.card_cipher import CardUnreadableError
 from giftcards.adapters.event_bus import EventBus
 from giftcards.adapters.order_table import OrderTable
-from giftcards.contracts.events import SOURCE
+from giftcards.contracts.events import SOURCE, HeldReason
 from giftcards.contracts.supplier import Card
 from giftcards.contracts.workflow import StepRequest
 from giftcards.rules.next_step import PollPolicy
-from giftcards.rules.orders import Order, event_for
+from giftcards.rules.orders import Acceptance, Order, event_for
 from giftcards.rules.schedule import PollSchedule
 from giftcards.use_cases.check_status import StatusCheck
 from giftcards.use_cases.deliver_cards import CardDelivery
@@ -176,14 +175,28 @@ def function_alone(name: str) -> Process:
     return Process(name, run)
 
 
-def sweep(runs: int = 1) -> Process:
+def sweep(name: str = "sweep", *, once_in: timedelta = timedelta(0)) -> Process:
+    """Make a sweep. That it sweeps an order once in an hour only spares work, so it is left out unless asked for."""
+
     def run(runner: Runner, _carried: Any) -> None:
         executions = SimpleNamespace(is_running=lambda arn: runner.perform("executions", "is_running", {"arn": arn}))
-        # At most once in an hour spares work and is no part of the promise, so it is left out.
         with suppress(ClientError):
-            OrderSweep(orders_of(runner), executions, bus_of(runner), once_in=timedelta(0)).sweep(now=START)
+            OrderSweep(orders_of(runner), executions, bus_of(runner), once_in=once_in).sweep(now=START)
 
-    return Process("sweep", run, runs=runs)
+    return Process(name, run)
+
+
+def accept_cards() -> Process:
+    """Make a person who accepts the cards of a held order, as `giftcards resume --accept-cards` does."""
+
+    def run(runner: Runner, _carried: Any) -> None:
+        orders = orders_of(runner)
+        with suppress(ClientError):
+            order = orders.get("o")
+            if order is not None and order.held_reason is HeldReason.SUPPLIER_CONTRACT_BROKEN:
+                orders.accept_cards(order, Acceptance(by="olga", reason=f"for {order.user_id}", at=START, cards=2))
+
+    return Process("accept", run)
 
 
 def resume() -> Process:
@@ -244,13 +257,26 @@ def visible(row: Frozen | None, cards: frozenset[Frozen]) -> Any:
 
 
 class GuardedTables(MemoryTables):
-    """Looks at each write: an order stays with its user, and what a reader of a closed order sees never changes."""
+    """Looks at each write.
+
+    An order stays with its user. What a reader of a closed order sees never changes, and once its event is published,
+    nothing does. A held order is not closed before it is resumed. Cards are accepted only of an order that is held for
+    a broken contract.
+    """
 
     def _store(self, changed: Mapping[tuple[str, ...], Frozen | None]) -> None:
         before = self.rows
         super()._store(changed)
         old, new = before.get(ROW), self.rows.get(ROW)
-        assert old is None or new is None or old.get("userId") == new.get("userId"), "the order changed its user"
+        if old is not None and new is not None:
+            assert old.get("userId") == new.get("userId"), "the order changed its user"
+            assert "announcedAt" not in old or new == old, "the order has changed after its event was published"
+            is_closed_unseen = old["status"] == "HELD" and new["status"] in CLOSED
+            assert not is_closed_unseen, "a held order was closed, and nobody has resumed it"
+            if "acceptCards" in new and new["acceptCards"] != old.get("acceptCards"):
+                reason = old.get("heldReason")
+                assert reason == "SUPPLIER_CONTRACT_BROKEN", f"cards were accepted of an order held for {reason}"
+                assert new["acceptCards"]["reason"] == f"for {new['userId']}", "cards of another user were accepted"
         try:
             seen = visible_in(before)
             assert seen is None or seen == visible_in(self.rows), "a closed order has changed"
@@ -275,6 +301,9 @@ class OrderModel(Model):
         Of the tables at the beginning.
     may_lose_rows
         Whether somebody may delete all rows of the order, once.
+    replacement
+        Rows of another user's order of the same id. They may replace those of the beginning as long as these are
+        unchanged, as if those were lost and the order claimed again.
     """
 
     def __init__(
@@ -285,15 +314,17 @@ class OrderModel(Model):
         placed: Sequence[str] = (),
         rows: Sequence[Mapping[str, Any]] = (),
         may_lose_rows: bool = False,
+        replacement: Sequence[Mapping[str, Any]] = (),
     ) -> None:
         world = World(tuple(answers), tuple(placed), may_lose_rows, published=frozenset(_published(rows)))
         super().__init__(processes, world, GuardedTables(INDEXES))
-        self.tables.rows = Frozen({(row["table"], row["pk"], row["sk"]): _stored(row) for row in rows})
+        self._first_rows, self._replacement = _as_rows(rows), _as_rows(replacement)
+        self.tables.rows = self._first_rows
         self._recovered: dict[Any, None] = {}
 
     def may_die(self, process: Process, call: Call) -> bool:
         del call
-        return process.name not in {"sweep", "resume", "reveal"}  # they leave nothing half done
+        return process.name not in {"sweep", "sweep 2", "resume", "reveal", "accept"}  # they leave nothing half done
 
     def may_fail(self, call: Call) -> bool:
         """Every call to the table and every event may fail; the reads of a reveal say nothing then."""
@@ -340,6 +371,8 @@ class OrderModel(Model):
         if world.may_lose_rows:
             kept = Frozen({key: row for key, row in state.rows.items() if key[0] != "cards"})
             yield "the rows are lost", state._replace(rows=kept, world=world._replace(may_lose_rows=False))
+        if self._replacement and state.rows == self._first_rows:
+            yield "the rows are lost, and another user's order is there", state._replace(rows=self._replacement)
         if len(world.answers) > 1:
             yield "the supplier changes its answer", state._replace(world=world._replace(answers=world.answers[1:]))
 
@@ -353,6 +386,7 @@ class OrderModel(Model):
             is_done = row["status"] in CLOSED and "announcedAt" in row
             assert ("openStatus" in row) == (not is_done), "the index of open orders is wrong"
             assert "announcedAt" not in row or closings, "the order counts as announced, and no event went out"
+            self._check_ended(state, row)
         for step in state.steps:
             if step is not None and step.call is None and step.process.name == "reveal":
                 self._check_revealed(state, *step.result)
@@ -361,11 +395,58 @@ class OrderModel(Model):
             self._recovered[key] = None
             recover(self.tables, state)
 
+    def written(self, before: State, rows: Frozen, step: Step, outcome: Any) -> World:
+        """Check that whoever changes the order may do so: it has the order, or nobody that runs does."""
+        old, new = before.rows.get(ROW), rows.get(ROW)
+        is_written = step.call is not None and step.call.operation in WRITES and not isinstance(outcome, Exception)
+        if is_written and old is not None:
+            _check_owner(before, step, old, new)
+            _check_sweep(step, old)
+        if step.process.name == "restore" and rows != before.rows and old is not None:
+            assert old["status"] in CLOSED, "cards were put back for an order that is open"
+        return before.world  # type: ignore[no-any-return]
+
+    def _check_ended(self, state: State, row: Frozen) -> None:
+        """An execution that succeeds has closed its order, or the order is in progress elsewhere."""
+        for step in state.steps:
+            if step is None or step.call is not None or not isinstance(step.process.program, Execution):
+                continue
+            name, _variables = step.result
+            if STATES[name]["Type"] == "Succeed" and row["status"] == "HANDLING":
+                assert row.get("executionArn") != step.process.name, f"{step.process.name} leaves its order open"
+
     @staticmethod
     def _check_revealed(state: State, outcome: str, cards: tuple[str, ...]) -> None:
         assert outcome in {"REVEALED", "NOT_DELIVERED", "NOT_FOUND", "FAILED"}, f"a reveal says {outcome}"
         if outcome == "REVEALED":
             assert visible_in(state.rows)[1] == cards, "a reveal showed other cards"
+
+
+def _check_owner(before: State, step: Step, old: Frozen, new: Frozen | None) -> None:
+    assert step.call is not None
+    name, values = step.process.name, step.call.arguments.get("ExpressionAttributeValues", {})
+    owner = old.get("executionArn")
+    if ":thisExecution" in values and ":userId" in values:
+        assert values[":userId"] == old["userId"], f"{name} has taken the order of another user"
+    is_owned = old["status"] == "HANDLING" and owner != name and owner in {s.process.name for s in running(before)}
+    if is_owned and new is not None and new["status"] not in CLOSED:
+        for attribute in ("status", "executionArn", "delayedAt"):
+            assert old.get(attribute) == new.get(attribute), f"{name} changes {attribute} of the order that {owner} has"
+
+
+def _check_sweep(step: Step, old: Frozen) -> None:
+    update = str(step.call and step.call.arguments.get("UpdateExpression"))
+    if "sweptAt" not in update:
+        return
+    is_open = old["status"] == "HANDLING"
+    assert is_open == update.startswith("REMOVE executionArn"), f"an order is swept that is {old['status']}"
+    assert "sweptAt" not in old or old["sweptAt"] <= step.call.arguments["ExpressionAttributeValues"][":since"], (
+        "an order is swept twice within the hour"
+    )
+
+
+def _as_rows(rows: Iterable[Mapping[str, Any]]) -> Frozen:
+    return Frozen({(row["table"], row["pk"], row["sk"]): _stored(row) for row in rows})
 
 
 def _published(rows: Iterable[Mapping[str, Any]]) -> Iterator[tuple[str, str]]:
@@ -384,19 +465,42 @@ def _stored(row: Mapping[str, Any]) -> Frozen:
     return Frozen(freeze({name: value for name, value in row.items() if name != "table"}))
 
 
-def claimed(execution_arn: str, **changes: Any) -> dict[str, Any]:
-    """Make the row of an order that an execution has claimed."""
-    return {"table": "cards"} | rows.claimed("o", "alice", START, executionArn=execution_arn, **changes)
+def claimed(execution_arn: str | None, **changes: Any) -> dict[str, Any]:
+    """Make the row of an order that an execution has claimed; None makes that of a released one."""
+    at = f"{START:%Y-%m-%dT%H:%M:%S.000Z}"
+    row = {"table": "cards", "pk": "ORDER#o", "sk": "ORDER", "orderId": "o", "userId": "alice", "status": "HANDLING"}
+    row |= {"openStatus": "HANDLING", "claimedAt": at}
+    return row | ({} if execution_arn is None else {"executionArn": execution_arn}) | changes
 
 
-def delivered(table: str, attempt: str, cards: Sequence[str] = ("a", "b")) -> list[dict[str, Any]]:
-    """Make the rows of a delivered order in a table, by the code that delivers."""
+def held(reason: HeldReason, **changes: Any) -> dict[str, Any]:
+    """Make the row of a held order."""
+    at = f"{START:%Y-%m-%dT%H:%M:%S.000Z}"
+    why = {"heldReason": str(reason), "heldMessage": "why", "heldAt": at, "checks": 3}
+    return claimed("gone", status="HELD", openStatus="HELD", **why) | changes
+
+
+def delivered(table: str, attempt: str, cards: Sequence[str] = ("a", "b"), **changes: Any) -> list[dict[str, Any]]:
+    """Make the rows of a delivered order in a table, by the code that delivers.
+
+    `changes` are made to the row of the open order before.
+    """
     tables = GuardedTables(INDEXES)
-    tables.rows = Frozen({ROW: _stored(claimed("gone"))})
+    row = claimed("gone", **changes)
+    tables.rows = Frozen({ROW: _stored(row)})
     quiet = Quiet(tables, tables.rows, World(({2: "two", 3: "three"}[len(cards)],)))
     quiet.token = lambda: attempt  # type: ignore[method-assign]
-    deliver(quiet, PAYLOAD)  # type: ignore[arg-type]
+    deliver(quiet, PAYLOAD | {"userId": row["userId"]})  # type: ignore[arg-type]
     return [{**thaw(row), "table": table} for key, row in quiet.rows.items() if key[0] == "cards"]
+
+
+def unpublished(rows: Iterable[Mapping[str, Any]], **changes: Any) -> list[dict[str, Any]]:
+    """Make rows of a delivered order as they are before its event is published."""
+    is_open = {"openStatus": "HANDLING"} | changes
+    return [
+        {name: value for name, value in row.items() if name != "announcedAt"} | is_open if row["sk"] == "ORDER" else row
+        for row in map(dict, rows)
+    ]
 
 
 def running(state: State) -> Iterator[Any]:

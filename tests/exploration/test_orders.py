@@ -13,24 +13,30 @@ import re
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 
 import pytest
 
 from exploration.explorer import Explored, Explorer, Violation
 from exploration.order_model import (
     OrderModel,
+    accept_cards,
     claimed,
     delivered,
     execution,
     function_alone,
+    held,
     restore,
     resume,
     reveal,
     sweep,
+    unpublished,
 )
 from exploration.workflow_runner import STATES
 from giftcards.adapters import order_table
+from giftcards.contracts.events import HeldReason
 
+BROKEN = HeldReason.SUPPLIER_CONTRACT_BROKEN
 IS_LARGE = os.environ.get("EXPLORE_BOUND") == "large"
 TWO_AT_ONCE = ("alice", "alice")
 
@@ -140,7 +146,107 @@ def deliveries_in_pieces() -> OrderModel:
     return OrderModel(processes, answers=["three", "two others"], placed=["alice"], rows=[claimed("E1")])
 
 
+# Small ones: each shows what a condition of a write is for.
+
+
+def resume_of_a_released_order() -> OrderModel:
+    """OrderPlaced arrives twice for an order that no execution has."""
+    processes = [execution("E1"), execution("E2")]
+    return OrderModel(processes, answers=["two"], placed=TWO_AT_ONCE, rows=[claimed(None)])
+
+
+def two_publications() -> OrderModel:
+    """OrderPlaced arrives twice for a closed order whose event is not published; its rows may be lost."""
+    processes = [execution("E1", tasks=5), execution("E2", tasks=5)]
+    rows = unpublished(delivered("cards", "old"))
+    return OrderModel(processes, answers=["two"], placed=TWO_AT_ONCE, rows=rows, may_lose_rows=True)
+
+
+def two_claims(answer: str, tasks: int) -> OrderModel:
+    """The rows are lost while an execution waits, and another execution claims the order."""
+    processes = [execution("E1", tasks=tasks), execution("E2", tasks=tasks)]
+    return OrderModel(processes, answers=[answer, "two"], placed=TWO_AT_ONCE, may_lose_rows=True)
+
+
+def hold_between_pieces() -> OrderModel:
+    """An execution holds its order while its own function delivers it in pieces."""
+    processes = [function_alone("F"), execution("E1", tasks=6)]
+    return OrderModel(processes, answers=["three", "overdue", "three"], rows=[claimed("E1")], placed=["alice"])
+
+
+def two_sweeps() -> OrderModel:
+    """Two sweeps run at once, beside the execution that one of them starts."""
+    processes = [sweep(), sweep("sweep 2"), execution("E1", tasks=5)]
+    return OrderModel(processes, answers=["two"], rows=[claimed("gone")])
+
+
+def sweep_and_event() -> OrderModel:
+    """A sweep runs while OrderPlaced arrives for a released order."""
+    return OrderModel([sweep(), execution("E1", tasks=5)], answers=["two"], rows=[claimed(None)], placed=["alice"])
+
+
+def sweep_and_delivery(execution_arn: str | None) -> OrderModel:
+    """A sweep runs while a function closes the order and publishes its event."""
+    return OrderModel([sweep(), function_alone("F")], answers=["two"], rows=[claimed(execution_arn)])
+
+
+def two_sweeps_within_an_hour(execution_arn: str | None) -> OrderModel:
+    """Two sweeps find a closed order whose event is not published."""
+    processes = [sweep(once_in=timedelta(hours=1)), sweep("sweep 2", once_in=timedelta(hours=1))]
+    rows = unpublished(delivered("cards", "old"))
+    if execution_arn is None:
+        rows = [{name: value for name, value in row.items() if name != "executionArn"} for row in rows]
+    return OrderModel(processes, answers=["two"], rows=rows)
+
+
+def order_of_another_user() -> OrderModel:
+    """The rows are lost, and another user's event claims the order, while a function and an execution work on it."""
+    processes = [function_alone("F"), execution("E1", tasks=4)]
+    replacement = [claimed(None, userId="bob")]
+    return OrderModel(processes, answers=["two"], rows=[claimed(None)], placed=["alice"], replacement=replacement)
+
+
+def closed_order_of_another_user() -> OrderModel:
+    """The same, of a closed order whose event is not published."""
+    rows, replacement = (unpublished(delivered("cards", "old", userId=user)) for user in ("alice", "bob"))
+    return OrderModel([execution("E1")], answers=["two"], rows=rows, placed=["alice"], replacement=replacement)
+
+
+def acceptance_and_another_hold() -> OrderModel:
+    """A person accepts the cards of a held order, which is resumed meanwhile and held for another reason."""
+    processes = [accept_cards(), execution("E1")]
+    return OrderModel(processes, answers=["overdue", "two"], rows=[held(BROKEN)], placed=["alice"])
+
+
+def acceptance_for_another_user() -> OrderModel:
+    """A person accepts the cards of a held order, whose rows are lost meanwhile and are another user's."""
+    replacement = [held(BROKEN, userId="bob")]
+    return OrderModel([accept_cards()], answers=["two"], rows=[held(BROKEN)], replacement=replacement)
+
+
+def restore_of_cards_of_an_open_order() -> OrderModel:
+    """The cards of an order are restored that is open again, with the same attempt."""
+    rows = [claimed("gone", deliveryAttempt="old"), *delivered("copy", "old", ("a", "b", "c"))]
+    return OrderModel([restore("o")], answers=["three"], rows=rows)
+
+
 SCENARIOS: dict[str, Scenario] = {
+    "resume of a released order": Scenario(resume_of_a_released_order, REPEAT, ALL),
+    "two publications": Scenario(two_publications, {}, DEATH | REPEAT),
+    "two claims, late": Scenario(lambda: two_claims("late", 5), {}, DEATH),
+    "two claims, overdue": Scenario(lambda: two_claims("overdue", 4), {}, DEATH),
+    "hold between pieces": Scenario(hold_between_pieces, DEATH, ALL, in_pieces=True),
+    "two sweeps": Scenario(two_sweeps, DEATH, ALL),
+    "sweep and event": Scenario(sweep_and_event, REPEAT, ALL),
+    "sweep and delivery": Scenario(lambda: sweep_and_delivery("gone"), ALL, ALL),
+    "sweep and delivery of a released order": Scenario(lambda: sweep_and_delivery(None), ALL, ALL),
+    "two sweeps within an hour": Scenario(lambda: two_sweeps_within_an_hour("gone"), ALL, ALL),
+    "two sweeps of a released order": Scenario(lambda: two_sweeps_within_an_hour(None), ALL, ALL),
+    "order of another user": Scenario(order_of_another_user, DEATH, ALL),
+    "closed order of another user": Scenario(closed_order_of_another_user, DEATH, ALL),
+    "acceptance and another hold": Scenario(acceptance_and_another_hold, DEATH, ALL),
+    "acceptance for another user": Scenario(acceptance_for_another_user, REPEAT, ALL),
+    "restore of cards of an open order": Scenario(restore_of_cards_of_an_open_order, REPEAT, ALL),
     "two events": Scenario(two_events, DEATH, DEATH | REPEAT),
     "two users": Scenario(two_users, DEATH, ALL),
     "function runs on": Scenario(function_runs_on, DEATH | REPEAT, ALL),
@@ -215,7 +321,7 @@ def conditions_of_the_workflow() -> set[str]:
     return {task["Arguments"]["ConditionExpression"] for task in tasks if "ConditionExpression" in task["Arguments"]}
 
 
-RESUME, REANNOUNCE, DELAY, HOLD = (
+RESUME, REPUBLISH, DELAY, HOLD = (
     STATES[name]["Arguments"]["ConditionExpression"]
     for name in ("ResumeOrder", "RepublishOrder", "RecordDelay", "HoldOrder")
 )
@@ -230,49 +336,56 @@ SWEEP, SWEEP_AGAIN = (
 )
 NOBODYS = "(attribute_not_exists(executionArn) OR executionArn = :thisExecution)"
 
+ACCEPT = "userId = :userId AND #status = :held AND heldReason = :reason"
+
 CAUGHT = {
+    (RESUME, "userId = :userId"): "order of another user",
     (RESUME, "#status = :held"): "held by an error",
     (RESUME, f"(#status = :held OR (#status = :handling AND {NOBODYS}))"): "function runs on",
     (RESUME, f"(#status = :handling AND {NOBODYS})"): "function runs on",
     (RESUME, "#status = :handling"): "function runs on",
+    (RESUME, NOBODYS): "resume of a released order",
     (RESUME, "attribute_not_exists(executionArn)"): "function runs on",
+    (RESUME, "executionArn = :thisExecution"): "resume of a released order",
+    (REPUBLISH, "userId = :userId"): "closed order of another user",
+    (REPUBLISH, "attribute_not_exists(announcedAt)"): "two publications",
+    (REPUBLISH, "#status IN (:fulfilled, :partiallyFilled, :refunded)"): "two publications",
     (DELAY, "#status = :handling"): "delay and delivery",
+    (DELAY, "executionArn = :thisExecution"): "two claims, late",
     (HOLD, "#status IN (:handling, :held)"): "hold and delivery",
+    (HOLD, "executionArn = :thisExecution"): "two claims, overdue",
     (CLOSE, "#status = :handling"): "function runs on",
+    (CLOSE, "userId = :userId"): "order of another user",
+    (CLOSE_IN_PIECES, "#status = :handling"): "hold between pieces",
     (CLOSE_IN_PIECES, "deliveryAttempt = :attempt"): "deliveries in pieces",
+    (ACCEPT, "userId = :userId"): "acceptance for another user",
+    (ACCEPT, "heldReason = :reason"): "acceptance and another hold",
     (MARK, MARK): "rows lost while delivering",
     (CLAIM, CLAIM): "two users",  # a restoration asks for the same: test_restore_command.py
+    (RESTORE_CARDS, MARK): "restore of cards of an open order",
     (RESTORE_CARDS, "deliveryAttempt = :attempt"): "restore of cards",
+    (SWEEP, MARK): "sweep and delivery",
+    (SWEEP, "executionArn = :dead"): "two sweeps",
+    (SWEEP, "attribute_not_exists(announcedAt)"): "sweep and delivery",
+    (SWEEP, SWEPT): "two sweeps within an hour",
     (SWEEP, "attribute_not_exists(sweptAt)"): "function runs on",
     (SWEEP, "sweptAt <= :since"): "function runs on",
+    (SWEEP_AGAIN, MARK): "sweep and delivery of a released order",
+    (SWEEP_AGAIN, "attribute_not_exists(executionArn)"): "sweep and event",
+    (SWEEP_AGAIN, "attribute_not_exists(announcedAt)"): "sweep and delivery of a released order",
+    (SWEEP_AGAIN, SWEPT): "two sweeps of a released order",
     (SWEEP_AGAIN, "attribute_not_exists(sweptAt)"): "restore of half a transaction",
     (SWEEP_AGAIN, "sweptAt <= :since"): "function runs on",
 }
 """By condition and the term that is taken away: the scenario that notices."""
+FAULTS_TO_CATCH = {(RESUME, "executionArn = :thisExecution"): REPEAT}
+"""What has to go wrong besides; nothing for the others."""
 
 NOT_CAUGHT = {
-    (RESUME, "userId = :userId"): "LookUpOrder has compared the user, who never changes",
-    (RESUME, NOBODYS): "a second execution would run beside the first, which the conditions of the closing allow",
-    (RESUME, "executionArn = :thisExecution"): "a retry would count as a repeat, and the sweep resumes the order",
-    (REANNOUNCE, "userId = :userId"): "LookUpOrder has compared the user, who never changes",
-    (REANNOUNCE, "attribute_not_exists(announcedAt)"): "DeliverCards publishes nothing for an announced order",
-    (REANNOUNCE, "#status IN (:fulfilled, :partiallyFilled, :refunded)"): "LookUpOrder has seen it closed; it stays so",
-    (DELAY, "executionArn = :thisExecution"): "another execution's open order would have a delay of its own time",
-    (HOLD, "executionArn = :thisExecution"): "another execution's open order would be held, and a person resumes it",
-    (CLOSE, "userId = :userId"): "DeliverCards has compared the user, who never changes",
-    (CLOSE_IN_PIECES, "#status = :handling"): "the attempt says as much, but for an order that was held meanwhile",
-    (CLOSE_IN_PIECES, "userId = :userId"): "DeliverCards has compared the user, who never changes",
-    (RESTORE_CARDS, MARK): "an open order has the attempt of a closed one only if somebody writes it",
-    (SWEEP, MARK): "taking the execution from an order that was closed or held meanwhile changes nothing",
-    (SWEEP, "executionArn = :dead"): "a second execution would run beside the first",
-    (SWEEP, "attribute_not_exists(announcedAt)"): "OrderPlaced for an announced order changes nothing",
-    (SWEEP, SWEPT): "spares repeats within an hour",
-    (SWEEP_AGAIN, MARK): "as for an order that has an execution",
-    (SWEEP_AGAIN, "attribute_not_exists(executionArn)"): "a second execution would run beside the first",
-    (SWEEP_AGAIN, "attribute_not_exists(announcedAt)"): "OrderPlaced for an announced order changes nothing",
-    (SWEEP_AGAIN, SWEPT): "spares repeats within an hour",
+    (CLOSE_IN_PIECES, "userId = :userId"): "the attempt is a random token, which says whose delivery it is",
+    (ACCEPT, "#status = :held"): "only a held order has a reason: whatever ends a hold removes it",
 }
-"""The same for terms that the exploration does not miss, and why they are there."""
+"""The same for terms that no scenario needs: defence in depth. `test_order_table.py` fails without them."""
 
 
 def test_every_term_of_every_condition_is_listed() -> None:
@@ -282,7 +395,12 @@ def test_every_term_of_every_condition_is_listed() -> None:
         conditions.add(expression)
         return expression
 
-    for name in ("function runs on", "restore of cards, in pieces", "restore and repeat"):
+    for name in (
+        "function runs on",
+        "restore of cards, in pieces",
+        "restore and repeat",
+        "acceptance for another user",
+    ):
         explore(SCENARIOS[name], {}, note)
 
     assert {(condition, term) for condition in conditions for term, _ in without_each_term(condition)} == (
@@ -298,8 +416,9 @@ def without(condition: str, term: str) -> Callable[[str], str | None]:
 
 @pytest.mark.parametrize(("condition", "term"), CAUGHT, ids=lambda text: text[:60])
 def test_condition_without_this_term_breaks_the_promise(condition: str, term: str) -> None:
+    faults = FAULTS_TO_CATCH.get((condition, term), {})
     with pytest.raises(Violation):
-        explore(SCENARIOS[CAUGHT[condition, term]], {}, without(condition, term))
+        explore(SCENARIOS[CAUGHT[condition, term]], faults, without(condition, term))
 
 
 @pytest.mark.skipif(not IS_LARGE, reason="explores all scenarios for each of them: make explore")
