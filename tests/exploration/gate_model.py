@@ -4,7 +4,8 @@ Each caller is a container that asks for an order. Besides what the explorer doe
 keys and limits the rate, a person puts another key into the secret, and time jumps to what the record waits for.
 """
 
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -20,7 +21,13 @@ from giftcards.adapters.api_key import CACHE_SECONDS, ApiKey
 from giftcards.adapters.gate_table import GateTable
 from giftcards.adapters.oneclickdz.supplier import TOTAL_TIMEOUT_SECONDS
 from giftcards.contracts.supplier import OrderProgress
-from giftcards.rules.gate import BLOCK_SECONDS, LEASE_SECONDS, MAX_CONCURRENT_CALLS, START_SECONDS
+from giftcards.rules.gate import (
+    BLOCK_SECONDS,
+    LEASE_SECONDS,
+    MAX_CONCURRENT_CALLS,
+    MAX_SUSPICION_SECONDS,
+    START_SECONDS,
+)
 from giftcards.rules.supplier_failure import FailureKind, SupplierFailure
 from giftcards.use_cases.gated_supplier import GatedSupplier
 
@@ -33,6 +40,7 @@ _ANSWERS: Mapping[str, Any] = {
     "401": SupplierFailure(FailureKind.KEY_REFUSED, "401"),
     "429": SupplierFailure(FailureKind.RATE_LIMITED, "429", RETRY_AFTER_SECONDS),
     "busy": SupplierFailure(FailureKind.BUSY, "503"),
+    "blocked": SupplierFailure(FailureKind.ADDRESS_BLOCKED, "403", None, "IP_BLOCKED", FORBIDDEN),
     "403": SupplierFailure(FailureKind.ORDER_REFUSED, "403", None, "FORBIDDEN", FORBIDDEN),
 }
 
@@ -72,10 +80,11 @@ class World(NamedTuple):
         Calls at the supplier; leases for keys that were not accepted.
     refusals
         When a key was presented that the supplier refused, within the last 15 minutes.
-    refused_orders
-        Orders that were refused since the supplier answered one, in order.
-    limits, failures, jumps
-        How many more answers are 429, how many are 503, how often time may jump.
+    answered
+        Callers that have heard the answer to an order, and have not released their slot yet; only in scenarios with
+        orders that the supplier refuses.
+    limits, blocks, failures, jumps
+        How many more answers are 429, block the address, are 503; how often time may jump.
     """
 
     secret: str
@@ -86,7 +95,9 @@ class World(NamedTuple):
     under_way: tuple[UnderWay, ...] = ()
     granted: tuple[Granted, ...] = ()
     refusals: tuple[tuple[str, float], ...] = ()
+    answered: frozenset[str] = frozenset()
     limits: int = 0
+    blocks: int = 0
     failures: int = 0
     jumps: int = 0
 
@@ -121,14 +132,26 @@ Carried = tuple[str | None, str | None, str, bool]
 """What a container keeps: its copy of the key, what it has compared it with, its order, and whether keys rotate."""
 
 
-def asks(runner: Runner, carried: Carried) -> Carried:
+class _FormerGateTable(GateTable):
+    """The table as a function of the former release uses it: it knows a lease by its time alone."""
+
+    def _update(self, expression: str, values: Mapping[str, Any], conditions: Any) -> bool:
+        conditions._terms = [term for term in conditions._terms if not term.startswith("holder")]
+        conditions.values = {name: value for name, value in conditions.values.items() if not name.startswith("holder")}
+        expression = re.sub(r", holder\d( = :holder)?", "", expression)
+        return super()._update(
+            expression, {name: value for name, value in values.items() if name != "holder"}, conditions
+        )
+
+
+def asks(runner: Runner, carried: Carried, table: type[GateTable] = GateTable) -> Carried:
     """Ask for an order once, in a container that has a copy of the key already."""
     copy, compared, order_id, rotates = carried
     secret = _Secret(runner, copy, rotates)
     gated = GatedSupplier(
         _Supplier(runner),  # type: ignore[arg-type]
         secret,  # type: ignore[arg-type]
-        GateTable(GATE[0], runner.table),  # type: ignore[arg-type]
+        table(GATE[0], runner.table),  # type: ignore[arg-type]
         runner.now,
         lambda *_: None,
         runner.token,
@@ -145,6 +168,42 @@ def callers(*copies: str, runs: int = 1, orders: str = "AAAAA", rotates: bool = 
         Process(str(number), asks, runs, (copy, None, order, rotates))
         for number, (copy, order) in enumerate(zip(copies, orders, strict=False))
     ]
+
+
+FORMER = "former"
+PERSON = "person"
+
+
+def former_caller(copy: str) -> Process:
+    """Make a container of the former release."""
+
+    def run(runner: Runner, carried: Carried) -> Carried:
+        return asks(runner, carried, _FormerGateTable)
+
+    return Process(FORMER, run, 1, (copy, None, "A", False))
+
+
+def person() -> Process:
+    """Make a person who ends a pause, as `giftcards gate --open` does."""
+
+    def run(runner: Runner, carried: Any) -> Any:
+        gate = GateTable(GATE[0], runner.table)  # type: ignore[arg-type]
+        seen, now = gate.read(), runner.now()
+        block = seen.block(now, "v1")
+        if block is not None and block.is_pause:
+            gate.forget_pause(seen, seen.lost(now, "v1"))
+        return carried
+
+    return Process(PERSON, run)
+
+
+class _Tables(MemoryTables):
+    """Tables of which a test can change an update, too."""
+
+    rewrite_update: Callable[[str], str] = staticmethod(str)
+
+    def _update_item(self, **options: Any) -> dict[str, Any]:
+        return super()._update_item(**options | {"UpdateExpression": self.rewrite_update(options["UpdateExpression"])})
 
 
 class GateModel(Model):
@@ -167,9 +226,9 @@ class GateModel(Model):
         bad_orders: str = "",
         record: Mapping[str, Any] | None = None,
     ) -> None:
-        super().__init__(processes, world, MemoryTables())
+        super().__init__(processes, world, _Tables())
         self.bound, self.bad_orders = bound, bad_orders
-        self.are_alike = len({process.carried for process in processes}) == 1
+        self.are_alike = len({(process.program, process.carried) for process in processes}) == 1
         self.most_refusals = self.most_under_way = 0
         if record is not None:
             item = {"pk": GATE[1], "sk": GATE[2], **record}
@@ -204,7 +263,7 @@ class GateModel(Model):
 
     def _begin(self, state: State, process: Process, version: str, order: str) -> Iterable[Branch]:
         world: World = state.world
-        assert len(world.under_way) < MAX_CONCURRENT_CALLS, "more calls are under way than there are places"
+        assert len(world.under_way) < MAX_CONCURRENT_CALLS, "more calls are under way than there are slots"
         self.most_under_way = max(self.most_under_way, len(world.under_way) + 1)
 
         def under_way(answer: str, **changes: Any) -> Branch:
@@ -219,6 +278,8 @@ class GateModel(Model):
             yield under_way("401", refusals=refusals)
             return
         yield under_way("403" if order in self.bad_orders else GOOD)
+        if world.blocks:
+            yield under_way("blocked", blocks=world.blocks - 1)
         if world.limits:
             yield under_way("429", limits=world.limits - 1)
         if world.failures:
@@ -229,7 +290,9 @@ class GateModel(Model):
         (mine,) = (call for call in world.under_way if call.caller == process.name)
         under_way = tuple(call for call in world.under_way if call is not mine)
         granted = tuple(grant for grant in world.granted if grant.caller != process.name)
-        yield f"hears {mine.answer}", world._replace(under_way=under_way, granted=granted), mine.answer
+        answered = world.answered | {process.name} if self.bad_orders and mine.answer == GOOD else world.answered
+        changes = {"under_way": under_way, "granted": granted, "answered": answered}
+        yield f"hears {mine.answer}", world._replace(**changes), mine.answer
 
     # -------------------------------------------------------------- events
 
@@ -269,13 +332,19 @@ class GateModel(Model):
             return world
         old, new = before.rows.get(GATE, Frozen()), rows[GATE]
         for number in range(1, MAX_CONCURRENT_CALLS + 1):
-            self._check_owner(before.now, step, old, new, number)
-        if not _is_take(call):
-            # A caller that does not know whether it has got a place gives it back, and does not call.
-            kept = tuple(grant for grant in world.granted if _has_place(new, grant.caller))
+            _check_owner(before.now, step.process.name, old, new, number)
+        values = call.arguments.get("ExpressionAttributeValues", {})
+        kind = kind_of_write(call.arguments["UpdateExpression"])
+        if kind in _CHECKS:
+            _CHECKS[kind](before.now, old, new, values)
+        if kind == "release" and step.process.name in world.answered:
+            assert "suspicion" not in new, "a suspicion has outlived the answer to an order"
+            world = world._replace(answered=world.answered - {step.process.name})
+        if kind != "acquire":
+            # A caller that does not know whether it has acquired a slot releases it, and does not call.
+            kept = tuple(grant for grant in world.granted if _has_slot(new, grant.caller))
             return world._replace(granted=kept)
-        version = call.arguments["ExpressionAttributeValues"][":presented"]
-        until = _seconds(call.arguments["ExpressionAttributeValues"][":until"])
+        version, until = values[":presented"], _seconds(values[":until"])
         assert version not in old.get("refusedKeyVersions", ()), f"a lease for {version}, which was refused"
         # A caller's clock is read before its write, so a pause that was over then is over now.
         assert "pausedUntil" not in old or _seconds(old["pausedUntil"]) <= before.now, "a lease during a pause"
@@ -285,15 +354,8 @@ class GateModel(Model):
         assert not others, f"two at once try {version}, which is not accepted"
         return world._replace(granted=(*world.granted, Granted(step.process.name, version, until)))
 
-    def _check_owner(self, now: float, step: Step, old: Frozen, new: Frozen, number: int) -> None:
-        lease, holder = f"lease{number}", old.get(f"holder{number}")
-        if holder is None or (new.get(lease), new.get(f"holder{number}")) == (old.get(lease), holder):
-            return
-        is_own = holder["owner"].startswith(f"{step.process.name}.")
-        assert is_own or _seconds(old[lease]) <= now, f"{step.process.name} frees place {number} of {holder['owner']}"
-
     def check_end(self, state: State) -> None:
-        """Once the trouble is over, the supplier can be called again, by as many as before."""
+        """Once the failures are over, the supplier can be called again, by as many as before."""
         assert self._recovers(state.rows.get(GATE, Frozen()), state.world.secret, state.now)
 
     @cache  # noqa: B019 - lives as long as the test
@@ -317,22 +379,72 @@ class GateModel(Model):
         return False
 
 
-def _has_place(record: Frozen, caller: str) -> bool:
+def kind_of_write(update: str | None) -> str:
+    """Name a write of `GateTable` by its update."""
+    starts = {
+        "SET lease": "acquire",
+        "SET accepted": "accept",
+        "REMOVE lease": "release",
+        "SET suspicion": "suspect",
+        "REMOVE paused": "forget",
+    }
+    return next((name for start, name in starts.items() if (update or "").startswith(start)), "block")
+
+
+def _check_owner(now: float, caller: str, old: Frozen, new: Frozen, number: int) -> None:
+    lease, holder = old.get(f"lease{number}"), old.get(f"holder{number}")
+    if lease is None or (new.get(f"lease{number}"), new.get(f"holder{number}")) == (lease, holder):
+        return
+    is_former = holder is None or holder["until"] != lease
+    owner = FORMER if is_former else holder["owner"].partition(".")[0]
+    assert owner == caller or _seconds(lease) <= now, f"{caller} frees slot {number} of {owner}"
+
+
+def _check_acceptance(now: float, old: Frozen, new: Frozen, values: Mapping[str, Any]) -> None:
+    assert old.get("closings", 0) == values.get(":closings", 0), "a key counts as accepted by an answer before a block"
+
+
+def _check_block(now: float, old: Frozen, new: Frozen, values: Mapping[str, Any]) -> None:
+    if ":pausedUntil" in values and "pausedUntil" in old:
+        assert old["pausedUntil"] <= new["pausedUntil"], "a pause was shortened"
+    if ":suspicion" in values:
+        assert old.get("suspicion") == values[":suspicion"], "calls are blocked for refusals, and an order was answered"
+        assert "suspicion" not in new, "an order is blamed for a refusal before the block"
+
+
+def _check_suspicion(now: float, old: Frozen, new: Frozen, values: Mapping[str, Any]) -> None:
+    if "suspicion" in old:
+        assert _seconds(old["suspicion"]["at"]) + MAX_SUSPICION_SECONDS < now, "a suspicion was replaced"
+
+
+def _check_forgotten(now: float, old: Frozen, new: Frozen, values: Mapping[str, Any]) -> None:
+    assert old.get("closings", 0) == values.get(":closings", 0), "a person ended a block without having seen it"
+
+
+_CHECKS: Mapping[str, Callable[[float, Frozen, Frozen, Mapping[str, Any]], None]] = {
+    "accept": _check_acceptance,
+    "block": _check_block,
+    "suspect": _check_suspicion,
+    "forget": _check_forgotten,
+}
+
+
+def _has_slot(record: Frozen, caller: str) -> bool:
     holders = (record.get(f"holder{number}") for number in range(1, MAX_CONCURRENT_CALLS + 1))
     return any(holder and holder["owner"].startswith(f"{caller}.") for holder in holders)
 
 
-def _is_take(call: Call) -> bool:
-    return str(call.arguments.get("UpdateExpression", "")).startswith("SET lease")
+def _is_acquisition(call: Call) -> bool:
+    return kind_of_write(call.arguments.get("UpdateExpression", "")) == "acquire"
 
 
 def _leases_to_be_written(state: State) -> Iterable[Mapping[str, Any]]:
     calls = (step.call for step in state.steps if step is not None and step.call is not None)
-    return [call.arguments["ExpressionAttributeValues"] for call in calls if _is_take(call)]
+    return [call.arguments["ExpressionAttributeValues"] for call in calls if _is_acquisition(call)]
 
 
 def _is_before_lease(call: Call) -> bool:
-    return call.service == "secret" or call.operation == "get_item" or _is_take(call)
+    return call.service == "secret" or call.operation == "get_item" or _is_acquisition(call)
 
 
 def _ask_now(tables: MemoryTables, version: str, now: float) -> Any:

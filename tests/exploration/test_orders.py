@@ -11,14 +11,16 @@ twice because its answer was lost. `make explore` takes a larger bound.
 import os
 import re
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
-from exploration.explorer import Explored, Explorer, Violation
+from exploration.explorer import START, Explored, Explorer, Violation
 from exploration.order_model import (
+    ROW,
     OrderModel,
     accept_cards,
     claimed,
@@ -32,9 +34,12 @@ from exploration.order_model import (
     sweep,
     unpublished,
 )
+from exploration.table import Frozen, MemoryClient, MemoryTables
 from exploration.workflow_runner import STATES
 from giftcards.adapters import order_table
+from giftcards.adapters.order_table import OrderNotOpenError, OrderTable
 from giftcards.contracts.events import HeldReason
+from giftcards.rules.orders import Acceptance, Order, OrderStatus
 
 BROKEN = HeldReason.SUPPLIER_CONTRACT_BROKEN
 IS_LARGE = os.environ.get("EXPLORE_BOUND") == "large"
@@ -385,7 +390,7 @@ NOT_CAUGHT = {
     (CLOSE_IN_PIECES, "userId = :userId"): "the attempt is a random token, which says whose delivery it is",
     (ACCEPT, "#status = :held"): "only a held order has a reason: whatever ends a hold removes it",
 }
-"""The same for terms that no scenario needs: defence in depth. `test_order_table.py` fails without them."""
+"""The same for terms that no scenario needs: defence in depth. `test_second_line_refuses_a_write` fails without."""
 
 
 def test_every_term_of_every_condition_is_listed() -> None:
@@ -419,6 +424,46 @@ def test_condition_without_this_term_breaks_the_promise(condition: str, term: st
     faults = FAULTS_TO_CATCH.get((condition, term), {})
     with pytest.raises(Violation):
         explore(SCENARIOS[CAUGHT[condition, term]], faults, without(condition, term))
+
+
+@pytest.mark.parametrize(("condition", "term"), NOT_CAUGHT, ids=lambda text: text[:60])
+@pytest.mark.parametrize("is_taken_away", [False, True], ids=["as it is", "without the term"])
+def test_second_line_refuses_a_write(
+    condition: str, term: str, monkeypatch: pytest.MonkeyPatch, *, is_taken_away: bool
+) -> None:
+    monkeypatch.setattr(order_table, "TRANSACTION_ITEMS", 2)
+    model = OrderModel([], answers=["three"], rows=[claimed("E1", heldReason=BROKEN, userId="bob")])
+    rewrite = without(condition, term) if is_taken_away else str
+    tables = MemoryTables()
+    tables.rows, tables.rewrite = model.tables.rows, rewrite
+    orders = OrderTable("cards", MemoryClient(tables.execute))  # type: ignore[arg-type]
+    order = Order.model_validate(claimed("E1", userId="bob"))
+
+    if condition == ACCEPT:
+        is_written = orders.accept_cards(order, Acceptance(by="olga", reason="seen", at=START, cards=2))
+    else:
+        is_written = closes_in_pieces_though_the_user_changes(orders, tables, order)
+
+    assert is_written == is_taken_away
+
+
+def closes_in_pieces_though_the_user_changes(orders: OrderTable, tables: MemoryTables, order: Order) -> bool:
+    """Close an order of three cards in pieces; after the first, its row names another user."""
+    closed = order.model_copy(
+        update={"status": OrderStatus.FULFILLED, "fulfilled_quantity": 3, "delivery_attempt": "attempt"}
+    )
+    first_piece = orders._transact
+
+    def transact(actions: Sequence[Mapping[str, Any]]) -> None:
+        first_piece(actions)
+        tables.rows = Frozen(tables.rows | {ROW: Frozen(tables.rows[ROW] | {"userId": "carol"})})
+
+    orders._transact = transact  # type: ignore[method-assign]
+    try:
+        orders.close(closed, [b"a", b"b", b"c"])
+    except OrderNotOpenError:
+        return False
+    return True
 
 
 @pytest.mark.skipif(not IS_LARGE, reason="explores all scenarios for each of them: make explore")
