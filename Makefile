@@ -65,7 +65,7 @@ demo: setup ## Run six orders through the whole service on a separate local clou
 test: lint $(CHECKS)/.installed $(BROWSER)/.installed ## Lint, types and every kind of test
 	@$(BROWSER)/bin/python tests/browser/chromium.py
 	$(BIN)/pytest -n 2 tests/unit tests/workflow tests/template tests/simulation tests/exploration
-	$(BIN)/pytest -n 2 --dist loadfile tests/stack --ignore tests/stack/test_chaos.py --ignore tests/stack/test_upgrade.py
+	$(BIN)/pytest -n 3 tests/stack --ignore tests/stack/test_chaos.py --ignore tests/stack/test_upgrade.py
 	$(BROWSER)/bin/pytest -n 2 --confcutdir tests/browser tests/browser
 
 test-browser: $(BROWSER)/.installed ## Test the buyer's page in a browser
@@ -78,8 +78,8 @@ test-fast: lint $(CHECKS)/.installed ## `make test` without the stack tests and 
 test-unit: lint ## Lint, types and unit tests
 	$(BIN)/pytest -n 2 tests/unit
 
-explore: setup ## Explore interleavings of the gate and of an order to a larger bound, also with each write condition removed
-	EXPLORE_BOUND=large $(BIN)/pytest -n 2 tests/exploration
+explore: setup ## Explore further than `make test` (EXPLORE_BOUND=large): interleavings of an order and of the gate, random histories
+	EXPLORE_BOUND=large $(BIN)/pytest -n 2 tests/exploration tests/simulation/test_properties.py
 
 drill: setup ## Trigger each alarm on a local cloud, and fix its cause with the runbook's commands
 	@PYTHONPATH=tests $(BIN)/python -m stack.drill

@@ -9,6 +9,7 @@ import json
 import os
 import sys
 import traceback
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, redirect_stdout
 from dataclasses import dataclass, field
@@ -550,6 +551,7 @@ def world(choose: Callable[[int], int] = lambda _: 0, *, schedule: str = SCHEDUL
         "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
     }
     with ExitStack() as stack:
+        warnings.filterwarnings("ignore", "No application metrics")  # a call that measures nothing
         stack.enter_context(patch.dict(os.environ, variables))
         traveller = stack.enter_context(time_machine.travel(START, tick=False))
         timeline = Timeline(traveller, choose)

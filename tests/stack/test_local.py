@@ -134,13 +134,13 @@ def test_the_simulator_runs_by_itself_and_answers_as_documented() -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "environment", "says"),
+    ("arguments", "environment", "named"),
     [
-        (["orders"], {}, "no AWS region set"),
+        (["orders"], {}, "AWS_REGION"),
         (
             ["orders"],
             {"AWS_DEFAULT_REGION": "us-east-1", "AWS_EC2_METADATA_DISABLED": "true"},
-            "no AWS credentials set",
+            "AWS credentials",
         ),
         (
             ["show", "x"],
@@ -150,43 +150,43 @@ def test_the_simulator_runs_by_itself_and_answers_as_documented() -> None:
                 "AWS_SECRET_ACCESS_KEY": "test",
                 "AWS_ENDPOINT_URL": "http://127.0.0.1:9",
             },
-            "nothing answers at http://127.0.0.1:9",
+            "http://127.0.0.1:9",
         ),
     ],
     ids=["no region", "no credentials", "nothing there"],
 )
-def test_without_a_stack_one_line_says_so_and_how_to_create_one(
-    arguments: list[str], environment: dict[str, str], says: str, tmp_path: Path
+def test_missing_stack_is_one_line_that_says_how_to_create_it(
+    arguments: list[str], environment: dict[str, str], named: str, tmp_path: Path
 ) -> None:
     finished = run(*arguments, HOME=str(tmp_path), **environment)
     assert (finished.returncode, finished.stdout) == (1, "")
     assert finished.stderr.count("\n") == 1
-    assert says in finished.stderr
-    assert "`giftcards local up` creates one" in finished.stderr
+    assert named in finished.stderr
+    assert "`giftcards local up`" in finished.stderr
 
 
 @pytest.mark.parametrize(
-    ("arguments", "says"),
+    ("arguments", "named"),
     [
-        (["place", "a b", "--user", "alice"], "ORDER_ID must be 1 to 128 visible ASCII characters"),
-        (["place", "x", "--user", "ü"], "--user must be 1 to 128 visible ASCII characters"),
-        (["place", "x"], "Missing option '--user'"),
-        (["reveal", "x", "--user", "alice", "--reason", "r" * 513], "--reason must be at most 512 characters"),
-        (["orders", "--status", "LOST"], "'LOST' is not one of"),
+        (["place", "a b", "--user", "alice"], "ORDER_ID"),
+        (["place", "x", "--user", "ü"], "--user"),
+        (["place", "x"], "--user"),
+        (["reveal", "x", "--user", "alice", "--reason", "r" * 513], "--reason"),
+        (["orders", "--status", "LOST"], "LOST"),
         (["orders", "--limit", "0"], "--limit"),
-        (["unknown"], "No such command 'unknown'"),
+        (["unknown"], "unknown"),
         (["local"], "Missing command"),
-        (["local", "up", "--supplier-url", "nonsense", "--api-key-file", "x"], "must be an http or https URL"),
-        (["local", "up", "--supplier-url", "https://x.example"], "go together"),
-        (["local", "up", "--supplier-url", "https://x.example", "--api-key-file", "/no/such"], "cannot be read"),
+        (["local", "up", "--supplier-url", "nonsense", "--api-key-file", "x"], "--supplier-url"),
+        (["local", "up", "--supplier-url", "https://x.example"], "--api-key-file"),
+        (["local", "up", "--supplier-url", "https://x.example", "--api-key-file", "/no/such"], "/no/such"),
     ],
 )
-def test_bad_usage_is_one_line_and_exit_code_2(arguments: list[str], says: str) -> None:
+def test_bad_usage_is_one_line_and_exit_code_2(arguments: list[str], named: str) -> None:
     finished = run(*arguments)
     assert (finished.returncode, finished.stdout) == (2, "")
     assert finished.stderr.startswith("giftcards: ")
     assert finished.stderr.count("\n") == 1
-    assert says in finished.stderr
+    assert named in finished.stderr
 
 
 def test_local_status_is_one_json_document() -> None:

@@ -170,9 +170,8 @@ def test_a_run_that_cannot_be_completed_fails_with_one_line(service: Service) ->
         service.supplier.control.clear_faults(fault)
 
     assert failed.returncode == 1
-    assert (
-        failed.stderr == "giftcards: not complete (SUPPLIER_UNAVAILABLE): The supplier answered 500 INTERNAL_ERROR.\n"
-    )
+    assert failed.stderr.count("\n") == 1
+    assert "SUPPLIER_UNAVAILABLE" in failed.stderr
     assert json.loads(failed.stdout)["outcome"] == "SUPPLIER_UNAVAILABLE"
 
 
