@@ -122,7 +122,7 @@ docs: setup ## Regenerate the workflow's picture, event schemas, two pages and t
 	$(BIN)/python tools/write_commands.py
 
 pictures: $(BROWSER)/.installed ## Draw the pictures of the buyer's page in docs/pictures
-	@$(BROWSER)/bin/python tools/draw_buyer_page.py
+	@PYTHONPATH=tests:layers/core $(BROWSER)/bin/python -m browser.draw_pictures
 
 bench: setup ## Measure the handlers: time, size, calls
 	$(BIN)/python bench/handlers.py

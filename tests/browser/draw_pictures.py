@@ -1,18 +1,16 @@
 """Draw the pictures of the buyer's page in docs/pictures. Run with `make pictures`; it needs the tests' browser."""
 
 import io
-import sys
 from pathlib import Path
 
 from PIL import Image
 from playwright.sync_api import Browser, sync_playwright
 
-ROOT = Path(__file__).parents[1]
-sys.path[:0] = [str(ROOT / "layers/core"), str(ROOT / "tests")]
+from browser.chromium import find_chromium
+from giftcards.presentation.page import render_page
+from support.page_samples import page_content
 
-from browser.chromium import find_chromium  # noqa: E402
-from giftcards.presentation.page import render_page  # noqa: E402
-from support.page_samples import page_content  # noqa: E402
+ROOT = Path(__file__).parents[2]
 
 PHONE, DESKTOP = 320, 1280
 PICTURES = [
@@ -44,4 +42,4 @@ if __name__ == "__main__":
     with sync_playwright() as playwright:
         chromium = playwright.chromium.launch(executable_path=find_chromium(), args=["--no-sandbox"])
         for picture in PICTURES:
-            print(draw(chromium, *picture).relative_to(ROOT))
+            print(draw(chromium, *picture).relative_to(ROOT))  # noqa: T201
