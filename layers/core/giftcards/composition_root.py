@@ -4,10 +4,8 @@ boto3 and what needs it are imported here, when a container first needs them, an
 module that a handler imports: together they take longer to import than all the rest (bench/handlers.py).
 """
 
-import logging
 import random
 import time
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -15,10 +13,10 @@ from functools import cache
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
-from aws_lambda_powertools import Logger, Metrics
+from aws_lambda_powertools import Metrics
 
 from giftcards.adapters.oneclickdz.supplier import Supplier, new_client
-from giftcards.contracts.workflow import Level
+from giftcards.logs import log, logger
 from giftcards.metrics import NAMESPACE, Metric
 from giftcards.settings import (
     CheckStatusSettings,
@@ -39,9 +37,6 @@ if TYPE_CHECKING:
     from giftcards.use_cases.reconcile_orders import Reconciliation
     from giftcards.use_cases.reveal_cards import CardReveal
     from giftcards.use_cases.sweep_orders import OrderSweep
-
-LIBRARIES = ("httpx", "httpcore", "botocore", "boto3", "urllib3", "aws_encryption_sdk", "asyncio")
-"""What the functions use that keeps a log of its own."""
 
 
 def now() -> datetime:
@@ -72,27 +67,6 @@ def naming_outages() -> Iterator[None]:
         if outage is None:
             raise
         raise outage from None
-
-
-@cache
-def logger() -> Logger:
-    """Build the structured logger. What libraries log, and warnings, which can quote values, stay out.
-
-    At DEBUG the AWS libraries write whole answers down, the API key and data keys among them. So what they log
-    reaches no handler of the function, whatever level somebody sets.
-    """
-    warnings.simplefilter("ignore")
-    for library in LIBRARIES:
-        logging.getLogger(library).setLevel(logging.WARNING)
-        logging.getLogger(library).propagate = False
-        logging.getLogger(library).addHandler(logging.NullHandler())
-    return Logger(utc=True)
-
-
-def log(level: Level, message: str, **keys: object) -> None:
-    """Write the one line of this invocation."""
-    write = {"INFO": logger().info, "WARNING": logger().warning, "ERROR": logger().error}[level]
-    write(message, extra=keys, stacklevel=3)  # its place is the handler's line
 
 
 @cache

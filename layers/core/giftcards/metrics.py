@@ -10,6 +10,7 @@ from enum import Enum, StrEnum
 from typing import Self
 
 from giftcards.contracts.events import HeldReason
+from giftcards.rules.links import LinkState
 from giftcards.rules.supplier_failure import FailureKind
 
 NAMESPACE = "giftcards"
@@ -178,6 +179,32 @@ class Metric(Enum):
         "1 for a run that did not reach the end of the list, otherwise 0.",
     )
 
+    LINK_CREATED = _Described("LinkCreated", Unit.COUNT, "CreateLink, SendLink", "A new link to an order's cards.")
+    MAIL_SENT = _Described("LinkMailSent", Unit.COUNT, "CountEvents", "Amazon SES accepted a mail with a link.")
+    MAIL_FAILED = _Described(
+        "LinkMailFailed", Unit.COUNT, "CountEvents", "A buyer gets no mail: its address is invalid, refused or expired."
+    )
+    MAIL_BOUNCED = _Described("LinkMailBounced", Unit.COUNT, "CountEvents", "A mail bounced or was reported as spam.")
+    MAIL_REFUSED = _Described(
+        "LinkMailRefused", Unit.COUNT, "SendLink", "Amazon SES refused a mail for now. It stays due and is retried."
+    )
+    OLDEST_MAIL_DUE = _Described(
+        "OldestMailDueAge", Unit.SECONDS, "SendLink", "How long the oldest mail has been due; 0 if none is."
+    )
+    CARDS_VIEWED = _Described("CardsViewed", Unit.COUNT, "CountEvents", "A link showed its cards for the first time.")
+    VIEW = _Described("LinkView", Unit.COUNT, "RedeemLink", "A link showed cards.")
+    VIEW_REFUSED = _Described("LinkViewRefused", Unit.COUNT, "RedeemLink", "A link did not show cards, for any reason.")
+    VIEW_WRONG_CODE = _Described("LinkViewWrongCode", Unit.COUNT, "RedeemLink", "Of these: a wrong access code.")
+    VIEW_CODE_LOCKED = _Described("LinkViewCodeLocked", Unit.COUNT, "RedeemLink", "Of these: too many wrong codes.")
+    VIEW_NOT_FOUND = _Described("LinkViewNotFound", Unit.COUNT, "RedeemLink", "Of these: no such link.")
+    VIEW_EXPIRED = _Described("LinkViewExpired", Unit.COUNT, "RedeemLink", "Of these: the link has expired.")
+    VIEW_USED_UP = _Described("LinkViewUsedUp", Unit.COUNT, "RedeemLink", "Of these: the link has no uses left.")
+    VIEW_REPLACED = _Described("LinkViewReplaced", Unit.COUNT, "RedeemLink", "Of these: replaced or revoked.")
+    VIEW_CARDS_EXPIRED = _Described(
+        "LinkViewCardsExpired", Unit.COUNT, "RedeemLink", "Of these: the cards' retention has ended."
+    )
+    VIEW_LATER = _Described("LinkViewFailed", Unit.COUNT, "RedeemLink", "Of these: a failure; the use was given back.")
+
     @property
     def label(self) -> str:
         """The name in CloudWatch."""
@@ -204,6 +231,11 @@ class Metric(Enum):
     def of_call(cls, failure: FailureKind | None) -> Self:
         """Return the metric of a call's result; None is a documented answer."""
         return cls[f"SUPPLIER_{failure or 'ANSWERED'}"]
+
+    @classmethod
+    def of_refused_view(cls, state: LinkState) -> Self:
+        """Give the metric of why a link showed no card."""
+        return cls[f"VIEW_{state}"]
 
 
 Meter = Callable[[Metric, float], None]

@@ -7,6 +7,7 @@ from typing import Annotated, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
+from giftcards.rules.mails import MailPolicy
 from giftcards.rules.next_step import PollPolicy
 from giftcards.rules.schedule import PollSchedule
 
@@ -98,3 +99,72 @@ class RevealCardsSettings(Settings):
     card_table_name: NonEmpty
     audit_table_name: NonEmpty
     card_key_arn: NonEmpty
+
+
+class LinkSettings(Settings):
+    """What every function reads that issues or mails links."""
+
+    link_table_name: NonEmpty
+    link_key_arn: NonEmpty
+    page_url: NonEmpty
+    page_language: Annotated[str, Field(pattern="^(ar|fr|en)$")]
+    shop_name: NonEmpty
+    shop_contact: NonEmpty
+    link_days: Annotated[int, Field(ge=1, le=365)]
+    link_uses: Annotated[int, Field(ge=1, le=100)]
+    mail_from: NonEmpty
+    mail_configuration_set: str = ""
+    recipient_days: Annotated[int, Field(ge=1)] = 30
+    card_retention_days: Annotated[int, Field(ge=0)] = 0
+    aws_endpoint_url: str = ""
+
+    @property
+    def mail_policy(self) -> MailPolicy:
+        """What mails and links are like. On the local cloud, the page has the cloud's own address."""
+        is_local = self.page_url.startswith("/")
+        return MailPolicy(
+            page_url=f"{self.aws_endpoint_url}{self.page_url}" if is_local else self.page_url,
+            shop_name=self.shop_name,
+            shop_contact=self.shop_contact,
+            language=self.page_language,
+            link_days=self.link_days,
+            link_uses=self.link_uses,
+            recipient_retention=timedelta(days=self.recipient_days),
+            card_retention=timedelta(days=self.card_retention_days) if self.card_retention_days else None,
+        )
+
+
+class CreateLinkSettings(LinkSettings):
+    """What CreateLink reads."""
+
+    card_table_name: NonEmpty
+
+
+class SendLinkSettings(LinkSettings):
+    """What SendLink reads."""
+
+    recipient_key_arn: NonEmpty
+    order_bus_name: NonEmpty
+
+
+class StoreRecipientSettings(Settings):
+    """What StoreRecipient reads."""
+
+    link_table_name: NonEmpty
+    recipient_key_arn: NonEmpty
+    order_bus_name: NonEmpty
+    recipient_days: Annotated[int, Field(ge=1)]
+
+
+class RedeemLinkSettings(RevealCardsSettings):
+    """What RedeemLink reads."""
+
+    link_table_name: NonEmpty
+    order_bus_name: NonEmpty
+
+
+class RecordMailStatusSettings(Settings):
+    """What RecordMailStatus reads."""
+
+    link_table_name: NonEmpty
+    order_bus_name: NonEmpty

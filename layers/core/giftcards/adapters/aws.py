@@ -13,7 +13,10 @@ from giftcards.adapters.event_bus import EventNotPublishedError
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
     from mypy_boto3_events import EventBridgeClient
+    from mypy_boto3_kms import KMSClient
+    from mypy_boto3_lambda import LambdaClient
     from mypy_boto3_secretsmanager import SecretsManagerClient
+    from mypy_boto3_sesv2 import SESV2Client
     from mypy_boto3_stepfunctions import SFNClient
 
 CONFIG = Config(connect_timeout=2, read_timeout=5, retries={"mode": "standard", "total_max_attempts": 3})
@@ -76,3 +79,21 @@ def event_bridge() -> "EventBridgeClient":
 def step_functions() -> "SFNClient":
     """Return Step Functions."""
     return boto3.client("stepfunctions", config=_PACED)
+
+
+@cache
+def kms() -> "KMSClient":
+    """Return KMS."""
+    return boto3.client("kms", config=CONFIG)
+
+
+@cache
+def ses() -> "SESV2Client":
+    """Return SES. A repeated SendEmail sends twice, and mails are retried by their own schedule: so it never retries."""
+    return boto3.client("sesv2", config=CONFIG.merge(Config(retries={"mode": "standard", "total_max_attempts": 1})))
+
+
+@cache
+def lambda_() -> "LambdaClient":
+    """Return Lambda, for one call that answers within a function's own time."""
+    return boto3.client("lambda", config=Config(connect_timeout=2, read_timeout=25, retries={"total_max_attempts": 1}))

@@ -10,6 +10,8 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, PlainSerializer, StringConstraints
 from pydantic.alias_generators import to_camel
 
+from giftcards.rules.mails import BounceKind, MailFailure
+
 SOURCE = "giftcards"
 """The ``source`` of every event that this service publishes."""
 
@@ -176,6 +178,42 @@ class OrderMismatch(OutgoingEvent):
     message: str = Field(description="One sentence for a person")
 
 
+class LinkMailSent(OrderEvent):
+    """Out: Amazon SES has accepted the mail with the buyer's link. It can still bounce."""
+
+    detail_type: ClassVar[str] = "LinkMailSent"
+
+    delivery_id: str = Field(description="The same as in CardsDelivered")
+    link_id: str = Field(description="Names the link; it does not open it")
+    expires_at: AwareDatetime = Field(description="End of the link")
+
+
+class LinkMailFailed(OrderEvent):
+    """Out: no mail is sent to the buyer. Send RecipientSet with another address, or create a link yourself."""
+
+    detail_type: ClassVar[str] = "LinkMailFailed"
+
+    reason: MailFailure = Field(description="Why no mail is sent")
+
+
+class LinkMailBounced(OrderEvent):
+    """Out: the mail did not arrive, or its recipient reported it as spam."""
+
+    detail_type: ClassVar[str] = "LinkMailBounced"
+
+    link_id: str = Field(description="Names the link; it does not open it")
+    kind: BounceKind = Field(description="What the recipient's mail server answered")
+
+
+class CardsViewed(OrderEvent):
+    """Out, once for a link: its first view. This proves that the buyer has the cards."""
+
+    detail_type: ClassVar[str] = "CardsViewed"
+
+    link_id: str = Field(description="Names the link; it does not open it")
+    count: int = Field(ge=1, description="Cards shown")
+
+
 OUTGOING_EVENTS: tuple[type[OutgoingEvent], ...] = (
     CardsDelivered,
     CardsPartiallyDelivered,
@@ -187,5 +225,9 @@ OUTGOING_EVENTS: tuple[type[OutgoingEvent], ...] = (
     OrderUnclaimed,
     OrderOverdue,
     OrderMismatch,
+    LinkMailSent,
+    LinkMailFailed,
+    LinkMailBounced,
+    CardsViewed,
 )
 """Every event that goes out."""

@@ -5,9 +5,13 @@ from collections.abc import Sequence
 from pydantic import Field
 
 from giftcards.contracts.events import (
+    CardsViewed,
     Contract,
     HeldReason,
     Identifier,
+    LinkMailBounced,
+    LinkMailFailed,
+    LinkMailSent,
     OrderDelayed,
     OrderDisputed,
     OrderHeld,
@@ -16,15 +20,27 @@ from giftcards.contracts.events import (
 )
 from giftcards.contracts.workflow import Level
 from giftcards.metrics import Meter, Metric
+from giftcards.rules.mails import MailFailure
 
 _COUNTED: dict[type[OutgoingEvent], Metric] = {
     OrderHeld: Metric.ORDER_HELD,
     OrderDelayed: Metric.ORDER_DELAYED,
     OrderDisputed: Metric.ORDER_DISPUTED,
     OrderRepeated: Metric.ORDER_REPEATED,
+    LinkMailSent: Metric.MAIL_SENT,
+    LinkMailFailed: Metric.MAIL_FAILED,
+    LinkMailBounced: Metric.MAIL_BOUNCED,
+    CardsViewed: Metric.CARDS_VIEWED,
 }
 _BY_TYPE = {event.detail_type: metric for event, metric in _COUNTED.items()}
-_LEVELS: dict[str, Level] = {OrderRepeated.detail_type: "INFO", OrderDelayed.detail_type: "WARNING"}
+_LEVELS: dict[str, Level] = {
+    OrderRepeated.detail_type: "INFO",
+    OrderDelayed.detail_type: "WARNING",
+    LinkMailSent.detail_type: "INFO",
+    LinkMailFailed.detail_type: "WARNING",
+    LinkMailBounced.detail_type: "WARNING",
+    CardsViewed.detail_type: "INFO",
+}
 """Of those that need no person."""
 COUNTED = tuple(_BY_TYPE)
 """The detail-types that are counted."""
@@ -32,7 +48,7 @@ COUNTED = tuple(_BY_TYPE)
 
 class _Detail(Contract):
     order_id: Identifier | None = None
-    reason: HeldReason | None = None
+    reason: HeldReason | MailFailure | None = None
 
 
 class CountedEvent(Contract):
@@ -56,5 +72,5 @@ class CountedEvent(Contract):
 def count(event: CountedEvent, measure: Meter) -> None:
     """Measure one event. An event that comes twice counts twice."""
     measure(_BY_TYPE[event.detail_type], 1)
-    if event.detail.reason is not None:
+    if isinstance(event.detail.reason, HeldReason):
         measure(Metric.of_hold(event.detail.reason), 1)

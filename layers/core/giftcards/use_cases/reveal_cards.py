@@ -91,9 +91,17 @@ class CardReveal:
     audit: AuditTable
     measure: Meter
 
-    def reveal(self, request: RevealRequest, *, request_id: str, now: datetime) -> Revealed:
-        """Decrypt an order's cards for its user. The audit record is written before anything is answered."""
-        revealed = self._reveal(request, now)
+    def reveal(
+        self, request: RevealRequest, *, request_id: str, now: datetime, indexes: range | None = None
+    ) -> Revealed:
+        """Decrypt an order's cards for its user. The audit record is written before anything is answered.
+
+        Parameters
+        ----------
+        indexes
+            Which cards, from 1; None decrypts all.
+        """
+        revealed = self._reveal(request, now, indexes)
         self.audit.add(
             AuditRecord(
                 order_id=request.order_id,
@@ -111,7 +119,7 @@ class CardReveal:
             self.measure(Metric.CARDS_UNREADABLE, 1)
         return revealed
 
-    def _reveal(self, request: RevealRequest, now: datetime) -> Revealed:
+    def _reveal(self, request: RevealRequest, now: datetime, indexes: range | None) -> Revealed:
         try:
             order, ciphertexts = self.orders.get_with_cards(request.order_id, now=now)
         except UnreadableOrderError as error:
@@ -122,18 +130,18 @@ class CardReveal:
             return Revealed(RevealOutcome.NOT_DELIVERED)
         if order.cards_expire_at is not None and order.cards_expire_at <= now:
             return Revealed(RevealOutcome.CARDS_EXPIRED)
-        revealed = self._decrypt(order, ciphertexts)
+        revealed = self._decrypt(order, ciphertexts, indexes)
         if revealed.outcome is RevealOutcome.CARDS_UNREADABLE:
             # The query may have met the closing transaction halfway, which is no tampering.
-            revealed = self._decrypt(order, self.orders.get_cards_again(order, now=now))
+            revealed = self._decrypt(order, self.orders.get_cards_again(order, now=now), indexes)
         return revealed
 
-    def _decrypt(self, order: Order, ciphertexts: Mapping[int, bytes]) -> Revealed:
+    def _decrypt(self, order: Order, ciphertexts: Mapping[int, bytes], indexes: range | None) -> Revealed:
         # The order row says how many there are: an attempt that came to nothing can have left more behind.
         due = range(1, (order.fulfilled_quantity or 0) + 1)
         if not set(due) <= ciphertexts.keys():
             return Revealed(RevealOutcome.CARDS_UNREADABLE, detail="card rows are missing")
-        stored = {index: ciphertexts[index] for index in due}
+        stored = {index: ciphertexts[index] for index in due if indexes is None or index in indexes}
         try:
             cards = self.cipher.decrypt(order.order_id, order.user_id, order.delivery_attempt, stored)
         except CardUnreadableError as error:

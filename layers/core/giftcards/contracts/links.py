@@ -1,0 +1,131 @@
+"""The buyer's side: what names a recipient, what asks for a link, and what a link answers."""
+
+import re
+from datetime import datetime
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import AfterValidator, AwareDatetime, Field, SecretStr, ValidationInfo, field_validator
+
+from giftcards.contracts.events import Contract, Identifier
+from giftcards.rules.links import digits_of, is_label
+
+Language = Literal["ar", "fr", "en"]
+
+_LOCAL_PART = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+(\.[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+)*"
+_DOMAIN_PART = r"[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
+_ADDRESS = re.compile(rf"{_LOCAL_PART}@{_DOMAIN_PART}(\.{_DOMAIN_PART})+")
+
+
+def _address(value: SecretStr) -> SecretStr:
+    text = value.get_secret_value()
+    local_part = text.partition("@")[0]
+    if len(text) > 254 or len(local_part) > 64 or not _ADDRESS.fullmatch(text):
+        raise ValueError("must be one address of at most 254 ASCII characters, without a display name")
+    return value
+
+
+def _label(value: str) -> str:
+    if not is_label(value):
+        raise ValueError("must be 1 to 120 characters without control or bidirectional-override characters")
+    return value
+
+
+def _code(value: SecretStr) -> SecretStr:
+    digits = digits_of(value.get_secret_value())
+    if digits is None:
+        raise ValueError("must be 4 to 12 digits")
+    return SecretStr(digits)
+
+
+Address = Annotated[SecretStr, AfterValidator(_address)]
+"""A mail address: at most 254 ASCII characters (RFC 5321, 4.5.3.1), no display name. Never logged or stored in clear."""
+Label = Annotated[str, AfterValidator(_label)]
+AccessCode = Annotated[SecretStr, AfterValidator(_code)]
+Channel = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,31}$")]
+
+
+class RecipientSet(Contract):
+    """In: whom the link to an order's cards is mailed to. The first one for an order and user counts."""
+
+    detail_type: ClassVar[str] = "RecipientSet"
+
+    order_id: Identifier = Field(description="The supplier's order id")
+    user_id: Identifier = Field(description="The user the cards belong to")
+    email: Address = Field(description="One address of at most 254 ASCII characters, without a display name")
+    language: Language | None = Field(default=None, description="Of the mail and the page: ar, fr or en")
+    label: Label | None = Field(default=None, description="What the shop calls the order; at most 120 characters")
+
+    @field_validator("language", "label", mode="wrap")
+    @classmethod
+    def _ignore_if_invalid(cls, value: Any, validate: Any, info: ValidationInfo) -> Any:
+        """Leave out what only decorates: a buyer must not go without a mail for it."""
+        try:
+            return validate(value)
+        except ValueError:
+            return None
+
+
+class LinkRequest(Contract):
+    """What CreateLink is called with."""
+
+    order_id: Identifier
+    user_id: Identifier
+    channel: Channel = "shop"
+    language: Language | None = None
+    label: Label | None = None
+    code: AccessCode | None = None
+    uses: Annotated[int, Field(ge=1, le=100)] | None = None
+    days: Annotated[int, Field(ge=1, le=365)] | None = None
+    replace: bool = False
+    mail: Address | None = None
+
+
+class LinkCreated(Contract):
+    """A link: the only answer, besides a mail, that ever holds its url."""
+
+    order_id: str
+    user_id: str
+    url: str
+    link_id: str
+    channel: str
+    expires_at: AwareDatetime
+    uses: int = Field(description="How often the link shows the cards, in all")
+
+
+class RedeemRequest(Contract):
+    """What ServePage passes on from a buyer. ``page`` counts from 1."""
+
+    token: SecretStr
+    code: SecretStr | None = None
+    page: Annotated[int, Field(ge=1)] = 1
+    view: SecretStr | None = None
+
+
+class SesEventMail(Contract):
+    """Of SES's report on a mail, its tags."""
+
+    tags: dict[str, list[str]] = {}
+
+
+class SesBounce(Contract):
+    """Why a mail bounced."""
+
+    bounce_type: str = ""
+    bounce_sub_type: str = ""
+
+
+class SesEventDetail(Contract):
+    """Of SES's report, what is looked at; never an address
+    (docs.aws.amazon.com/ses/latest/dg/event-publishing-retrieving-sns-contents.html).
+    """
+
+    mail: SesEventMail = SesEventMail()
+    bounce: SesBounce = SesBounce()
+
+
+class SesEvent(Contract):
+    """A report of SES on a mail, as EventBridge hands it over."""
+
+    detail_type: str = Field(alias="detail-type")
+    time: datetime
+    detail: SesEventDetail

@@ -1,0 +1,167 @@
+"""CreateLink: give the shop or an operator the link to an order's cards, or mail it."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+from pydantic import SecretStr
+
+from giftcards.adapters.link_table import TooManyLinksError
+from giftcards.adapters.mailer import InvalidRecipientError, Mailer, MailRefusedError
+from giftcards.adapters.order_table import OrderTable, UnreadableOrderError
+from giftcards.contracts.links import LinkCreated, LinkRequest
+from giftcards.contracts.workflow import Level
+from giftcards.metrics import Meter, Metric
+from giftcards.presentation.mail import MailContent, render_mail
+from giftcards.rules.links import Delivery, LinkOptions, differing_options
+from giftcards.rules.mails import MailPolicy
+from giftcards.rules.orders import Order
+from giftcards.use_cases.issue_link import IssuedLink, LinkIssue, LinksChangingError
+
+
+class LinkOutcome(StrEnum):
+    """What a request for a link results in."""
+
+    CREATED = "CREATED"
+    EXISTS = "EXISTS"
+    INVALID_REQUEST = "INVALID_REQUEST"
+    NOT_FOUND = "NOT_FOUND"
+    """No such order, or another user's: the same answer, so that nobody can probe for orders."""
+    NOT_DELIVERED = "NOT_DELIVERED"
+    CARDS_EXPIRED = "CARDS_EXPIRED"
+    OTHER_OPTIONS = "OTHER_OPTIONS"
+    TOO_MANY_LINKS = "TOO_MANY_LINKS"
+    MAIL_DISABLED = "MAIL_DISABLED"
+    MAIL_NOT_SENT = "MAIL_NOT_SENT"
+    BUSY = "BUSY"
+
+    @property
+    def level(self) -> Level:
+        """How loud its line in the log is."""
+        return "INFO" if self in {LinkOutcome.CREATED, LinkOutcome.EXISTS} else "WARNING"
+
+
+MESSAGES = {
+    LinkOutcome.NOT_FOUND: "This user has no order with this id.",
+    LinkOutcome.NOT_DELIVERED: "The order has not been delivered yet.",
+    LinkOutcome.CARDS_EXPIRED: "The retention of the order's cards has ended; they are deleted.",
+    LinkOutcome.TOO_MANY_LINKS: "The order has 20 links. Close them with replace, or revoke them first.",
+    LinkOutcome.MAIL_DISABLED: "This stack sends no mail: its parameter MailFrom is none.",
+    LinkOutcome.BUSY: "The order's links are being changed by others. Try again.",
+}
+
+
+@dataclass(frozen=True)
+class LinkAnswer:
+    """The link, or why there is none. ``str()`` never shows the url."""
+
+    outcome: LinkOutcome
+    message: str = ""
+    created: LinkCreated | None = None
+
+    def __repr__(self) -> str:
+        """Leave the url out."""
+        return f"LinkAnswer({self.outcome})"
+
+
+@dataclass(frozen=True)
+class LinkCreation:
+    """Creates links for delivered orders.
+
+    Attributes
+    ----------
+    mailer
+        None where the stack sends no mail.
+    """
+
+    orders: OrderTable
+    issue: LinkIssue
+    mailer: Mailer | None
+    policy: MailPolicy
+    measure: Meter
+
+    def create(self, request: LinkRequest, *, now: datetime) -> LinkAnswer:
+        """Return the link of an order's channel, and create it where there is none."""
+        if request.mail is not None and self.mailer is None:
+            return _refused(LinkOutcome.MAIL_DISABLED)
+        try:
+            order = self.orders.get(request.order_id)
+        except UnreadableOrderError:
+            order = None
+        if order is None or order.user_id != request.user_id:
+            return _refused(LinkOutcome.NOT_FOUND)
+        if not order.status.is_delivered:
+            return _refused(LinkOutcome.NOT_DELIVERED)
+        if order.cards_expire_at is not None and order.cards_expire_at <= now:
+            return _refused(LinkOutcome.CARDS_EXPIRED)
+        try:
+            issued = self.issue.issue(_delivery(order), self._options(request), now=now, replace=request.replace)
+        except TooManyLinksError:
+            return _refused(LinkOutcome.TOO_MANY_LINKS)
+        except LinksChangingError:
+            return _refused(LinkOutcome.BUSY)
+        if not issued.is_new and (others := _other_options(request, issued)):
+            message = f"The link exists with another {' and '.join(others)}. Leave that out, or add replace."
+            return LinkAnswer(LinkOutcome.OTHER_OPTIONS, message)
+        if issued.is_new:
+            self.measure(Metric.LINK_CREATED, 1)
+        link = issued.link
+        created = LinkCreated(
+            order_id=link.order_id,
+            user_id=link.user_id,
+            url=issued.url(self.policy.page_url),
+            link_id=link.link_id,
+            channel=link.channel,
+            expires_at=link.expires_at,
+            uses=link.max_uses,
+        )
+        if request.mail is not None and self.mailer is not None:
+            try:
+                self._mail(self.mailer, request.mail, issued)
+            except (InvalidRecipientError, MailRefusedError) as error:
+                return LinkAnswer(
+                    LinkOutcome.MAIL_NOT_SENT,
+                    f"Amazon SES did not accept the mail ({error}). The link exists: the same call without mail gives it.",
+                )
+        return LinkAnswer(LinkOutcome.CREATED if issued.is_new else LinkOutcome.EXISTS, created=created)
+
+    def _options(self, request: LinkRequest) -> LinkOptions:
+        return LinkOptions(
+            channel=request.channel,
+            language=request.language or self.policy.language,
+            label=request.label,
+            uses=request.uses or self.policy.link_uses,
+            days=request.days or self.policy.link_days,
+            code=None if request.code is None else request.code.get_secret_value(),
+        )
+
+    def _mail(self, mailer: Mailer, address: SecretStr, issued: IssuedLink) -> None:
+        link = issued.link
+        content = MailContent(
+            to=address.get_secret_value(),
+            mail_from=mailer.mail_from,
+            shop_name=self.policy.shop_name,
+            shop_contact=self.policy.shop_contact,
+            language=link.language,
+            url=issued.url(self.policy.page_url),
+            quantity=link.fulfilled_quantity,
+            until=link.expires_at,
+            link_id=link.link_id,
+        )
+        mailer.send(address, render_mail(content), link_hash=link.hash)
+
+
+def _refused(outcome: LinkOutcome) -> LinkAnswer:
+    return LinkAnswer(outcome, MESSAGES[outcome])
+
+
+def _delivery(order: Order) -> Delivery:
+    return Delivery(
+        order.order_id, order.user_id, order.quantity or 0, order.fulfilled_quantity or 0, order.cards_expire_at
+    )
+
+
+def _other_options(request: LinkRequest, issued: IssuedLink) -> list[str]:
+    asked = request.model_dump(include={"language", "label", "uses", "days"})
+    code = None if request.code is None else request.code.get_secret_value()
+    return list(differing_options(issued.link, issued.token, {**asked, "code": code}))
