@@ -23,18 +23,4 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     level = "ERROR" if redeemed.note else "INFO"
     link_id, cards = link and link.link_id, len(redeemed.cards)
     composition_root.log(level, "link used", state=redeemed.state, linkId=link_id, cards=cards, note=redeemed.note)
-    return {
-        "state": redeemed.state,
-        "page": redeemed.page,
-        "view": redeemed.view,
-        "uses": link.uses if link else 0,
-        "codeTries": link.code_tries if link else 0,
-        "cards": [
-            {
-                "index": index,
-                "value": card.value.get_secret_value(),
-                "serial": None if card.serial is None else card.serial.get_secret_value(),
-            }
-            for index, card in sorted(redeemed.cards.items())
-        ],
-    }
+    return redeemed.to_json()

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cache, cached_property
+from threading import RLock
 from typing import Any
 
 import boto3
@@ -52,11 +53,12 @@ class Cloud:
         self.calls: list[tuple[str, dict[str, Any]]] = []
         self._faults: dict[str, InjectedFault] = {}
         self._unnoted = False
+        self._one_at_a_time = RLock()
         self._dynamodb: Any = aws.dynamodb()
-        self.card_table = self._create_table("CardTable")
-        self.audit_table = self._create_table("AuditTable")
-        self.gate_table = self._create_table("GateTable")
-        self.discrepancy_table = self._create_table("DifferenceTable")
+        self.card_table = self.create_table("CardTable")
+        self.audit_table = self.create_table("AuditTable")
+        self.gate_table = self.create_table("GateTable")
+        self.discrepancy_table = self.create_table("DifferenceTable")
         self.bus = "orders"
         aws.event_bridge().create_event_bus(Name=self.bus)
         self.secret_arn: str = aws.secrets_manager().create_secret(Name="supplier-api-key")["ARN"]
@@ -70,7 +72,8 @@ class Cloud:
             arn: str = kms_client().create_key()["KeyMetadata"]["Arn"]
         return arn
 
-    def _create_table(self, resource: str) -> str:
+    def create_table(self, resource: str) -> str:
+        """Create a table of the template."""
         quick_moto.create_table(resource, template()["Resources"][resource]["Properties"], REGION)
         return resource
 
@@ -85,6 +88,10 @@ class Cloud:
 
     def note(self, real: Callable[..., Any], client: BaseClient, operation: str, params: dict[str, Any]) -> Any:
         """Stand in for ``BaseClient._make_api_call``."""
+        with self._one_at_a_time:  # moto's tables are not safe between threads
+            return self._note(real, client, operation, params)
+
+    def _note(self, real: Callable[..., Any], client: BaseClient, operation: str, params: dict[str, Any]) -> Any:
         if self._unnoted:
             return real(client, operation, params)
         self.calls.append((operation, params))

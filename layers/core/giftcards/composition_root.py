@@ -16,7 +16,6 @@ from uuid import uuid4
 from aws_lambda_powertools import Metrics
 
 from giftcards.adapters.oneclickdz.supplier import Supplier, new_client
-from giftcards.logs import log, logger
 from giftcards.metrics import NAMESPACE, Metric
 from giftcards.settings import (
     CheckStatusSettings,

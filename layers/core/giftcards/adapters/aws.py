@@ -89,7 +89,7 @@ def kms() -> "KMSClient":
 
 @cache
 def ses() -> "SESV2Client":
-    """Return SES. A repeated SendEmail sends twice, and mails are retried by their own schedule: so it never retries."""
+    """Return SES. It never retries: a repeated SendEmail sends twice, and mails have a retry schedule."""
     return boto3.client("sesv2", config=CONFIG.merge(Config(retries={"mode": "standard", "total_max_attempts": 1})))
 
 

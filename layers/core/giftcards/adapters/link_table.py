@@ -38,6 +38,8 @@ class OrderLinks:
         Of all its links, the oldest first.
     current
         Of those that are neither replaced nor revoked.
+    is_stored
+        Whether the order has ever had a link.
     """
 
     order_id: str
@@ -45,6 +47,7 @@ class OrderLinks:
     generation: int = 0
     hashes: tuple[str, ...] = ()
     current: tuple[str, ...] = ()
+    is_stored: bool = False
 
 
 class LinkTable:
@@ -72,6 +75,7 @@ class LinkTable:
             generation,
             tuple(entry["hash"] for entry in entries),
             tuple(entry["hash"] for entry in entries if int(entry["generation"]) == generation),
+            is_stored="generation" in item,
         )
 
     def create(self, link: Link, *, order: OrderLinks) -> bool:
@@ -309,18 +313,15 @@ class LinkTable:
             ":user": order.user_id,
             ":generation": generation,
             ":links": entries,
-            ":former": order.generation,
-            ":none": 0,
-            ":count": len(order.hashes),
         }
         change = "SET orderId = :order, userId = :user, generation = :generation, links = :links"
         if link is not None:
             change += ", expireAt = :expire"
             values[":expire"] = int((link.created_at + _ORDER_ROW_RETENTION).timestamp())
-        is_unchanged = (
-            "(generation = :former OR (attribute_not_exists(generation) AND :former = :none)) "
-            "AND (size(links) = :count OR (attribute_not_exists(links) AND :count = :none))"
-        )
+        is_unchanged = "attribute_not_exists(generation)"
+        if order.is_stored:
+            is_unchanged = "generation = :former AND size(links) = :count"
+            values |= {":former": order.generation, ":count": len(order.hashes)}
         actions: list[Mapping[str, Any]] = [
             {
                 "Update": {

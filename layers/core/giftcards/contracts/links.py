@@ -1,10 +1,11 @@
 """The buyer's side: what names a recipient, what asks for a link, and what a link answers."""
 
 import re
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import AfterValidator, AwareDatetime, Field, SecretStr, ValidationInfo, field_validator
+from pydantic import AfterValidator, AwareDatetime, Field, SecretStr, ValidatorFunctionWrapHandler, field_validator
 
 from giftcards.contracts.events import Contract, Identifier
 from giftcards.rules.links import digits_of, is_label
@@ -38,7 +39,7 @@ def _code(value: SecretStr) -> SecretStr:
 
 
 Address = Annotated[SecretStr, AfterValidator(_address)]
-"""A mail address: at most 254 ASCII characters (RFC 5321, 4.5.3.1), no display name. Never logged or stored in clear."""
+"""A mail address of at most 254 ASCII characters, without a display name. Never logged or stored in clear."""
 Label = Annotated[str, AfterValidator(_label)]
 AccessCode = Annotated[SecretStr, AfterValidator(_code)]
 Channel = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,31}$")]
@@ -57,7 +58,7 @@ class RecipientSet(Contract):
 
     @field_validator("language", "label", mode="wrap")
     @classmethod
-    def _ignore_if_invalid(cls, value: Any, validate: Any, info: ValidationInfo) -> Any:
+    def _ignore_if_invalid(cls, value: Any, validate: ValidatorFunctionWrapHandler) -> Any:
         """Leave out what only decorates: a buyer must not go without a mail for it."""
         try:
             return validate(value)
@@ -104,7 +105,7 @@ class RedeemRequest(Contract):
 class SesEventMail(Contract):
     """Of SES's report on a mail, its tags."""
 
-    tags: dict[str, list[str]] = {}
+    tags: Mapping[str, Sequence[str]] = Field(default_factory=dict)
 
 
 class SesBounce(Contract):
@@ -115,8 +116,9 @@ class SesBounce(Contract):
 
 
 class SesEventDetail(Contract):
-    """Of SES's report, what is looked at; never an address
-    (docs.aws.amazon.com/ses/latest/dg/event-publishing-retrieving-sns-contents.html).
+    """Of SES's report, what is read; never an address.
+
+    https://docs.aws.amazon.com/ses/latest/dg/event-publishing-retrieving-sns-contents.html
     """
 
     mail: SesEventMail = SesEventMail()

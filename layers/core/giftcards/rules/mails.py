@@ -7,7 +7,7 @@ from enum import StrEnum
 MAIL_LEASE_SECONDS = 120
 """How long a claim keeps other senders away. One attempt takes at most a minute, the function's timeout."""
 REFUSED_AFTER = timedelta(days=1)
-"""How long SES may refuse a mail before the shop is notified; leaving the sandbox or verifying an address takes hours."""
+"""How long SES may refuse a mail before the shop is notified. Verifying a domain can take hours."""
 
 
 class MailFailure(StrEnum):

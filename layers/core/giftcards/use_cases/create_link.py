@@ -84,27 +84,43 @@ class LinkCreation:
         """Return the link of an order's channel, and create it where there is none."""
         if request.mail is not None and self.mailer is None:
             return _refused(LinkOutcome.MAIL_DISABLED)
-        try:
-            order = self.orders.get(request.order_id)
-        except UnreadableOrderError:
-            order = None
-        if order is None or order.user_id != request.user_id:
-            return _refused(LinkOutcome.NOT_FOUND)
-        if not order.status.is_delivered:
-            return _refused(LinkOutcome.NOT_DELIVERED)
-        if order.cards_expire_at is not None and order.cards_expire_at <= now:
-            return _refused(LinkOutcome.CARDS_EXPIRED)
+        order = self._order(request, now)
+        if isinstance(order, LinkOutcome):
+            return _refused(order)
         try:
             issued = self.issue.issue(_delivery(order), self._options(request), now=now, replace=request.replace)
         except TooManyLinksError:
             return _refused(LinkOutcome.TOO_MANY_LINKS)
         except LinksChangingError:
             return _refused(LinkOutcome.BUSY)
-        if not issued.is_new and (others := _other_options(request, issued)):
-            message = f"The link exists with another {' and '.join(others)}. Leave that out, or add replace."
-            return LinkAnswer(LinkOutcome.OTHER_OPTIONS, message)
         if issued.is_new:
             self.measure(Metric.LINK_CREATED, 1)
+        elif others := _other_options(request, issued):
+            message = f"The link exists with another {' and '.join(others)}. Leave that out, or add replace."
+            return LinkAnswer(LinkOutcome.OTHER_OPTIONS, message)
+        return self._mailed(request, issued)
+
+    def _order(self, request: LinkRequest, now: datetime) -> Order | LinkOutcome:
+        try:
+            order = self.orders.get(request.order_id)
+        except UnreadableOrderError:
+            order = None
+        if order is None or order.user_id != request.user_id:
+            return LinkOutcome.NOT_FOUND
+        if not order.status.is_delivered:
+            return LinkOutcome.NOT_DELIVERED
+        if order.cards_expire_at is not None and order.cards_expire_at <= now:
+            return LinkOutcome.CARDS_EXPIRED
+        return order
+
+    def _mailed(self, request: LinkRequest, issued: IssuedLink) -> LinkAnswer:
+        """Answer with a link, after mailing it where that was asked for."""
+        if request.mail is not None and self.mailer is not None:
+            try:
+                self._mail(self.mailer, request.mail, issued)
+            except (InvalidRecipientError, MailRefusedError) as error:
+                message = f"Amazon SES did not accept the mail ({error}). The same call without mail returns the link."
+                return LinkAnswer(LinkOutcome.MAIL_NOT_SENT, message)
         link = issued.link
         created = LinkCreated(
             order_id=link.order_id,
@@ -115,14 +131,6 @@ class LinkCreation:
             expires_at=link.expires_at,
             uses=link.max_uses,
         )
-        if request.mail is not None and self.mailer is not None:
-            try:
-                self._mail(self.mailer, request.mail, issued)
-            except (InvalidRecipientError, MailRefusedError) as error:
-                return LinkAnswer(
-                    LinkOutcome.MAIL_NOT_SENT,
-                    f"Amazon SES did not accept the mail ({error}). The link exists: the same call without mail gives it.",
-                )
         return LinkAnswer(LinkOutcome.CREATED if issued.is_new else LinkOutcome.EXISTS, created=created)
 
     def _options(self, request: LinkRequest) -> LinkOptions:

@@ -66,10 +66,7 @@ class LinkIssue:
             if existing is not None:
                 return IssuedLink(existing, token, is_new=False)
             link = new_link(token, generation, delivery, options, now)
-            if replace:
-                is_written = self.links.replace(order, link, at=now)
-            else:
-                is_written = self.links.create(link, order=order)
+            is_written = self.links.replace(order, link, at=now) if replace else self.links.create(link, order=order)
             if is_written:
                 return IssuedLink(link, token, is_new=True)
         raise LinksChangingError

@@ -3,8 +3,9 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Any
 
-from giftcards.adapters.event_bus import EventBus, EventNotPublishedError
+from giftcards.adapters.event_bus import EventBus
 from giftcards.adapters.link_table import LinkTable
 from giftcards.contracts.events import CardsViewed
 from giftcards.contracts.links import RedeemRequest
@@ -46,6 +47,24 @@ class Redeemed:
     page: int = 1
     view: str | None = field(default=None, repr=False)
     note: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        """Write the answer for ServePage: the only place where its cards leave this function."""
+        return {
+            "state": self.state,
+            "page": self.page,
+            "view": self.view,
+            "uses": self.link.uses if self.link else 0,
+            "codeTries": self.link.code_tries if self.link else 0,
+            "cards": [
+                {
+                    "index": index,
+                    "value": card.value.get_secret_value(),
+                    "serial": None if card.serial is None else card.serial.get_secret_value(),
+                }
+                for index, card in sorted(self.cards.items())
+            ],
+        }
 
 
 @dataclass(frozen=True)
@@ -90,35 +109,39 @@ class LinkRedemption:
         state = link.state(now)
         if state is not LinkState.READY:
             return Redeemed(state, link)
-        if link.code_hash is not None:
-            checked = self._check_code(link, token, request)
-            if checked.state is not LinkState.READY:
-                return checked
+        checked = self._check_code(link, token, request)
+        return self._use(link, page, request_id, now) if checked is None else checked
+
+    def _use(self, link: Link, page: int, request_id: str, now: datetime) -> Redeemed:
+        """Take a use and show a page, or give the use back."""
         ticket = self.new_ticket()
         used = self.links.take_use(link, at=now, view_hash=hash_of(ticket))
         if used is None:  # used up or replaced since it was read
-            link = self.links.get_link(link.hash) or link
-            state = link.state(now)
-            return Redeemed(LinkState.LATER if state is LinkState.READY else state, link)
+            current = self.links.get_link(link.hash) or link
+            state = current.state(now)
+            return Redeemed(LinkState.LATER if state is LinkState.READY else state, current)
         try:
             shown = self._show(used, page, ticket, request_id, now)
         except Exception:
             self.links.give_back_use(used, last_used_at=link.last_used_at)
             raise
-        if shown.state is not LinkState.SHOWN:
-            self.links.give_back_use(used, last_used_at=link.last_used_at)
-            return shown
-        return self._notify_of_first_view(shown, used, now)
+        if shown.state is LinkState.SHOWN:
+            return self._notify_of_first_view(shown, used, now)
+        self.links.give_back_use(used, last_used_at=link.last_used_at)
+        return shown
 
-    def _check_code(self, link: Link, token: str, request: RedeemRequest) -> Redeemed:
+    def _check_code(self, link: Link, token: str, request: RedeemRequest) -> Redeemed | None:
+        """Compare the access code; None where it is right or the link needs none."""
+        if link.code_hash is None:
+            return None
         code = None if request.code is None else digits_of(request.code.get_secret_value())
-        if code is None:  # it cannot be right, so it tells nobody anything and costs no try
+        if code is None:  # it cannot be right, so it reveals nothing and costs no try
             return Redeemed(LinkState.WRONG_CODE, link)
         counted = self.links.count_code_try(link, max_tries=MAX_CODE_TRIES)
         if counted is None:
             return Redeemed(LinkState.CODE_LOCKED, link)
         if counted.accepts(token, code):
-            return Redeemed(LinkState.READY, counted)
+            return None
         is_locked = counted.code_tries >= MAX_CODE_TRIES
         return Redeemed(LinkState.CODE_LOCKED if is_locked else LinkState.WRONG_CODE, counted)
 
@@ -154,6 +177,6 @@ class LinkRedemption:
         try:
             self.bus.publish(event)
             self.links.mark_viewed(link, at=now)
-        except EventNotPublishedError as error:
-            return Redeemed(shown.state, link, shown.cards, shown.page, shown.view, note=str(error))
+        except Exception as error:  # noqa: BLE001 - whatever fails here, the buyer's cards are decrypted already
+            return Redeemed(shown.state, link, shown.cards, shown.page, shown.view, note=type(error).__name__)
         return shown

@@ -36,6 +36,12 @@ class MailResult:
     note: str = ""
 
 
+class _MailFailedError(Exception):
+    def __init__(self, failure: MailFailure) -> None:
+        super().__init__(failure)
+        self.failure = failure
+
+
 @dataclass(frozen=True)
 class LinkMailing:
     """Sends mails that are due."""
@@ -96,21 +102,25 @@ class LinkMailing:
             return self._publish_sent(mail, now)
         if mail.failure is not None:
             return self._publish_failed(mail, mail.failure, now)
-        if mail.recipient is None or mail.has_expired(now, self.policy.recipient_retention):
-            return self._fail(mail, MailFailure.EXPIRED, now)
         try:
-            return self._send(mail, mail.recipient, now)
+            return self._send(mail, now)
+        except _MailFailedError as error:
+            failure = error.failure
         except InvalidRecipientError:
-            return self._fail(mail, MailFailure.INVALID_RECIPIENT, now)
+            failure = MailFailure.INVALID_RECIPIENT
         except MailRefusedError as error:
-            if mail.refused_at is not None and mail.refused_at + REFUSED_AFTER <= now:
-                return self._fail(mail, MailFailure.REFUSED, now)
-            self.links.release_mail(mail, refused_at=now)
-            self.measure(Metric.MAIL_REFUSED, 1)
-            return MailResult(MailOutcome.REFUSED, str(error))
+            if mail.refused_at is None or now < mail.refused_at + REFUSED_AFTER:
+                self.links.release_mail(mail, refused_at=now)
+                self.measure(Metric.MAIL_REFUSED, 1)
+                return MailResult(MailOutcome.REFUSED, str(error))
+            failure = MailFailure.REFUSED
+        self.links.mark_failed(mail, failure)
+        return self._publish_failed(mail, failure, now)
 
-    def _send(self, mail: Mail, recipient: bytes, now: datetime) -> MailResult:
+    def _send(self, mail: Mail, now: datetime) -> MailResult:
         policy = self.policy
+        if mail.recipient is None or mail.has_expired(now, policy.recipient_retention):
+            raise _MailFailedError(MailFailure.EXPIRED)
         delivery = Delivery(
             mail.order_id, mail.user_id, mail.quantity or 0, mail.fulfilled_quantity or 0, mail.cards_expire_at
         )
@@ -126,11 +136,11 @@ class LinkMailing:
             self.measure(Metric.LINK_CREATED, 1)
         link = issued.link
         if link.state(now) is not LinkState.READY:
-            return self._fail(mail, MailFailure.EXPIRED, now)
+            raise _MailFailedError(MailFailure.EXPIRED)
         try:
-            address = self.cipher.open(mail.order_id, mail.user_id, recipient)
+            address = self.cipher.open(mail.order_id, mail.user_id, mail.recipient)
         except RecipientUnreadableError:
-            return self._fail(mail, MailFailure.INVALID_RECIPIENT, now)
+            raise _MailFailedError(MailFailure.INVALID_RECIPIENT) from None
         content = MailContent(
             to=address.get_secret_value(),
             mail_from=self.mailer.mail_from,
@@ -158,10 +168,6 @@ class LinkMailing:
         )
         self.links.mark_published(mail)
         return MailResult(MailOutcome.SENT)
-
-    def _fail(self, mail: Mail, failure: MailFailure, now: datetime) -> MailResult:
-        self.links.mark_failed(mail, failure)
-        return self._publish_failed(mail, failure, now)
 
     def _publish_failed(self, mail: Mail, failure: MailFailure, now: datetime) -> MailResult:
         self.bus.publish(LinkMailFailed(order_id=mail.order_id, user_id=mail.user_id, occurred_at=now, reason=failure))

@@ -141,7 +141,7 @@ class LinkPage:
             state=state,
             shop_name=self.shop_name,
             shop_contact=self.shop_contact,
-            language=choose_language(request.language, link and link.language, self.language),
+            language=choose_language(request.language, None if link is None else link.language, self.language),
             cards=cards,
             page_number=redeemed.get("page", 1),
             page_size=CARDS_PER_PAGE,
@@ -152,4 +152,4 @@ class LinkPage:
         if state is LinkState.LATER:
             headers["Retry-After"] = str(_RETRY_AFTER_SECONDS)
         body = "" if request.route.startswith("HEAD ") else render_page(content)
-        return PageAnswer(STATUS[state], headers, body, state, link and link.link_id)
+        return PageAnswer(STATUS[state], headers, body, state, None if link is None else link.link_id)
