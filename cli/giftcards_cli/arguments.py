@@ -14,6 +14,16 @@ StackName = Annotated[str, typer.Option("--stack", help="The CloudFormation stac
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")]
 
 _OPTIONS = {"orderId": "ORDER_ID", "userId": "--user", "order_id": "ORDER_ID", "user_id": "--user"}
+_LIMITS = {
+    "reason": "at most 512 characters",
+    "channel": "1 to 32 lower-case letters, digits or hyphens",
+    "language": "ar, fr or en",
+    "label": "1 to 120 characters without control characters",
+    "code": "4 to 12 digits",
+    "uses": "1 to 100",
+    "days": "1 to 365",
+    "mail": "one address of at most 254 ASCII characters, without a display name",
+}
 
 
 def validated(model: type[BaseModel], **fields: Any) -> Any:
@@ -28,5 +38,5 @@ def validated(model: type[BaseModel], **fields: Any) -> Any:
         return model(**fields)
     except ValidationError as error:
         field = str(error.errors(include_input=False)[0]["loc"][0])
-        limits = "at most 512 characters" if field == "reason" else "1 to 128 visible ASCII characters"
+        limits = _LIMITS.get(field, "1 to 128 visible ASCII characters")
         raise CommandError(f"{_OPTIONS.get(field, f'--{field}')} must be {limits}", exit_code=2) from None

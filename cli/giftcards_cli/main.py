@@ -9,6 +9,8 @@ from giftcards_cli import output
 from giftcards_cli.commands import (
     demo,
     gate,
+    link,
+    links,
     local,
     orders,
     place,
@@ -33,6 +35,9 @@ app.command()(place.place)
 app.command()(orders.orders)
 app.command()(show.show)
 app.command()(reveal.reveal)
+app.command()(link.link)
+app.command()(links.links)
+app.command()(links.revoke_links)
 app.command()(watch.watch)
 app.command()(stats.stats)
 app.command()(gate.gate)

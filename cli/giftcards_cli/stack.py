@@ -18,6 +18,7 @@ from giftcards.adapters.api_key import ApiKeySource
 from giftcards.adapters.audit_table import AuditTable
 from giftcards.adapters.event_bus import EventBus, EventNotPublishedError
 from giftcards.adapters.gate_table import GateTable
+from giftcards.adapters.link_table import LinkTable
 from giftcards.adapters.order_table import OrdersNotReadError, OrderTable, UnreadableOrder, UnreadableOrderError
 from giftcards.rules.gate import Block
 from giftcards.rules.orders import Order
@@ -118,6 +119,10 @@ class Stack:
     @cached_property
     def audit(self) -> AuditTable:
         return AuditTable(self._physical_id("AuditTable"), self.dynamodb)
+
+    @cached_property
+    def links(self) -> LinkTable:
+        return LinkTable(self._physical_id("LinkTable"), self.dynamodb)
 
     @cached_property
     def bus(self) -> EventBus:

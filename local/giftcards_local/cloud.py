@@ -8,6 +8,7 @@ import platform
 import shutil
 import subprocess
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -119,6 +120,21 @@ class LocalCloud:
     def dynamodb(self) -> Any:
         """Return a DynamoDB client that converts to and from Python types."""
         return self.session.resource("dynamodb", endpoint_url=self.url).meta.client
+
+    def sent_mails(self) -> list[dict[str, str]]:
+        """Return the mails that functions have sent with SES, the oldest first. None of them left this machine."""
+        answer = httpx.get(f"{self.url}/_ministack/ses/messages", timeout=10, trust_env=False).raise_for_status()
+        records = [record for account in answer.json()["messages"].values() for record in account]
+        return [
+            {
+                "to": ", ".join(record["To"]),
+                "from": record["Source"],
+                "subject": record["Subject"],
+                "text": record["BodyText"],
+                "sentAt": datetime.fromtimestamp(record["Timestamp"], UTC).isoformat(timespec="seconds"),
+            }
+            for record in sorted(records, key=lambda record: record["Timestamp"])
+        ]
 
     def build(self, template: Path = TEMPLATE) -> Path:
         """Build a template for this machine and return the folder of the artifacts. The cloud need not run."""

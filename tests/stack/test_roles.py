@@ -30,6 +30,7 @@ class Caller:
     url: str
     resources: dict[str, str]
     wrapped: bytes = b""
+    sealed: bytes = b""
 
     def __getattr__(self, service: str) -> Any:
         client = self.session.client(service, endpoint_url=self.url)  # type: ignore[call-overload]
@@ -93,6 +94,12 @@ FUNCTIONS = [
     "ReconcileOrders",
     "CountEvents",
     "MeasureOrders",
+    "StoreRecipient",
+    "SendLink",
+    "CreateLink",
+    "ServePage",
+    "RedeemLink",
+    "RecordMailStatus",
 ]
 CALLS: dict[str, Callable[[Caller], Any]] = {
     # orders and cards
@@ -151,6 +158,29 @@ CALLS: dict[str, Callable[[Caller], Any]] = {
     ),
     "replace the supplier's key": lambda a: a.secretsmanager.put_secret_value(
         SecretId=a.name("SupplierApiKeySecret"), SecretString="probe"
+    ),
+    # links and mails
+    "read a link": lambda a: a.dynamodb.get_item(**a.row("LinkTable")),
+    "list links": lambda a: a.dynamodb.query(**a.of_partition("LinkTable")),
+    "scan links": lambda a: a.dynamodb.scan(TableName=a.name("LinkTable")),
+    "list due mails": lambda a: a.dynamodb.query(
+        TableName=a.name("LinkTable"),
+        IndexName="due-mails",
+        KeyConditionExpression="mailDue = :key",
+        ExpressionAttributeValues={":key": {"S": "PROBE"}},
+    ),
+    "put a link": lambda a: a.dynamodb.put_item(**a.item("LinkTable")),
+    "change a link": lambda a: a.dynamodb.update_item(**a.change("LinkTable")),
+    "delete a link": lambda a: a.dynamodb.delete_item(**a.row("LinkTable")),
+    "derive a token": lambda a: a.kms.generate_mac(
+        KeyId=a.name("LinkKey"), Message=b"probe", MacAlgorithm="HMAC_SHA_256"
+    ),
+    "seal an address": lambda a: a.kms.encrypt(KeyId=a.name("RecipientKey"), Plaintext=b"probe"),
+    "open an address": lambda a: a.kms.decrypt(KeyId=a.name("RecipientKey"), CiphertextBlob=a.sealed),
+    "send mail": lambda a: a.sesv2.send_email(
+        FromEmailAddress="cards@shop.example",
+        Destination={"ToAddresses": ["probe@mail.example"]},
+        Content={"Raw": {"Data": b"To: probe@mail.example\n\nprobe"}},
     ),
     # events, queues, the workflow, other functions
     "announce": lambda a: a.events.put_events(Entries=[a.event]),
@@ -222,6 +252,39 @@ MAY = {
         "read the gate",
         "tell the supplier's keys apart",
     },
+    "StoreRecipient": {"seal an address", "change a link", "announce", "keep a failed run"},
+    "SendLink": {
+        "open an address",
+        "derive a token",
+        "read a link",
+        "put a link",
+        "change a link",
+        "list due mails",
+        "send mail",
+        "announce",
+        "keep a failed run",
+    },
+    "CreateLink": {
+        "read a card",
+        "read cards in a transaction",
+        "derive a token",
+        "read a link",
+        "put a link",
+        "change a link",
+        "send mail",
+    },
+    "ServePage": {"read a link", "call RedeemLink"},
+    "RedeemLink": {
+        "read a link",
+        "change a link",
+        "list cards",
+        "read a card",
+        "read cards in a transaction",
+        "open a data key of the cards",
+        "write an audit record",
+        "announce",
+    },
+    "RecordMailStatus": {"change a link", "announce", "keep a failed run"},
 }
 
 
@@ -254,12 +317,13 @@ def callers(service: Service, resources: dict[str, str]) -> Iterator[dict[str, C
     wrapped = service.cloud.client("kms").generate_data_key(
         KeyId=resources["CardKey"], KeySpec="AES_256", EncryptionContext=CONTEXT
     )["CiphertextBlob"]
+    sealed = service.cloud.client("kms").encrypt(KeyId=resources["RecipientKey"], Plaintext=b"probe")["CiphertextBlob"]
     found = {}
     for function in MAY:
         role_arn = f"arn:aws:iam::000000000000:role/{resources[f'{function}Role']}"
         taken = service.cloud.client("sts").assume_role(RoleArn=role_arn, RoleSessionName="probe")["Credentials"]
         session = local_session((taken["AccessKeyId"], taken["SecretAccessKey"], taken["SessionToken"]))
-        found[function] = Caller(session, service.cloud.url, resources, wrapped)
+        found[function] = Caller(session, service.cloud.url, resources, wrapped, sealed)
     yield found
     service.cloud.client("sqs").purge_queue(QueueUrl=resources["FunctionsDeadLetterQueue"])
 

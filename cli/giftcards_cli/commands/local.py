@@ -89,6 +89,25 @@ def down() -> None:
 
 
 @app.command()
+def mail(
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")] = False,  # noqa: FBT002
+) -> None:
+    """Show the mails that the local cloud has sent, the newest last. No mail leaves this machine."""
+    service = _service()
+    if not service.is_running:
+        raise CommandError("the local cloud is not running; start it with `giftcards local up`")
+    mails = service.cloud.sent_mails()
+    if as_json:
+        output.print_json(mails)
+        return
+    if not mails:
+        output.console.print("no mail yet: publish RecipientSet for a delivered order")
+    for sent in mails:
+        output.say(f"to       {sent['to']}\nsubject  {sent['subject']}\n")
+        output.say(f"{sent['text'].strip()}\n")
+
+
+@app.command()
 def supplier(
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port on 127.0.0.1; 0 picks a free one.")] = 0,
     fulfil_after: Annotated[

@@ -1,0 +1,187 @@
+"""The buyer's side on the local cloud: mail, link, page and cards over HTTP, with the functions' roles enforced."""
+
+import json
+import re
+from concurrent.futures import ThreadPoolExecutor
+from html import unescape
+from typing import Any
+from uuid import uuid4
+
+import httpx
+import pytest
+
+from giftcards.presentation.page import HEADERS
+from giftcards_local.processes import wait_for
+from giftcards_local.supplier import cards_of
+from stack.conftest import Service
+
+BOTS = ("Slackbot-LinkExpanding 1.0", "facebookexternalhit/1.1", "WhatsApp/2.23", "Mozilla/5.0 (Windows; Safelinks)")
+
+
+def publish(service: Service, detail: dict[str, Any]) -> None:
+    entry = {
+        "EventBusName": service.stack.outputs["OrderBusName"],
+        "Source": "shop",
+        "DetailType": "RecipientSet",
+        "Detail": json.dumps(detail),
+    }
+    assert service.cloud.client("events").put_events(Entries=[entry])["FailedEntryCount"] == 0
+
+
+def mails_to(service: Service, address: str) -> list[dict[str, str]]:
+    return [mail for mail in service.cloud.sent_mails() if mail["to"] == address]
+
+
+def until_mailed(service: Service, address: str) -> dict[str, str]:
+    assert wait_for(lambda: bool(mails_to(service, address)), within_seconds=60), f"no mail to {address}"
+    return mails_to(service, address)[0]
+
+
+def link_in(mail: dict[str, str]) -> str:
+    (url,) = re.findall(r"^http\S+/c/[a-z2-7]{32}$", mail["text"].replace("\r", ""), re.MULTILINE)
+    return str(url)
+
+
+def shown_cards(body: str) -> list[tuple[str, str]]:
+    values = re.findall(r'data-secret="value"[^>]*>([^<]*)<', body)
+    serials = re.findall(r'data-secret="serial"[^>]*>([^<]*)<', body)
+    return [(unescape(value), unescape(serial)) for value, serial in zip(values, serials, strict=True)]
+
+
+def delivered(service: Service, quantity: int = 2, **recipient: Any) -> str:
+    """Fulfil an order of alice, and name its recipient first where there is one."""
+    order_id = service.order(quantity)
+    if recipient:
+        publish(service, {"orderId": order_id, "userId": "alice", **recipient})
+    service.announce({"orderId": order_id, "userId": "alice"})
+    service.until_published(order_id)
+    return order_id
+
+
+def url_of(service: Service, order_id: str, *options: str) -> str:
+    finished = service.giftcards("link", order_id, "--user", "alice", *options, "--json")
+    assert finished.returncode == 0, finished.stderr
+    service.said.pop()  # the link is what this command is for
+    return str(json.loads(finished.stdout)["url"])
+
+
+def test_buyer_gets_a_mail_and_sees_the_cards_twice(service: Service) -> None:
+    address = f"alice-{uuid4().hex}@mail.example"
+    order_id = delivered(service, 2, email=address, language="en", label="2 × PlayStation Store")
+    mail = until_mailed(service, address)
+    url = link_in(mail)
+    expected = [(card["value"], card["serial"]) for card in cards_of(order_id, 2)]
+    assert not any(secret in json.dumps(mail) for card in expected for secret in card)
+
+    for views in range(2):
+        page = httpx.get(url)
+        assert page.status_code == 200
+        assert ("Shown before" in page.text) is (views > 0)
+        assert shown_cards(page.text) == []
+        shown = httpx.post(url, data={})
+        assert shown.status_code == 200
+        assert shown_cards(shown.text) == expected
+
+    sent = service.until_heard(order_id, "LinkMailSent")
+    viewed = service.until_heard(order_id, "CardsViewed")
+    assert (viewed["linkId"], viewed["count"]) == (sent["linkId"], 2)
+    events = json.dumps(service.bus.heard_of(order_id))
+    assert url.rpartition("/")[2] not in events
+    assert not any(secret in events for card in expected for secret in card)
+    service.giftcards("links", order_id)
+    assert order_id not in [mail["text"] for mail in mails_to(service, address)]
+
+
+def test_link_is_the_same_each_time_and_can_be_revoked(service: Service) -> None:
+    order_id = delivered(service)
+    url = url_of(service, order_id)
+    assert url_of(service, order_id) == url
+    assert httpx.get(url).status_code == 200
+    revoked = service.giftcards("revoke-links", order_id)
+    assert revoked.returncode == 0, revoked.stderr
+    assert httpx.get(url).status_code == 410
+    assert httpx.post(url).status_code == 410
+    assert url_of(service, order_id) != url
+    listed = json.loads(service.giftcards("links", order_id, "--json").stdout)
+    assert [link["state"] for link in listed] == ["REPLACED", "READY"]
+    assert {"linkId", "channel", "createdAt", "expiresAt", "uses", "maxUses", "lastUsedAt", "state"} == set(listed[0])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [
+        (("--user", "mallory"), 1),
+        (("--user", "alice", "--uses", "0"), 2),
+        (("--user", "alice", "--code", "12"), 2),
+        (("--user", "alice", "--language", "de"), 2),
+        (("--user", "alice", "--mail", "Alice <a@b.c>"), 2),
+    ],
+)
+def test_wrong_use_of_the_command_is_one_line(service: Service, arguments: tuple[str, ...], code: int) -> None:
+    order_id = delivered(service)
+    finished = service.giftcards("link", order_id, *arguments)
+    assert finished.returncode == code
+    assert len(finished.stderr.strip().splitlines()) == 1
+
+
+def test_previews_change_nothing(service: Service) -> None:
+    order_id = delivered(service)
+    url = url_of(service, order_id, "--uses", "1")
+    for number in range(30):
+        headers = {"User-Agent": BOTS[number % len(BOTS)]}
+        answer = httpx.request("HEAD" if number % 2 else "GET", url, headers=headers)
+        assert answer.status_code == 200
+    assert shown_cards(httpx.post(url).text)
+    assert httpx.post(url).status_code == 410
+
+
+def test_every_answer_has_the_headers_of_the_contract(service: Service) -> None:
+    order_id = delivered(service)
+    url = url_of(service, order_id)
+    base = url.rpartition("/c/")[0]
+    for answer in (
+        httpx.get(url),
+        httpx.head(url),
+        httpx.post(url),
+        httpx.get(f"{base}/c/{'a' * 32}"),
+        httpx.get(f"{base}/anything/else"),
+        httpx.get(f"{base}/robots.txt"),
+    ):
+        for name, value in HEADERS.items():
+            if name != "Content-Type":
+                assert answer.headers.get(name) == value, (answer.url, name)
+        assert "set-cookie" not in answer.headers
+
+
+@pytest.mark.parametrize("tail", [".", ")", "?utm_source=mail", "%3E"])
+def test_what_a_mail_program_appends_is_ignored(service: Service, tail: str) -> None:
+    url = url_of(service, delivered(service))
+    assert httpx.get(url + tail).status_code == 200
+    assert httpx.get(url.replace(url.rpartition("/")[2], url.rpartition("/")[2].upper())).status_code == 200
+
+
+def test_guess_of_another_link_is_not_found(service: Service) -> None:
+    url = url_of(service, delivered(service))
+    base, _, token = url.rpartition("/")
+    guess = token[:-1] + ("a" if token[-1] != "a" else "b")
+    for path in (guess, token[:-1], token + "a", "..%2Frobots.txt"):
+        for method in ("GET", "POST"):
+            assert httpx.request(method, f"{base}/{path}").status_code == 404
+
+
+def test_access_code_opens_and_locks(service: Service) -> None:
+    order_id = delivered(service)
+    url = url_of(service, order_id, "--code", "4711", "--language", "ar")
+    assert httpx.post(url, data={"code": "٤٧١١"}).status_code == 200
+    assert [httpx.post(url, data={"code": "0000"}).status_code for _ in range(5)] == [403] * 5
+    assert httpx.post(url, data={"code": "4711"}).status_code == 403
+
+
+def test_fifteen_views_at_once_show_nine_uses(service: Service) -> None:
+    order_id = delivered(service)
+    url = url_of(service, order_id, "--uses", "9")
+    with ThreadPoolExecutor(15) as pool:
+        statuses = list(pool.map(lambda _: httpx.post(url, timeout=60).status_code, range(15)))
+    assert statuses.count(200) == 9
+    assert set(statuses) <= {200, 410, 503}
+    assert httpx.post(url).status_code == 410
