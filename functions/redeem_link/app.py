@@ -6,6 +6,7 @@ from aws_lambda_powertools.utilities.typing import LambdaContext
 
 from giftcards import buyer_root, composition_root
 from giftcards.contracts.links import RedeemRequest
+from giftcards.contracts.workflow import Level
 
 logger = composition_root.logger()
 metrics = composition_root.metrics()
@@ -20,7 +21,7 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
         request, request_id=context.aws_request_id, now=composition_root.now()
     )
     link = redeemed.link
-    level = "ERROR" if redeemed.note else "INFO"
+    level: Level = "ERROR" if redeemed.note else "INFO"
     link_id, cards = link and link.link_id, len(redeemed.cards)
     composition_root.log(level, "link used", state=redeemed.state, linkId=link_id, cards=cards, note=redeemed.note)
     return redeemed.to_json()

@@ -16,6 +16,7 @@ from uuid import uuid4
 from aws_lambda_powertools import Metrics
 
 from giftcards.adapters.oneclickdz.supplier import Supplier, new_client
+from giftcards.logs import log, logger
 from giftcards.metrics import NAMESPACE, Metric
 from giftcards.settings import (
     CheckStatusSettings,
@@ -36,6 +37,8 @@ if TYPE_CHECKING:
     from giftcards.use_cases.reconcile_orders import Reconciliation
     from giftcards.use_cases.reveal_cards import CardReveal
     from giftcards.use_cases.sweep_orders import OrderSweep
+
+__all__ = ["log", "logger"]  # functions log through this module
 
 
 def now() -> datetime:
