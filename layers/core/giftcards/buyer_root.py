@@ -7,6 +7,7 @@ neither pydantic nor the Encryption SDK.
 import json
 import os
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,11 @@ if TYPE_CHECKING:
     from giftcards.use_cases.send_link import LinkMailing
     from giftcards.use_cases.serve_page import LinkPage
     from giftcards.use_cases.store_recipient import RecipientStorage
+
+
+def now() -> datetime:
+    """Return the time in UTC."""
+    return datetime.now(UTC)
 
 
 @cache
@@ -160,3 +166,7 @@ def link_page() -> "LinkPage":
         shop_contact=os.environ["SHOP_CONTACT"],
         language=os.environ["PAGE_LANGUAGE"],
     )
+
+
+BUILDERS = (recipient_storage, link_mailing, link_creation, link_redemption, mail_status_recording, link_page)
+"""Everything that is built once; tests clear it."""
