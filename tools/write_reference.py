@@ -17,10 +17,13 @@ HEAD = """<!-- Written by `make docs` from the event models (contracts/events.py
 All events use one EventBridge bus, the stack output `OrderBusName`. Each event has a JSON Schema in
 [`events/schemas/`](../events/schemas) and a complete sample in [`events/`](../events), whose details are shown here.
 
-- **Incoming**: `OrderPlaced`, from any source. Fields that are not listed here are ignored. The same order may be
-  published many times for the same user; it is fulfilled once.
+- **Incoming**: `OrderPlaced` and `RecipientSet`, from any source. Fields that are not listed here are ignored. The same
+  order may be published many times for the same user; it is fulfilled once. `RecipientSet` names the address that the
+  [link to the cards](buyer-page.md) is mailed to; without `MailFrom` in the stack's parameters it is ignored.
 - **Outgoing**: all have the source `giftcards`. Delivery is at least once, in no guaranteed order; `deliveryId` is the
-  same on every repeat. No event contains a card.
+  same on every repeat. No event contains a card, an address, a link or an access code.
+- **Never put an address into `OrderPlaced`.** It is ignored there, but it stays readable in the workflow's history, the
+  event archive and the dead-letter queue. `RecipientSet` goes to one function, which encrypts it at once.
 - **Compatibility**: events may get new fields, so do not reject unknown ones. `schemaVersion` changes if a field is
   removed or changes its meaning.
 
@@ -28,7 +31,7 @@ All events use one EventBridge bus, the stack output `OrderBusName`. Each event 
 
 
 def _words(text: str) -> str:
-    return text.replace("\n", " ").replace("``", "`")
+    return " ".join(text.split()).replace("``", "`")
 
 
 def _type_of(field: dict[str, Any], definitions: dict[str, Any]) -> str:
@@ -40,8 +43,12 @@ def _type_of(field: dict[str, Any], definitions: dict[str, Any]) -> str:
     if field["type"] == "array":
         return f"list of {_type_of(field['items'], definitions)}"
     words = ["time" if field.get("format") == "date-time" else field["type"]]
+    if field.get("format") == "email":
+        words = ["email address"]
     if "pattern" in field:
         words.append(LIMITS[field["pattern"]])
+    if "maxLength" in field:
+        words.append(f"at most {field['maxLength']} characters")
     if "minimum" in field:
         words.append(f"at least {field['minimum']}")
     return ", ".join(words)

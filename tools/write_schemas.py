@@ -9,18 +9,19 @@ from pathlib import Path
 from typing import Any
 
 from giftcards.contracts.events import OUTGOING_EVENTS, OrderPlaced, OutgoingEvent
+from giftcards.contracts.links import RecipientSet
 
 SCHEMAS = Path(__file__).parents[1] / "events/schemas"
 DRAFT = "https://json-schema.org/draft/2020-12/schema"
 
 
-def schema_of(model: type[OutgoingEvent | OrderPlaced]) -> dict[str, Any]:
+def schema_of(model: type[OutgoingEvent | OrderPlaced | RecipientSet]) -> dict[str, Any]:
     """Return the JSON Schema of one event's detail.
 
     Parameters
     ----------
     model
-        Its model in ``giftcards.contracts.events``.
+        Its model in ``giftcards.contracts.events`` or ``giftcards.contracts.links``.
     """
     goes_out = issubclass(model, OutgoingEvent)
     drawn = model.model_json_schema(mode="serialization" if goes_out else "validation", by_alias=True)
@@ -57,7 +58,7 @@ def _tidy(field: dict[str, Any]) -> dict[str, Any]:
 
 def documents() -> dict[str, str]:
     """Return the text of every schema file by its name."""
-    models: tuple[type[OutgoingEvent | OrderPlaced], ...] = (OrderPlaced, *OUTGOING_EVENTS)
+    models: tuple[type[OutgoingEvent | OrderPlaced | RecipientSet], ...] = (OrderPlaced, RecipientSet, *OUTGOING_EVENTS)
     return {f"{m.detail_type}.schema.json": json.dumps(schema_of(m), indent=2) + "\n" for m in models}
 
 

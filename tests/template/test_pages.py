@@ -8,6 +8,7 @@ from uuid import UUID
 import pytest
 
 from giftcards.contracts.events import OUTGOING_EVENTS, OrderPlaced
+from giftcards.contracts.links import RecipientSet
 from stack.commands import not_printed, run_blocks
 from support.scripts import load
 from template.command_lines import TARGETS, problems, recorded
@@ -183,7 +184,7 @@ def test_event_reference_matches_the_models(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.syspath_prepend(ROOT / "tools")
     written = load("tools/write_reference.py").page()
     assert text_of("docs/events.md") == written, "the events have changed: run `make docs`"
-    for model in (OrderPlaced, *OUTGOING_EVENTS):
+    for model in (OrderPlaced, RecipientSet, *OUTGOING_EVENTS):
         assert {row[0].strip("`") for row in rows("docs/events.md", model.detail_type)} >= {
             str(field.alias)
             for name, field in model.model_fields.items()

@@ -12,11 +12,12 @@ import jsonschema
 import pytest
 
 from giftcards.contracts.events import OUTGOING_EVENTS, SOURCE, OrderPlaced, OutgoingEvent
+from giftcards.contracts.links import RecipientSet
 from giftcards.rules.orders import delivery_id_of
 from support.scripts import load
 
 EVENTS = Path(__file__).parents[2] / "events"
-MODELS = {model.detail_type: model for model in (OrderPlaced, *OUTGOING_EVENTS)}
+MODELS = {model.detail_type: model for model in (OrderPlaced, RecipientSet, *OUTGOING_EVENTS)}
 OUTGOING = sorted(model.detail_type for model in OUTGOING_EVENTS)
 ENVELOPE = {"version", "id", "detail-type", "source", "account", "time", "region", "resources", "detail"}
 
@@ -98,7 +99,7 @@ def test_sample_is_what_the_service_would_send(detail_type: str):
     assert event["source"] == SOURCE
 
 
-@pytest.mark.parametrize("detail_type", ["CardsDelivered", "CardsPartiallyDelivered"])
+@pytest.mark.parametrize("detail_type", ["CardsDelivered", "CardsPartiallyDelivered", "LinkMailSent"])
 def test_sample_has_the_delivery_id_of_its_order(detail_type: str):
     detail = sample(detail_type)["detail"]
     assert detail["deliveryId"] == delivery_id_of(detail["orderId"])
@@ -127,6 +128,15 @@ CARD_FIELDS = {"card", "cards", "value", "serial", "ciphertext", "code", "pin"}
 def test_no_event_has_room_for_a_card(detail_type: str):
     fields = {*names_in(sample(detail_type)), *schema(detail_type)["properties"]}
     assert not {name.lower() for name in fields} & CARD_FIELDS
+
+
+BUYER_FIELDS = {"email", "address", "recipient", "token", "url", "link", "code"}
+
+
+@pytest.mark.parametrize("detail_type", [*OUTGOING, "OrderPlaced"])
+def test_only_recipient_set_has_room_for_an_address_and_no_event_for_a_link(detail_type: str):
+    fields = {*names_in(sample(detail_type)), *schema(detail_type)["properties"]}
+    assert not {name.lower() for name in fields} & BUYER_FIELDS
 
 
 @each_event
@@ -165,6 +175,21 @@ def test_an_order_needs_no_more_than_its_ids():
     detail = {"orderId": "6901616fe9e88196b4eb64b3", "userId": "user-4711"}
     assert not violations("OrderPlaced", detail)
     assert OrderPlaced.model_validate(detail)
+
+
+def test_a_recipient_needs_no_more_than_ids_and_address():
+    detail = {"orderId": "6901616fe9e88196b4eb64b3", "userId": "user-4711", "email": "amina@mail.example"}
+    assert not violations("RecipientSet", detail)
+    assert RecipientSet.model_validate(detail)
+
+
+@pytest.mark.parametrize("field", ["orderId", "userId", "email"])
+@pytest.mark.parametrize("wrong", ["x" * 255, 5, None])
+def test_schema_refuses_the_recipients_that_the_model_refuses(field: str, wrong: Any):
+    detail = sample("RecipientSet")["detail"] | {field: wrong}
+    assert violations("RecipientSet", detail)
+    with pytest.raises(ValueError, match=field):
+        RecipientSet.model_validate(detail)
 
 
 def test_held_order_event_leaves_out_invalid_ids():

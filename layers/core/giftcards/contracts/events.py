@@ -189,7 +189,7 @@ class LinkMailSent(OrderEvent):
 
 
 class LinkMailFailed(OrderEvent):
-    """Out: no mail is sent to the buyer. Send RecipientSet with another address, or create a link yourself."""
+    """Out: no mail reaches the buyer. Create a link, or publish another RecipientSet (not after SUPPRESSED)."""
 
     detail_type: ClassVar[str] = "LinkMailFailed"
 

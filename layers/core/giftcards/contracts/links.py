@@ -5,7 +5,15 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import AfterValidator, AwareDatetime, Field, SecretStr, ValidatorFunctionWrapHandler, field_validator
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    Field,
+    SecretStr,
+    ValidatorFunctionWrapHandler,
+    WithJsonSchema,
+    field_validator,
+)
 
 from giftcards.contracts.events import Contract, Identifier
 from giftcards.rules.links import digits_of, is_label
@@ -38,23 +46,33 @@ def _code(value: SecretStr) -> SecretStr:
     return SecretStr(digits)
 
 
-Address = Annotated[SecretStr, AfterValidator(_address)]
+Address = Annotated[
+    SecretStr, AfterValidator(_address), WithJsonSchema({"type": "string", "format": "email", "maxLength": 254})
+]
 """A mail address of at most 254 ASCII characters, without a display name. Never logged or stored in clear."""
-Label = Annotated[str, AfterValidator(_label)]
+Label = Annotated[str, AfterValidator(_label), WithJsonSchema({"type": "string", "minLength": 1, "maxLength": 120})]
 AccessCode = Annotated[SecretStr, AfterValidator(_code)]
 Channel = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,31}$")]
 
 
 class RecipientSet(Contract):
-    """In: whom the link to an order's cards is mailed to. The first one for an order and user counts."""
+    """In: the address that the link to an order's cards is mailed to. The first one for an order and user counts.
+
+    It may arrive before or after the delivery. After LinkMailFailed, another one may follow.
+    """
 
     detail_type: ClassVar[str] = "RecipientSet"
 
     order_id: Identifier = Field(description="The supplier's order id")
     user_id: Identifier = Field(description="The user the cards belong to")
-    email: Address = Field(description="One address of at most 254 ASCII characters, without a display name")
-    language: Language | None = Field(default=None, description="Of the mail and the page: ar, fr or en")
-    label: Label | None = Field(default=None, description="What the shop calls the order; at most 120 characters")
+    email: Address = Field(description="One ASCII address without a display name. It is stored encrypted")
+    language: Language | None = Field(
+        default=None, description="Language of the mail and the page. Ignored if it is not one of these"
+    )
+    label: Label | None = Field(
+        default=None,
+        description="What the page calls the order. Ignored if it has control or direction-override characters",
+    )
 
     @field_validator("language", "label", mode="wrap")
     @classmethod
