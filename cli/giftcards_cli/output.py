@@ -5,6 +5,7 @@ import io
 import json
 import os
 import sys
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Any
@@ -15,6 +16,8 @@ from rich.table import Table
 
 from giftcards.adapters.timestamps import timestamp
 from giftcards.rules.gate import Block
+from giftcards.rules.links import Link
+from giftcards.rules.mails import Mail
 from giftcards.rules.orders import Acceptance, Order, OrderStatus
 
 _PIPE_WIDTH = 200
@@ -101,6 +104,62 @@ def timeline(order: Order) -> list[dict[str, str]]:
     return [{"at": timestamp(at), "what": what} for at, what, _ in _moments(order)]
 
 
+def mail_document(mail: Mail | None, links: Sequence[Link]) -> dict[str, Any] | None:
+    """Return the state of an order's mail as ``--json`` prints it; None if the shop has named no recipient.
+
+    Parameters
+    ----------
+    links
+        The order's links, one of which knows whether its mail has bounced.
+    """
+    if mail is None:
+        return None
+    bounce = next((link.mail_bounce for link in links if link.link_id == mail.link_id), None)
+    if mail.failure is not None:
+        state = "FAILED"
+    elif mail.sent_at is not None:
+        state = "SENT" if bounce is None else "BOUNCED"
+    elif mail.due_at is not None:
+        state = "DUE"
+    elif mail.recipient_at is not None:
+        state = "WAITING_FOR_DELIVERY"
+    else:
+        return None
+    times = {"recipientAt": mail.recipient_at, "dueAt": mail.due_at, "sentAt": mail.sent_at}
+    return {
+        "state": state,
+        "attempts": mail.attempts,
+        **{name: None if at is None else timestamp(at) for name, at in times.items()},
+        "linkId": mail.link_id,
+        "failure": mail.failure,
+        "bounce": bounce,
+    }
+
+
+def _buyer_rows(links: Sequence[Mapping[str, Any]], mail: Mapping[str, Any] | None) -> list[tuple[str, str]]:
+    return [*([] if mail is None else [("mail", _mail_text(mail))]), *(("link", _link_text(link)) for link in links)]
+
+
+def _mail_text(mail: Mapping[str, Any]) -> str:
+    match mail["state"]:
+        case "FAILED":
+            return f"[red]failed: {mail['failure']}[/]"
+        case "SENT":
+            return f"sent {mail['sentAt']}, link {mail['linkId']}"
+        case "BOUNCED":
+            return f"[red]bounced: {mail['bounce']}[/] (sent {mail['sentAt']}, link {mail['linkId']})"
+        case "DUE":
+            return f"due since {mail['dueAt']}, attempts: {mail['attempts']}"
+        case _:
+            return "waits for the delivery"
+
+
+def _link_text(link: Mapping[str, Any]) -> str:
+    used = f"used {link['uses']} of {link['maxUses']} times"
+    text = f"{link['linkId']}  {link['channel']}  {link['state']}, {used}, until {link['expiresAt']}"
+    return escape(text)
+
+
 def _moments(order: Order) -> list[tuple[datetime, str, str]]:
     moments = [(getattr(order, name), what, text) for name, what, text in _TIMELINE if getattr(order, name) is not None]
     return sorted(moments, key=lambda moment: moment[0])
@@ -143,8 +202,10 @@ def orders_table(orders: list[Order]) -> Table:
     return table
 
 
-def show_order(order: Order, waiting_for: str | None) -> None:
-    """Print one order: status, counts, what it waits for, timeline. Never cards."""
+def show_order(
+    order: Order, waiting_for: str | None, links: Sequence[Mapping[str, Any]], mail: Mapping[str, Any] | None
+) -> None:
+    """Print one order: status, counts, what it waits for, mail, links, timeline. Never cards."""
     grid = Table.grid(padding=(0, 2))
     grid.add_column(style="dim")
     grid.add_column(overflow="fold")
@@ -166,6 +227,8 @@ def show_order(order: Order, waiting_for: str | None) -> None:
         grid.add_row("accepted", escape(_acceptance_text(order.accept_cards)))
     if order.delivery_id is not None:
         grid.add_row("delivery", order.delivery_id)
+    for name, text in _buyer_rows(links, mail):
+        grid.add_row(name, text)
     grid.add_row("execution", escape(order.execution_arn or "none; released by SweepOrders"))
     for at, _, text in _moments(order):
         grid.add_row(timestamp(at), text)

@@ -59,6 +59,7 @@ class Cloud:
         self.audit_table = self.create_table("AuditTable")
         self.gate_table = self.create_table("GateTable")
         self.discrepancy_table = self.create_table("DifferenceTable")
+        self.link_table = self.create_table("LinkTable")
         self.bus = "orders"
         aws.event_bridge().create_event_bus(Name=self.bus)
         self.secret_arn: str = aws.secrets_manager().create_secret(Name="supplier-api-key")["ARN"]

@@ -169,7 +169,7 @@ def new_buyer(cloud: Cloud) -> Buyer:
     measured = Measurements()
     hmac_key = kms_client().create_key(KeySpec="HMAC_256", KeyUsage="GENERATE_VERIFY_MAC")["KeyMetadata"]["Arn"]
     recipient_key = cloud.create_key()
-    links = LinkTable(cloud.create_table("LinkTable"), aws.dynamodb())
+    links = LinkTable(cloud.link_table, aws.dynamodb())
     orders = OrderTable(cloud.card_table, aws.dynamodb())
     bus = EventBus(cloud.bus, aws.event_bridge())
     aws.ses().create_email_identity(EmailIdentity="shop.example")

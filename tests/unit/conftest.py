@@ -112,7 +112,12 @@ def giftcards(cloud: Cloud, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capt
         "SupplierApiKeySecretArn": cloud.secret_arn,
     }
     url = boto3.client("sqs").create_queue(QueueName="dead")["QueueUrl"]
-    resources = {"OrderPlacedDeadLetterQueue": url, "GateTable": cloud.gate_table, "AuditTable": cloud.audit_table}
+    resources = {
+        "OrderPlacedDeadLetterQueue": url,
+        "GateTable": cloud.gate_table,
+        "AuditTable": cloud.audit_table,
+        "LinkTable": cloud.link_table,
+    }
     monkeypatch.setattr(Stack, "_outputs", lambda _: outputs)  # moto's CloudFormation needs more than is installed
     monkeypatch.setattr(Stack, "_physical_id", lambda _, logical_id: resources[logical_id])
     monkeypatch.setattr(dead_letters, "MAX_WAIT_SECONDS", 0)

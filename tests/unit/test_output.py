@@ -26,9 +26,10 @@ def test_ids_are_printed_literally(odd: str, monkeypatch: pytest.MonkeyPatch):
     )
 
     output.console.print(output.orders_table([order]))
-    output.show_order(order, waiting_for=odd)
+    link = {"linkId": odd, "channel": odd, "state": "READY", "uses": 0, "maxUses": 1, "expiresAt": odd}
+    output.show_order(order, odd, [link], None)
 
-    assert screen.getvalue().count(odd) >= 5
+    assert screen.getvalue().count(odd) >= 7
 
 
 @pytest.mark.parametrize("value", ["AAAA:100:BBBB", "[/]", "x" * 500, "ключ"])

@@ -7,6 +7,7 @@ from rich.table import Table
 
 from giftcards.adapters.timestamps import timestamp
 from giftcards.rules.links import Link
+from giftcards.rules.orders import Order
 from giftcards_cli import output
 from giftcards_cli.arguments import AsJson, OrderId, StackName
 from giftcards_cli.stack import CommandError, Stack, aws_errors, existing_order
@@ -17,7 +18,7 @@ def links(order_id: OrderId, stack: StackName = STACK_NAME, as_json: AsJson = Fa
     """List the links of one order. Never a URL: `giftcards link` prints it."""
     with aws_errors(stack):
         deployed = Stack.connect(stack)
-        found = links_of(deployed, order_id)
+        found = links_of(deployed, existing_order(deployed.orders, order_id))
     documents = [link_document(link, datetime.now(UTC)) for link in found]
     if as_json:
         output.print_json(documents)
@@ -43,13 +44,12 @@ def revoke_links(order_id: OrderId, stack: StackName = STACK_NAME) -> None:
         known = deployed.links.get_links(order.order_id, order.user_id)
         is_revoked = not known.current or deployed.links.replace(known, None, at=datetime.now(UTC))
     if not is_revoked:
-        raise CommandError("somebody else is changing the order's links; run the command again")
+        raise CommandError("the order's links have changed meanwhile; run the command again")
     output.say(f"revoked {len(known.current)} links of order {order_id}")
 
 
-def links_of(deployed: Stack, order_id: str) -> list[Link]:
+def links_of(deployed: Stack, order: Order) -> list[Link]:
     """Read the links of an order, the oldest first."""
-    order = existing_order(deployed.orders, order_id)
     hashes = deployed.links.get_links(order.order_id, order.user_id).hashes
     return [link for link in map(deployed.links.get_link, hashes) if link is not None]
 

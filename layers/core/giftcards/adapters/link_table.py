@@ -459,6 +459,7 @@ def _link(item: Mapping[str, Any]) -> Link:
         view_hash=item.get("viewHash"),
         view_until=_time(item, "viewUntil"),
         viewed_at=_time(item, "viewedAt"),
+        mail_bounce=item.get("mailBounce"),
     )
 
 

@@ -72,6 +72,8 @@ class Link:
         SHA-256 of the ticket that shows the other pages of the last view, and until when it does.
     viewed_at
         When the shop was notified of the first view.
+    mail_bounce
+        What SES reported about a mail with this link; None: nothing.
     """
 
     hash: str
@@ -95,6 +97,7 @@ class Link:
     view_hash: str | None = None
     view_until: datetime | None = None
     viewed_at: datetime | None = None
+    mail_bounce: str | None = None
 
     @property
     def link_id(self) -> str:
