@@ -1,5 +1,5 @@
 # Two commands, on a fresh machine with git, make and Python 3.11 or newer:
-#   make demo    the whole service on a local cloud, six orders, live
+#   make demo    the whole service on a local cloud, six orders and a buyer's link, live
 #   make test    lint, types, and every kind of test
 PYTHON ?= python3
 VENV   := .venv
@@ -59,7 +59,7 @@ $(BROWSER)/.installed: requirements/browser.txt | $(BIN)/uv
 	@$(UV) pip sync --quiet --require-hashes --python $(BROWSER)/bin/python requirements/browser.txt
 	@touch $@
 
-demo: setup ## Run six orders through the whole service on a separate local cloud
+demo: setup ## Run six orders and a buyer's link through the whole service on a separate local cloud
 	@$(BIN)/giftcards demo
 
 test: lint $(CHECKS)/.installed $(BROWSER)/.installed ## Lint, types and every kind of test

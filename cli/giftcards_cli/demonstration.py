@@ -1,4 +1,4 @@
-"""The demo: six orders through the whole service, on a temporary local cloud."""
+"""The demo: six orders through the whole service, then a buyer's link, on a temporary local cloud."""
 
 import json
 import shutil
@@ -19,11 +19,14 @@ from rich.table import Table
 from giftcards.contracts.events import (
     CardsDelivered,
     CardsPartiallyDelivered,
+    CardsViewed,
+    LinkMailSent,
     OrderPlaced,
     OrderRefunded,
     OrderRepeated,
 )
 from giftcards.rules.orders import Order, OrderStatus
+from giftcards_cli.buyer_story import BuyerStory
 from giftcards_cli.output import console, status_text
 from giftcards_cli.stack import Stack
 from giftcards_local import PROJECT, STACK_NAME, evidence
@@ -52,6 +55,7 @@ _EVENTS = {
     OrderStatus.PARTIALLY_FILLED: CardsPartiallyDelivered.detail_type,
     OrderStatus.REFUNDED: OrderRefunded.detail_type,
 }
+_BUYER_EVENTS = {LinkMailSent.detail_type, CardsViewed.detail_type}
 
 
 @dataclass
@@ -139,16 +143,19 @@ def run(keep: Path | None = None) -> bool:
         _say(f"Ready after {time.monotonic() - began:.0f} s")
         session = _Session(service)
         session.place(orders)
+        buyer = session.buyer_of(orders[0])
         session.watch(orders)
         session.collect_events(orders)
         session.show_table(orders[0])
         session.show_events()
         is_reveal_right = session.show_reveal(orders[0])
-        leaks = session.search_cloud(orders)
+        session.show_buyer(buyer)
+        leaks = session.search_cloud(orders, buyer)
         _say("Stopping everything")
         service.down()
         leaks += _search_files(folder, orders)
-        succeeded = _summary(orders, leaks, time.monotonic() - began, is_reveal_right=is_reveal_right)
+        failures = [*buyer.failures, *([] if is_reveal_right else ["reveal: a user received the wrong cards"])]
+        succeeded = _summary(orders, leaks, failures, time.monotonic() - began)
     except KeyboardInterrupt:
         succeeded = True  # nothing failed until then
         raise
@@ -182,7 +189,7 @@ class _Session:
     """The running service, with its clients."""
 
     def __init__(self, service: LocalService) -> None:
-        cloud = service.cloud
+        cloud = self._cloud = service.cloud
         self._client = cloud.client
         self._stack = Stack(STACK_NAME, cloud.session, cloud.url)
         self._supplier = SupplierControl(service.state.supplier_url)
@@ -200,6 +207,14 @@ class _Session:
                 self._stack.bus.publish(OrderPlaced(order_id=story.order_id, user_id=story.user), source="shop")
         _say("Six orders are placed at the supplier and published on the bus")
 
+    def buyer_of(self, story: Story) -> BuyerStory:
+        """Name the address of an order's buyer."""
+        buyer = BuyerStory(
+            self._cloud, story.order_id, story.user, cards_of(story.order_id, story.cards), STALLED_AFTER_SECONDS
+        )
+        buyer.name_recipient(self._stack.outputs["OrderBusName"])
+        return buyer
+
     def watch(self, orders: list[Story]) -> None:
         """Show the orders until all have ended, or none makes progress."""
         with _drawing(orders) as draw:
@@ -215,9 +230,10 @@ class _Session:
     def collect_events(self, orders: list[Story]) -> None:
         """Wait for the events of all orders and keep their types."""
         events = sum(story.publications for story in orders)
-        wait_for(lambda: len(self._bus.heard()) >= events, within_seconds=STALLED_AFTER_SECONDS)
+        wait_for(lambda: len(self._order_events()) >= events, within_seconds=STALLED_AFTER_SECONDS)
         for story in orders:
-            story.events = [event["detail-type"] for event in self._bus.heard_of(story.order_id)]
+            heard = (event for event in self._order_events() if event["detail"]["orderId"] == story.order_id)
+            story.events = [event["detail-type"] for event in heard]
 
     def show_table(self, story: Story) -> None:
         """Print the rows of one order."""
@@ -245,7 +261,7 @@ class _Session:
         grid.add_column("ORDER", min_width=8)
         grid.add_column("EVENT", min_width=23)
         grid.add_column("DETAIL", overflow="fold")
-        for event in self._bus.heard():
+        for event in self._order_events():
             detail = event["detail"]
             counts = ("quantity", "fulfilledQuantity", "refundedQuantity")
             text = " ".join(f"{name}={detail[name]}" for name in counts if name in detail)
@@ -270,18 +286,32 @@ class _Session:
         _section(f"Order {story.order_id} revealed", grid)
         return is_right
 
-    def search_cloud(self, orders: list[Story]) -> list[evidence.Leak]:
-        """Search the cloud for the cards of all orders in plain text."""
+    def show_buyer(self, buyer: BuyerStory) -> None:
+        """Print the story of a buyer, and wait for the events that the shop receives of it."""
+        _section(f"Order {buyer.order_id} mailed to its buyer", buyer.run())
+
+        def missing() -> set[str]:
+            return _BUYER_EVENTS - {event["detail-type"] for event in self._bus.heard_of(buyer.order_id)}
+
+        if not wait_for(lambda: not missing(), within_seconds=STALLED_AFTER_SECONDS):
+            buyer.failures.append(f"buyer: not published: {', '.join(sorted(missing()))}")
+
+    def search_cloud(self, orders: list[Story], buyer: BuyerStory) -> list[evidence.Leak]:
+        """Search the cloud for the cards of all orders, the link and the address in plain text."""
         outputs = self._stack.outputs
         places = chain(
             evidence.function_logs(self._client("logs")),
             evidence.workflow_history(self._step_functions, outputs["StateMachineArn"]),
             (("bus", json.dumps(event).encode()) for event in self._bus.heard()),
             evidence.table(self._client("dynamodb"), outputs["CardTableName"]),
+            evidence.table(self._client("dynamodb"), self._stack.link_table_name),
         )
-        searched, leaks = evidence.search(places, _secrets(orders))
-        _report_search("logs, workflow history, events and table", searched, leaks)
+        searched, leaks = evidence.search(places, [*_secrets(orders), *buyer.secrets()])
+        _report_search("Cards, link and address found in logs, workflow history, events and tables", searched, leaks)
         return leaks
+
+    def _order_events(self) -> list[dict[str, Any]]:
+        return [event for event in self._bus.heard() if event["detail-type"] not in _BUYER_EVENTS]
 
     def _update(self, story: Story) -> None:
         story.order = self._stack.orders.get(story.order_id)
@@ -304,23 +334,21 @@ def _secrets(orders: list[Story]) -> list[str]:
 
 def _search_files(folder: Path, orders: list[Story]) -> list[evidence.Leak]:
     searched, leaks = evidence.search(evidence.files(folder), _secrets(orders))
-    _report_search("the demo's own files", searched, leaks)
+    _report_search("Cards found in the demo's own files", searched, leaks)
     return leaks
 
 
-def _report_search(where: str, searched: int, leaks: list[evidence.Leak]) -> None:
+def _report_search(what: str, searched: int, leaks: list[evidence.Leak]) -> None:
     result = "[green]none[/]" if not leaks else f"[bold red]in {sorted({leak.place for leak in leaks})}[/]"
-    console.print(f"Cards found in {where} ({searched / 1e6:.1f} MB): {result}", highlight=False, soft_wrap=True)
+    console.print(f"{what} ({searched / 1e6:.1f} MB): {result}", highlight=False, soft_wrap=True)
 
 
-def _summary(orders: list[Story], leaks: list[evidence.Leak], seconds: float, *, is_reveal_right: bool) -> bool:
-    failures = [f"{story.title}: {failure}" for story in orders if (failure := story.failure()) is not None]
-    if not is_reveal_right:
-        failures.append("reveal: a user received the wrong cards")
+def _summary(orders: list[Story], leaks: list[evidence.Leak], failures: list[str], seconds: float) -> bool:
+    failures += [f"{story.title}: {failure}" for story in orders if (failure := story.failure()) is not None]
     for line in failures:
         console.print(f"[bold red]✗[/] {line}", highlight=False)
     succeeded = not failures and not leaks
-    verdict = "[bold green]✔ all six orders ended as expected[/]" if succeeded else "[bold red]✗ the demo failed[/]"
+    verdict = "[bold green]✔ all seven stories ended as expected[/]" if succeeded else "[bold red]✗ the demo failed[/]"
     console.print(f"{verdict} [dim]({seconds:.0f} s)[/]", highlight=False)
     return succeeded
 

@@ -121,8 +121,12 @@ class Stack:
         return AuditTable(self._physical_id("AuditTable"), self.dynamodb)
 
     @cached_property
+    def link_table_name(self) -> str:
+        return self._physical_id("LinkTable")
+
+    @cached_property
     def links(self) -> LinkTable:
-        return LinkTable(self._physical_id("LinkTable"), self.dynamodb)
+        return LinkTable(self.link_table_name, self.dynamodb)
 
     @cached_property
     def bus(self) -> EventBus:

@@ -138,6 +138,7 @@ class LocalCloud:
                 "from": record["Source"],
                 "subject": record["Subject"],
                 "text": record["BodyText"],
+                "html": record["BodyHtml"],
                 "sentAt": datetime.fromtimestamp(record["Timestamp"], UTC).isoformat(timespec="seconds"),
             }
             for record in sorted(records, key=lambda record: record["Timestamp"])

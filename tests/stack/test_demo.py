@@ -17,12 +17,15 @@ def test_the_demo_ends_well_in_a_hostile_environment_and_a_pipe_and_stops_everyt
         demo = run("demo", "--keep", str(tmp_path), **variables | {"PYTHONIOENCODING": "latin-1"})
     assert listener.heard == []
     assert demo.returncode == 0, demo.stdout + demo.stderr
-    assert "all six orders" in demo.stdout
+    assert "all seven stories" in demo.stdout
     assert "\x1b" not in demo.stdout
     assert is_all_stopped(tmp_path)
     before_reveal, revealed = demo.stdout.split(" revealed\n")
+    revealed, mailed = revealed.split(" mailed to its buyer\n")
     assert "SANDBOX-CARD-" not in before_reveal
     assert revealed.count("SANDBOX-CARD-") == 2
+    assert mailed.count("SANDBOX-CARD-") == 4  # two cards, shown twice
+    assert "/c/" not in demo.stdout
 
 
 def test_ctrl_c_stops_the_demo_and_everything_that_it_started(tmp_path: Path) -> None:

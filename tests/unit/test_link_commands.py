@@ -263,6 +263,7 @@ SENT = {
     "Source": "cards@shop.example",
     "Subject": "Your gift cards are ready",
     "BodyText": "Open [this] link:\r\n\r\nhttp://127.0.0.1:1/c/abc\r\n",
+    "BodyHtml": "<p>Open this link:</p>",
     "Timestamp": 1_793_000_000.5,
 }
 

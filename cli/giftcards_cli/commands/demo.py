@@ -12,7 +12,7 @@ from giftcards_cli.stack import CommandError
 def demo(
     keep: Annotated[Path | None, typer.Option(help="Keep the demo's files in this folder.", hidden=True)] = None,
 ) -> None:
-    """Run six orders through the whole service on a temporary local cloud, live. Takes less than a minute."""
+    """Run six orders and a buyer's link through the whole service on a temporary local cloud. Takes under a minute."""
     from giftcards_cli import demonstration  # noqa: PLC0415
 
     end_on_signals()

@@ -41,11 +41,11 @@ def revoke_links(order_id: OrderId, stack: StackName = STACK_NAME) -> None:
     with aws_errors(stack):
         deployed = Stack.connect(stack)
         order = existing_order(deployed.orders, order_id)
-        known = deployed.links.get_links(order.order_id, order.user_id)
-        is_revoked = not known.current or deployed.links.replace(known, None, at=datetime.now(UTC))
+        order_links = deployed.links.get_links(order.order_id, order.user_id)
+        is_revoked = not order_links.current or deployed.links.replace(order_links, None, at=datetime.now(UTC))
     if not is_revoked:
         raise CommandError("the order's links have changed meanwhile; run the command again")
-    output.say(f"revoked {len(known.current)} links of order {order_id}")
+    output.say(f"revoked {len(order_links.current)} links of order {order_id}")
 
 
 def links_of(deployed: Stack, order: Order) -> list[Link]:
