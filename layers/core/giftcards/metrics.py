@@ -203,7 +203,7 @@ class Metric(Enum):
     VIEW_CARDS_EXPIRED = _Described(
         "LinkViewCardsExpired", Unit.COUNT, "RedeemLink", "Of these: the cards' retention has ended."
     )
-    VIEW_LATER = _Described("LinkViewFailed", Unit.COUNT, "RedeemLink", "Of these: a failure; the use was given back.")
+    VIEW_LATER = _Described("LinkViewFailed", Unit.COUNT, "RedeemLink", "Of these: a failure; the use is restored.")
 
     @property
     def label(self) -> str:
