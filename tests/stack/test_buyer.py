@@ -53,7 +53,7 @@ def delivered(service: Service, quantity: int = 2, **recipient: Any) -> str:
     order_id = service.order(quantity)
     if recipient:
         publish(service, {"orderId": order_id, "userId": "alice", **recipient})
-    service.announce({"orderId": order_id, "userId": "alice"})
+    service.publish({"orderId": order_id, "userId": "alice"})
     service.until_published(order_id)
     return order_id
 
