@@ -12,7 +12,7 @@ from botocore.exceptions import ClientError
 from pydantic import ValidationError
 
 from giftcards.adapters import aws
-from giftcards.adapters.discrepancy_table import DifferenceTable
+from giftcards.adapters.discrepancy_table import DiscrepancyTable
 from giftcards.adapters.event_bus import EventBus
 from giftcards.adapters.gate_table import GateTable
 from giftcards.adapters.order_table import OrderTable
@@ -66,7 +66,7 @@ class Bench:
         self.reconciliation = Reconciliation(
             supplier=supplier_on(cloud, supplier, self.clock, self.measures),
             orders=OrderTable(cloud.card_table, aws.dynamodb(), pause=self.pause),
-            differences=DifferenceTable(cloud.discrepancy_table, aws.dynamodb()),
+            discrepancies=DiscrepancyTable(cloud.discrepancy_table, aws.dynamodb()),
             bus=EventBus(cloud.bus, aws.event_bridge()),
             clock=self.clock,
             pause=self.pause,

@@ -28,7 +28,7 @@ from pydantic import (
 )
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
-from giftcards.contracts.events import Identifier
+from giftcards.contracts.base import Identifier
 from giftcards.rules.supplier_values import amount_of, count_of, has_visible_character, text_of
 
 MAX_CARD_TEXT = 2_048

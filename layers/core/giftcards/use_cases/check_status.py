@@ -35,5 +35,5 @@ class StatusCheck:
         if request.checks == 0:
             self.measure(Metric.ORDER_CLAIMED, 1)
         if result.outcome is Outcome.SETTLED:
-            self.measure(Metric.DETECTION_LAG, (now - result.unanswered_since).total_seconds())
+            self.measure(Metric.DETECTION_LAG, (now - (result.unanswered_since or now)).total_seconds())
         return result

@@ -4,10 +4,9 @@ from collections.abc import Sequence
 
 from pydantic import Field
 
+from giftcards.contracts.base import Contract, Identifier
 from giftcards.contracts.events import (
-    Contract,
     HeldReason,
-    Identifier,
     OrderDelayed,
     OrderDisputed,
     OrderHeld,

@@ -12,7 +12,7 @@ from giftcards.adapters.card_cipher import CardCipher
 from giftcards.adapters.event_bus import EventBus
 from giftcards.adapters.order_table import OrderNotOpenError, OrderTable
 from giftcards.contracts.supplier import ArrivedOrder, OrderProgress, SettledOrder
-from giftcards.contracts.workflow import AcceptedArrival, Outcome, StepRequest, StepResult
+from giftcards.contracts.workflow import AcceptedArrival, Outcome, RetryState, StepRequest, StepResult
 from giftcards.metrics import Meter, Metric
 from giftcards.rules.acceptance import judge
 from giftcards.rules.next_step import PollPolicy, doubted_at_delivery, next_step
@@ -90,10 +90,8 @@ class CardDelivery:
             message=f"The order is closed: {order.status}.{order.irregularities}",
             age_seconds=max(0, int((now - request.claimed_at).total_seconds())),
             wait_seconds=1,
-            failures=0,
-            unanswered_since=now,
-            unanswered_seconds=request.unanswered_seconds,
             announce_delay=False,
+            retry_state=RetryState(unanswered_since=now, unanswered_seconds=request.retry_state.unanswered_seconds),
             is_irregular=bool(order.irregularities),
         )
 

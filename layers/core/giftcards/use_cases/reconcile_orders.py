@@ -16,7 +16,7 @@ from pydantic import AwareDatetime, Field
 from giftcards.adapters.discrepancy_table import DifferenceTable
 from giftcards.adapters.event_bus import EventBus, EventNotPublishedError
 from giftcards.adapters.order_table import OrdersNotReadError, OrderTable, UnreadableOrder
-from giftcards.contracts.events import Contract
+from giftcards.contracts.base import Contract
 from giftcards.contracts.supplier import OrderPage
 from giftcards.contracts.workflow import Level
 from giftcards.metrics import Metric

@@ -10,7 +10,7 @@ from pydantic import Field
 from giftcards.adapters.audit_table import AuditRecord, AuditTable
 from giftcards.adapters.card_cipher import CardCipher, CardUnreadableError, KeyUnavailableError
 from giftcards.adapters.order_table import OrderTable, UnreadableOrderError
-from giftcards.contracts.events import Contract, Identifier
+from giftcards.contracts.base import Contract, Identifier
 from giftcards.contracts.supplier import Card
 from giftcards.contracts.workflow import Level
 from giftcards.metrics import Meter, Metric
