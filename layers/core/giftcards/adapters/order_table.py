@@ -100,7 +100,7 @@ def _ciphertext_in(item: Mapping[str, Any], now: datetime) -> dict[int, bytes]:
 
 def _attributes(model: Contract, fields: Set[str] | None = None) -> dict[str, Any]:
     """Return a model's fields, or those named, as attributes of a row; None is left out."""
-    values = model.model_dump(by_alias=True, include=fields and set(fields), exclude_none=True)
+    values = model.model_dump(by_alias=True, include=None if fields is None else set(fields), exclude_none=True)
     return {name: timestamp(value) if isinstance(value, datetime) else value for name, value in values.items()}
 
 
