@@ -14,15 +14,13 @@ ROOT = Path(__file__).parents[1]
 DEFINITION = ROOT / "statemachine/fulfil_order.asl.json"
 PICTURE = ROOT / "docs/workflow.svg"
 
-WAIT = ["PENDING", "SUPPLIER_BUSY", "KEY_REFUSED", "GATE_CLOSED"]
-HOLD = ["DEADLINE_PASSED", "ORDER_UNKNOWN", "SUPPLIER_CONTRACT_BROKEN", "INVALID_ORDER"]
 LABELS = {  # label of a condition, or of an error that a state catches
     "$orderId != '' and $userId != ''": "ids valid",
-    "$outcome = 'SETTLED'": "settled",
-    "$outcome = 'CLOSED'": "closed",
-    f"$outcome in {WAIT}": "wait",
-    f"$outcome in {WAIT} and $announceDelay": "delay due",
-    f"$outcome in {HOLD}": "hold",
+    "$next = 'DELIVER' and $answeredBy = 'CheckStatus'": "settled",
+    "$next = 'DONE' and $answeredBy = 'DeliverCards'": "closed",
+    "$next = 'WAIT'": "wait",
+    "$next = 'WAIT' and $announceDelay": "delay due",
+    "$next = 'HOLD'": "hold",
     "$claim = 'TO_RESUME'": "held, or\nnobody has it",
     "$claim = 'TO_PUBLISH'": "closed,\nnot published",
     "$claim = 'ANOTHER_USERS'": "another\nuser's",

@@ -23,9 +23,9 @@ INDEXES = 2
 """Global secondary indexes; each holds a copy of the order row."""
 
 _OPENING = 3  # ReadOrder, ValidateOrder, ClaimOrder
-_CHECK = 3  # WaitBeforeCheck, CheckStatus, RouteOrder
+_CHECK = 3  # WaitBeforeCheck, CheckStatus, Route
 _DELAY = 2  # PublishDelay, RecordDelay
-_CLOSING = 3  # DeliverCards, RouteDelivery, OrderClosed
+_CLOSING = 3  # DeliverCards, Route, OrderClosed
 
 
 class Prices(BaseModel):

@@ -45,9 +45,8 @@ _WORDS = {
     "ClaimOrder": "claiming",
     "WaitBeforeCheck": "waiting",
     "CheckStatus": "checking",
-    "RouteOrder": "checking",
+    "Route": "checking",
     "DeliverCards": "delivering",
-    "RouteDelivery": "delivering",
     "OrderClosed": "closed",
 }
 _EVENTS = {

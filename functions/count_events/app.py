@@ -1,4 +1,4 @@
-"""CountEvents: measure what the workflow announces."""
+"""CountEvents: measure the workflow's events."""
 
 from typing import Any
 
@@ -18,5 +18,5 @@ def handler(event: dict[str, Any], _context: LambdaContext) -> None:
     counted = CountedEvent.model_validate(event)
     logger.append_keys(orderId=counted.detail.order_id, execution=counted.execution)
     count(counted, composition_root.measure)
-    known = {"event": counted.detail_type, "reason": counted.detail.reason}
-    composition_root.log(counted.level, "event counted", **{name: value for name, value in known.items() if value})
+    fields = {"event": counted.detail_type, "reason": counted.detail.reason}
+    composition_root.log(counted.level, "event counted", **{name: value for name, value in fields.items() if value})

@@ -6,6 +6,7 @@ from aws_lambda_powertools.utilities.typing import LambdaContext
 from pydantic import ValidationError
 
 from giftcards import buyer_root, composition_root
+from giftcards.contracts.base import invalid_fields
 from giftcards.contracts.links import LinkRequest
 from giftcards.use_cases.create_link import LinkAnswer, LinkOutcome
 
@@ -20,8 +21,7 @@ def handler(event: dict[str, Any], _context: LambdaContext) -> dict[str, Any]:
     try:
         request = LinkRequest.model_validate(event)
     except ValidationError as error:
-        fields = sorted({str(problem["loc"][0]) for problem in error.errors(include_input=False) if problem["loc"]})
-        message = f"Missing or invalid: {', '.join(fields) or 'the request'}."
+        message = f"Missing or invalid: {', '.join(invalid_fields(error)) or 'the request'}."
         answer = LinkAnswer(LinkOutcome.INVALID_REQUEST, message)
     else:
         logger.append_keys(orderId=request.order_id)

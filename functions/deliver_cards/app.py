@@ -1,4 +1,4 @@
-"""DeliverCards: store an order's cards encrypted, close the order, announce it."""
+"""DeliverCards: store an order's cards encrypted, close the order, publish its event."""
 
 from typing import Any
 
@@ -14,13 +14,13 @@ metrics = composition_root.metrics()
 @metrics.log_metrics
 @logger.inject_lambda_context(clear_state=True)
 def handler(event: dict[str, Any], _context: LambdaContext) -> dict[str, Any]:
-    """Deliver one settled order and tell the workflow what it came to."""
+    """Deliver one settled order and return the next step."""
     request = StepRequest.model_validate(event)
     logger.append_keys(orderId=request.order_id, execution=request.execution)
     with composition_root.naming_outages():
         result = composition_root.card_delivery().deliver(
             request, now=composition_root.now(), jitter=composition_root.jitter()
         )
-    told = {"outcome": result.outcome, "note": result.message, "ageSeconds": result.age_seconds}
-    composition_root.log(result.level, "delivery done", **told)
+    fields = {"outcome": result.outcome, "note": result.message, "ageSeconds": result.age_seconds}
+    composition_root.log(result.level, "delivery done", **fields)
     return result.model_dump(mode="json", by_alias=True)

@@ -1,4 +1,4 @@
-"""MeasureOrders: say how many orders wait or are held, and whether the supplier may be called."""
+"""MeasureOrders: measure waiting and held orders, and whether calls to the supplier are blocked."""
 
 from typing import Any
 
@@ -15,11 +15,11 @@ metrics = composition_root.metrics()
 def handler(_event: Any, _context: LambdaContext) -> dict[str, Any]:
     """Measure once."""
     measured = composition_root.order_measurement().take(now=composition_root.now())
-    told = {
+    fields = {
         "waiting": measured.waiting,
         "held": measured.held,
         "oldestSeconds": measured.oldest_seconds,
         "gate": measured.gate or "OPEN",
     }
-    composition_root.log("INFO", "orders measured", **told)
-    return told
+    composition_root.log("INFO", "orders measured", **fields)
+    return fields

@@ -1,4 +1,4 @@
-"""ReconcileOrders: compare the supplier's list with our orders, and announce what differs."""
+"""ReconcileOrders: compare the supplier's list with the stored orders, and publish discrepancies."""
 
 from datetime import timedelta
 from typing import Any
@@ -15,12 +15,12 @@ metrics = composition_root.metrics()
 @metrics.log_metrics
 @logger.inject_lambda_context(clear_state=True)
 def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
-    """Reconcile the orders of a window once. A run that does not come to the end of the list says so, loudly."""
+    """Reconcile the orders of a window once. An incomplete run is reported in its outcome, log level and metric."""
     now = composition_root.now()
     window = ReconcileRequest.model_validate(event).window(now)
     time_out = now + timedelta(milliseconds=context.get_remaining_time_in_millis())
     report = composition_root.reconciliation().reconcile(window, time_out=time_out)
-    told = {
+    fields = {
         "outcome": report.outcome,
         "note": report.message,
         "pages": report.pages,
@@ -28,7 +28,7 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
         "differences": report.differences_found,
         "newDifferences": report.new_differences,
     }
-    composition_root.log(report.level, "orders reconciled", **told)
+    composition_root.log(report.level, "orders reconciled", **fields)
     for metric, value in report.metrics.items():
         composition_root.measure(metric, value)
     return report.model_dump(mode="json", by_alias=True)

@@ -1,4 +1,4 @@
-"""RevealCards: show an order's cards to its user. The answer is the only place where a card leaves the service."""
+"""RevealCards: show an order's cards to its user. Cards leave the service only in this response."""
 
 from typing import Any
 
@@ -6,8 +6,9 @@ from aws_lambda_powertools.utilities.typing import LambdaContext
 from pydantic import ValidationError
 
 from giftcards import composition_root
+from giftcards.contracts.base import invalid_fields
 from giftcards.metrics import Metric
-from giftcards.use_cases.reveal_cards import MESSAGES, RevealRequest
+from giftcards.use_cases.reveal_cards import MESSAGES, RevealOutcome, RevealRequest
 
 logger = composition_root.logger()
 metrics = composition_root.metrics()
@@ -20,17 +21,18 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     try:
         request = RevealRequest.model_validate(event)
     except ValidationError as error:
-        fields = sorted({str(problem["loc"][0]) for problem in error.errors(include_input=False) if problem["loc"]})
-        message = f"Missing or invalid: {', '.join(fields) or 'the request'}."
+        message = f"Missing or invalid: {', '.join(invalid_fields(error)) or 'the request'}."
         composition_root.measure(Metric.REVEAL_REFUSED, 1)
-        composition_root.log("WARNING", "reveal asked for", outcome="INVALID_REQUEST", cards=0, note=message)
-        return {"outcome": "INVALID_REQUEST", "message": message, "cards": []}
+        composition_root.log(
+            "WARNING", "reveal asked for", outcome=RevealOutcome.INVALID_REQUEST, cards=0, note=message
+        )
+        return {"outcome": RevealOutcome.INVALID_REQUEST, "message": message, "cards": []}
     logger.append_keys(orderId=request.order_id)
     revealed = composition_root.card_reveal().reveal(
         request, request_id=context.aws_request_id, now=composition_root.now()
     )
-    told = {"outcome": revealed.outcome, "cards": len(revealed.cards), "note": revealed.detail}
-    composition_root.log(revealed.outcome.level, "reveal asked for", **told)
+    fields = {"outcome": revealed.outcome, "cards": len(revealed.cards), "note": revealed.detail}
+    composition_root.log(revealed.outcome.level, "reveal asked for", **fields)
     return {
         "outcome": revealed.outcome,
         "message": MESSAGES[revealed.outcome],

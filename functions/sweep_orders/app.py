@@ -1,4 +1,4 @@
-"""SweepOrders: have the workflow take up open orders again that no execution has."""
+"""SweepOrders: resume open orders that have no execution."""
 
 from typing import Any
 
@@ -14,15 +14,15 @@ metrics = composition_root.metrics()
 @metrics.log_metrics
 @logger.inject_lambda_context(clear_state=True)
 def handler(_event: Any, _context: LambdaContext) -> dict[str, int]:
-    """Sweep the open orders once. A sweep that could not do all of it fails after it has done the rest."""
+    """Sweep the open orders once; raise at the end if some were not swept."""
     swept = composition_root.order_sweep().sweep(now=composition_root.now())
-    told = {
+    fields = {
         "checked": swept.checked,
         "takenUp": swept.resumed,
         "unreadable": swept.unreadable,
         "failures": swept.failures,
     }
-    composition_root.log(swept.level, "orders swept", **told)
+    composition_root.log(swept.level, "orders swept", **fields)
     composition_root.measure(Metric.ORDER_SWEPT, swept.resumed)
     swept.raise_for_failures()
     return {"checked": swept.checked, "takenUp": swept.resumed}

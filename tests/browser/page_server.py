@@ -67,18 +67,22 @@ class _Handler(BaseHTTPRequestHandler):
     server: PageServer
 
     def do_GET(self) -> None:
+        self._note({})
         self._answer(*self.server.on_get)
 
     def do_POST(self) -> None:
         form = parse_qs(self.rfile.read(int(self.headers["Content-Length"])).decode(), keep_blank_values=True)
+        self._note(form)
         time.sleep(self.server.post_seconds)
-        self._answer(*self.server.on_post, form=form)
+        self._answer(*self.server.on_post)
 
-    def _answer(self, state: str, changes: dict[str, Any], form: dict[str, list[str]] | None = None) -> None:
+    def _note(self, form: dict[str, list[str]]) -> None:
         address = urlsplit(self.path)
-        query = parse_qs(address.query)
-        self.server.received.append(Received(self.command, address.path, query, form or {}))
-        language = choose_language(query.get("l", [None])[0], None, "ar")
+        self.server.received.append(Received(self.command, address.path, parse_qs(address.query), form))
+
+    def _answer(self, state: str, changes: dict[str, Any]) -> None:
+        address = urlsplit(self.path)
+        language = choose_language(parse_qs(address.query).get("l", [None])[0], None, "ar")
         html = self.server.change(render_page(page_content(state, language, **changes))).encode()
         self.send_response(STATUS[state] if address.path == PATH else 404)
         for name, value in headers_of(state).items():

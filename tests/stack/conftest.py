@@ -255,7 +255,7 @@ def late_order(service: Service) -> str:
 
 GROUPS = (
     ("test_irregular_orders.py",),
-    ("test_roles.py", "test_restore.py", "test_reconciliation.py", "test_upkeep.py"),
+    ("test_buyer.py", "test_roles.py", "test_restore.py", "test_reconciliation.py", "test_upkeep.py"),
     ("test_getting_started.py",),
     ("test_service.py",),
     ("test_irregular_keys.py",),
@@ -266,7 +266,8 @@ GROUPS = (
     ("test_upgrade.py",),
 )
 """Files that run in one worker, in their order; the groups that take longest come first. test_service.py comes before
-every other file that might share its deployment, because it has to see the service without an API key."""
+every other file that might share its deployment, because it has to see the service without an API key. A file that is
+not listed is its own group, after these."""
 ORDER = [name for group in GROUPS for name in group]
 
 
@@ -275,7 +276,7 @@ class _GroupScheduling(LoadScopeScheduling):
 
     def _split_scope(self, nodeid: str) -> str:
         name = nodeid.partition("::")[0].rpartition("/")[2]
-        return next(str(number) for number, names in enumerate(GROUPS) if name in names)
+        return next((str(number) for number, names in enumerate(GROUPS) if name in names), name)
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeScheduling:
@@ -290,8 +291,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     here = Path(__file__).parent
     indexes = [index for index, item in enumerate(items) if here in item.path.parents]
 
-    def rank(item: pytest.Item) -> tuple[int, int]:
-        return ORDER.index(item.path.name), item.reportinfo()[1] or 0
+    def rank(item: pytest.Item) -> tuple[int, str, int]:
+        name = item.path.name
+        return ORDER.index(name) if name in ORDER else len(ORDER), name, item.reportinfo()[1] or 0
 
     in_order = sorted((items[index] for index in indexes), key=rank)
     for index, item in zip(indexes, in_order, strict=True):

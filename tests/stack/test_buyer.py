@@ -15,6 +15,7 @@ from giftcards_local.processes import wait_for
 from giftcards_local.supplier import cards_of
 from stack.conftest import Service
 
+pytestmark = pytest.mark.usefixtures("unknown_orders")  # it sets the API key
 BOTS = ("Slackbot-LinkExpanding 1.0", "facebookexternalhit/1.1", "WhatsApp/2.23", "Mozilla/5.0 (Windows; Safelinks)")
 
 

@@ -41,7 +41,7 @@ def next_release(folder: Path) -> Path:
     definition = folder / "statemachine/fulfil_order.asl.json"
     workflow = json.loads(definition.read_text(encoding="utf-8"))
     workflow["States"]["CheckStatus"]["Next"] = "Release2"
-    workflow["States"]["Release2"] = {"Type": "Pass", "Next": "RouteOrder"}
+    workflow["States"]["Release2"] = {"Type": "Pass", "Next": "Route"}
     definition.write_text(json.dumps(workflow), encoding="utf-8")
     return folder / "template.yaml"
 

@@ -4,9 +4,10 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from giftcards.contracts.workflow import StepRequest
+from giftcards.contracts.workflow import Doubt, RetryState, StepRequest
 from giftcards.rules.next_step import PollPolicy
 from giftcards.rules.schedule import PollSchedule
+from giftcards.rules.supplier_failure import FailureKind
 
 ROOT = Path(__file__).parents[2]
 REGION = "eu-west-1"
@@ -18,17 +19,27 @@ EXECUTION = "arn:aws:states:eu-west-1:123456789012:execution:fulfil-order:1"
 POLL_POLICY = PollPolicy(PollSchedule.parse("120:5,300:15,3600:60"), delayed_after_seconds=600)
 
 
+DOUBTED = RetryState(
+    unanswered_since=NOW - timedelta(seconds=60),
+    doubt=Doubt(kind=FailureKind.CONTRACT_BROKEN, since=NOW - timedelta(seconds=60), count=2),
+)
+"""One more doubtful answer holds the order."""
+
+
 def step_request(**changes: Any) -> StepRequest:
-    """Make what the workflow calls CheckStatus and DeliverCards with: claimed 60 s ago, nothing out of the ordinary."""
+    """Make the input of CheckStatus and DeliverCards: claimed 60 s ago, and one more doubtful answer holds the order.
+
+    The fields of ``retry_state`` can also be given by their own names.
+    """
     known: dict[str, Any] = {
         "order_id": ORDER_ID,
         "user_id": USER_ID,
         "execution": "event-1",
         "claimed_at": NOW - timedelta(seconds=60),
         "checks": 12,
-        "failures": 0,
-        "unanswered_since": NOW - timedelta(seconds=60),
-        "unanswered_seconds": 0,
         "delay_announced": False,
+        "retry_state": DOUBTED,
     }
-    return StepRequest(**known | changes)
+    state = {name: changes.pop(name) for name in RetryState.model_fields if name in changes}
+    request = StepRequest(**known | changes)
+    return request.model_copy(update={"retry_state": request.retry_state.model_copy(update=state)})

@@ -90,7 +90,7 @@ class GatedDouble:
     @property
     def blocks(self) -> list[Block]:
         """Every block of the gate."""
-        return [closing for name, closing in self.journal if name == "close"]
+        return [block for name, block in self.journal if name == "block"]
 
 
 def supplier_on(

@@ -94,7 +94,7 @@ def test_picture_has_no_external_references():
 
 
 def test_condition_without_a_label_is_an_error(drawing: ModuleType):
-    machine = changed("RouteOrder", Choices=[{"Condition": "{% $checks > 5 %}", "Next": "HoldOrder"}])
+    machine = changed("Route", Choices=[{"Condition": "{% $checks > 5 %}", "Next": "HoldOrder"}])
     with pytest.raises(LookupError, match=r"add a label to LABELS for \$checks > 5"):
         drawing.describe(machine)
 

@@ -18,7 +18,7 @@ from template.reading import ROOT
 
 BLOCKS = [block for page in PAGES for block in blocks(page)]
 RUN_BY = {  # the pages whose commands need no AWS, and the test that runs them
-    "docs/getting-started.md": "tests/stack/test_local.py",
+    "docs/getting-started.md": "tests/stack/test_getting_started.py",
     "docs/runbook.md": "tests/stack/drill.py",
 }
 RUN_OTHERWISE = {

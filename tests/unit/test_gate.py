@@ -328,7 +328,7 @@ def test_gate_that_was_never_passed_nor_closed_has_no_record(record: GateTable):
 def test_block_is_read_as_it_was_written(record: GateTable, kind: FailureKind, version: str | None):
     block = closed_by(kind, retry_after=42.5, key_version=version)
 
-    record.close(block)
+    record.block(block)
 
     gate = record.read()
     assert (gate.refusal or gate.pause) == block
@@ -338,8 +338,8 @@ def test_block_is_read_as_it_was_written(record: GateTable, kind: FailureKind, v
 def test_gate_is_one_record(cloud: Cloud, record: GateTable):
     acquire(record)
     accepted(record)
-    record.close(closed_by(FailureKind.RATE_LIMITED, retry_after=60))
-    record.close(closed_by(FailureKind.KEY_REFUSED))
+    record.block(closed_by(FailureKind.RATE_LIMITED, retry_after=60))
+    record.block(closed_by(FailureKind.KEY_REFUSED))
 
     (row,) = cloud.rows(cloud.gate_table)
     assert (row["pk"], row["sk"]) == ("SUPPLIER#oneclickdz", "GATE")
@@ -350,7 +350,7 @@ def test_refused_key_and_pause_are_kept_side_by_side(record: GateTable, order: i
     refusal, pause = closed_by(FailureKind.KEY_REFUSED), closed_by(FailureKind.ADDRESS_BLOCKED)
 
     for block in [refusal, pause][::order]:
-        record.close(block)
+        record.block(block)
 
     gate = record.read()
     assert (gate.refusal, gate.pause) == (refusal, pause)
@@ -361,39 +361,39 @@ def test_refused_key_and_pause_are_kept_side_by_side(record: GateTable, order: i
 
 def test_short_pause_does_not_replace_a_long_one(record: GateTable):
     long = closed_by(FailureKind.ADDRESS_BLOCKED)
-    record.close(long)
+    record.block(long)
 
-    record.close(closed_by(FailureKind.RATE_LIMITED, retry_after=5))
+    record.block(closed_by(FailureKind.RATE_LIMITED, retry_after=5))
 
     assert record.read().pause == long
 
 
 @pytest.mark.parametrize("earlier", [closed_by(FailureKind.RATE_LIMITED, 1), closed_by(FailureKind.RATE_LIMITED, 59)])
 def test_pause_that_ends_earlier_is_replaced(record: GateTable, earlier: Block):
-    record.close(earlier)
+    record.block(earlier)
     longer = closed_by(FailureKind.RATE_LIMITED, retry_after=60)
 
-    record.close(longer)
+    record.block(longer)
 
     assert record.read().pause == longer
 
 
 @pytest.mark.parametrize("earlier", [ANOTHER, None])
 def test_refusal_of_the_key_in_use_replaces_an_earlier_one(record: GateTable, earlier: str | None):
-    record.close(closed_by(FailureKind.KEY_REFUSED, key_version=earlier))
+    record.block(closed_by(FailureKind.KEY_REFUSED, key_version=earlier))
     refusal = closed_by(FailureKind.KEY_REFUSED)
 
-    record.close(refusal)
+    record.block(refusal)
 
     assert record.read().refusal == refusal
 
 
 def test_late_answer_to_an_old_key_unblocks_no_new_one(record: GateTable):
     # Given a call with an old key that is in progress when the new key is refused
-    record.close(closed_by(FailureKind.KEY_REFUSED, key_version=ANOTHER))
+    record.block(closed_by(FailureKind.KEY_REFUSED, key_version=ANOTHER))
 
     # When it is refused, too
-    record.close(closed_by(FailureKind.KEY_REFUSED, key_version=VERSION))
+    record.block(closed_by(FailureKind.KEY_REFUSED, key_version=VERSION))
 
     # Then both keys stay refused, and a third can be tried
     gate = record.read()
@@ -402,7 +402,7 @@ def test_late_answer_to_an_old_key_unblocks_no_new_one(record: GateTable):
 
 
 def test_pause_ended_by_an_operator_lets_one_caller_try(record: GateTable):
-    record.close(closed_by(FailureKind.RATE_LIMITED, retry_after=30 * 86_400))
+    record.block(closed_by(FailureKind.RATE_LIMITED, retry_after=30 * 86_400))
 
     assert record.forget_pause(record.read(), {})
 
@@ -412,8 +412,8 @@ def test_pause_ended_by_an_operator_lets_one_caller_try(record: GateTable):
 
 def test_ending_a_pause_keeps_the_refused_key(record: GateTable):
     refusal = closed_by(FailureKind.KEY_REFUSED)
-    record.close(refusal)
-    record.close(closed_by(FailureKind.ADDRESS_BLOCKED))
+    record.block(refusal)
+    record.block(closed_by(FailureKind.ADDRESS_BLOCKED))
 
     record.forget_pause(record.read(), {})
 
@@ -422,10 +422,10 @@ def test_ending_a_pause_keeps_the_refused_key(record: GateTable):
 
 
 def test_unseen_pause_is_not_ended(record: GateTable):
-    record.close(closed_by(FailureKind.RATE_LIMITED, retry_after=60))
+    record.block(closed_by(FailureKind.RATE_LIMITED, retry_after=60))
     seen = record.read()
     longer = closed_by(FailureKind.ADDRESS_BLOCKED)
-    record.close(longer)
+    record.block(longer)
 
     assert not record.forget_pause(seen, {})
     assert record.read().pause == longer
@@ -435,7 +435,7 @@ def test_unseen_pause_is_not_ended(record: GateTable):
 def test_closing_takes_away_the_proof_of_the_key(record: GateTable, kind: FailureKind):
     assert accepted(record).accepted_version == VERSION
 
-    record.close(closed_by(kind))
+    record.block(closed_by(kind))
 
     assert record.read().accepted_version is None
 
@@ -685,20 +685,20 @@ def test_suspicion_ended_by_an_answer_blocks_nothing(record: GateTable, now: Sus
     if now is not None:
         record.suspect(now)
 
-    assert not record.close(closed_by(FailureKind.ACCESS_DENIED), confirmed=SUSPICION)
+    assert not record.block(closed_by(FailureKind.ACCESS_DENIED), confirmed=SUSPICION)
     assert record.read().pause is None
 
 
 def test_suspicion_ends_with_the_pause_that_follows_from_it(record: GateTable):
     record.suspect(SUSPICION)
 
-    assert record.close(closed_by(FailureKind.ACCESS_DENIED), confirmed=SUSPICION)
+    assert record.block(closed_by(FailureKind.ACCESS_DENIED), confirmed=SUSPICION)
 
     assert (record.read().pause, record.read().suspicion) == (closed_by(FailureKind.ACCESS_DENIED), None)
 
 
 def test_operator_who_ends_a_pause_ends_the_suspicion(record: GateTable):
-    record.close(closed_by(FailureKind.RATE_LIMITED))
+    record.block(closed_by(FailureKind.RATE_LIMITED))
     record.suspect(SUSPICION)
 
     assert record.forget_pause(record.read(), {})
@@ -711,23 +711,23 @@ def test_operator_who_ends_a_pause_ends_the_suspicion(record: GateTable):
 @pytest.mark.parametrize("kind", [FailureKind.KEY_REFUSED, FailureKind.RATE_LIMITED])
 def test_no_slot_when_the_gate_was_blocked_meanwhile(record: GateTable, kind: FailureKind):
     seen = accepted(record)
-    record.close(closed_by(kind))
+    record.block(closed_by(kind))
 
     assert not acquire(record, seen)[1]
 
 
 @pytest.mark.parametrize("kind", [FailureKind.KEY_REFUSED, FailureKind.RATE_LIMITED])
 def test_no_slot_when_blocked_again_in_the_same_millisecond(record: GateTable, kind: FailureKind):
-    record.close(closed_by(kind, retry_after=1, key_version=ANOTHER))
+    record.block(closed_by(kind, retry_after=1, key_version=ANOTHER))
     seen = record.read()
-    record.close(closed_by(kind, retry_after=2))
+    record.block(closed_by(kind, retry_after=2))
 
     assert not acquire(record, seen, after(1))[1]
 
 
 def test_key_is_not_accepted_when_blocked_since_the_call(record: GateTable):
     seen = record.read()
-    record.close(closed_by(FailureKind.KEY_REFUSED))
+    record.block(closed_by(FailureKind.KEY_REFUSED))
 
     record.accept(VERSION, seen, {})
 
@@ -735,9 +735,9 @@ def test_key_is_not_accepted_when_blocked_since_the_call(record: GateTable):
 
 
 def test_unchanged_pause_costs_no_caller_its_slot(record: GateTable):
-    record.close(closed_by(FailureKind.RATE_LIMITED, retry_after=60))
+    record.block(closed_by(FailureKind.RATE_LIMITED, retry_after=60))
     seen = record.read()
-    record.close(closed_by(FailureKind.RATE_LIMITED, retry_after=5))
+    record.block(closed_by(FailureKind.RATE_LIMITED, retry_after=5))
 
     assert acquire(record, seen, after(60))[1]
 
@@ -761,8 +761,8 @@ def test_record_of_the_former_format_is_an_unblocked_gate(cloud: Cloud, record: 
     slot, is_taken = acquire(record)
     assert is_taken
     assert accepted(record).accepted_version == VERSION
-    record.close(closed_by(FailureKind.KEY_REFUSED))
-    record.close(closed_by(FailureKind.RATE_LIMITED))
+    record.block(closed_by(FailureKind.KEY_REFUSED))
+    record.block(closed_by(FailureKind.RATE_LIMITED))
     release(record, slot)
 
     gate = record.read()

@@ -57,7 +57,7 @@ def test_unblocked_gate_shows_its_slots(giftcards: Giftcards, record: GateTable)
 
 
 def test_paused_gate_shows_reason_start_and_end(giftcards: Giftcards, record: GateTable):
-    record.close(PAUSED)
+    record.block(PAUSED)
 
     assert giftcards("--json").document == {
         "open": False,
@@ -78,7 +78,7 @@ def test_paused_gate_shows_reason_start_and_end(giftcards: Giftcards, record: Ga
 
 
 def test_gate_blocked_by_a_key_names_what_unblocks_it(giftcards: Giftcards, record: GateTable):
-    record.close(REFUSED)
+    record.block(REFUSED)
 
     document = giftcards("--json").document
     assert (document["open"], document["until"], document["opensWith"]) == (False, None, "NEW_KEY_VERSION")
@@ -86,7 +86,7 @@ def test_gate_blocked_by_a_key_names_what_unblocks_it(giftcards: Giftcards, reco
 
 
 def test_showing_the_gate_writes_nothing(giftcards: Giftcards, record: GateTable, cloud: Cloud):
-    record.close(PAUSED)
+    record.block(PAUSED)
     cloud.forget()
 
     giftcards()
@@ -96,7 +96,7 @@ def test_showing_the_gate_writes_nothing(giftcards: Giftcards, record: GateTable
 
 
 def test_open_ends_a_pause(giftcards: Giftcards, record: GateTable):
-    record.close(PAUSED)
+    record.block(PAUSED)
 
     result = giftcards("--open", "--json")
 
@@ -107,7 +107,7 @@ def test_open_ends_a_pause(giftcards: Giftcards, record: GateTable):
 @pytest.mark.parametrize("also", [[], [PAUSED]])
 def test_open_never_unblocks_after_a_refused_key(giftcards: Giftcards, record: GateTable, also: list[Block]):
     for block in [REFUSED, *also]:
-        record.close(block)
+        record.block(block)
     before = record.read()
 
     result = giftcards("--open")
@@ -127,9 +127,9 @@ def test_open_changes_nothing_on_an_unblocked_gate(giftcards: Giftcards, record:
 
 
 def test_gate_that_is_blocked_again_meanwhile_stays_blocked(giftcards: Giftcards, record: GateTable, cloud: Cloud):
-    record.close(PAUSED)
+    record.block(PAUSED)
     longer = Block(FailureKind.ADDRESS_BLOCKED, "Blocked.", AT, KEY, until=AT + timedelta(days=31))
-    cloud.at_next("UpdateItem", lambda: record.close(longer))
+    cloud.at_next("UpdateItem", lambda: record.block(longer))
 
     result = giftcards("--open")
 

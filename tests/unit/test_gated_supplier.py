@@ -310,7 +310,7 @@ def test_gate_is_blocked_before_the_slot_is_released(behind_gate: GatedDouble, k
 
     behind_gate.ask()
 
-    assert behind_gate.steps == ["read", "acquire", "check_order", "close", "release"]
+    assert behind_gate.steps == ["read", "acquire", "check_order", "block", "release"]
 
 
 def test_one_caller_tries_the_key_when_the_block_ends(behind_gate: GatedDouble):

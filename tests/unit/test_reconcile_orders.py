@@ -12,7 +12,7 @@ from botocore.exceptions import ClientError
 from pydantic import ValidationError
 
 from giftcards.adapters import aws
-from giftcards.adapters.discrepancy_table import DifferenceTable
+from giftcards.adapters.discrepancy_table import DiscrepancyTable
 from giftcards.adapters.event_bus import EventBus
 from giftcards.adapters.gate_table import GateTable
 from giftcards.adapters.order_table import OrderTable
@@ -22,7 +22,7 @@ from giftcards.rules.discrepancies import DiscrepancyKind
 from giftcards.rules.gate import Lease, Slot
 from giftcards.use_cases import reconcile_orders
 from giftcards.use_cases.reconcile_orders import (
-    LISTED_AT_MOST,
+    MAX_LISTED,
     MAX_PAGES,
     EmptyWindowError,
     ReconcileRequest,
@@ -66,7 +66,7 @@ class Bench:
         self.reconciliation = Reconciliation(
             supplier=supplier_on(cloud, supplier, self.clock, self.measures),
             orders=OrderTable(cloud.card_table, aws.dynamodb(), pause=self.pause),
-            differences=DifferenceTable(cloud.discrepancy_table, aws.dynamodb()),
+            discrepancies=DiscrepancyTable(cloud.discrepancy_table, aws.dynamodb()),
             bus=EventBus(cloud.bus, aws.event_bridge()),
             clock=self.clock,
             pause=self.pause,
@@ -235,7 +235,7 @@ def test_no_card_of_the_list_is_published_stored_or_returned(cloud: Cloud, bench
 
 
 def test_report_lists_some_discrepancies_and_counts_all(cloud: Cloud, bench: Bench, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(reconcile_orders, "LISTED_AT_MOST", 2)
+    monkeypatch.setattr(reconcile_orders, "MAX_LISTED", 2)
 
     report = bench.run(listing([order(f"order-{number}") for number in range(5)]))
 
@@ -248,7 +248,7 @@ def test_largest_answer_fits_into_what_lambda_returns(bench: Bench):
     report = bench.run(listing([order("x" * 128, status="LOST")]))
     (found,) = report.differences
 
-    largest = report.model_copy(update={"differences": (found,) * LISTED_AT_MOST})
+    largest = report.model_copy(update={"differences": (found,) * MAX_LISTED})
 
     assert len(largest.model_dump_json(by_alias=True)) < 3_000_000
 

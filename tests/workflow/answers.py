@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from giftcards.contracts.supplier import SupplierStatus
-from giftcards.contracts.workflow import Outcome, StepRequest, StepResult
+from giftcards.contracts.workflow import Outcome, RetryState, StepRequest, StepResult
 
 
 @dataclass(frozen=True)
@@ -64,10 +64,12 @@ def result(
         message=message,
         age_seconds=age_seconds,
         wait_seconds=wait_seconds,
-        failures=failures,
-        unanswered_since=datetime(2026, 1, 1, tzinfo=UTC),
-        unanswered_seconds=unanswered_seconds,
         announce_delay=announce_delay,
+        retry_state=RetryState(
+            failures=failures,
+            unanswered_since=datetime(2026, 1, 1, tzinfo=UTC),
+            unanswered_seconds=unanswered_seconds,
+        ),
     )
 
 

@@ -164,7 +164,7 @@ def test_held_order_is_resumed_with_a_fresh_deadline(workflow: Workflow) -> None
     assert again.announced == ["CardsDelivered"]
     assert again.states[2:7] == ["ClaimOrder", "LookUpOrder", "RouteClaim", "ResumeOrder", "WaitBeforeCheck"]
     [request] = again.check_requests
-    assert (request.checks, request.failures) == (0, 0)
+    assert (request.checks, request.retry_state.failures) == (0, 0)
     assert request.claimed_at == datetime.fromisoformat(row["claimedAt"])
 
 

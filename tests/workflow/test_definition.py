@@ -8,7 +8,8 @@ import pytest
 
 from giftcards.adapters.aws import AwsUnavailableError
 from giftcards.contracts.events import HeldReason
-from giftcards.contracts.workflow import Outcome, StepRequest
+from giftcards.contracts.workflow import COUNTS_OF_PREVIOUS_RELEASE, NextStep, Outcome, StepRequest
+from support.scripts import load
 from workflow.harness import definition_text, load_definition, load_template, substituted
 
 DEFINITION = load_definition()
@@ -57,6 +58,32 @@ OUTAGES = [
     "States.Timeout",  # functions time out before their tasks do, so Lambda has not run it or lost its answer
 ]
 """Errors that say nothing about the function: AWS does not run it, or something that it needs does not answer."""
+
+
+def retrier(errors: list[str], *, interval: int, attempts: int, longest: int = 60) -> dict[str, Any]:
+    """Make a retrier with exponential backoff and full jitter."""
+    return {
+        "ErrorEquals": errors,
+        "IntervalSeconds": interval,
+        "BackoffRate": 2,
+        "MaxAttempts": attempts,
+        "MaxDelaySeconds": longest,
+        "JitterStrategy": "FULL",
+    }
+
+
+SERVICE = retrier(["States.TaskFailed", "States.Timeout"], interval=1, attempts=10)
+"""A call to DynamoDB, EventBridge or SQS."""
+HOLD = retrier(["States.TaskFailed", "States.Timeout"], interval=1, attempts=200, longest=300)
+"""The hold itself: more than half a day, because without it nobody knows about the order until the next sweep."""
+OUTAGE = retrier(OUTAGES, interval=2, attempts=2)
+"""Then WaitForAws."""
+UNKNOWN = retrier(["Lambda.Unknown"], interval=2, attempts=12)
+"""A function that timed out or ran out of memory; on the local cloud, one that is throttled."""
+RAISED = retrier(["States.TaskFailed"], interval=5, attempts=8)
+"""Any other error of a function: a bug, or a permission that is missing."""
+NO_RETRY = {"ErrorEquals": ["DynamoDB.ConditionalCheckFailedException"], "MaxAttempts": 0}
+"""Not a retrier: a failed condition is an answer."""
 EVERY_TASK = pytest.mark.parametrize("name", TASKS)
 
 
@@ -81,10 +108,6 @@ def within(part: Any) -> Iterator[tuple[str, Any]]:
 def quoted(expression: str) -> set[str]:
     """Give the string literals of an expression."""
     return set(re.findall(r"'([A-Z_]+)'", expression))
-
-
-def transient_retriers(task: dict[str, Any]) -> list[dict[str, Any]]:
-    return [retrier for retrier in task["Retry"] if retrier.get("MaxAttempts") != 0]
 
 
 @pytest.mark.parametrize("name", STATES)
@@ -128,8 +151,7 @@ def test_choices_keep_the_order_by_default() -> None:
     assert {name: choice["Default"] for name, choice in CHOICES.items()} == {
         "ValidateOrder": "RejectOrder",
         "RouteClaim": "ParkOrder",
-        "RouteOrder": "HoldOrder",
-        "RouteDelivery": "HoldOrder",
+        "Route": "HoldOrder",
         "RouteOutage": "WaitBeforeCheck",
     }
 
@@ -142,17 +164,11 @@ def test_task_has_a_literal_time_limit(name: str) -> None:
 
 
 @EVERY_TASK
-def test_task_retries_transient_errors_with_full_jitter(name: str) -> None:
-    retriers = transient_retriers(TASKS[name])
-    assert retriers
-    for retrier in retriers:
-        assert retrier["JitterStrategy"] == "FULL"
-        assert retrier["BackoffRate"] > 1
-        assert retrier["MaxAttempts"] >= (2 if retrier["ErrorEquals"] == OUTAGES else 4)
-        assert retrier["MaxDelaySeconds"] <= (300 if name == "HoldOrder" else 60)
-        assert "States.ALL" not in retrier["ErrorEquals"]
-    last = ["States.TaskFailed"] if name in FUNCTIONS else ["States.TaskFailed", "States.Timeout"]
-    assert retriers[-1]["ErrorEquals"] == last
+def test_task_has_the_retriers_of_its_kind(name: str) -> None:
+    expected = [OUTAGE, UNKNOWN, RAISED] if name in FUNCTIONS else [HOLD if name == "HoldOrder" else SERVICE]
+    if "ConditionExpression" in TASKS[name]["Arguments"]:
+        expected = [NO_RETRY, *expected]
+    assert TASKS[name]["Retry"] == expected
 
 
 @EVERY_TASK
@@ -160,15 +176,6 @@ def test_task_catches_everything_last(name: str) -> None:
     catchers = TASKS[name]["Catch"]
     assert catchers[-1]["ErrorEquals"] == ["States.ALL"]
     assert not [catcher for catcher in catchers[:-1] if "States.ALL" in catcher["ErrorEquals"]]
-
-
-@EVERY_TASK
-def test_failed_condition_is_no_transient_error(name: str) -> None:
-    if "ConditionExpression" in TASKS[name]["Arguments"]:
-        assert TASKS[name]["Retry"][0] == {
-            "ErrorEquals": ["DynamoDB.ConditionalCheckFailedException"],
-            "MaxAttempts": 0,
-        }
 
 
 @EVERY_TASK
@@ -190,11 +197,6 @@ def test_order_is_looked_up_as_it_is_now() -> None:
 
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_outage_of_aws_is_waited_out_and_everything_else_holds(name: str) -> None:
-    outage, unknown, raised = transient_retriers(TASKS[name])
-    assert outage["ErrorEquals"] == OUTAGES
-    # The local cloud calls a throttled function so, AWS one that times out or runs out of memory.
-    assert unknown["ErrorEquals"] == ["Lambda.Unknown"]
-    assert unknown["MaxAttempts"] > raised["MaxAttempts"]
     assert [(catcher["ErrorEquals"], catcher["Next"]) for catcher in TASKS[name]["Catch"]] == [
         (OUTAGES, "WaitForAws"),
         (["States.ALL"], "HoldOrder"),
@@ -209,7 +211,8 @@ def test_function_times_out_before_its_task_does(name: str, function: str) -> No
 
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_function_payload_has_exactly_the_contracts_fields(name: str) -> None:
-    assert TASKS[name]["Arguments"]["Payload"].keys() == {field.alias for field in StepRequest.model_fields.values()}
+    fields = {field.alias for field in StepRequest.model_fields.values()}
+    assert TASKS[name]["Arguments"]["Payload"].keys() == fields | set(COUNTS_OF_PREVIOUS_RELEASE)
 
 
 def test_tasks_call_what_the_workflow_is_for_and_nothing_else() -> None:
@@ -245,20 +248,19 @@ def test_machine_has_a_time_limit() -> None:
     assert type(DEFINITION["TimeoutSeconds"]) is int
 
 
-@pytest.mark.parametrize(
-    ("name", "routed"),
-    [("RouteOrder", set(Outcome) - {Outcome.CLOSED}), ("RouteDelivery", set(Outcome) - {Outcome.SETTLED})],
-)
-def test_choice_names_every_outcome_and_nothing_else(name: str, routed: set[Outcome]) -> None:
-    named = set().union(*(quoted(rule["Condition"]) for rule in CHOICES[name]["Choices"]))
-    assert named == routed
+def test_route_names_every_next_step_and_nothing_else() -> None:
+    assert set().union(*(quoted(rule["Condition"]) for rule in CHOICES["Route"]["Choices"])) == set(NextStep)
 
 
-@pytest.mark.parametrize("name", ["RouteOrder", "RouteDelivery"])
-def test_outcomes_that_hold_are_held_reasons(name: str) -> None:
-    [holding] = [rule for rule in CHOICES[name]["Choices"] if rule["Next"] == "HoldOrder"]
-    assert quoted(holding["Condition"]) == set(Outcome) & set(HeldReason)
+def test_outcome_that_holds_is_the_held_reason() -> None:
+    [holding] = [rule for rule in CHOICES["Route"]["Choices"] if rule["Next"] == "HoldOrder"]
     assert holding["Assign"] == {"heldReason": "{% $outcome %}", "heldMessage": "{% $message %}"}
+    assert {outcome for outcome in Outcome if outcome.next is NextStep.HOLD} <= set(HeldReason)
+
+
+def test_definition_is_formatted() -> None:
+    formatted = load("tools/format_workflow.py").formatted
+    assert definition_text() == formatted(DEFINITION) + "\n", "run tools/format_workflow.py"
 
 
 def test_reasons_given_by_the_workflow_are_held_reasons() -> None:

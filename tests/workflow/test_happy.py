@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 import pytest
 
 from giftcards.contracts.supplier import SupplierStatus
-from giftcards.contracts.workflow import Doubt, Outcome, RetryState, StepRequest, StepResult
+from giftcards.contracts.workflow import Doubt, Outcome, StepRequest, StepResult
 from giftcards.rules.schedule import PollSchedule
 from giftcards.rules.supplier_failure import FailureKind
 from workflow.answers import PENDING, SETTLED, Answer, Closed, Malformed, result
@@ -24,9 +24,9 @@ def test_order_settled_at_the_first_check_is_delivered(workflow: Workflow) -> No
         "ClaimOrder",
         "WaitBeforeCheck",
         "CheckStatus",
-        "RouteOrder",
+        "Route",
         "DeliverCards",
-        "RouteDelivery",
+        "Route",
         "OrderClosed",
     ]
     assert run.announced == ["CardsDelivered"]
@@ -112,14 +112,14 @@ def test_checks_and_failures_are_carried_from_step_to_step(workflow: Workflow) -
 
     run = workflow.run(ORDER, check=check, deliver=[result(Outcome.SUPPLIER_BUSY, failures=3), Closed()])
 
-    assert [(request.checks, request.failures) for request in run.check_requests] == [
+    assert [(request.checks, request.retry_state.failures) for request in run.check_requests] == [
         (0, 0),
         (1, 0),
         (2, 1),
         (3, 2),
         (4, 3),
     ]
-    assert [(request.checks, request.failures) for request in run.deliver_requests] == [(4, 2), (5, 0)]
+    assert [(request.checks, request.retry_state.failures) for request in run.deliver_requests] == [(4, 2), (5, 0)]
 
 
 def test_functions_receive_ids_and_claim_time(workflow: Workflow) -> None:
@@ -161,19 +161,18 @@ def test_time_without_an_answer_is_passed_on_by_both_functions(workflow: Workflo
 
     run = workflow.run(ORDER, check=[outages[0], SETTLED, SETTLED], deliver=[outages[1], Closed()])
 
-    assert [request.unanswered_seconds for request in run.check_requests] == [0, 60, 90]
-    assert [request.unanswered_seconds for request in run.deliver_requests] == [0, 0]
+    assert [request.retry_state.unanswered_seconds for request in run.check_requests] == [0, 60, 90]
+    assert [request.retry_state.unanswered_seconds for request in run.deliver_requests] == [0, 0]
 
 
 def with_doubt(answer: StepResult, count: int) -> StepResult:
     doubt = Doubt(kind=FailureKind.CONTRACT_BROKEN, since=datetime(2026, 1, 1, tzinfo=UTC), count=count)
-    return answer.model_copy(update={"retry_state": RetryState(doubt=doubt)})
+    return answer.model_copy(update={"retry_state": answer.retry_state.model_copy(update={"doubt": doubt})})
 
 
 def doubts(requests: Sequence[StepRequest]) -> list[int]:
     states = [request.retry_state for request in requests]
-    assert None not in states, "the workflow carries the state from the first step on"
-    return [state.doubt.count if state and state.doubt else 0 for state in states]
+    return [state.doubt.count if state.doubt else 0 for state in states]
 
 
 def test_retry_state_is_passed_on_by_both_functions(workflow: Workflow) -> None:
@@ -194,12 +193,20 @@ def test_retry_state_outlives_an_answer_of_the_version_before(workflow: Workflow
     assert doubts(run.check_requests) == [0, 0, 1, 1]
 
 
-def test_order_continues_with_functions_of_the_previous_version(workflow: Workflow) -> None:
-    # Given a gradual deployment: the workflow is new at once, some calls still reach functions that answer as before
-    before = PENDING.model_dump(mode="json", by_alias=True, exclude={"unanswered_since", "unanswered_seconds"})
+def of_the_previous_release(answer: StepResult) -> Malformed:
+    """Make the same answer of the previous release, which has no ``next`` and the counts beside the state."""
+    payload = answer.model_dump(mode="json", by_alias=True, exclude={"next", "retry_state"})
+    doubt = answer.retry_state.doubt
+    return Malformed(payload | {"retryState": {"doubt": doubt and doubt.model_dump(mode="json", by_alias=True)}})
 
-    run = workflow.run(ORDER, check=[Malformed(before), SETTLED], deliver=[Closed()])
+
+def test_workflow_works_with_functions_of_the_previous_release(workflow: Workflow) -> None:
+    busy = with_doubt(result(Outcome.SUPPLIER_BUSY, failures=2, unanswered_seconds=60), 1)
+    check = [of_the_previous_release(answer) for answer in (busy, SETTLED, SETTLED)]
+
+    run = workflow.run(ORDER, check=check, deliver=[of_the_previous_release(PENDING), Closed()])
 
     assert run.status == "SUCCEEDED"
-    assert {request.unanswered_since for request in run.check_requests} == {run.check_requests[0].claimed_at}
-    assert [request.unanswered_seconds for request in run.check_requests] == [0, 0]
+    states = [request.retry_state for request in run.check_requests]
+    assert [(state.failures, state.unanswered_seconds) for state in states] == [(0, 0), (2, 60), (0, 0)]
+    assert doubts(run.check_requests) == [0, 1, 0]

@@ -6,11 +6,11 @@ from typing import Any
 import pytest
 
 from giftcards.contracts.events import HeldReason
-from giftcards.contracts.workflow import Outcome
+from giftcards.contracts.workflow import NextStep, Outcome
 from workflow.answers import SETTLED, Closed, Malformed, result
-from workflow.harness import ORDER, Workflow
+from workflow.harness import ORDER, Workflow, load_definition
 
-WAITING = {Outcome.PENDING, Outcome.SUPPLIER_BUSY, Outcome.KEY_REFUSED, Outcome.GATE_CLOSED}
+WAITING = {outcome for outcome in Outcome if outcome.next is NextStep.WAIT}
 
 AFTER_CHECK = {
     Outcome.SETTLED: "DeliverCards",
@@ -44,7 +44,7 @@ def test_outcome_of_check_status_leads_where_it_must(workflow: Workflow, outcome
         ORDER, check=[first, SETTLED] if outcome in WAITING else [first], deliver=[Closed()] if goes_on else []
     )
 
-    after = run.states[run.states.index("RouteOrder") + 1]
+    after = run.states[run.states.index("Route") + 1]
     if goes_on:
         assert after == expected
         assert run.status == "SUCCEEDED"
@@ -67,7 +67,7 @@ def test_outcome_of_deliver_cards_leads_where_it_must(workflow: Workflow, outcom
         ORDER, check=[SETTLED, SETTLED] if waits else [SETTLED], deliver=[answer, Closed()] if waits else [answer]
     )
 
-    after = run.states[run.states.index("RouteDelivery") + 1]
+    after = run.states[run.states.index("DeliverCards") + 2]
     if expected in set(HeldReason):
         assert after == "HoldOrder"
         assert (run.status, run.error) == ("FAILED", expected)
@@ -84,7 +84,7 @@ def test_delay_is_published_for_any_kind_of_wait(workflow: Workflow, outcome: Ou
 
     run = workflow.run(ORDER, check=[late, SETTLED], deliver=[Closed()])
 
-    assert run.states[run.states.index("RouteOrder") + 1 :][:3] == ["PublishDelay", "RecordDelay", "WaitBeforeCheck"]
+    assert run.states[run.states.index("Route") + 1 :][:3] == ["PublishDelay", "RecordDelay", "WaitBeforeCheck"]
     assert run.announced == ["OrderDelayed", "CardsDelivered"]
     assert run.waits == [5, 41]
 
@@ -97,11 +97,15 @@ def test_order_that_does_not_wait_is_not_delayed(workflow: Workflow, outcome: Ou
 
 
 GOOD = SETTLED.model_dump(mode="json", by_alias=True)
+PREVIOUS = {key: value for key, value in GOOD.items() if key != "next"}
 NO_RESULT: dict[str, Any] = {
-    "unknown outcome": GOOD | {"outcome": "SOMETHING_NEW"},
-    "outcome in lower case": GOOD | {"outcome": "settled"},
-    "outcome of nothing": GOOD | {"outcome": None},
-    "outcomes": GOOD | {"outcome": ["SETTLED", "CLOSED"]},
+    "unknown next step": GOOD | {"next": "SOMETHING_NEW"},
+    "next step in lower case": GOOD | {"next": "deliver"},
+    "next step of nothing": GOOD | {"next": None},
+    "unknown outcome": PREVIOUS | {"outcome": "SOMETHING_NEW"},
+    "outcome in lower case": PREVIOUS | {"outcome": "settled"},
+    "outcome of nothing": PREVIOUS | {"outcome": None},
+    "outcomes": PREVIOUS | {"outcome": ["SETTLED", "CLOSED"]},
     "no outcome": {key: value for key, value in GOOD.items() if key != "outcome"},
     "nothing": None,
     "text": "SETTLED",
@@ -126,3 +130,8 @@ def test_unknown_answer_of_deliver_cards_holds_the_order(workflow: Workflow, pay
     assert run.order_row is not None
     assert run.order_row["heldReason"] == "UNEXPECTED_ERROR"
     assert run.only("OrderHeld")["reason"] == "UNEXPECTED_ERROR"
+
+
+@pytest.mark.parametrize("outcome", Outcome)
+def test_workflow_routes_an_answer_of_the_previous_release_as_this_one_does(outcome: Outcome) -> None:
+    assert load_definition()["States"]["ReadOrder"]["Assign"]["nextAfter"][outcome] == outcome.next

@@ -92,9 +92,9 @@ def test_time_of_an_outage_is_time_without_an_answer(workflow: Workflow) -> None
     run = run_through(workflow, "CheckStatus", OUTAGES[0], times=3 * CALLS_A_ROUND)
 
     [request] = run.check_requests
-    assert (request.checks, request.failures) == (0, 3)
-    assert request.unanswered_since is not None
-    assert request.unanswered_since >= request.claimed_at
+    assert (request.checks, request.retry_state.failures) == (0, 3)
+    assert request.retry_state.unanswered_since is not None
+    assert request.retry_state.unanswered_since >= request.claimed_at
 
 
 def test_outage_after_an_answer_begins_with_its_first_failure(workflow: Workflow) -> None:
@@ -102,9 +102,9 @@ def test_outage_after_an_answer_begins_with_its_first_failure(workflow: Workflow
 
     run = workflow.run(ORDER, check=[PENDING, *outage, SETTLED], deliver=[Closed()])
 
-    since = run.check_requests[-1].unanswered_since
+    since = run.check_requests[-1].retry_state.unanswered_since
     assert since is not None
-    assert PENDING.unanswered_since < run.check_requests[-1].claimed_at <= since
+    assert PENDING.retry_state.unanswered_since < run.check_requests[-1].claimed_at <= since
 
 
 def test_outage_continues_from_the_earlier_failures(workflow: Workflow) -> None:
@@ -113,8 +113,8 @@ def test_outage_continues_from_the_earlier_failures(workflow: Workflow) -> None:
 
     run = workflow.run(ORDER, check=[busy, *outage, SETTLED], deliver=[Closed()])
 
-    assert run.check_requests[-1].failures == 5
-    assert run.check_requests[-1].unanswered_since == busy.unanswered_since
+    assert run.check_requests[-1].retry_state.failures == 5
+    assert run.check_requests[-1].retry_state.unanswered_since == busy.unanswered_since
 
 
 @pytest.mark.parametrize("step", STEPS)

@@ -1,5 +1,5 @@
-"""Gift-card fulfilment: the domain that all functions share.
+"""Gift-card fulfilment: the code that all functions share.
 
-``rules`` are pure, ``adapters`` talk to the supplier and to AWS, and one module for each function
-(``check_status``, ``deliver_cards``, ``reveal_cards``, ``sweep_orders``, ``reconcile_orders``) puts them together.
+``use_cases`` has one module for each function, ``rules`` are pure, ``adapters`` call the supplier and AWS,
+``contracts`` are the models of everything that crosses a boundary, and ``composition_root`` connects them.
 """

@@ -1,13 +1,17 @@
-"""What a container builds once and keeps: settings, clients, adapters.
+"""The composition root: builds settings, clients, adapters and use cases, once per container.
 
-boto3 and what needs it are imported here, when a container first needs them, and not at the top of any
-module that a handler imports: together they take longer to import than all the rest (bench/handlers.py).
+boto3 and the modules that need it are imported inside the functions: they take longer to import than everything else
+together (bench/handlers.py), and not every function needs all of them.
+
+Tests replace what comes from outside with one call, ``use``.
 """
 
+import os
 import random
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cache
 from typing import TYPE_CHECKING
@@ -32,6 +36,7 @@ from giftcards.use_cases.check_status import StatusCheck
 from giftcards.use_cases.gated_supplier import GatedSupplier
 
 if TYPE_CHECKING:
+    from giftcards.adapters.card_cipher import CardCipher
     from giftcards.use_cases.deliver_cards import CardDelivery
     from giftcards.use_cases.measure_orders import OrderMeasurement
     from giftcards.use_cases.reconcile_orders import Reconciliation
@@ -41,25 +46,67 @@ if TYPE_CHECKING:
 __all__ = ["log", "logger"]  # functions log through this module
 
 
+def _supplier(base_url: str) -> Supplier:
+    return Supplier(base_url, new_client())
+
+
+def _card_cipher(key_arn: str) -> "CardCipher":
+    from giftcards.adapters.card_cipher import CardCipher
+
+    return CardCipher(key_arn)
+
+
+@dataclass(frozen=True)
+class Outside:
+    """What the functions take from outside, except boto3's clients.
+
+    Attributes
+    ----------
+    jitter
+        Returns a random number in [0, 1).
+    """
+
+    environment: Mapping[str, str] = field(default_factory=lambda: os.environ)
+    now: Callable[[], datetime] = lambda: datetime.now(UTC)
+    jitter: Callable[[], float] = random.random
+    pause: Callable[[float], None] = time.sleep
+    supplier: Callable[[str], Supplier] = _supplier
+    card_cipher: Callable[[str], "CardCipher"] = _card_cipher
+
+
+_outside = Outside()
+
+
+def use(outside: Outside) -> None:
+    """Replace what comes from outside, and build all use cases again. For tests."""
+    global _outside  # noqa: PLW0603
+    _outside = outside
+    for build in (
+        logger,
+        metrics,
+        status_check,
+        card_delivery,
+        card_reveal,
+        order_sweep,
+        order_measurement,
+        reconciliation,
+    ):
+        build.cache_clear()
+
+
 def now() -> datetime:
-    """Tell the time in UTC."""
-    return datetime.now(UTC)
+    """Return the time in UTC."""
+    return _outside.now()
 
 
 def jitter() -> float:
-    """Draw a number in [0, 1)."""
-    return random.random()  # noqa: S311 - it spreads retries, it guards nothing
+    """Return a random number in [0, 1)."""
+    return _outside.jitter()
 
 
 @contextmanager
 def naming_outages() -> Iterator[None]:
-    """Raise an outage of AWS under the one name that the workflow waits for; let everything else pass.
-
-    Raises
-    ------
-    AwsUnavailableError
-        If AWS throttles, fails or cannot be reached.
-    """
+    """Raise AwsUnavailableError, for which the workflow waits, if AWS throttles, fails or cannot be reached."""
     try:
         yield
     except Exception as error:
@@ -73,37 +120,34 @@ def naming_outages() -> Iterator[None]:
 
 @cache
 def metrics() -> Metrics:
-    """Build what writes metrics into the log, whence CloudWatch takes them (embedded metric format)."""
+    """Build the metrics, which CloudWatch reads from the log (embedded metric format)."""
     built = Metrics(namespace=NAMESPACE)
-    built.set_default_dimensions(stage=CountEventsSettings.from_environment().stage_name)
+    built.set_default_dimensions(stage=CountEventsSettings.from_environment(_outside.environment).stage_name)
     return built
 
 
 def measure(metric: Metric, value: float) -> None:
-    """Measure something in this invocation."""
+    """Add a value to the metrics of this invocation."""
     metrics().add_metric(name=metric.label, unit=metric.unit, value=value)
 
 
 @cache
 def status_check() -> StatusCheck:
-    """Build what CheckStatus needs."""
-    settings = CheckStatusSettings.from_environment()
+    settings = CheckStatusSettings.from_environment(_outside.environment)
     return StatusCheck(_gated_supplier(settings), settings.policy, measure)
 
 
 @cache
 def card_delivery() -> "CardDelivery":
-    """Build what DeliverCards needs."""
     from giftcards.adapters import aws
-    from giftcards.adapters.card_cipher import CardCipher
     from giftcards.adapters.event_bus import EventBus
     from giftcards.adapters.order_table import OrderTable
     from giftcards.use_cases.deliver_cards import CardDelivery
 
-    settings = DeliverCardsSettings.from_environment()
+    settings = DeliverCardsSettings.from_environment(_outside.environment)
     return CardDelivery(
         supplier=_gated_supplier(settings),
-        cipher=CardCipher(settings.card_key_arn),
+        cipher=_outside.card_cipher(settings.card_key_arn),
         orders=OrderTable(settings.card_table_name, aws.dynamodb()),
         bus=EventBus(settings.order_bus_name, aws.event_bridge()),
         policy=settings.policy,
@@ -115,17 +159,15 @@ def card_delivery() -> "CardDelivery":
 
 @cache
 def card_reveal() -> "CardReveal":
-    """Build what RevealCards needs."""
     from giftcards.adapters import aws
     from giftcards.adapters.audit_table import AuditTable
-    from giftcards.adapters.card_cipher import CardCipher
     from giftcards.adapters.order_table import OrderTable
     from giftcards.use_cases.reveal_cards import CardReveal
 
-    settings = RevealCardsSettings.from_environment()
+    settings = RevealCardsSettings.from_environment(_outside.environment)
     return CardReveal(
         orders=OrderTable(settings.card_table_name, aws.dynamodb()),
-        cipher=CardCipher(settings.card_key_arn),
+        cipher=_outside.card_cipher(settings.card_key_arn),
         audit=AuditTable(settings.audit_table_name, aws.dynamodb()),
         measure=measure,
     )
@@ -133,14 +175,13 @@ def card_reveal() -> "CardReveal":
 
 @cache
 def order_sweep() -> "OrderSweep":
-    """Build what SweepOrders needs."""
     from giftcards.adapters import aws
     from giftcards.adapters.event_bus import EventBus
     from giftcards.adapters.executions import Executions
     from giftcards.adapters.order_table import OrderTable
     from giftcards.use_cases.sweep_orders import OrderSweep
 
-    settings = SweepOrdersSettings.from_environment()
+    settings = SweepOrdersSettings.from_environment(_outside.environment)
     return OrderSweep(
         orders=OrderTable(settings.card_table_name, aws.dynamodb()),
         executions=Executions(aws.step_functions()),
@@ -150,14 +191,13 @@ def order_sweep() -> "OrderSweep":
 
 @cache
 def order_measurement() -> "OrderMeasurement":
-    """Build what MeasureOrders needs."""
     from giftcards.adapters import aws
     from giftcards.adapters.api_key import ApiKeySource
     from giftcards.adapters.gate_table import GateTable
     from giftcards.adapters.order_table import OrderTable
     from giftcards.use_cases.measure_orders import OrderMeasurement
 
-    settings = MeasureOrdersSettings.from_environment()
+    settings = MeasureOrdersSettings.from_environment(_outside.environment)
     return OrderMeasurement(
         orders=OrderTable(settings.card_table_name, aws.dynamodb()),
         gate=GateTable(settings.gate_table_name, aws.dynamodb()),
@@ -168,21 +208,20 @@ def order_measurement() -> "OrderMeasurement":
 
 @cache
 def reconciliation() -> "Reconciliation":
-    """Build what ReconcileOrders needs."""
     from giftcards.adapters import aws
-    from giftcards.adapters.discrepancy_table import DifferenceTable
+    from giftcards.adapters.discrepancy_table import DiscrepancyTable
     from giftcards.adapters.event_bus import EventBus
     from giftcards.adapters.order_table import OrderTable
     from giftcards.use_cases.reconcile_orders import Reconciliation
 
-    settings = ReconcileOrdersSettings.from_environment()
+    settings = ReconcileOrdersSettings.from_environment(_outside.environment)
     return Reconciliation(
         supplier=_gated_supplier(settings),
         orders=OrderTable(settings.card_table_name, aws.dynamodb()),
-        differences=DifferenceTable(settings.difference_table_name, aws.dynamodb()),
+        discrepancies=DiscrepancyTable(settings.difference_table_name, aws.dynamodb()),
         bus=EventBus(settings.order_bus_name, aws.event_bridge()),
         clock=now,
-        pause=time.sleep,
+        pause=_outside.pause,
         jitter=jitter,
     )
 
@@ -193,7 +232,7 @@ def _gated_supplier(settings: SupplierSettings) -> GatedSupplier:
     from giftcards.adapters.gate_table import GateTable
 
     return GatedSupplier(
-        supplier=Supplier(settings.supplier_base_url, new_client()),
+        supplier=_outside.supplier(settings.supplier_base_url),
         api_key=ApiKeySource(settings.supplier_api_key_secret_arn, aws.secrets_manager()),
         gate=GateTable(settings.gate_table_name, aws.dynamodb()),
         clock=now,

@@ -239,4 +239,4 @@ class Metric(Enum):
 
 
 Meter = Callable[[Metric, float], None]
-"""Takes a metric and its value in the metric's unit."""
+"""Accepts a metric and a value in its unit."""

@@ -1,4 +1,4 @@
-"""What each function reads from its environment, read and checked once for a container."""
+"""Settings of each function, read from environment variables once per container."""
 
 import os
 from collections.abc import Mapping
@@ -15,25 +15,25 @@ NonEmpty = Annotated[str, Field(min_length=1)]
 
 
 class Settings(BaseModel):
-    """What every function reads. A variable is the field's name in capitals."""
+    """Settings of every function. A variable is the field's name in capitals."""
 
     model_config = ConfigDict(
         alias_generator=str.upper,
         frozen=True,
         arbitrary_types_allowed=True,
-        hide_input_in_errors=True,  # the input is the whole environment, credentials and all
+        hide_input_in_errors=True,  # the input is the whole environment with its credentials
     )
 
     stage_name: NonEmpty
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] | None = None) -> Self:
-        """Read the environment. A missing or wrong variable fails here, on the function's first line."""
+        """Read the environment; raise a ValidationError for a missing or invalid variable."""
         return cls.model_validate(dict(os.environ if environment is None else environment))
 
 
 class SupplierSettings(Settings):
-    """What every function reads that asks the supplier."""
+    """Settings of functions that call the supplier."""
 
     supplier_base_url: Annotated[str, Field(pattern=r"^https?://")]
     supplier_api_key_secret_arn: NonEmpty
@@ -41,23 +41,23 @@ class SupplierSettings(Settings):
 
 
 class CheckStatusSettings(SupplierSettings):
-    """What CheckStatus reads."""
+    """Settings of CheckStatus."""
 
     poll_schedule: Annotated[PollSchedule, BeforeValidator(PollSchedule.parse)]
     delayed_after_seconds: Annotated[int, Field(ge=1)]
 
     @property
     def policy(self) -> PollPolicy:
-        """How long to wait for an order."""
+        """Poll schedule and delay notice."""
         return PollPolicy(self.poll_schedule, self.delayed_after_seconds)
 
 
 class CountEventsSettings(Settings):
-    """What CountEvents reads: nothing of its own."""
+    """Settings of CountEvents."""
 
 
 class DeliverCardsSettings(CheckStatusSettings):
-    """What DeliverCards reads."""
+    """Settings of DeliverCards."""
 
     card_table_name: NonEmpty
     card_key_arn: NonEmpty
@@ -66,12 +66,12 @@ class DeliverCardsSettings(CheckStatusSettings):
 
     @property
     def card_retention(self) -> timedelta | None:
-        """After which cards are deleted; None keeps them."""
+        """None keeps the cards."""
         return timedelta(days=self.card_retention_days) if self.card_retention_days else None
 
 
 class MeasureOrdersSettings(Settings):
-    """What MeasureOrders reads."""
+    """Settings of MeasureOrders."""
 
     supplier_api_key_secret_arn: NonEmpty
     gate_table_name: NonEmpty
@@ -79,14 +79,14 @@ class MeasureOrdersSettings(Settings):
 
 
 class SweepOrdersSettings(Settings):
-    """What SweepOrders reads."""
+    """Settings of SweepOrders."""
 
     card_table_name: NonEmpty
     order_bus_name: NonEmpty
 
 
 class ReconcileOrdersSettings(SupplierSettings):
-    """What ReconcileOrders reads."""
+    """Settings of ReconcileOrders."""
 
     card_table_name: NonEmpty
     difference_table_name: NonEmpty
@@ -94,7 +94,7 @@ class ReconcileOrdersSettings(SupplierSettings):
 
 
 class RevealCardsSettings(Settings):
-    """What RevealCards reads."""
+    """Settings of RevealCards."""
 
     card_table_name: NonEmpty
     audit_table_name: NonEmpty

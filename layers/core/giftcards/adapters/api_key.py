@@ -1,4 +1,4 @@
-"""The supplier's API key in Secrets Manager, cached for so short a time that a rotated key needs no deploy."""
+"""The supplier's API key in Secrets Manager, cached so briefly that a rotated key needs no deploy."""
 
 import json
 from collections.abc import Mapping
@@ -16,16 +16,16 @@ _SET_IT = "Store only the key in the secret, as plain text."
 
 @dataclass(frozen=True)
 class ApiKey:
-    """The key and the version of the secret that it came from.
+    """The key and the secret's version.
 
     Attributes
     ----------
     value
-        None where no key has been set, or none that can be sent.
+        None if no usable key is set.
     version
-        Version id of the secret; None where the secret has never had a value.
+        Version id of the secret; None if the secret has never had a value.
     problem
-        Why there is no value, and what to do, in sentences that hold no part of the secret; empty where there is one.
+        Why there is no value, and what to do, without any part of the secret; empty if there is a value.
     """
 
     value: SecretStr | None
@@ -34,14 +34,14 @@ class ApiKey:
 
 
 class _UnusableKeyError(ValueError):
-    """The secret holds no key that can be sent. The text says why and holds no part of the secret."""
+    """The secret has no usable key. The message says why, without any part of the secret."""
 
 
 def _key_in(secret: Mapping[str, Any]) -> str:
-    """Find the key in what Secrets Manager holds.
+    """Find the key in the secret.
 
-    Editors and consoles wrap it: in a byte order mark, blanks, quotes, or the JSON object that the console makes by
-    default (https://docs.aws.amazon.com/secretsmanager/latest/userguide/create_secret.html).
+    Editors and consoles wrap it in a byte order mark, blanks, quotes, or a JSON object, which is the console's default
+    (https://docs.aws.amazon.com/secretsmanager/latest/userguide/create_secret.html).
     """
     text = secret.get("SecretString")
     if text is None:
@@ -79,7 +79,7 @@ def _unwrapped(text: str) -> str:
 
 
 class _VersionedSecretsProvider(SecretsProvider):
-    """Keeps the version id beside the value, which Powertools' own provider drops."""
+    """Keeps the version id, which Powertools' provider drops."""
 
     def _get(self, name: str, **_: Any) -> dict[str, str | None]:  # type: ignore[override]
         try:
@@ -93,7 +93,7 @@ class _VersionedSecretsProvider(SecretsProvider):
 
 
 class ApiKeySource:
-    """Reads the key, at most once in ``CACHE_SECONDS``."""
+    """Reads the key at most once in ``CACHE_SECONDS``."""
 
     def __init__(self, secret_arn: str, client: Any) -> None:
         self._secret_arn = secret_arn
@@ -101,12 +101,7 @@ class ApiKeySource:
         self._provider = _VersionedSecretsProvider(boto3_client=client)
 
     def read(self, *, fresh: bool = False) -> ApiKey:
-        """Return the current key.
-
-        Parameters
-        ----------
-        fresh
-            Whether to ask Secrets Manager although the cached key is not too old.
+        """Return the current key; a fresh one bypasses the cache.
 
         Raises
         ------
@@ -114,13 +109,13 @@ class ApiKeySource:
             If Secrets Manager cannot be read.
         """
         secret: Any = self._provider.get(self._secret_arn, max_age=CACHE_SECONDS, force_fetch=fresh)
-        if secret["value"] is None and not fresh:  # the first key is seen at once
+        if secret["value"] is None and not fresh:  # the first key is used immediately
             return self.read(fresh=True)
         if secret["value"] is None:
             return ApiKey(None, secret["version"], f"{secret['problem']} {_SET_IT}")
         return ApiKey(SecretStr(secret["value"]), secret["version"])
 
     def current_version(self) -> str | None:
-        """Return the version id of the current key, without its value; None where the secret has never had one."""
+        """Return the version id of the current key, without reading the key; None if the secret never had a value."""
         versions = self._client.describe_secret(SecretId=self._secret_arn).get("VersionIdsToStages", {})
         return next((version for version, stages in versions.items() if "AWSCURRENT" in stages), None)

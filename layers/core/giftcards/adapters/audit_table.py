@@ -1,4 +1,4 @@
-"""Who asked to see which cards and who accepted them: rows that are added and never changed."""
+"""The audit table: who asked to see cards, and who accepted them. Rows are added and never changed."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -17,18 +17,10 @@ class AuditRecord:
 
     Attributes
     ----------
-    order_id, user_id
-        What was asked for, and for whom.
-    requested_by
-        Who asks, as the caller says; ``request_id`` leads to the caller in CloudTrail.
+    requested_by, reason
+        As stated by the caller.
     request_id
-        Id of the function's invocation.
-    reason
-        Why, as the caller says.
-    outcome
-        What was answered.
-    at
-        When.
+        Id of the function's invocation, which leads to the caller in CloudTrail.
     """
 
     order_id: str
@@ -48,7 +40,7 @@ class AuditTable:
         self._dynamodb = dynamodb
 
     def add(self, record: AuditRecord) -> None:
-        """Write a record down. It must be there before the answer is given."""
+        """Write a record. Call this before the answer is given."""
         self._dynamodb.put_item(
             TableName=self._table_name,
             Item={
@@ -66,10 +58,10 @@ class AuditTable:
         )
 
     def add_acceptance(self, order: Order, acceptance: Acceptance, request_id: str) -> None:
-        """Record that a person accepts an order, before the order's row says so: the next hold clears it there.
+        """Record that an operator accepts an order, before the order row says so; the next hold clears it there.
 
-        These rows have a partition key of their own, so that IAM can let an operator add them without letting an
-        operator forge or overwrite the record of a reveal (``dynamodb:LeadingKeys``).
+        These rows have a separate partition key, so that IAM can let operators add them without letting them forge or
+        overwrite the record of a reveal (``dynamodb:LeadingKeys``).
         """
         ordered = {} if acceptance.ordered is None else {"ordered": acceptance.ordered}
         self._dynamodb.put_item(

@@ -1,4 +1,4 @@
-"""boto3 clients: one of each for a container, with time limits that fit into a function's."""
+"""boto3 clients: one of each per container, with timeouts that fit into a function's."""
 
 from functools import cache
 from typing import TYPE_CHECKING, Any
@@ -20,26 +20,27 @@ if TYPE_CHECKING:
     from mypy_boto3_stepfunctions import SFNClient
 
 CONFIG = Config(connect_timeout=2, read_timeout=5, retries={"mode": "standard", "total_max_attempts": 3})
-# DescribeExecution refills at 10 calls a second, 15 in the largest regions (Step Functions service quotas). Adaptive
-# retries slow a long sweep down to that instead of failing it.
+# DescribeExecution allows 10 calls a second, 15 in the largest regions
+# (https://docs.aws.amazon.com/step-functions/latest/dg/service-quotas.html). Adaptive retries slow a long sweep down to
+# this rate instead of failing it.
 _PACED = CONFIG.merge(Config(retries={"mode": "adaptive", "total_max_attempts": 8}))
 
 
 _LIMITS = {"ProvisionedThroughputExceededException", "RequestLimitExceeded", "TransactionInProgressException"}
-# A transaction that DynamoDB throttles is cancelled with status 400, and only its reasons say why
-# (docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_TransactWriteItems.html).
+# DynamoDB cancels a transaction that it throttles with status 400; only the reasons show why
+# (https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_TransactWriteItems.html).
 _CANCELLED_BY_LIMITS = {"ProvisionedThroughputExceeded", "ThrottlingError"}
 
 
 class AwsUnavailableError(Exception):
-    """AWS throttles, fails or cannot be reached. The workflow waits for it by this name, and never holds the order."""
+    """AWS throttles, fails or cannot be reached. The workflow matches this name: it waits and never holds the order."""
 
 
 def outage_of(error: BaseException | None) -> AwsUnavailableError | None:
-    """Find the outage of AWS behind an error, or None where asking again later would not help.
+    """Return the outage of AWS that caused an error, or None if a retry would not help.
 
-    The encryption SDK wraps what KMS answers, so the causes are looked at too. The message holds an operation and an
-    error code only.
+    The encryption SDK wraps KMS's errors, so the causes are searched too. The message has only an operation and an
+    error code.
     """
     while error is not None:
         if isinstance(error, ClientError):
@@ -59,25 +60,22 @@ def outage_of(error: BaseException | None) -> AwsUnavailableError | None:
 
 @cache
 def dynamodb() -> "DynamoDBClient":
-    """Return DynamoDB, speaking Python types: the resource's client does the translation."""
+    """Return a DynamoDB client that takes and returns Python types, as the client of the resource does."""
     return boto3.resource("dynamodb", config=CONFIG).meta.client
 
 
 @cache
 def secrets_manager() -> "SecretsManagerClient":
-    """Return Secrets Manager."""
     return boto3.client("secretsmanager", config=CONFIG)
 
 
 @cache
 def event_bridge() -> "EventBridgeClient":
-    """Return EventBridge."""
     return boto3.client("events", config=CONFIG)
 
 
 @cache
 def step_functions() -> "SFNClient":
-    """Return Step Functions."""
     return boto3.client("stepfunctions", config=_PACED)
 
 

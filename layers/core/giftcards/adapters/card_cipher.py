@@ -1,10 +1,9 @@
-"""Envelope encryption of cards, by the AWS Encryption SDK.
+"""Envelope encryption of cards with the AWS Encryption SDK.
 
-One data key for the cards of an order: one GenerateDataKey to encrypt them all, one Decrypt to read
-them all. The encryption context ``{orderId, userId}`` is bound to every ciphertext and checked on
-reading. So are the card's index and the delivery attempt that stored it, which lie inside the plaintext:
-a row that is copied to another order, another user or another place, or put back from an attempt that
-came to nothing, is refused.
+All cards of an order share one data key: one GenerateDataKey call to encrypt them, one Decrypt call to decrypt them.
+The encryption context ``{orderId, userId}`` is bound to every ciphertext and checked on decryption. The plaintext also
+has the card's index and the delivery attempt, so that a row that was copied to another order, user or index, or
+restored from a failed attempt, is rejected.
 """
 
 import json
@@ -26,18 +25,18 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from giftcards.contracts.supplier import Card
 
 _ALGORITHM = Algorithm.AES_256_GCM_HKDF_SHA512_COMMIT_KEY
-"""Key commitment without signatures: whoever may decrypt may not encrypt, so a signature would add nothing."""
+"""Key commitment without signatures: no role can both encrypt and decrypt, so a signature would add nothing."""
 _DATA_KEY_SECONDS = 60.0
-_SAYS_THAT_THE_CIPHERTEXT_IS_WRONG = {"InvalidCiphertextException", "IncorrectKeyException"}
-"""What KMS answers to a changed ciphertext or encryption context; its other errors are about the key or KMS itself."""
+_CIPHERTEXT_ERRORS = {"InvalidCiphertextException", "IncorrectKeyException"}
+"""KMS's errors for a changed ciphertext or encryption context. Its other errors concern the key or KMS itself."""
 
 
 class CardUnreadableError(Exception):
-    """A stored card is not what was stored for this order, user and place. It says which check failed, no more."""
+    """A stored card is not the one of this order, user and index. The message says which check failed."""
 
 
 class KeyUnavailableError(Exception):
-    """KMS does not decrypt now, which says nothing of the card. The text is KMS's error code."""
+    """KMS cannot decrypt now; the card may be intact. The message is KMS's error code."""
 
 
 class _SealedCard(BaseModel):
@@ -54,9 +53,9 @@ class CardCipher:
     Parameters
     ----------
     key_arn
-        The customer key that wraps the data keys.
+        Customer managed key that wraps the data keys.
     session
-        botocore session to make the KMS client with; the default one where None.
+        botocore session for the KMS client; None for a default one.
     """
 
     def __init__(self, key_arn: str, session: Session | None = None) -> None:
@@ -67,7 +66,7 @@ class CardCipher:
         self._client = EncryptionSDKClient(commitment_policy=CommitmentPolicy.REQUIRE_ENCRYPT_REQUIRE_DECRYPT)
 
     def encrypt(self, order_id: str, user_id: str, attempt: str, cards: Sequence[Card]) -> list[bytes]:
-        """Encrypt the cards of an order, in their order, under one data key, for one attempt to deliver them."""
+        """Encrypt the cards of an order, in this sequence, with one data key, for one delivery attempt."""
         materials = self._materials()
         return [
             self._client.encrypt(
@@ -86,10 +85,8 @@ class CardCipher:
 
         Parameters
         ----------
-        order_id, user_id
-            Whose cards they have to be.
         attempt
-            The delivery attempt that closed the order.
+            The delivery attempt that closed the order; None for orders of early releases.
         ciphertexts
             By index, from 1.
 
@@ -98,16 +95,16 @@ class CardCipher:
         CardUnreadableError
             If any of them is not the card of this order, user, attempt and index.
         KeyUnavailableError
-            If KMS does not decrypt now.
+            If KMS cannot decrypt now.
         """
         materials = self._materials()
         cards = {}
         for index, ciphertext in ciphertexts.items():
             sealed = self._open({"orderId": order_id, "userId": user_id}, index, ciphertext, materials)
             if sealed.index != index:
-                raise CardUnreadableError(f"card {index} was stored in another place")
+                raise CardUnreadableError(f"card {index} was stored at another index")
             if sealed.attempt != attempt:
-                raise CardUnreadableError(f"card {index} is not of the delivery that closed the order")
+                raise CardUnreadableError(f"card {index} is not from the delivery attempt that closed the order")
             cards[index] = sealed.card
         return cards
 
@@ -120,7 +117,7 @@ class CardCipher:
         except BotoCoreError as error:
             raise KeyUnavailableError(type(error).__name__) from None
         except Exception as error:  # noqa: BLE001 - a changed byte shows in many ways: bad tag, bad text, bad length
-            if self._kms_error is not None and self._kms_error not in _SAYS_THAT_THE_CIPHERTEXT_IS_WRONG:
+            if self._kms_error is not None and self._kms_error not in _CIPHERTEXT_ERRORS:
                 raise KeyUnavailableError(self._kms_error) from None
             raise CardUnreadableError(f"card {index} cannot be decrypted ({type(error).__name__})") from None
         if {name: header.encryption_context.get(name) for name in context} != context:
@@ -128,14 +125,14 @@ class CardCipher:
         try:
             return _SealedCard.model_validate_json(plaintext)
         except ValidationError:
-            raise CardUnreadableError(f"card {index} does not hold a card") from None
+            raise CardUnreadableError(f"card {index} has no valid content") from None
 
     def _note_error(self, **call: Any) -> None:
-        """Keep KMS's error code, which the SDK does not pass on."""
+        """Keep KMS's error code, which the SDK does not expose."""
         self._kms_error = call["parsed"].get("Error", {}).get("Code")
 
     def _materials(self) -> CachingCryptoMaterialsManager:
-        """Share one data key among the cards of one call, and forget it with the call."""
+        """Cache one data key for the cards of one call."""
         return CachingCryptoMaterialsManager(
             master_key_provider=self._master_key,
             cache=LocalCryptoMaterialsCache(capacity=1),
@@ -144,7 +141,7 @@ class CardCipher:
 
 
 def _plaintext(index: int, attempt: str, card: Card) -> bytes:
-    # json and not pydantic, whose serialization warnings quote the values that they warn of
+    # json, because serialization warnings of pydantic quote values
     serial = None if card.serial is None else card.serial.get_secret_value()
     revealed = {"value": card.value.get_secret_value(), "serial": serial}
     return json.dumps({"index": index, "attempt": attempt, "card": revealed}, ensure_ascii=False).encode()

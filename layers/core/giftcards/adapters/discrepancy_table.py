@@ -1,4 +1,4 @@
-"""Which differences have been announced, so that each is announced once."""
+"""Discrepancies whose event is published, so that each is published once."""
 
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -10,35 +10,35 @@ if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
 
 KEPT = timedelta(days=90)
-"""After which a difference is forgotten, and announced again if it is still there."""
+"""Then the row expires, and the event is published again if the discrepancy still exists."""
 
 
-class DifferenceTable:
-    """One row for an order and a kind of difference: what of it was announced last."""
+class DiscrepancyTable:
+    """One row per order and kind of discrepancy, with the details that were published last."""
 
     def __init__(self, table_name: str, dynamodb: "DynamoDBClient") -> None:
         self._table_name = table_name
         self._dynamodb: Any = dynamodb
 
-    def is_known(self, difference: Discrepancy) -> bool:
-        """Say whether just this difference was the last of its kind to be announced for its order."""
-        answer = self._dynamodb.get_item(TableName=self._table_name, Key=_key(difference), ConsistentRead=True)
-        return bool(answer.get("Item", {}).get("details") == difference.details)
+    def is_published(self, discrepancy: Discrepancy) -> bool:
+        """Return whether the event that was published last for this order and kind had the same details."""
+        answer = self._dynamodb.get_item(TableName=self._table_name, Key=_key(discrepancy), ConsistentRead=True)
+        return bool(answer.get("Item", {}).get("details") == discrepancy.details)
 
-    def remember(self, difference: Discrepancy, at: datetime) -> None:
-        """Write down that a difference has been announced; call it once the bus has the event."""
+    def mark_published(self, discrepancy: Discrepancy, at: datetime) -> None:
+        """Record that the event is published. Call this after the event is on the bus."""
         self._dynamodb.put_item(
             TableName=self._table_name,
             Item={
-                **_key(difference),
-                "details": difference.details,
-                "message": difference.message,
+                **_key(discrepancy),
+                "details": discrepancy.details,
+                "message": discrepancy.message,
                 "announcedAt": timestamp(at),
                 "expiresAt": int((at + KEPT).timestamp()),
             },
         )
 
 
-def _key(difference: Discrepancy) -> dict[str, str]:
-    # Orders of the supplier's list that have no readable id share one row.
-    return {"pk": f"ORDER#{difference.order_id or ''}", "sk": str(difference.kind)}
+def _key(discrepancy: Discrepancy) -> dict[str, str]:
+    # Orders without a readable id share one row.
+    return {"pk": f"ORDER#{discrepancy.order_id or ''}", "sk": str(discrepancy.kind)}

@@ -10,26 +10,26 @@ if TYPE_CHECKING:
 
 
 _TRANSIENT = {"InternalException", "InternalFailure", "ThrottlingException"}
-"""Error codes of entries that EventBridge takes later
-(docs.aws.amazon.com/eventbridge/latest/APIReference/API_PutEventsResultEntry.html)."""
+"""Error codes of entries that can be retried
+(https://docs.aws.amazon.com/eventbridge/latest/APIReference/API_PutEventsResultEntry.html)."""
 
 
 class EventNotPublishedError(Exception):
-    """EventBridge took the call but not the event; publish it again.
+    """EventBridge accepted the call but not the event.
 
     Attributes
     ----------
     is_transient
-        Whether EventBridge failed or throttled; otherwise the event or a permission is wrong.
+        Whether EventBridge failed or throttled; if not, the event or a permission is wrong.
     """
 
     def __init__(self, detail_type: str, codes: Sequence[str]) -> None:
-        super().__init__(f"EventBridge did not take {detail_type}: {', '.join(codes)}")
+        super().__init__(f"EventBridge did not accept {detail_type}: {', '.join(codes)}")
         self.is_transient = set(codes) <= _TRANSIENT
 
 
 class EventBus:
-    """Publishes events. ``PutEvents`` answers 200 for entries that it did not take, so the count is looked at."""
+    """Publishes events. ``PutEvents`` returns 200 even if it rejects entries, so ``FailedEntryCount`` is checked."""
 
     def __init__(self, bus_name: str, events: "EventBridgeClient") -> None:
         self._bus_name = bus_name
@@ -41,7 +41,7 @@ class EventBus:
         Raises
         ------
         EventNotPublishedError
-            If EventBridge did not take it. The message holds its error code only.
+            If EventBridge did not accept it. The message has only its error code.
         """
         response = self._events.put_events(
             Entries=[

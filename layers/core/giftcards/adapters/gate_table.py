@@ -1,4 +1,4 @@
-"""The one record of the supplier gate."""
+"""The record of the supplier gate in DynamoDB."""
 
 from collections.abc import Iterable, Mapping
 from datetime import datetime
@@ -15,10 +15,10 @@ _KEY = {"pk": "SUPPLIER#oneclickdz", "sk": "GATE"}
 
 
 class GateTable:
-    """Reads and closes the gate, and keeps its places.
+    """Reads and blocks the gate, and stores the leases of its slots.
 
-    No function opens the gate by a write: the record says when it opens. What only a new key opens and what time
-    opens are kept apart, so that neither can shorten the other.
+    No function unblocks the gate with a write: the record says when a block ends. Blocks that only a new key ends and
+    blocks that time ends are stored separately, so that neither can shorten the other.
     """
 
     def __init__(self, table_name: str, dynamodb: "DynamoDBClient") -> None:
@@ -26,7 +26,6 @@ class GateTable:
         self._dynamodb: Any = dynamodb
 
     def read(self) -> Gate:
-        """Return the record as it is now."""
         item = self._dynamodb.get_item(TableName=self._table_name, Key=_KEY, ConsistentRead=True).get("Item", {})
         return Gate(
             refusal=_block(item, "refused"),
@@ -43,22 +42,16 @@ class GateTable:
             suspicion=_suspicion(item),
         )
 
-    def close(self, block: Block, *, confirmed: Suspicion | None = None) -> bool:
-        """Close the gate for all orders. A pause does not replace one that lasts longer.
+    def block(self, block: Block, *, confirmed: Suspicion | None = None) -> bool:
+        """Block calls for all orders, and return whether this was done. A pause does not replace a longer one.
 
-        The key has to prove itself again when the gate opens.
+        After the block, the key has to be accepted again.
 
         Parameters
         ----------
-        closing
-            Why and until when.
         confirmed
-            The suspicion that it follows from, which is over then: after the pause, no order is blamed for the refusal
-            of one before it. The gate stays open if the supplier has answered an order since the record was read.
-
-        Returns
-        -------
-        Whether it was closed.
+            The suspicion that led to the block. It ends with it: after the pause, no order counts as refused before.
+            Calls are not blocked if the supplier has answered an order since the record was read.
         """
         kind = "refused" if block.until is None else "paused"
         values = {
@@ -85,7 +78,7 @@ class GateTable:
         )
 
     def suspect(self, suspicion: Suspicion, *, instead_of: Suspicion | None = None) -> None:
-        """Write down the first order that is refused; a later one replaces it only where it is over."""
+        """Record the first order that is refused. A later one replaces it only if the suspicion is over."""
         conditions = _Conditions()
         if instead_of is None:
             conditions.add("attribute_not_exists(suspicion)")
@@ -94,39 +87,32 @@ class GateTable:
         self._update("SET suspicion = :suspicion", {"suspicion": _written(suspicion)}, conditions)
 
     def forget_pause(self, seen: Gate, lost: Mapping[int, Lease]) -> bool:
-        """Forget what time would open, as a person wants it. The key has to prove itself again, by one call alone.
+        """End a pause, as an operator asked, and return whether this was done. The key has to be accepted again.
+
+        It is not done if calls have been blocked again since the record was read.
 
         Parameters
         ----------
-        seen
-            The record as it was read.
         lost
-            Leases in it of calls whose answer nobody knows.
-
-        Returns
-        -------
-        Whether it is forgotten; not if the gate has been closed again since the record was read.
+            Leases of lost calls in the record that was read.
         """
-        forgotten = [f"paused{what}" for what in ("Reason", "Message", "At", "KeyVersion", "Until")]
-        conditions = _Conditions().not_closed_since(seen).unchanged(lost)
+        pause = [f"paused{what}" for what in ("Reason", "Message", "At", "KeyVersion", "Until")]
+        conditions = _Conditions().not_blocked_since(seen).unchanged(lost)
         return self._update(
-            f"REMOVE {', '.join([*forgotten, 'acceptedKeyVersion', 'suspicion', *_attributes(lost)])}", {}, conditions
+            f"REMOVE {', '.join([*pause, 'acceptedKeyVersion', 'suspicion', *_attributes(lost)])}", {}, conditions
         )
 
     def acquire(self, slot: Slot, seen: Gate) -> bool:
-        """Take a place, if neither it nor what allowed it has changed since the record was read.
+        """Acquire a slot, and return whether this was done; if not, read the record again.
 
-        Where the key is accepted, that is the acceptance, which each closing ends. Where one caller tries the key
-        alone, it is the number of closings and the leases of all places.
-
-        Returns
-        -------
-        Whether it was taken; if not, read the record again.
+        It is done only if neither the slot nor its precondition has changed since the record was read. For an accepted
+        key, the precondition is the acceptance, which every block ends. For a caller that tries the key alone, it is
+        the number of blocks and the leases of all slots.
         """
         lease = slot.lease
         if slot.alone:
             numbers = range(1, MAX_CONCURRENT_CALLS + 1)
-            conditions = _Conditions().not_closed_since(seen)
+            conditions = _Conditions().not_blocked_since(seen)
         else:
             numbers = range(slot.number, slot.number + 1)
             conditions = _Conditions().add("acceptedKeyVersion = :presented")
@@ -138,39 +124,33 @@ class GateTable:
         )
 
     def release(self, slot: Slot, *, is_answered: bool) -> None:
-        """Give a place back, unless its time was over and another caller has it.
+        """Release a slot, unless its lease expired and another caller has it.
 
         Parameters
         ----------
-        place
-            As it was taken.
         is_answered
-            Whether the supplier has answered an order: that ends any suspicion. It costs no write more.
+            Whether the supplier has answered an order. This ends any suspicion, in the same write.
         """
-        given = {slot.number: slot.lease}
+        lease = {slot.number: slot.lease}
         ended = ["suspicion"] if is_answered else []
-        self._update(f"REMOVE {', '.join([*_attributes(given), *ended])}", {}, _Conditions().unchanged(given))
+        self._update(f"REMOVE {', '.join([*_attributes(lease), *ended])}", {}, _Conditions().unchanged(lease))
 
     def accept(self, key_version: str | None, seen: Gate, lost: Mapping[int, Lease]) -> None:
-        """Write down that the supplier accepts this key, unless the gate was closed since the record was read.
+        """Record that the supplier accepts this key, unless calls were blocked since the record was read.
 
         Parameters
         ----------
-        key_version
-            Version id of the key.
-        seen
-            The record as it was read before the call.
         lost
-            Leases in it of earlier calls whose answer nobody knows: it no longer matters.
+            Leases of earlier lost calls, whose answers no longer matter.
         """
         removed = f" REMOVE {', '.join(_attributes(lost))}" if lost else ""
-        conditions = _Conditions().not_closed_since(seen).unchanged(lost)
+        conditions = _Conditions().not_blocked_since(seen).unchanged(lost)
         self._update(f"SET acceptedKeyVersion = :version{removed}", {"version": key_version}, conditions)
 
     def _update(self, expression: str, values: Mapping[str, Any], conditions: "_Conditions") -> bool:
-        """Change the record and return whether the conditions held."""
-        given = {f":{name}": value for name, value in (*values.items(), *conditions.values.items())}
-        options = {"ConditionExpression": conditions.expression, "ExpressionAttributeValues": given}
+        """Update the record, and return whether the conditions were met."""
+        placeholders = {f":{name}": value for name, value in (*values.items(), *conditions.values.items())}
+        options = {"ConditionExpression": conditions.expression, "ExpressionAttributeValues": placeholders}
         try:
             self._dynamodb.update_item(
                 TableName=self._table_name,
@@ -184,7 +164,7 @@ class GateTable:
 
 
 class _Conditions:
-    """What must hold of the record for a write to happen, with the values that it is compared with."""
+    """Conditions of a write, with their values."""
 
     def __init__(self) -> None:
         self._terms: list[str] = []
@@ -199,17 +179,17 @@ class _Conditions:
         self.values |= values
         return self
 
-    def not_closed_since(self, seen: Gate) -> Self:
-        """Nobody has closed the gate since the record was read."""
+    def not_blocked_since(self, seen: Gate) -> Self:
+        """Require that calls have not been blocked since the record was read."""
         if seen.closings == 0:
             return self.add("attribute_not_exists(closings)")
         return self.add("closings = :closings", closings=seen.closings)
 
     def unchanged(self, leases: Mapping[int, Lease | None]) -> Self:
-        """These places are still, or again, taken by these leases; None means free.
+        """Require that these slots have these leases; None means that the slot is free.
 
-        The holder tells leases apart that end in the same millisecond. The time is compared too, because a function of
-        the former release writes it alone and leaves the holder of the lease before.
+        The holder distinguishes leases that expire in the same millisecond. The time is compared too, because a
+        function of an earlier release writes only the time and leaves the previous lease's holder.
         """
         for number, lease in leases.items():
             if lease is None:
@@ -232,7 +212,7 @@ def _holder(lease: Lease) -> dict[str, Any]:
 def _lease(item: Mapping[str, Any], number: int) -> Lease:
     until = item[f"lease{number}"]
     holder = item.get(f"holder{number}", {})
-    if holder.get("until") != until:  # a function of the former release has written the time alone
+    if holder.get("until") != until:  # written by a function of an earlier release
         return Lease(datetime.fromisoformat(until))
     return Lease(datetime.fromisoformat(until), holder["owner"], holder["keyVersion"])
 

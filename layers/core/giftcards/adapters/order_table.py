@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -11,22 +11,23 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from giftcards.adapters.timestamps import timestamp
+from giftcards.contracts.base import Contract, invalid_fields
 from giftcards.contracts.events import HeldReason
-from giftcards.rules.orders import Acceptance, Order, OrderStatus
+from giftcards.rules.orders import CLOSING_FIELDS, Acceptance, Order, OrderStatus
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
 
 TRANSACTION_ITEMS = 100
-"""What one TransactWriteItems call takes (DynamoDB service quotas)."""
 BATCH_ITEMS = 100
-"""What one BatchGetItem call takes (DynamoDB service quotas)."""
+"""Maxima of TransactWriteItems and BatchGetItem
+(https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/ServiceQuotas.html)."""
 TRIES = 5
 FIRST_PAUSE_SECONDS = 0.1
-"""Before asking again for what DynamoDB has left out; doubled each time, 1.5 s in all."""
+"""Before the first retry for items that DynamoDB left out; doubled each time, 1.5 s in total."""
 _CARD = "CARD#"
 ORDER_ATTRIBUTES = tuple(sorted(str(field.alias) for field in Order.model_fields.values()))
-"""What an order row holds. Reading by these names leaves a ciphertext where it is, whatever row it is in."""
+"""Attributes of an order row. A projection on them never reads a ciphertext, in any row."""
 
 
 class OrderNotOpenError(Exception):
@@ -34,23 +35,23 @@ class OrderNotOpenError(Exception):
 
 
 class CardsNotReadError(Exception):
-    """DynamoDB is writing the cards that it was asked for, or is throttled. It says nothing about the cards."""
+    """DynamoDB is writing these cards, or throttles. It says nothing about the cards."""
 
 
 class OrdersNotReadError(Exception):
-    """DynamoDB has left out some rows, however often it was asked for them. The text says how many."""
+    """DynamoDB left out some rows in all retries. The message says how many."""
 
 
 @dataclass(frozen=True)
 class UnreadableOrder:
-    """An order row that breaks the rules of its fields.
+    """An order row with invalid attributes.
 
     Attributes
     ----------
     order_id
-        Which, by the key of its row.
+        From the row's key.
     fields
-        Which fields, never what is in them.
+        Names of the invalid attributes.
     """
 
     order_id: str
@@ -58,7 +59,7 @@ class UnreadableOrder:
 
 
 class UnreadableOrderError(Exception):
-    """The one order that was asked for has such a row. The text names its fields, never what is in them."""
+    """The requested order has an unreadable row. The message has the names of its attributes, never their values."""
 
     def __init__(self, row: UnreadableOrder) -> None:
         super().__init__(f"order {row.order_id} cannot be read: {', '.join(row.fields)}")
@@ -75,12 +76,12 @@ def _in_index(index: str, attribute: str, value: str) -> dict[str, Any]:
 
 
 def order_key(order_id: str) -> dict[str, str]:
-    """Return the key of an order's row. Its cards have the same ``pk``."""
+    """Return the key of an order row. Its cards have the same ``pk``."""
     return {"pk": f"ORDER#{order_id}", "sk": "ORDER"}
 
 
 def card_keys(order: Order) -> list[dict[str, str]]:
-    """Return the keys of the cards that an order was closed with, in order of their index."""
+    """Return the keys of a closed order's cards, sorted by index."""
     pk = order_key(order.order_id)["pk"]
     return [{"pk": pk, "sk": _card_sk(index)} for index in range(1, (order.fulfilled_quantity or 0) + 1)]
 
@@ -90,20 +91,24 @@ def _card_sk(index: int) -> str:
 
 
 def _ciphertext_in(item: Mapping[str, Any], now: datetime) -> dict[int, bytes]:
-    """Give a card's ciphertext by its index; nothing where it has expired or no delivery has written the row."""
+    """Return a card's ciphertext by its index; nothing if it has expired or is not a row of a delivery."""
     with suppress(KeyError, TypeError, ValueError):
         if item.get("expiresAt", math.inf) > now.timestamp():
             return {int(item["sk"].removeprefix(_CARD)): bytes(item["ciphertext"])}
     return {}
 
 
+def _attributes(model: Contract, fields: Set[str] | None = None) -> dict[str, Any]:
+    """Return a model's fields, or those named, as attributes of a row; None is left out."""
+    values = model.model_dump(by_alias=True, include=None if fields is None else set(fields), exclude_none=True)
+    return {name: timestamp(value) if isinstance(value, datetime) else value for name, value in values.items()}
+
+
 def _read(row: Mapping[str, Any]) -> Order | UnreadableOrder:
     try:
         return Order.model_validate(row)
     except ValidationError as error:
-        problems = error.errors(include_url=False, include_context=False, include_input=False)
-        fields = tuple(sorted({".".join(map(str, problem["loc"])) for problem in problems}))
-        return UnreadableOrder(row["pk"].removeprefix("ORDER#"), fields)
+        return UnreadableOrder(row["pk"].removeprefix("ORDER#"), invalid_fields(error))
 
 
 def _readable(item: Mapping[str, Any]) -> Order:
@@ -114,16 +119,14 @@ def _readable(item: Mapping[str, Any]) -> Order:
 
 
 class OrderTable:
-    """One row for an order, one for each card. A reader believes only the order row.
+    """One row for an order, one for each card. A reader trusts only the order row.
 
     Parameters
     ----------
-    table_name
-        The table.
     dynamodb
-        A client that speaks Python types.
+        A client that takes and returns Python types.
     pause
-        Waits for so many seconds.
+        Waits for a number of seconds.
     """
 
     def __init__(
@@ -134,24 +137,24 @@ class OrderTable:
         self._pause = pause
 
     def get(self, order_id: str) -> Order | None:
-        """Read an order, as it is now.
+        """Read an order, strongly consistent.
 
         Raises
         ------
         UnreadableOrderError
-            If its row breaks the rules of its fields.
+            If its row has invalid attributes.
         """
         key = order_key(order_id)
         item = self._dynamodb.get_item(TableName=self._table_name, Key=key, ConsistentRead=True).get("Item")
         return None if item is None else _readable(item)
 
     def get_many(self, order_ids: Sequence[str]) -> dict[str, Order | UnreadableOrder]:
-        """Read orders as they are now, also the rows that cannot be read. Whoever is not there is left out.
+        """Read orders by id, strongly consistent, including unreadable rows. Orders without a row are left out.
 
         Raises
         ------
         OrdersNotReadError
-            If DynamoDB does not give all of them within ``TRIES`` calls.
+            If DynamoDB does not return all of them within ``TRIES`` calls.
         """
         keys = [order_key(order_id) for order_id in dict.fromkeys(order_ids)]
         batches = [keys[start : start + BATCH_ITEMS] for start in range(0, len(keys), BATCH_ITEMS)]
@@ -159,22 +162,21 @@ class OrderTable:
         return {row["pk"].removeprefix("ORDER#"): _read(row) for row in rows}
 
     def get_with_cards(self, order_id: str, *, now: datetime) -> tuple[Order | None, dict[int, bytes]]:
-        """Read an order and its cards' ciphertexts by index, from 1, without those whose retention has ended.
+        """Read an order and its cards' ciphertexts by index, from 1, without expired ones.
 
-        DynamoDB deletes expired rows when it gets to it, within days and not all at once. A row that no delivery
-        has written is not a card's.
+        DynamoDB deletes expired rows within days, and not all at once.
 
         Raises
         ------
         UnreadableOrderError
-            If the order's row breaks the rules of its fields.
+            If the order row has invalid attributes.
         """
         order, cards = None, dict[int, bytes]()
         condition = {
             "KeyConditionExpression": "pk = :pk",
             "ExpressionAttributeValues": {":pk": order_key(order_id)["pk"]},
             "ConsistentRead": True,
-            # The order row first: what it says is delivered has been stored before, whatever is stored meanwhile.
+            # The order row first: the cards that it counts were stored before it.
             "ScanIndexForward": False,
         }
         for item in self._pages("query", condition):
@@ -185,15 +187,15 @@ class OrderTable:
         return order, cards
 
     def get_cards_again(self, order: Order, *, now: datetime) -> dict[int, bytes]:
-        """Read the cards of a delivered order so that none of the transaction that closed it is missing.
+        """Read the cards of a delivered order, isolated from the transaction that closed it.
 
-        A query is isolated from a transaction for each item only: it can see the closed order row and not yet the
-        cards of the same transaction. TransactGetItems is refused for as long as such a transaction is in progress.
+        A query is isolated from a transaction only for each item: it can return the closed order row without the cards
+        of the same transaction. TransactGetItems fails while such a transaction is in progress.
         https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/transaction-apis.html#transaction-isolation
         """
         keys = card_keys(order)
         cards = dict[int, bytes]()
-        for start in range(0, len(keys), TRANSACTION_ITEMS - 1):  # as many as close() writes: 4 MB at most
+        for start in range(0, len(keys), TRANSACTION_ITEMS - 1):  # as many as close() writes, at most 4 MB
             for item in self._get_in_transaction(keys[start : start + TRANSACTION_ITEMS - 1]):
                 cards |= _ciphertext_in(item, now)
         return cards
@@ -201,26 +203,26 @@ class OrderTable:
     def list(
         self, *, status: OrderStatus | None = None, user_id: str | None = None
     ) -> Iterator[Order | UnreadableOrder]:
-        """List orders, newest first where an index gives that order, and by scan where none fits.
+        """List orders, newest first if an index exists for the query, otherwise unsorted by a scan.
 
-        Rows that cannot be read are among them, whatever their status.
+        Unreadable rows are included for every status.
         """
         if user_id is not None:
-            found = self._by_index("orders-by-user", "userId", user_id)
+            rows = self._by_index("orders-by-user", "userId", user_id)
         elif status is not None and not status.is_closed:
-            found = self._by_index("open-orders", "openStatus", status)
+            rows = self._by_index("open-orders", "openStatus", status)
         else:
             condition = {"FilterExpression": "sk = :order", "ExpressionAttributeValues": {":order": "ORDER"}}
-            found = self._pages("scan", condition)
-        for row in map(_read, found):
+            rows = self._pages("scan", condition)
+        for row in map(_read, rows):
             if isinstance(row, UnreadableOrder) or status is None or row.status is status:
                 yield row
 
     def list_since(self, since: datetime) -> Iterator[Order | UnreadableOrder]:
-        """List what was closed since then and what is open now, in no order, without what an order row does not need.
+        """List orders that were closed since then or are open now, unsorted, without the ciphertexts.
 
-        No index knows when an order was closed, so DynamoDB reads, and charges for, the whole table, cards included;
-        it sends the orders only.
+        No index has the time when an order was closed, so DynamoDB reads, and charges for, the whole table including
+        the cards, but returns only orders.
         """
         names = {f"#{attribute}": attribute for attribute in ("pk", *ORDER_ATTRIBUTES)}
         condition = {
@@ -238,81 +240,68 @@ class OrderTable:
         yield from map(_read, self._pages("scan", condition))
 
     def list_open(self, open_status: OrderStatus) -> Iterator[Order | UnreadableOrder]:
-        """List what the index of open orders holds, oldest claim first, also the rows that cannot be read.
+        """List the orders in the index of open orders, oldest claim first, including unreadable rows.
 
         Parameters
         ----------
         open_status
-            HELD, or HANDLING: what is being handled, and what is closed but not announced yet.
+            HELD, or HANDLING, which includes closed orders whose event is not published yet.
         """
         for item in self._by_index("open-orders", "openStatus", open_status, newest_first=False):
             yield _read(item)
 
     def count_open(self, open_status: OrderStatus) -> int:
-        """Count what ``list_open`` lists."""
+        """Count the rows of ``list_open``."""
         condition = _in_index("open-orders", "openStatus", open_status) | {"Select": "COUNT"}
         pages = self._dynamodb.get_paginator("query").paginate(TableName=self._table_name, **condition)
         return sum(page["Count"] for page in pages)
 
     def oldest_claim(self, open_status: OrderStatus) -> datetime | None:
-        """Say when the oldest of them was claimed; None where there is none, or its row cannot be read."""
+        """Return the time of the oldest claim in ``list_open``; None if there is none, or its row cannot be read."""
         condition = _in_index("open-orders", "openStatus", open_status) | {"Limit": 1}
         oldest = [_read(item) for item in self._dynamodb.query(TableName=self._table_name, **condition)["Items"]]
         return oldest[0].claimed_at if oldest and isinstance(oldest[0], Order) else None
 
     def release(self, order: Order, *, at: datetime, unless_since: datetime) -> bool:
-        """Take an open order from an execution that is gone, so that the workflow can take it up again.
+        """Release an open order from an execution that is gone, and return whether this was done.
+
+        The workflow can then resume it. Of several concurrent callers, only one releases it.
 
         Parameters
         ----------
         order
-            As it was read; what has changed since then is left alone.
-        at
-            Now.
+            As it was read. It is not released if it has changed since.
         unless_since
-            An order that was swept after this is left alone.
-
-        Returns
-        -------
-        bool
-            Whether it was released. Of several callers at the same time, one releases it.
+            The order is not released if it was swept after this time.
         """
         is_open = order.model_copy(update={"status": OrderStatus.HANDLING})
         return self._sweep(is_open, "REMOVE executionArn SET sweptAt = :at", at, unless_since)
 
     def mark_swept(self, order: Order, *, at: datetime, unless_since: datetime) -> bool:
-        """Write down that a closed order is to be announced after all.
+        """Record that the event of a closed order will be published again, and return whether this was done.
 
-        Parameters
-        ----------
-        order, at, unless_since
-            As for ``release``.
-
-        Returns
-        -------
-        bool
-            Whether it was: not where it has been announced in the meantime.
+        It is not done if the event has been published since the order was read. Parameters are those of ``release``.
         """
         return self._sweep(order, "SET sweptAt = :at", at, unless_since)
 
     def close(self, order: Order, cards: Sequence[bytes]) -> None:
-        """Store the cards and close the order, all or nothing for a reader.
+        """Store the cards and close the order, atomically for a reader.
 
-        Up to 99 cards are one transaction with the order row. More are written in pieces, the order row
-        last. The first piece names this attempt in the order row and each further one asks for that name,
-        so that of two attempts at the same time the later one writes all pieces and the other none after it.
+        Up to 99 cards and the order row are one transaction. More cards are written in several transactions, the order
+        row last. The first one writes this attempt's id into the order row and the others require it, so that of two
+        concurrent attempts the later one writes everything, and the other one writes nothing after it.
 
         Parameters
         ----------
         order
             The closed order.
         cards
-            Ciphertexts in order of their index.
+            Ciphertexts sorted by index.
 
         Raises
         ------
         OrderNotOpenError
-            If the order is no longer open, or another attempt has taken it over.
+            If the order is no longer open, or a later attempt has taken over.
         """
         pieces = self._puts_in_pieces(
             [self._card_item(order, index, ciphertext) for index, ciphertext in enumerate(cards, start=1)]
@@ -324,14 +313,10 @@ class OrderTable:
         self._transact([*pieces[-1], {"Update": self._closing(order, is_last_of_several=len(pieces) > 1)}])
 
     def accept_cards(self, order: Order, acceptance: Acceptance) -> bool:
-        """Record that a person has accepted the cards of an order that is held for a broken contract.
+        """Record that an operator accepts the cards of an order that is held as SUPPLIER_CONTRACT_BROKEN.
 
-        Returns
-        -------
-        bool
-            Whether it was: not where the order is no longer held for that reason.
+        Returns whether this was done; it is not if the order is no longer held for this reason.
         """
-        fields = acceptance.model_dump(by_alias=True, exclude_none=True) | {"at": timestamp(acceptance.at)}
         try:
             self._dynamodb.update_item(
                 TableName=self._table_name,
@@ -340,7 +325,7 @@ class OrderTable:
                 ConditionExpression="userId = :userId AND #status = :held AND heldReason = :reason",
                 ExpressionAttributeNames={"#status": "status"},
                 ExpressionAttributeValues={
-                    ":acceptance": fields,
+                    ":acceptance": _attributes(acceptance),
                     ":userId": order.user_id,
                     ":held": OrderStatus.HELD,
                     ":reason": HeldReason.SUPPLIER_CONTRACT_BROKEN,
@@ -353,7 +338,7 @@ class OrderTable:
     def mark_published(self, order: Order, at: datetime) -> None:
         """Record that the event of a closed order is published; the order leaves the index of open orders.
 
-        The condition asks for the status whose event it is: a row that was lost and is open again must stay in that
+        The condition requires the status that was published: a row that was lost and is open again must stay in this
         index, or no sweep would find it.
         """
         self._dynamodb.update_item(
@@ -366,11 +351,10 @@ class OrderTable:
         )
 
     def restore(self, order: Mapping[str, Any], cards: Sequence[Mapping[str, Any]]) -> bool:
-        """Write the rows of an order that has no row, and return whether they are written.
+        """Write the rows of an order that has no row, and return whether this was done.
 
-        The order row is written last, because a reader believes the cards with it. Each transaction asks for the
-        absence of the order row: an order that is claimed meanwhile is left alone, and its delivery overwrites the
-        cards that are written already.
+        The order row is written last, because a reader trusts the cards once it exists. Each transaction requires that
+        there is no order row: if the order is claimed meanwhile, its delivery overwrites the cards written so far.
         """
         key = {"pk": order["pk"], "sk": order["sk"]}
         no_row = {"TableName": self._table_name, "ConditionExpression": "attribute_not_exists(pk)"}
@@ -384,9 +368,9 @@ class OrderTable:
         return True
 
     def restore_cards(self, order: Order, cards: Sequence[Mapping[str, Any]]) -> bool:
-        """Write the cards of a delivered order as this attempt stored them, and return whether they are written.
+        """Write the cards of a delivered order as its attempt stored them, and return whether this was done.
 
-        They are not where another attempt has delivered the order: cards are bound to their attempt.
+        It is not done if another attempt delivered the order: cards are bound to their attempt.
         """
         check = self._while_closed_by(order)
         try:
@@ -398,7 +382,7 @@ class OrderTable:
 
     def _puts_in_pieces(self, rows: Sequence[Mapping[str, Any]]) -> Sequence[Sequence[dict[str, Any]]]:
         puts = [{"Put": {"TableName": self._table_name, "Item": row}} for row in rows]
-        room = TRANSACTION_ITEMS - 1  # and the order row
+        room = TRANSACTION_ITEMS - 1  # the order row takes one
         return [puts[start : start + room] for start in range(0, len(puts), room)] or [[]]
 
     def _batch(self, keys: Sequence[Mapping[str, str]]) -> Iterator[dict[str, Any]]:
@@ -420,7 +404,7 @@ class OrderTable:
             if not waiting:
                 return
         left = len(waiting[self._table_name]["Keys"])
-        raise OrdersNotReadError(f"DynamoDB did not give {left} of {len(keys)} orders, asked {TRIES} times.")
+        raise OrdersNotReadError(f"DynamoDB did not return {left} of {len(keys)} orders in {TRIES} calls.")
 
     def _get_in_transaction(self, keys: Sequence[Mapping[str, str]]) -> Iterator[dict[str, Any]]:
         gets = [{"Get": {"TableName": self._table_name, "Key": key}} for key in keys]
@@ -429,9 +413,9 @@ class OrderTable:
                 self._pause(FIRST_PAUSE_SECONDS * 2 ** (attempt - 1))
             with suppress(self._dynamodb.exceptions.TransactionCanceledException):
                 answer = self._dynamodb.transact_get_items(TransactItems=gets)
-                yield from (found["Item"] for found in answer["Responses"] if "Item" in found)
+                yield from (response["Item"] for response in answer["Responses"] if "Item" in response)
                 return
-        raise CardsNotReadError(f"DynamoDB did not give {len(keys)} cards, asked {TRIES} times.")
+        raise CardsNotReadError(f"DynamoDB did not return {len(keys)} cards in {TRIES} calls.")
 
     def _sweep(self, order: Order, update: str, at: datetime, unless_since: datetime) -> bool:
         values = {
@@ -503,26 +487,11 @@ class OrderTable:
         return check
 
     def _closing(self, order: Order, *, is_last_of_several: bool) -> dict[str, Any]:
-        values: Mapping[str, Any] = {
-            "status": order.status,
-            "quantity": order.quantity,
-            "fulfilledQuantity": order.fulfilled_quantity,
-            "fulfilledAmount": order.fulfilled_amount,
-            "pricePerCard": order.price_per_card,
-            "refundedQuantity": order.refunded_quantity,
-            "undeliveredCards": order.undelivered_cards,
-            "checks": order.checks,
-            "deliveryId": order.delivery_id,
-            "deliveryAttempt": order.delivery_attempt,
-            "deliveredAt": order.delivered_at and timestamp(order.delivered_at),
-            "cardsExpireAt": order.cards_expire_at and timestamp(order.cards_expire_at),
-            "refundedAt": order.refunded_at and timestamp(order.refunded_at),
-        }
+        values = _attributes(order, CLOSING_FIELDS)
         update = self._while_taken_over(order) if is_last_of_several else self._while_open(order)
-        known = {name: value for name, value in values.items() if value is not None}
-        update["UpdateExpression"] = "SET " + ", ".join(f"#{name} = :new_{name}" for name in known)
-        update["ExpressionAttributeNames"] |= {f"#{name}": name for name in known}
-        update["ExpressionAttributeValues"] |= {f":new_{name}": value for name, value in known.items()}
+        update["UpdateExpression"] = "SET " + ", ".join(f"#{name} = :new_{name}" for name in values)
+        update["ExpressionAttributeNames"] |= {f"#{name}": name for name in values}
+        update["ExpressionAttributeValues"] |= {f":new_{name}": value for name, value in values.items()}
         return update
 
     def _transact(self, actions: Sequence[Mapping[str, Any]]) -> None:

@@ -1,8 +1,8 @@
-"""How times are written down."""
+"""The format of stored times."""
 
 from datetime import UTC, datetime
 
 
 def timestamp(at: datetime) -> str:
-    """Write a time as the workflow writes it: ISO 8601 in UTC, to the millisecond."""
+    """Format a time as the workflow does: ISO 8601 in UTC, with milliseconds."""
     return at.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -1,1 +1,1 @@
-"""The models of everything that crosses a boundary: events, workflow payloads, the supplier's documents."""
+"""Models of everything that crosses a boundary: events, workflow payloads, the supplier's answers."""

@@ -1,37 +1,22 @@
-"""The contract on the order bus: what comes in and what goes out, one model for each detail-type.
+"""The contract on the order bus: one model for each detail-type.
 
-The field names and meanings are fixed; other programs rely on them. No event ever holds a card.
+Other programs rely on the names and meanings of the fields. No event ever contains a card.
 """
 
-from decimal import Decimal
 from enum import StrEnum
-from typing import Annotated, ClassVar, Literal
+from typing import ClassVar, Literal
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, PlainSerializer, StringConstraints
-from pydantic.alias_generators import to_camel
+from pydantic import AwareDatetime, Field
 
+from giftcards.contracts.base import Contract, Identifier, Money
 from giftcards.rules.mails import BounceKind, MailFailure
 
 SOURCE = "giftcards"
 """The ``source`` of every event that this service publishes."""
 
-Identifier = Annotated[str, StringConstraints(strict=True, pattern=r"^[\x21-\x7e]{1,128}$")]
-"""An order or user id: 1 to 128 visible ASCII characters."""
-
-
-def _json_number(amount: Decimal) -> int | float:
-    return int(amount) if amount == amount.to_integral_value() else float(amount)
-
-
-Number = Annotated[Decimal, PlainSerializer(_json_number, when_used="json")]
-"""A number that JSON writes as a whole one where it is one."""
-
-Money = Annotated[Number, Field(ge=0, allow_inf_nan=False)]
-"""An amount in the supplier's currency (DZD). Can be 0 in the sandbox and can have decimals."""
-
 
 class HeldReason(StrEnum):
-    """Why an order needs a person. A hold keeps everything; the order can be taken up again."""
+    """Why an order needs an operator. A hold keeps everything, and the order can be resumed."""
 
     DEADLINE_PASSED = "DEADLINE_PASSED"
     ORDER_UNKNOWN = "ORDER_UNKNOWN"
@@ -40,26 +25,18 @@ class HeldReason(StrEnum):
     UNEXPECTED_ERROR = "UNEXPECTED_ERROR"
 
 
-class Contract(BaseModel):
-    """Base of everything that crosses a boundary as JSON: camelCase outside, frozen, errors without input."""
-
-    model_config = ConfigDict(
-        alias_generator=to_camel, populate_by_name=True, frozen=True, hide_input_in_errors=True, extra="ignore"
-    )
-
-
 class OrderPlaced(Contract):
-    """In: a shop has placed and paid an order. May be announced many times; it is fulfilled once."""
+    """In: a shop has placed and paid an order. It can be published many times; the order is fulfilled once."""
 
     detail_type: ClassVar[str] = "OrderPlaced"
 
     order_id: Identifier = Field(description="The supplier's order id")
-    user_id: Identifier = Field(description="The user whom the cards belong to")
+    user_id: Identifier = Field(description="The user who owns the cards")
     placed_at: AwareDatetime | None = Field(default=None, description="When the order was placed, ISO 8601")
 
 
 class OutgoingEvent(Contract):
-    """What every outgoing event has."""
+    """Base of outgoing events."""
 
     detail_type: ClassVar[str]
 
@@ -68,14 +45,14 @@ class OutgoingEvent(Contract):
 
 
 class OrderEvent(OutgoingEvent):
-    """What every outgoing event about a valid order has."""
+    """Base of outgoing events about a valid order."""
 
     order_id: Identifier = Field(description="The supplier's order id")
-    user_id: Identifier = Field(description="The user whom the cards belong to")
+    user_id: Identifier = Field(description="The user who owns the cards")
 
 
 class CardsDelivered(OrderEvent):
-    """Out: the order is FULFILLED and its cards are stored: all, unless a person has accepted fewer."""
+    """Out: the order is FULFILLED and all its cards are stored, or as many as an operator accepted."""
 
     detail_type: ClassVar[str] = "CardsDelivered"
 
@@ -83,15 +60,15 @@ class CardsDelivered(OrderEvent):
     quantity: int = Field(ge=1, description="Cards ordered")
     fulfilled_quantity: int = Field(ge=1, description="Cards delivered")
     fulfilled_amount: Money | None = Field(
-        default=None, description="What the delivered cards cost, DZD; left out where the supplier sends none"
+        default=None, description="Price of the delivered cards, DZD; absent if the supplier sends none"
     )
     price_per_card: Money | None = Field(
-        default=None, description="What one card cost, DZD; left out where the supplier sends none"
+        default=None, description="Price of one card, DZD; absent if the supplier sends none"
     )
 
 
 class CardsPartiallyDelivered(CardsDelivered):
-    """Out: the order is PARTIALLY_FILLED; the cards that came are stored, the rest is refunded to you."""
+    """Out: the order is PARTIALLY_FILLED; the cards that arrived are stored, the rest is refunded to you."""
 
     detail_type: ClassVar[str] = "CardsPartiallyDelivered"
 
@@ -109,7 +86,7 @@ class OrderRefunded(OrderEvent):
 
 
 class OrderDelayed(OrderEvent):
-    """Out, once for an order: still pending ``DelayedAfterSeconds`` after the claim."""
+    """Out: the order is still pending ``DelayedAfterSeconds`` after the claim; once for an order."""
 
     detail_type: ClassVar[str] = "OrderDelayed"
 
@@ -117,41 +94,41 @@ class OrderDelayed(OrderEvent):
 
 
 class OrderDisputed(OrderEvent):
-    """Out: the order was announced for this user, and belongs to another one, with whom it stays."""
+    """Out: OrderPlaced named this user, but the order belongs to another user. It stays with that user."""
 
     detail_type: ClassVar[str] = "OrderDisputed"
 
-    user_id: Identifier = Field(description="The user for whom it was announced, not the one whom it belongs to")
+    user_id: Identifier = Field(description="The user that OrderPlaced named, not the owner of the order")
     message: str = Field(description="One sentence for a person")
 
 
 class OrderRepeated(OrderEvent):
-    """Out: the order was announced again while it is in hand or done. Nothing has changed."""
+    """Out: OrderPlaced was received again for an order that is in progress or done. Nothing has changed."""
 
     detail_type: ClassVar[str] = "OrderRepeated"
 
 
 class OrderHeld(OutgoingEvent):
-    """Out: the order needs a person. Nothing is lost. Invalid ids are left out."""
+    """Out: the order needs an operator. Nothing is lost. Invalid ids are absent."""
 
     detail_type: ClassVar[str] = "OrderHeld"
 
-    order_id: Identifier | None = Field(default=None, description="Left out where it is invalid")
-    user_id: Identifier | None = Field(default=None, description="Left out where it is invalid")
+    order_id: Identifier | None = Field(default=None, description="Absent if it is invalid")
+    user_id: Identifier | None = Field(default=None, description="Absent if it is invalid")
     reason: HeldReason = Field(description="Why it is held")
     message: str = Field(description="One sentence for a person")
 
 
 class OrderUnclaimed(OutgoingEvent):
-    """Out: the supplier has an order that nobody has announced. Whose it is, only the shop knows."""
+    """Out: the supplier has an order without an OrderPlaced event. Only the shop knows its user."""
 
     detail_type: ClassVar[str] = "OrderUnclaimed"
 
     order_id: Identifier = Field(description="The supplier's order id")
-    placed_at: AwareDatetime = Field(description="When it was placed, as the supplier says")
+    placed_at: AwareDatetime = Field(description="When it was placed, according to the supplier")
     quantity: int = Field(ge=1, description="Cards ordered")
     status: Literal["HANDLING", "FULFILLED", "PARTIALLY_FILLED", "REFUNDED"] = Field(
-        description="How far the order is at the supplier"
+        description="Status at the supplier"
     )
 
 
@@ -160,21 +137,19 @@ class OrderOverdue(OrderEvent):
 
     detail_type: ClassVar[str] = "OrderOverdue"
 
-    status: Literal["HANDLING", "HELD"] = Field(description="How far the order is here")
-    supplier_status: Literal["FULFILLED", "PARTIALLY_FILLED", "REFUNDED"] = Field(
-        description="What the supplier settled it to"
-    )
+    status: Literal["HANDLING", "HELD"] = Field(description="Status here")
+    supplier_status: Literal["FULFILLED", "PARTIALLY_FILLED", "REFUNDED"] = Field(description="Status at the supplier")
     pending_seconds: int = Field(ge=0, description="Seconds since the claim")
 
 
 class OrderMismatch(OutgoingEvent):
-    """Out: what the supplier's list says of an order and what is stored here contradict one another."""
+    """Out: the supplier's list and the stored order contradict each other."""
 
     detail_type: ClassVar[str] = "OrderMismatch"
 
-    order_id: Identifier | None = Field(default=None, description="Left out where the supplier's list has none")
-    user_id: Identifier | None = Field(default=None, description="Left out where it is not known")
-    fields: tuple[str, ...] = Field(description="Which fields differ or cannot be read")
+    order_id: Identifier | None = Field(default=None, description="Absent if the supplier's list has none")
+    user_id: Identifier | None = Field(default=None, description="Absent if it is not known")
+    fields: tuple[str, ...] = Field(description="Fields that differ or cannot be read")
     message: str = Field(description="One sentence for a person")
 
 
@@ -230,4 +205,3 @@ OUTGOING_EVENTS: tuple[type[OutgoingEvent], ...] = (
     LinkMailBounced,
     CardsViewed,
 )
-"""Every event that goes out."""

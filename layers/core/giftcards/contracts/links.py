@@ -15,7 +15,7 @@ from pydantic import (
     field_validator,
 )
 
-from giftcards.contracts.events import Contract, Identifier
+from giftcards.contracts.base import Contract, Identifier
 from giftcards.rules.links import digits_of, is_label
 
 Language = Literal["ar", "fr", "en"]

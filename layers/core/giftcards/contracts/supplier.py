@@ -28,7 +28,7 @@ from pydantic import (
 )
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
-from giftcards.contracts.events import Identifier
+from giftcards.contracts.base import Identifier
 from giftcards.rules.supplier_values import amount_of, count_of, has_visible_character, text_of
 
 MAX_CARD_TEXT = 2_048
@@ -374,7 +374,7 @@ class _Named(_Answer):
 
 
 def _listed(item: Any) -> ListedOrder | BrokenOrder:
-    """Read one order by itself, so that a broken one does not hide the others."""
+    """Read one order separately, so that a broken one does not hide the others."""
     try:
         return ListedOrder.model_validate(item)
     except ValidationError as error:
@@ -410,7 +410,7 @@ class OrderPage(_Answer):
 
     @model_validator(mode="after")
     def _numbers_agree(self) -> Self:
-        """Believe no page by which orders could be missed without a word."""
+        """Reject a page that could hide orders."""
         numbers = self.pagination
         pages = -(-numbers.total_results // numbers.page_size)
         if numbers.total_pages not in {pages, max(1, pages)}:

@@ -1,40 +1,63 @@
 """What the state machine passes to its functions and gets back: ids, counts and enums, never a card."""
 
+from collections.abc import Mapping
+from datetime import datetime
 from enum import StrEnum
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
-from pydantic import AwareDatetime, BeforeValidator, Field, ValidationError
+from pydantic import AwareDatetime, Field, ValidationError, computed_field, model_validator
 
-from giftcards.contracts.events import Contract, Identifier
+from giftcards.contracts.base import Contract, Identifier
 from giftcards.rules.supplier_failure import FailureKind
 
 Level = Literal["INFO", "WARNING", "ERROR"]
-"""How loud a line of the log is: a step that was done, trouble that ends by itself, something for a person."""
+"""Log level: INFO for a step that is done, WARNING for a failure that needs nobody, ERROR where a person must act."""
+
+
+class NextStep(StrEnum):
+    """What the workflow does after a step. Its Route state reads this and nothing else."""
+
+    WAIT = "WAIT"
+    DELIVER = "DELIVER"
+    HOLD = "HOLD"
+    DONE = "DONE"
 
 
 class Outcome(StrEnum):
-    """Everything foreseen that a step can come to. The workflow routes on it, and on nothing else."""
+    """All planned outcomes of a step."""
 
     SETTLED = "SETTLED"
-    """The supplier is done with the order: deliver."""
+    """The supplier has settled the order."""
     CLOSED = "CLOSED"
-    """The order is delivered or refunded, and announced: done."""
+    """The order is delivered or refunded, and its event is published."""
 
     PENDING = "PENDING"
     SUPPLIER_BUSY = "SUPPLIER_BUSY"
     KEY_REFUSED = "KEY_REFUSED"
     GATE_CLOSED = "GATE_CLOSED"
-    """The four above: wait and ask again."""
 
     DEADLINE_PASSED = "DEADLINE_PASSED"
     ORDER_UNKNOWN = "ORDER_UNKNOWN"
     SUPPLIER_CONTRACT_BROKEN = "SUPPLIER_CONTRACT_BROKEN"
     INVALID_ORDER = "INVALID_ORDER"
-    """The four above: hold for a person; each is the held reason of the same name."""
+    """The last four hold the order; each is the held reason of the same name."""
+
+    @property
+    def next(self) -> NextStep:
+        """What the workflow does next."""
+        match self:
+            case Outcome.SETTLED:
+                return NextStep.DELIVER
+            case Outcome.CLOSED:
+                return NextStep.DONE
+            case Outcome.PENDING | Outcome.SUPPLIER_BUSY | Outcome.KEY_REFUSED | Outcome.GATE_CLOSED:
+                return NextStep.WAIT
+            case _:
+                return NextStep.HOLD
 
     @property
     def level(self) -> Level:
-        """How loud its line in the log is: INFO for a step that was done, ERROR where a person has to act."""
+        """Level of the step's log line."""
         match self:
             case Outcome.SETTLED | Outcome.CLOSED | Outcome.PENDING | Outcome.GATE_CLOSED:
                 return "INFO"
@@ -45,74 +68,109 @@ class Outcome(StrEnum):
 
 
 class Doubt(Contract):
-    """Answers in a row that contradict the supplier's documents, or that refuse or do not know the order."""
+    """Consecutive answers that contradict the supplier's documentation, or that refuse or do not know the order."""
 
-    kind: FailureKind = Field(description="Of the last of them")
-    since: AwareDatetime = Field(description="When the first of them came")
+    kind: FailureKind = Field(description="Kind of the last of these answers")
+    since: AwareDatetime = Field(description="Time of the first of them")
     count: int = Field(ge=1)
-    at_delivery: bool = Field(default=False, description="Whether DeliverCards has met one of them")
+    at_delivery: bool = Field(default=False, description="Whether DeliverCards received one of them")
 
 
 class AcceptedArrival(Contract):
-    """Answers in a row with as many cards as a person has accepted."""
+    """Consecutive answers with as many cards as an operator has accepted."""
 
     cards: int = Field(ge=0)
-    since: AwareDatetime = Field(description="When the first of them came")
+    since: AwareDatetime = Field(description="Time of the first of these answers")
     count: int = Field(ge=0)
 
 
 class RetryState(Contract):
-    """What a step has to know of the steps before it. The workflow carries it and does not look inside."""
+    """What a step needs to know about the steps before it.
 
+    The workflow hands it back as it is, with one exception: WaitForAws, which runs when a function did not, counts a
+    failure in it.
+    """
+
+    failures: int = Field(default=0, ge=0, description="Consecutive checks without an answer about the order")
+    unanswered_since: AwareDatetime | None = Field(default=None, description="Time of the first of these checks")
+    unanswered_seconds: int = Field(default=0, ge=0, description="Duration of all earlier rows of such checks")
     doubt: Doubt | None = None
     accepted: AcceptedArrival | None = None
 
 
-def _empty_if_invalid(value: Any) -> RetryState | None:
+COUNTS_OF_PREVIOUS_RELEASE = ("failures", "unansweredSince", "unansweredSeconds")
+"""An execution of the previous release sends these beside ``retryState``, and expects them there."""
+
+
+def _readable(state: Any) -> dict[str, Any]:
     try:
-        return None if value is None else RetryState.model_validate(value)
-    except ValidationError:  # written by a later version, before a rollback
-        return RetryState()
+        return RetryState.model_validate(state).model_dump(mode="json", by_alias=True)
+    except ValidationError:  # written by a later release, before a rollback
+        return {}
 
 
 class StepRequest(Contract):
-    """What CheckStatus and DeliverCards are called with.
+    """Input of CheckStatus and DeliverCards.
 
-    Executions that are under way when a new version is deployed go on with the workflow as it was: what they do not
-    send yet has a default.
+    A running execution keeps the workflow that it started with, so fields that the previous release does not send
+    have defaults.
     """
 
     order_id: Identifier
     user_id: Identifier
-    execution: Identifier | None = Field(default=None, description="Name of the execution that asks")
-    claimed_at: AwareDatetime = Field(description="Age counts from here; taking an order up again sets it anew")
-    checks: int = Field(ge=0, description="Checks made by this execution so far")
-    failures: int = Field(ge=0, description="Checks in a row that got no answer about the order")
-    unanswered_since: AwareDatetime | None = Field(default=None, description="When the first of these was")
-    unanswered_seconds: int = Field(default=0, ge=0, description="How long such rows of checks took that are over")
-    delay_announced: bool = Field(description="Whether OrderDelayed has gone out")
-    retry_state: Annotated[RetryState | None, BeforeValidator(_empty_if_invalid)] = Field(
-        default=None, description="As the last step answered it; None from a workflow that does not carry it"
-    )
+    execution: Identifier | None = Field(default=None, description="Name of the execution")
+    claimed_at: AwareDatetime = Field(description="The order's age counts from here; resuming an order resets it")
+    checks: int = Field(ge=0, description="Checks that this execution has made")
+    delay_announced: bool = Field(description="Whether OrderDelayed is published")
+    retry_state: RetryState = Field(default_factory=RetryState, description="From the last step's result")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read_counts_of_the_previous_release(cls, data: Any) -> Any:
+        if not isinstance(data, Mapping) or "retry_state" in data:
+            return data
+        counts = {name: data[name] for name in COUNTS_OF_PREVIOUS_RELEASE if name in data}
+        return {**data, "retryState": _readable(data.get("retryState", {})) | counts}
 
 
 class StepResult(Contract):
-    """What CheckStatus and DeliverCards answer."""
+    """Result of CheckStatus and DeliverCards."""
 
     outcome: Outcome
     message: str = Field(description="One sentence for a person; never text from the supplier's answer")
     age_seconds: int = Field(ge=0)
-    wait_seconds: int = Field(ge=1, le=99_999_999, description="Before the next check, where the outcome is to wait")
-    failures: int = Field(ge=0)
-    unanswered_since: AwareDatetime = Field(description="When the first of these was; now, where there are none")
-    unanswered_seconds: int = Field(ge=0, description="That of the request, and this row's if the answer ended it")
+    wait_seconds: int = Field(ge=1, le=99_999_999, description="Time to the next check, if the next step is WAIT")
     announce_delay: bool = Field(description="Whether OrderDelayed is due now")
-    retry_state: RetryState = Field(default_factory=RetryState)
+    retry_state: RetryState
     is_irregular: bool = Field(
-        default=False, exclude=True, description="Whether it was done in spite of something that a person should see"
+        default=False, exclude=True, description="Whether an operator should look at the order although it is closed"
     )
+
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def next(self) -> NextStep:
+        """What the workflow does next."""
+        return self.outcome.next
+
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def failures(self) -> int:
+        """For executions of the previous release."""
+        return self.retry_state.failures
+
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def unanswered_since(self) -> datetime | None:
+        """For executions of the previous release."""
+        return self.retry_state.unanswered_since
+
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def unanswered_seconds(self) -> int:
+        """For executions of the previous release."""
+        return self.retry_state.unanswered_seconds
 
     @property
     def level(self) -> Level:
-        """How loud its line in the log is."""
+        """Level of the step's log line."""
         return "WARNING" if self.is_irregular else self.outcome.level

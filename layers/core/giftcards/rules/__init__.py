@@ -1,1 +1,1 @@
-"""Pure rules: no clock, no network, no AWS. Everything they need is passed in."""
+"""Pure rules: no clock, no network, no AWS; everything is passed in."""

@@ -1,4 +1,4 @@
-"""What becomes of an order whose cards a person has accepted: the rule behind `giftcards resume --accept-cards`."""
+"""Orders whose cards an operator has accepted: the rule behind `giftcards resume --accept-cards`."""
 
 from datetime import datetime
 
@@ -12,10 +12,10 @@ from giftcards.rules.supplier_failure import FailureKind, SupplierFailure
 def judge(
     arrived: ArrivedOrder | SupplierFailure, acceptance: Acceptance, request: StepRequest, now: datetime
 ) -> tuple[SettledOrder | OrderProgress | SupplierFailure, AcceptedArrival | None]:
-    """Say whether the order is settled as it was accepted, and what the next step has to know.
+    """Decide whether the order is settled as it was accepted, and return what the next step has to know.
 
-    An answer that leaves no doubt needs no acceptance. Any other has to have the accepted number of cards, in three
-    answers and for 60 seconds: suppliers are known to list the cards one after the other.
+    An answer without doubt needs no acceptance. Any other needs the accepted number of cards in three answers over 60
+    seconds: suppliers are known to list cards one after the other.
     """
     if isinstance(arrived, SupplierFailure) or not arrived.status.is_final:
         return arrived, None
@@ -24,27 +24,25 @@ def judge(
     accepted = settle(arrived, acceptance)
     if isinstance(accepted, SupplierFailure):
         return accepted, None
-    if request.retry_state is None:
-        return _broken("The workflow of the previous release cannot wait for accepted cards; accept them again."), None
     before = request.retry_state.accepted
     if before is None or before.cards != acceptance.cards:
         before = AcceptedArrival(cards=acceptance.cards, since=now, count=0)
     arrival = before.model_copy(update={"count": before.count + 1})
     if arrival.count >= MIN_DOUBT_CHECKS and (now - arrival.since).total_seconds() >= MIN_DOUBT_SECONDS:
         return accepted, arrival
-    message = "The accepted cards arrived. They are delivered if the supplier still gives as many in a minute."
+    message = "The accepted cards arrived. They are delivered if the supplier still lists the same number in a minute."
     return SupplierFailure(FailureKind.BUSY, message), arrival
 
 
 def settle(arrived: ArrivedOrder, acceptance: Acceptance) -> AcceptedOrder | SupplierFailure:
-    """Read a doubtful answer as a person has accepted it, or say why it is not what was accepted.
+    """Read a doubtful answer as the operator accepted it, or return in what it deviates.
 
-    No refund is claimed that the supplier does not state: FULFILLED states none, and PARTIALLY_FILLED refunds what is
+    Only a refund that the supplier states is reported: FULFILLED states none, and PARTIALLY_FILLED refunds what is
     neither listed nor counted as fulfilled.
     """
     cards, is_refund = arrived.deliverable, arrived.status is SupplierStatus.REFUNDED
     if len(cards) != acceptance.cards:
-        return _broken(f"A person has accepted {acceptance.cards} cards; {arrived.acceptable}.")
+        return _broken(f"An operator accepted {acceptance.cards} cards; {arrived.acceptable}.")
     if not cards and not is_refund:
         return _broken(f"Only a REFUNDED order can be closed without cards; this one is {arrived.status}.")
     quantity = arrived.quantity or acceptance.ordered
@@ -62,7 +60,7 @@ def settle(arrived: ArrivedOrder, acceptance: Acceptance) -> AcceptedOrder | Sup
         fulfilled_quantity=len(cards),
         fulfilled_amount=arrived.fulfilled_amount,
         price_per_card=arrived.price_per_card,
-        cards=cards,  # type: ignore[arg-type] # looser than a card that needs no person
+        cards=cards,  # type: ignore[arg-type] # less strict than a card that needs no operator
         refunded_quantity=refunded,
         undelivered_cards=len(arrived.arrived) - len(cards),
     )

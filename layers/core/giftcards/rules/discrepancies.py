@@ -1,4 +1,4 @@
-"""What differs between the supplier's list and our orders: a pure comparison of one order with its row."""
+"""Discrepancies between the supplier's list and the stored orders: a comparison of one order with its row."""
 
 from collections.abc import Mapping
 from datetime import datetime, timedelta
@@ -8,37 +8,30 @@ from typing import Any
 
 from pydantic import AwareDatetime, Field
 
-from giftcards.contracts.events import (
-    Contract,
-    Identifier,
-    Number,
-    OrderMismatch,
-    OrderOverdue,
-    OrderUnclaimed,
-    OutgoingEvent,
-)
+from giftcards.contracts.base import Contract, Identifier, Number
+from giftcards.contracts.events import OrderMismatch, OrderOverdue, OrderUnclaimed, OutgoingEvent
 from giftcards.contracts.supplier import BrokenOrder, ListedOrder, SupplierStatus
 from giftcards.rules.orders import Order
 from giftcards.rules.schedule import MAX_BACKOFF_SECONDS
 
 GRACE = timedelta(seconds=MAX_BACKOFF_SECONDS)
-"""What is younger is no difference yet: so long may a shop take to announce an order, and so long does the
-workflow leave a troubled order alone at most."""
+"""A younger order is no discrepancy yet: a shop may take this long to publish OrderPlaced, and after failures the
+workflow waits at most this long between two checks."""
 
 Details = dict[str, str | Number]
-"""By field, a status, a number, or names of fields: never what the supplier or the shop wrote into a text."""
+"""By field, a status, a number, or names of fields: never text from the supplier or the shop."""
 Fact = str | int | Decimal | None
 
 
 class DiscrepancyKind(StrEnum):
-    """In what way an order differs."""
+    """How an order differs."""
 
     UNCLAIMED = "UNCLAIMED"
-    """The supplier has it, and nobody has announced it."""
+    """The supplier has the order, and no OrderPlaced event was received for it."""
     OVERDUE = "OVERDUE"
-    """Final at the supplier, and open here."""
+    """Final at the supplier, open here."""
     MISMATCH = "MISMATCH"
-    """Closed here as something else than at the supplier, or not readable on one of the two sides."""
+    """Closed here with another result than at the supplier, or unreadable on one side."""
 
 
 class Discrepancy(Contract):
@@ -46,20 +39,18 @@ class Discrepancy(Contract):
 
     Attributes
     ----------
-    kind
-        In what way.
     order_id
-        None where the supplier's list has an order without a readable id.
+        None if the order in the supplier's list has no readable id.
     user_id
-        None where it is not known.
+        None if it is not known.
     ours, theirs
-        What is said here, and what at the supplier, as far as it differs.
+        Values here and at the supplier that differ.
     fields
-        Which fields differ or cannot be read.
+        Names of the fields that differ or cannot be read.
     since
-        From when its age counts: placed (unclaimed), claimed (overdue) or closed (mismatch); None where unknown.
+        When it was placed (unclaimed), claimed (overdue) or closed (mismatch); None if unknown.
     message
-        One sentence for a person.
+        One sentence for an operator.
     """
 
     kind: DiscrepancyKind
@@ -73,26 +64,17 @@ class Discrepancy(Contract):
 
     @property
     def details(self) -> dict[str, Any]:
-        """What makes it the difference that it is: while this stays the same, it is announced once."""
+        """What identifies the discrepancy: while it stays the same, the event is published once."""
         return {"ours": self.ours, "theirs": self.theirs, "fields": list(self.fields)}
 
 
 def compare(listed: ListedOrder | BrokenOrder, order: Order | None, now: datetime) -> Discrepancy | None:
-    """Compare an order of the supplier's list with its row.
+    """Compare an order of the supplier's list with its row; None if they agree, or may still agree later (``GRACE``).
 
     Parameters
     ----------
-    listed
-        What the supplier says.
     order
-        The row as it was read after the list; None where there is none.
-    now
-        The time.
-
-    Returns
-    -------
-    Difference | None
-        None where both say the same, or may still come to say it by themselves (``GRACE``).
+        The row as it was read after the list; None if there is none.
     """
     if isinstance(listed, BrokenOrder):
         return _broken(listed, order)
@@ -104,15 +86,7 @@ def compare(listed: ListedOrder | BrokenOrder, order: Order | None, now: datetim
 
 
 def unreadable_row(order_id: str, fields: tuple[str, ...]) -> Discrepancy:
-    """Say that an order's row cannot be read.
-
-    Parameters
-    ----------
-    order_id
-        Whose row.
-    fields
-        Which of its attributes are wrong.
-    """
+    """Make the discrepancy of an order whose row cannot be read because of these fields."""
     names = ", ".join(fields)
     return Discrepancy(
         kind=DiscrepancyKind.MISMATCH,
@@ -123,18 +97,18 @@ def unreadable_row(order_id: str, fields: tuple[str, ...]) -> Discrepancy:
     )
 
 
-def event_for(difference: Discrepancy, now: datetime) -> OutgoingEvent:
-    """Make the event that tells of a difference."""
-    known = difference.model_dump(include={"order_id", "user_id", "fields", "message"}) | {"occurred_at": now}
-    match difference.kind:
+def event_for(discrepancy: Discrepancy, now: datetime) -> OutgoingEvent:
+    """Make the event of a discrepancy."""
+    fields = discrepancy.model_dump(include={"order_id", "user_id", "fields", "message"}) | {"occurred_at": now}
+    match discrepancy.kind:
         case DiscrepancyKind.UNCLAIMED:
-            return OrderUnclaimed.model_validate(known | difference.theirs | {"placed_at": difference.since})
+            return OrderUnclaimed.model_validate(fields | discrepancy.theirs | {"placed_at": discrepancy.since})
         case DiscrepancyKind.OVERDUE:
-            pending = now - (difference.since or now)
-            statuses = {"status": difference.ours["status"], "supplier_status": difference.theirs["status"]}
-            return OrderOverdue.model_validate(known | statuses | {"pending_seconds": int(pending.total_seconds())})
+            pending = now - (discrepancy.since or now)
+            statuses = {"status": discrepancy.ours["status"], "supplier_status": discrepancy.theirs["status"]}
+            return OrderOverdue.model_validate(fields | statuses | {"pending_seconds": int(pending.total_seconds())})
         case DiscrepancyKind.MISMATCH:
-            return OrderMismatch.model_validate(known)
+            return OrderMismatch.model_validate(fields)
 
 
 def _broken(listed: BrokenOrder, order: Order | None) -> Discrepancy:
@@ -146,7 +120,7 @@ def _broken(listed: BrokenOrder, order: Order | None) -> Discrepancy:
         user_id=order and order.user_id,
         theirs={"broken": names},
         fields=listed.fields,
-        message=f"{which} breaks the supplier's documents in the supplier's list: {names}.",
+        message=f"{which} breaks the supplier's documentation in the supplier's list: {names}.",
     )
 
 
@@ -158,7 +132,7 @@ def _unclaimed(listed: ListedOrder, now: datetime) -> Discrepancy | None:
         order_id=listed.order_id,
         theirs={"status": str(listed.status), "quantity": listed.quantity},
         since=listed.placed_at,
-        message="The supplier has this order, and nobody has announced it.",
+        message="The supplier has this order, but no OrderPlaced event was received for it.",
     )
 
 
@@ -177,17 +151,16 @@ def _overdue(listed: ListedOrder, order: Order, now: datetime) -> Discrepancy | 
 
 
 def _mismatch(listed: ListedOrder, order: Order, now: datetime) -> Discrepancy | None:
-    closed_at = order.delivered_at or order.refunded_at
     ours, theirs = _facts(order), _facts(listed)
     if listed.status is SupplierStatus.HANDLING:
-        # The order can have been settled and closed after its page was made.
-        if closed_at is not None and now - closed_at <= GRACE:
+        # The supplier may have settled the order after it made this page.
+        if order.closed_at is not None and now - order.closed_at <= GRACE:
             return None
         theirs = {"status": theirs["status"]}
     fields = tuple(name for name in theirs if ours[name] != theirs[name] and not _is_unknown(name, ours, theirs))
     if not fields:
         return None
-    words = [f"{name} is {_said(ours[name])} here and {_said(theirs[name])} at the supplier" for name in fields]
+    words = [f"{name} is {_shown(ours[name])} here and {_shown(theirs[name])} at the supplier" for name in fields]
     return Discrepancy(
         kind=DiscrepancyKind.MISMATCH,
         order_id=order.order_id,
@@ -195,13 +168,13 @@ def _mismatch(listed: ListedOrder, order: Order, now: datetime) -> Discrepancy |
         ours={name: value for name in fields if (value := ours[name]) is not None},
         theirs={name: value for name in fields if (value := theirs[name]) is not None},
         fields=fields,
-        since=closed_at,
+        since=order.closed_at,
         message=f"This order is closed: {'; '.join(words)}.",
     )
 
 
 def _facts(order: Order | ListedOrder) -> dict[str, Fact]:
-    """Give what has to be the same on both sides. A price of no cards says nothing."""
+    """Return what must be equal on both sides. The price of an order without cards does not matter."""
     return {
         "status": str(order.status),
         "quantity": order.quantity,
@@ -212,9 +185,9 @@ def _facts(order: Order | ListedOrder) -> dict[str, Fact]:
 
 
 def _is_unknown(name: str, ours: Mapping[str, Fact], theirs: Mapping[str, Fact]) -> bool:
-    """Say whether a side has no such amount. The supplier may leave amounts out, or send what cannot be read."""
+    """Return whether a side lacks this amount: the supplier may omit amounts, or send unreadable ones."""
     return name in {"fulfilledAmount", "pricePerCard"} and None in {ours[name], theirs[name]}
 
 
-def _said(value: Fact) -> str:
+def _shown(value: Fact) -> str:
     return "missing" if value is None else str(value)

@@ -1,17 +1,17 @@
-"""The supplier gate: one record that says why, and until when, nobody may call the supplier, and how many may.
+"""The supplier gate: one record that says why and until when calls are blocked, and that limits concurrent calls.
 
-The supplier counts refused keys and blocks the address after five, so few callers may present a key that turns out to
-be bad, and nobody after them:
+It is a circuit breaker and a semaphore that all orders share. The supplier counts refused keys and blocks the address
+after five, so only a few callers may present a key that turns out to be bad:
 
-- A caller needs a lease on one of ``MAX_CONCURRENT_CALLS`` slots. A key that the supplier has not accepted since it
-  was set, or since the gate was last blocked, is presented by one caller at a time.
-- A lease that ends without being given back is a call whose answer nobody knows: it may have been "key refused". Its
-  place stays lost to this key until the supplier accepts the key. Where all places are lost, the gate is paused, and
+- A call needs a lease on one of ``MAX_CONCURRENT_CALLS`` slots. A key that the supplier has not accepted since it was
+  set, or since the gate was last blocked, is presented by one caller at a time.
+- A lease that expires without being released is a lost call: its answer is unknown and may have been "key refused".
+  Its slot stays lost to this key until the supplier accepts the key. If all slots are lost, the gate is paused, and
   then one caller tries.
 
-So a bad key, old or new, is presented at most ``MAX_CONCURRENT_CALLS`` times, however many callers die and whenever
-they do; as long as callers go on dying, it is presented once more in each ``BLOCK_SECONDS``. Answers that get lost on
-the network do not count: they look like a supplier that is down, and that must not stop the orders.
+So a bad key, old or new, is presented at most ``MAX_CONCURRENT_CALLS`` times, however many callers crash and whenever
+they do; while callers keep crashing, it is presented once more every ``BLOCK_SECONDS``. Answers that get lost on the
+network do not count: they look like a supplier that is down, and that must not stop the orders.
 """
 
 from collections.abc import Mapping
@@ -22,46 +22,42 @@ from http import HTTPStatus
 from giftcards.rules.supplier_failure import FailureKind, SupplierFailure, names_access
 
 BLOCK_SECONDS = 15 * 60
-"""How long the supplier blocks an address (supplier's documents: about 15 minutes)."""
+"""How long the supplier blocks an address: about 15 minutes (https://docs.oneclickdz.com/en/error-handling)."""
 RATE_LIMIT_SECONDS = 30
-"""How long to stay away after a 429 without Retry-After; the supplier publishes no limit."""
+"""Pause after a 429 without Retry-After. The supplier publishes no rate limit."""
 MAX_CONCURRENT_CALLS = 3
-"""Calls that may be under way: a key that is revoked meanwhile is presented by each of them, and its successor once if
-it is bad too, which is still less than the five refusals after which the supplier blocks the address."""
+"""A key that is revoked is presented by each of these calls, and its successor once if it is bad too: fewer than five
+refusals, after which the supplier blocks the address."""
 LEASE_SECONDS = 65
-"""How long a lease lasts. It must not end before its call does, however long the function runs: a call begins within
-``START_SECONDS`` of its lease, and takes at most ``TOTAL_TIMEOUT_SECONDS`` (15, see adapters/supplier.py)."""
+"""A lease must not expire before its call ends: a call starts within ``START_SECONDS`` of its lease, and takes at most
+``TOTAL_TIMEOUT_SECONDS`` (15, see adapters/oneclickdz/supplier.py)."""
 START_SECONDS = 40
-"""How late after its lease a call may begin. The write of the lease takes 21 s at most, with all its retries."""
+"""Latest start of a call after its lease. Writing the lease takes at most 21 s with all retries."""
 MAX_BUSY_PAUSE_SECONDS = 60
-"""How long a Retry-After of an answer that says nothing about the key, the address or the rate pauses all orders. It
-may be about the one order: only its own wait is longer."""
+"""Longest pause of all orders for a Retry-After that does not concern the key, the address or the rate. It may concern
+this one order, so only this order waits longer."""
 MIN_SUSPICION_SECONDS = 30
-"""For how long orders are refused, and none is answered, until the refusals are about the key or the address. Two bad
-orders among good ones seldom follow each other for so long. A refusal that names the key or the address confirms a
-suspicion at once: the supplier counts refused keys."""
+"""If orders have been refused for this long and none was answered, the refusals concern the key or the address. Two bad
+orders among good ones seldom follow each other for this long. A refusal that names the key or the address confirms a
+suspicion immediately: the supplier counts refused keys."""
 MAX_SUSPICION_SECONDS = 600
-"""After this, a refusal says nothing about the next one."""
+"""After this, a refusal says nothing about a later one."""
 
 _UNTIL_NEW_KEY = {FailureKind.KEY_MISSING, FailureKind.KEY_REFUSED}
 
 
 @dataclass(frozen=True)
 class Block:
-    """Why nobody may call the supplier.
+    """Why calls are blocked.
 
     Attributes
     ----------
-    reason
-        What closed the gate.
     message
-        The same for a person.
-    at
-        When.
+        The reason as a sentence for an operator.
     key_version
-        Version id of the secret that was current then; None where the secret had no value.
+        Version id of the secret at that time; None if the secret had no value.
     until
-        When the gate opens by itself; None where it opens only with another version of the secret.
+        None if only another version of the secret ends the block.
     """
 
     reason: FailureKind
@@ -72,7 +68,7 @@ class Block:
 
     @property
     def is_pause(self) -> bool:
-        """Whether time opens the gate, and so a person may too; a refused key would only be refused once more."""
+        """Whether time ends the block. Then an operator may end it too; a refused key would only be refused again."""
         return self.until is not None
 
 
@@ -82,13 +78,10 @@ class Lease:
 
     Attributes
     ----------
-    until
-        When it ends even if it is never given back.
     owner
-        Random token of the caller, so that no other caller's lease is ever taken for its own; None in a lease of the
-        former release.
+        Random token that tells this lease from another caller's; None in a lease of an earlier release.
     key_version
-        Version id of the key that the caller presents; None in a lease of the former release.
+        Version id of the key that the caller presents; None in a lease of an earlier release.
     """
 
     until: datetime
@@ -98,16 +91,14 @@ class Lease:
 
 @dataclass(frozen=True)
 class Slot:
-    """One of the places that callers take.
+    """A slot with the lease of the caller that acquires it.
 
     Attributes
     ----------
     number
         From 1.
-    lease
-        What its caller gets.
     alone
-        Whether no other caller may present the same key meanwhile.
+        Whether no other caller may present the same key at the same time.
     """
 
     number: int
@@ -116,22 +107,15 @@ class Slot:
 
     @property
     def start_by(self) -> datetime:
-        """The last moment to begin the call."""
+        """Latest start of the call."""
         return self.lease.until - timedelta(seconds=LEASE_SECONDS - START_SECONDS)
 
 
 @dataclass(frozen=True)
 class Suspicion:
-    """An order was refused with a code that could as well be about the key or the address.
+    """An order was refused with a code that could also concern the key or the address.
 
-    Attributes
-    ----------
-    order_id
-        Which order, the first since the supplier last answered one.
-    code
-        The supplier's error code.
-    at
-        When.
+    It is the first such order since the supplier last answered an order.
     """
 
     order_id: str
@@ -139,14 +123,13 @@ class Suspicion:
     at: datetime
 
     def is_over(self, now: datetime) -> bool:
-        """Whether it is too old to say anything about another refusal."""
         return now > self.at + timedelta(seconds=MAX_SUSPICION_SECONDS)
 
     def confirmed_by(self, failure: SupplierFailure, order_id: str, now: datetime) -> SupplierFailure | None:
-        """Say what the refusal of a second order means, or None where it is too early to say.
+        """Return what the refusal of a second order means, or None if it is too early to tell.
 
-        The first order itself confirms nothing, however often it is refused; it is held one day, and names the code.
-        But a second 401 does, whatever the order: the supplier counts refused keys.
+        The first order confirms nothing, however often it is refused; in the end it is held with the code. But a second
+        401 does, for any order: the supplier counts refused keys.
         """
         least = 0 if names_access(failure.code) else MIN_SUSPICION_SECONDS
         is_second = order_id != self.order_id and now >= self.at + timedelta(seconds=least)
@@ -169,24 +152,20 @@ class Gate:
     Attributes
     ----------
     refusal
-        The last closing that only another key opens.
+        The last block that only another key ends.
     refused_versions
-        Version ids of all keys that were ever refused: a call that was under way with an old key can end after
-        the new key was refused too.
+        Version ids of all keys that were ever refused: a call with an old key can end after the new key was refused.
     pause
-        The last closing that time opens.
+        The last block that time ends.
     accepted_version
-        Version id of the key that the supplier has accepted since the gate was last closed.
+        Version id of the key that the supplier has accepted since the last block; None if there is none.
     leases
-        By place; those that nobody has given back stay.
+        By slot number. Leases that were not released stay.
     closings
-        How often the gate has been closed. Equal numbers mean that nobody has closed it in between; times cannot
-        say so, two closings can fall into one millisecond.
+        Number of blocks so far. Equal numbers mean that there was no block in between; times cannot show that, because
+        two blocks can occur in one millisecond.
     presented_version
-        Version id of the key that was presented last, by any container.
-    suspicion
-        The first order that was refused, as far as one answer can show for reasons of its own, since the supplier last
-        answered an order.
+        Version id of the key that any container presented last.
     """
 
     refusal: Block | None = None
@@ -199,7 +178,7 @@ class Gate:
     suspicion: Suspicion | None = None
 
     def block(self, now: datetime, key_version: str | None) -> Block | None:
-        """Say why this key may not be presented now, or None where it may."""
+        """Return the block that keeps this key from being presented now, or None."""
         refusal = self.refusal
         if refusal is not None and (key_version == refusal.key_version or key_version in self.refused_versions):
             return refusal
@@ -223,26 +202,26 @@ class Gate:
         )
 
     def lost(self, now: datetime, key_version: str | None) -> dict[int, Lease]:
-        """Return the leases of calls with this key whose answer nobody knows, by place."""
+        """Return the leases of lost calls with this key, by slot number."""
         return {number: lease for number, lease in self._leases_of(key_version).items() if lease.until <= now}
 
     def is_tried_alone(self, now: datetime, key_version: str | None) -> bool:
-        """Say whether only one caller at a time may present this key: the supplier may refuse it."""
+        """Return whether only one caller at a time may present this key, because the supplier may refuse it."""
         return key_version is None or self.accepted_version != key_version or bool(self.lost(now, key_version))
 
     def slots(self, now: datetime, key_version: str | None) -> int:
-        """Say how many may call at once with this key."""
+        """Return how many concurrent calls this key allows."""
         return 1 if self.is_tried_alone(now, key_version) else MAX_CONCURRENT_CALLS
 
     def taken(self, now: datetime) -> int:
-        """Say how many places are taken."""
+        """Return how many slots are in use."""
         return sum(lease.until > now for lease in self.leases.values())
 
     def _leases_of(self, key_version: str | None) -> dict[int, Lease]:
         return {number: lease for number, lease in self.leases.items() if lease.key_version in {key_version, None}}
 
-    def free_place(self, now: datetime, key_version: str | None) -> int | None:
-        """Return the first place that a caller with this key may take, or None where it has to queue."""
+    def free_slot(self, now: datetime, key_version: str | None) -> int | None:
+        """Return the first slot that a caller with this key may acquire, or None if it has to queue."""
         lost = self.lost(now, key_version)
         if self.is_tried_alone(now, key_version) and len(self._leases_of(key_version)) > len(lost):
             return None
@@ -255,14 +234,10 @@ class Gate:
 
 
 def admit(gate: Gate, now: datetime, key_version: str | None, owner: str) -> Slot | SupplierFailure:
-    """Give a caller a place, or say why it may not call.
+    """Choose a slot for a caller, or return why it may not call.
 
     Parameters
     ----------
-    gate
-        The record as it is now.
-    now
-        The time.
     key_version
         Version id of the key that would be presented.
     owner
@@ -271,8 +246,8 @@ def admit(gate: Gate, now: datetime, key_version: str | None, owner: str) -> Slo
     block = gate.block(now, key_version)
     if block is not None:
         seconds = 0.0 if block.until is None else (block.until - now).total_seconds()
-        return SupplierFailure(FailureKind.GATE_CLOSED, f"Nobody may call the supplier now: {block.message}", seconds)
-    number = gate.free_place(now, key_version)
+        return SupplierFailure(FailureKind.GATE_CLOSED, f"Calls to the supplier are blocked: {block.message}", seconds)
+    number = gate.free_slot(now, key_version)
     if number is None:
         return SupplierFailure(FailureKind.QUEUED, "All slots for calls to the supplier are in use.")
     lease = Lease(now + timedelta(seconds=LEASE_SECONDS), owner, key_version)
@@ -280,17 +255,17 @@ def admit(gate: Gate, now: datetime, key_version: str | None, owner: str) -> Slo
 
 
 def accepts_key(answer: object) -> bool:
-    """Say whether an answer shows that the supplier has accepted the key that was presented.
+    """Return whether an answer shows that the supplier accepted the key.
 
-    No trouble shows it: what is wrong with an order id may be said before the key is looked at, or without any call.
+    No failure shows it: the supplier may reject an order id before it checks the key, or no call was made.
     """
     return not isinstance(answer, SupplierFailure)
 
 
 def is_suspicious(failure: SupplierFailure) -> bool:
-    """Say whether an order was refused for what could be about the key or the address, by the status or by the code.
+    """Return whether the refusal of an order could also concern the key or the address, by its status or its code.
 
-    Documented codes are certain, and 410 or 422, say, is about the order, however many are answered so.
+    Documented codes are certain, and 410 or 422, for example, concern the order, however many orders get them.
     """
     is_denied = failure.status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}
     if failure.kind is FailureKind.ORDER_REFUSED:
@@ -299,15 +274,15 @@ def is_suspicious(failure: SupplierFailure) -> bool:
 
 
 def refusal_of(failure: SupplierFailure) -> str:
-    """Name a refusal in a few characters: the supplier's code, or the status where there is none."""
+    """Return the supplier's code, or the HTTP status if there is none."""
     return failure.code or str(failure.status)
 
 
 def block_after(failure: SupplierFailure, now: datetime, key_version: str | None) -> Block | None:
-    """Decide whether this trouble closes the gate for all orders, and for how long."""
+    """Decide whether this failure blocks calls for all orders, and for how long."""
     match failure.kind:
         case FailureKind.RATE_LIMITED:
-            seconds = failure.retry_after_seconds or RATE_LIMIT_SECONDS  # 0 is what a date in the past comes to
+            seconds = failure.retry_after_seconds or RATE_LIMIT_SECONDS  # a date in the past gives 0
         case FailureKind.ADDRESS_BLOCKED | FailureKind.ACCESS_DENIED:
             seconds = max(BLOCK_SECONDS, failure.retry_after_seconds or 0)
         case FailureKind.BUSY if failure.retry_after_seconds:

@@ -1,4 +1,4 @@
-"""The life of an order: open, held, or closed for good."""
+"""The life cycle of an order: open, held, closed."""
 
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -8,12 +8,11 @@ from uuid import UUID, uuid5
 
 from pydantic import AwareDatetime, Field, ValidationError, ValidatorFunctionWrapHandler, WrapValidator
 
+from giftcards.contracts.base import Contract, Identifier
 from giftcards.contracts.events import (
     CardsDelivered,
     CardsPartiallyDelivered,
-    Contract,
     HeldReason,
-    Identifier,
     OrderEvent,
     OrderPlaced,
     OrderRefunded,
@@ -21,10 +20,28 @@ from giftcards.contracts.events import (
 from giftcards.contracts.supplier import AcceptedOrder, SettledOrder
 
 _DELIVERIES = UUID("6f1a5f0e-6a0b-5d0b-9c3f-0d6a8a5b7c11")
+CLOSING_FIELDS = frozenset(
+    {
+        "status",
+        "quantity",
+        "fulfilled_quantity",
+        "fulfilled_amount",
+        "price_per_card",
+        "refunded_quantity",
+        "undelivered_cards",
+        "checks",
+        "delivery_id",
+        "delivery_attempt",
+        "delivered_at",
+        "cards_expire_at",
+        "refunded_at",
+    }
+)
+"""Fields of an order that its closing sets."""
 
 
 class OrderStatus(StrEnum):
-    """Where an order is: the supplier's words, and HELD."""
+    """The supplier's statuses, and HELD."""
 
     HANDLING = "HANDLING"
     FULFILLED = "FULFILLED"
@@ -34,7 +51,7 @@ class OrderStatus(StrEnum):
 
     @property
     def is_closed(self) -> bool:
-        """Whether what the supplier settled the order to is stored."""
+        """Whether the supplier's result is stored; a closed order stays closed."""
         return self not in {OrderStatus.HANDLING, OrderStatus.HELD}
 
     @property
@@ -51,7 +68,7 @@ def _none_if_invalid(value: Any, validate: ValidatorFunctionWrapHandler) -> Any:
 
 
 LenientTime = Annotated[AwareDatetime | None, WrapValidator(_none_if_invalid)]
-"""What the shop said, which must not make an order unreadable."""
+"""The shop's value. It must not make an order unreadable."""
 
 
 class Acceptance(Contract):
@@ -61,12 +78,10 @@ class Acceptance(Contract):
     ----------
     by
         ARN of the operator.
-    reason
-        Why, in their words.
     cards
-        How many cards they have seen; 0 accepts a refund.
+        Number of cards that arrived; 0 accepts a refund.
     ordered
-        How many cards were ordered, where the supplier does not say.
+        Number of cards ordered, if the supplier does not say.
     """
 
     by: str
@@ -80,15 +95,22 @@ class Order(Contract):
     """The order row.
 
     The workflow writes it on claim, hold and delay, DeliverCards when it closes the order, and SweepOrders when the
-    execution that had it is gone: ``execution_arn`` is None from then until the workflow takes the order up again.
+    order's execution is gone.
 
-    ``accept_cards`` is set when an operator accepts the cards, and removed by the next hold; a closed order keeps it.
-
-    ``checks`` is written on hold and closing: how often CheckStatus has answered about the order, in all executions
-    that came to one of the two. One that was lost on the way took its count along.
-
-    ``refunded_quantity`` is what the supplier states of a PARTIALLY_FILLED order whose cards were accepted; of any
-    other it is the difference of the quantities. ``undelivered_cards`` arrived, and are not delivered.
+    Attributes
+    ----------
+    execution_arn
+        None from the sweep until the workflow resumes the order.
+    accept_cards
+        The next hold removes it; a closed order keeps it.
+    checks
+        Answers of CheckStatus in all executions that held or closed the order; an execution that was lost is not
+        counted.
+    refunded_quantity
+        Stated by the supplier for a PARTIALLY_FILLED order whose cards were accepted. None for any other order, where
+        it is ``quantity - fulfilled_quantity``.
+    undelivered_cards
+        Cards that arrived and are not delivered.
     """
 
     order_id: Identifier
@@ -136,28 +158,29 @@ class Order(Contract):
 
     @property
     def ordered_at(self) -> datetime:
-        """When its user began to wait: as the shop says, or else the claim."""
+        """Start of the user's wait: when the shop says that the order was placed, or else the claim."""
         return self.placed_at or self.claimed_at
+
+    @property
+    def closed_at(self) -> datetime | None:
+        """When it was delivered or refunded."""
+        return self.delivered_at or self.refunded_at
 
 
 def delivery_id_of(order_id: str) -> str:
-    """Name the one delivery that an order can have. The same on every repeat, so that consumers recognise it."""
+    """Return the id of an order's only delivery. It is the same each time, so that consumers can be idempotent."""
     return str(uuid5(_DELIVERIES, order_id))
 
 
 def close(order: Order, settled: SettledOrder, attempt: str, now: datetime, *, checks: int) -> Order:
-    """Close an open order with what the supplier settled it to, at the millisecond that its row will hold.
+    """Close an open order with the supplier's result, at the millisecond that its row will have.
 
     Parameters
     ----------
-    order, settled
-        The order and what it came to.
     attempt
-        Names this attempt to deliver it, so that what an earlier one left behind is never taken for its own.
-    now
-        The time.
+        Id of this delivery attempt, which tells its cards from those that an earlier attempt left behind.
     checks
-        Made by the execution that closes it; those of earlier ones are in the row already.
+        Of the execution that closes the order; the row has those of earlier executions.
     """
     is_refund = not settled.cards
     accepted = settled if isinstance(settled, AcceptedOrder) else None
@@ -181,27 +204,27 @@ def close(order: Order, settled: SettledOrder, attempt: str, now: datetime, *, c
 
 
 def with_card_expiry(closed: Order, card_retention: timedelta | None) -> Order:
-    """Say when DynamoDB may delete the cards of a closed order, at a full second. Without a retention they are kept."""
+    """Set the time when DynamoDB may delete a closed order's cards, a full second; None as retention keeps them."""
     if closed.delivered_at is None or card_retention is None:
         return closed
     return closed.model_copy(update={"cards_expire_at": (closed.delivered_at + card_retention).replace(microsecond=0)})
 
 
 def time_to_delivery(order: Order) -> timedelta | None:
-    """Tell how long a user waited for the cards; None where there are none, never less than nothing."""
+    """Return how long the user waited for the cards, at least 0; None if there are none."""
     if order.delivered_at is None:
         return None
     return max(timedelta(0), order.delivered_at - order.ordered_at)
 
 
 def event_to_resume(order: Order) -> OrderPlaced:
-    """Make the event that has the workflow take an order up again, for its own user."""
+    """Make the event that makes the workflow resume an order for its user."""
     return OrderPlaced(order_id=order.order_id, user_id=order.user_id, placed_at=order.placed_at)
 
 
 def event_for(order: Order) -> OrderEvent:
-    """Make the event that tells the shop about a closed order; the same each time it is made."""
-    fields = order.model_dump(exclude_none=True) | {"occurred_at": order.delivered_at or order.refunded_at}
+    """Make the event of a closed order for the shop; it is the same each time."""
+    fields = order.model_dump(exclude_none=True) | {"occurred_at": order.closed_at}
     match order.status:
         case OrderStatus.FULFILLED:
             return CardsDelivered.model_validate(fields)
@@ -211,4 +234,4 @@ def event_for(order: Order) -> OrderEvent:
         case OrderStatus.REFUNDED:
             return OrderRefunded.model_validate(fields)
         case _:
-            raise ValueError(f"an order that is {order.status} has nothing to announce")
+            raise ValueError(f"an order that is {order.status} has no event")

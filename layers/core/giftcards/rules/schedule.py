@@ -1,24 +1,25 @@
-"""When to ask the supplier about an order: a pure function of its age."""
+"""When to check an order: a pure function of its age."""
 
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Self
 
 MAX_CHECKS = 1_500
-"""Checks that one execution may make.
+"""Maximum of checks in one execution.
 
-A Standard workflow holds 25,000 history events (docs.aws.amazon.com, Step Functions service quotas). One round of the
-loop writes 9 of them, and 16 if it goes through a delivery that has to wait. A round in which AWS does not run a
-function writes 17 (24 in a delivery) and is no check: beside the checks of the default schedule there is room for days
-of such rounds. SweepOrders finds the order of an execution that runs out of history all the same.
+The history of a Standard workflow has at most 25,000 events
+(https://docs.aws.amazon.com/step-functions/latest/dg/service-quotas.html). One round of the loop writes 9 of them, or
+16 with a delivery that has to wait. A round in which AWS does not run a function writes 17 (24 in a delivery) and does
+not count as a check: with the default schedule there is room for days of such rounds. If an execution does run out of
+history, SweepOrders finds its order.
 """
 
 MAX_DEADLINE_SECONDS = 20 * 86_400
-"""20 days, and then ``MAX_CHECKS`` of ``MAX_BACKOFF_SECONDS``, fit into the time limit of the state machine."""
+"""20 days. Together with ``MAX_CHECKS`` times ``MAX_BACKOFF_SECONDS`` it fits into the state machine's timeout."""
 
 POLL_SPREAD = 0.2
-"""Share of a poll interval by which jitter lengthens it, so that orders that were announced together do not stay in
-step and meet Lambda's concurrency limit and the gate in the same second. Never shorter: ``checks`` stays a bound.
+"""Maximum share by which jitter lengthens a poll interval, so that orders that were placed together do not hit Lambda's
+concurrency limit and the gate in the same second. Intervals never get shorter, so ``checks`` stays an upper bound.
 """
 
 MIN_BACKOFF_SECONDS = 5
@@ -32,7 +33,7 @@ class PollSchedule:
     Attributes
     ----------
     steps
-        ``(until, interval)`` pairs in seconds: up to age ``until``, ask every ``interval``.
+        ``(until, interval)`` pairs in seconds: up to age ``until``, check every ``interval``.
         The last ``until`` is the deadline.
     """
 
@@ -40,13 +41,13 @@ class PollSchedule:
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Read ``until:interval`` pairs such as ``120:5,300:15``.
+        """Parse ``until:interval`` pairs such as ``120:5,300:15``.
 
         Raises
         ------
         ValueError
-            If a pair is not two positive whole numbers, if the ``until`` values do not grow, or if
-            the schedule asks more often than one execution can record (``MAX_CHECKS``).
+            If a pair is not two positive integers, the ``until`` values do not increase, or there are more checks than
+            one execution can record (``MAX_CHECKS``).
         """
         try:
             steps = tuple((int(until), int(interval)) for until, interval in (s.split(":") for s in text.split(",")))
@@ -75,21 +76,19 @@ class PollSchedule:
 
     @property
     def checks(self) -> int:
-        """How many checks an order takes that stays pending to the deadline."""
+        """Number of checks of an order that stays pending until the deadline."""
         starts = (0, *(until for until, _ in self.steps))
         return sum(
             -(-(until - start) // interval) for start, (until, interval) in zip(starts, self.steps, strict=False)
         )
 
     def next_wait(self, age_seconds: float, jitter: float) -> int | None:
-        """Seconds to wait before the next check of an order of this age, or None past the deadline.
+        """Return the seconds until the next check of an order of this age, or None past the deadline.
 
-        The last wait is cut so that a check falls on the deadline.
+        The last wait is shortened so that there is a check at the deadline.
 
         Parameters
         ----------
-        age_seconds
-            Age of the order.
         jitter
             A random number in [0, 1); it lengthens the interval by up to ``POLL_SPREAD``.
         """
@@ -101,21 +100,20 @@ class PollSchedule:
 
 
 def backoff_seconds(failures: int, jitter: float) -> int:
-    """Seconds to leave the supplier alone after so many failures in a row: they double.
+    """Return the seconds to wait after consecutive failures: exponential backoff.
 
     Parameters
     ----------
     failures
-        Failed attempts in a row, from 1.
+        From 1.
     jitter
-        A random number in [0, 1); half of the wait is drawn with it, so that orders that
-        failed together do not come back together.
+        A random number in [0, 1) that determines half of the wait.
     """
     return _jittered(MIN_BACKOFF_SECONDS * 2 ** min(failures, 20), jitter)
 
 
 def gate_wait_seconds(failures: int, jitter: float) -> int:
-    """Seconds to wait before looking at a closed gate again: they grow slowly, since a look costs the supplier nothing.
+    """Return the seconds to wait while calls are blocked. They grow linearly: reading the gate is no call.
 
     Parameters
     ----------
@@ -126,10 +124,10 @@ def gate_wait_seconds(failures: int, jitter: float) -> int:
 
 
 def queue_wait_seconds(failures: int, jitter: float) -> int:
-    """Seconds to wait for a free place at the supplier's gate: the more orders queue, the longer each of them does.
+    """Return the seconds to wait for a free slot. They grow with each attempt.
 
-    Each look is one of the ``MAX_CHECKS``: while a supplier that answers nobody is tried by one caller at a time, all
-    others queue, and must be able to for days.
+    Each attempt counts towards ``MAX_CHECKS``: while the supplier does not answer and one caller at a time tries it,
+    all others queue, and must be able to do so for days.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""What can come back from the supplier instead of an answer about the order."""
+"""Results of a call to the supplier that gave no order."""
 
 import re
 from dataclasses import dataclass
@@ -8,50 +8,48 @@ _NAMES_ACCESS = re.compile(r"(^|_)(IP|API|APIKEY|TOKEN)(_|$)")
 
 
 class FailureKind(StrEnum):
-    """Kinds of trouble, by what they mean for this order and for all others."""
+    """Kinds of failures, by what they mean for this order and for all others."""
 
     BUSY = "BUSY"
-    """Transient, or a deployment problem: ask again later."""
+    """Transient, or a deployment problem: retry later."""
     RATE_LIMITED = "RATE_LIMITED"
-    """Too many calls: nobody asks for a while."""
+    """Too many calls: all calls are blocked for a while."""
     KEY_MISSING = "KEY_MISSING"
-    """No API key has been set: nobody asks until there is one."""
+    """No API key is set: calls are blocked until there is one."""
     KEY_REFUSED = "KEY_REFUSED"
-    """The supplier refuses the key: nobody asks until there is another one."""
+    """The supplier refuses the key: calls are blocked until there is another one."""
     ADDRESS_BLOCKED = "ADDRESS_BLOCKED"
-    """The supplier blocks our address for about 15 minutes, whatever key is presented."""
+    """The supplier blocks our IP address for about 15 minutes, for any key."""
     ACCESS_DENIED = "ACCESS_DENIED"
-    """The key may not be used from here, or at all; a person has to act at the supplier."""
+    """The key may not be used from here, or at all; an operator must contact the supplier."""
     GATE_CLOSED = "GATE_CLOSED"
-    """Not asked at all: one of the above holds for all orders."""
+    """No call was made: calls are blocked for one of the reasons above."""
     QUEUED = "QUEUED"
-    """Not asked at all: as many calls are under way as may be."""
+    """No call was made: all slots are in use."""
     ORDER_UNKNOWN = "ORDER_UNKNOWN"
     ORDER_REJECTED = "ORDER_REJECTED"
-    """The supplier does not take the order id."""
+    """The supplier rejects the order id."""
     ORDER_REFUSED = "ORDER_REFUSED"
-    """A refusal in the supplier's envelope that says nothing about the key or the address: about this order, as far
+    """A refusal in the supplier's envelope that does not concern the key or the address: it concerns this order, as far
     as one answer can show."""
     CONTRACT_BROKEN = "CONTRACT_BROKEN"
-    """An answer that the supplier's documents do not allow."""
+    """An answer that contradicts the supplier's documentation."""
 
 
 @dataclass(frozen=True)
 class SupplierFailure:
-    """Why there is no answer about the order.
+    """Why a call gave no order.
 
     Attributes
     ----------
-    kind
-        What it means.
     message
-        One sentence for a person, made of our own words and the supplier's error code.
+        One sentence for an operator. It can hold the supplier's error code, but no other text of the answer.
     retry_after_seconds
-        How long the supplier, or the gate, asks us to stay away; None where nothing is said.
+        Wait that the supplier or the gate requests; None if there is none.
     code
-        The supplier's error code, normalized to ``UPPER_CASE``; None where the answer has none.
+        The supplier's error code, normalized to ``UPPER_CASE``; None if the answer has none.
     status
-        HTTP status of the answer; None where there is none, or where it is not a refusal.
+        HTTP status of the answer; None if there is none, or if it is not a refusal.
     """
 
     kind: FailureKind
@@ -62,9 +60,9 @@ class SupplierFailure:
 
 
 def names_access(code: str | None) -> bool:
-    """Say whether an error code names the address or the API key.
+    """Return whether an error code names the address or the API key.
 
-    An undocumented code that does can still be about one order (``PLAYER_IP_REGION``). KEY alone names neither: a
-    supplier of cards has keys to sell.
+    An undocumented code that does can still concern one order (``PLAYER_IP_REGION``). KEY alone does not count: a
+    supplier of cards sells keys.
     """
     return code is not None and _NAMES_ACCESS.search(code) is not None

@@ -1,4 +1,4 @@
-"""How single values of the supplier's answers are read: liberally where a value has one meaning only."""
+"""Parsers for values of the supplier's answers: liberal if a value has only one meaning."""
 
 import re
 import unicodedata
@@ -16,10 +16,9 @@ https://www.unicode.org/reports/tr44/#Default_Ignorable_Code_Point)."""
 
 
 def has_visible_character(text: str) -> bool:
-    """Say whether a text shows anything: a letter, number, punctuation mark or symbol that has a glyph.
+    """Return whether a text has a letter, number, punctuation mark or symbol with a glyph.
 
-    Spaces, controls, format characters, private and unassigned characters show nothing, and marks alone have nothing
-    to stand on.
+    Spaces, control and format characters, private and unassigned characters have none; marks alone do not count.
     """
     return any(
         unicodedata.category(character)[0] in "LNPS" and character not in _INVISIBLE_LETTERS_AND_SYMBOLS
@@ -28,10 +27,10 @@ def has_visible_character(text: str) -> bool:
 
 
 def text_of(value: Any) -> Any:
-    """Give a whole number as the text of its digits, and anything else as it is.
+    """Return a whole number as the text of its digits, and anything else as it is.
 
-    JSON numbers have no leading zeros, so the digits are what was meant. A fraction or an exponent could have been
-    written in several ways and stays a number.
+    JSON numbers have no leading zeros, so the digits are unambiguous. A fraction or an exponent can be written in
+    several ways and stays a number.
     """
     if isinstance(value, Decimal) and value.is_finite() and value.as_tuple().exponent == 0 and not value.is_signed():
         return str(value)
@@ -39,12 +38,12 @@ def text_of(value: Any) -> Any:
 
 
 def count_of(value: Any) -> int:
-    """Read a count: 2, 2.0, "2" and "2.0" are two.
+    """Parse a count: 2, 2.0, "2" and "2.0" are two.
 
     Raises
     ------
     ValueError
-        If it is anything else, or more than ``MAX_COUNT``.
+        If it is not a whole number from 0 to ``MAX_COUNT``.
     """
     text = _digits_of(value)
     if not _COUNT.fullmatch(text) or Decimal(text) > MAX_COUNT:
@@ -53,7 +52,7 @@ def count_of(value: Any) -> int:
 
 
 def amount_of(value: Any) -> Decimal | None:
-    """Read an amount of money; None where it is absent, negative, not finite, too long, or text that is no number."""
+    """Parse an amount of money; None if it is absent, negative, not finite, too long, or not a number."""
     text = _digits_of(value)
     if not _AMOUNT.fullmatch(text):
         return None

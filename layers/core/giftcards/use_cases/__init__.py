@@ -1,1 +1,1 @@
-"""One module per use case: what a function does, told as one call."""
+"""One module per function."""

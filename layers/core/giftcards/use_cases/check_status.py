@@ -1,4 +1,4 @@
-"""CheckStatus: ask how far an order is, and say what the workflow does next."""
+"""CheckStatus: get an order's status from the supplier, and decide the workflow's next step."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -12,28 +12,18 @@ from giftcards.use_cases.gated_supplier import GatedSupplier
 
 @dataclass(frozen=True)
 class StatusCheck:
-    """Checks orders.
-
-    Attributes
-    ----------
-    supplier
-        Whom to ask.
-    patience
-        How long to wait for an order.
-    measure
-        What is told of each claim and of each lag.
-    """
+    """Checks orders."""
 
     supplier: GatedSupplier
     policy: PollPolicy
     measure: Meter
 
     def check(self, request: StepRequest, *, now: datetime, jitter: float) -> StepResult:
-        """Check an order once. Its cards, if the answer has any, are not parsed."""
+        """Check an order once, without parsing its cards."""
         answer = self.supplier.ask(request.order_id, OrderProgress)
         result = next_step(answer, request, now=now, policy=self.policy, jitter=jitter)
         if request.checks == 0:
             self.measure(Metric.ORDER_CLAIMED, 1)
         if result.outcome is Outcome.SETTLED:
-            self.measure(Metric.DETECTION_LAG, (now - result.unanswered_since).total_seconds())
+            self.measure(Metric.DETECTION_LAG, (now - (result.unanswered_since or now)).total_seconds())
         return result

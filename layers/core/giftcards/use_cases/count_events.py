@@ -1,14 +1,13 @@
-"""CountEvents: measure what the workflow itself announces, which no other function sees."""
+"""CountEvents: measure the events that the workflow itself publishes."""
 
 from collections.abc import Sequence
 
 from pydantic import Field
 
+from giftcards.contracts.base import Contract, Identifier
 from giftcards.contracts.events import (
     CardsViewed,
-    Contract,
     HeldReason,
-    Identifier,
     LinkMailBounced,
     LinkMailFailed,
     LinkMailSent,
@@ -41,7 +40,7 @@ _LEVELS: dict[str, Level] = {
     LinkMailBounced.detail_type: "WARNING",
     CardsViewed.detail_type: "INFO",
 }
-"""Of those that need no person."""
+"""Log levels of events that need no operator; ERROR for the others."""
 COUNTED = tuple(_BY_TYPE)
 """The detail-types that are counted."""
 
@@ -52,7 +51,7 @@ class _Detail(Contract):
 
 
 class CountedEvent(Contract):
-    """An event as the bus hands it over; of its detail, what is measured and logged."""
+    """An event with the part of its detail that is measured and logged."""
 
     detail_type: str = Field(alias="detail-type", pattern=f"^({'|'.join(COUNTED)})$")
     resources: Sequence[str] = ()
@@ -60,17 +59,17 @@ class CountedEvent(Contract):
 
     @property
     def level(self) -> Level:
-        """How loud its line in the log is."""
+        """Level of its log line."""
         return _LEVELS.get(self.detail_type, "ERROR")
 
     @property
     def execution(self) -> str | None:
-        """Name of the execution that announced it, where it says so."""
+        """Name of the execution that published it; None if the event does not name one."""
         return next((arn.rpartition(":")[2] for arn in self.resources if ":execution:" in arn), None)
 
 
 def count(event: CountedEvent, measure: Meter) -> None:
-    """Measure one event. An event that comes twice counts twice."""
+    """Measure one event. An event that is delivered twice counts twice."""
     measure(_BY_TYPE[event.detail_type], 1)
     if isinstance(event.detail.reason, HeldReason):
         measure(Metric.of_hold(event.detail.reason), 1)

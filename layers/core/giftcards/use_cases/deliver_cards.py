@@ -1,7 +1,7 @@
-"""DeliverCards: fetch the cards, encrypt them in memory, store them, close the order, announce it.
+"""DeliverCards: get the cards, encrypt them in memory, store them, close the order, publish its event.
 
-Every part of it can be done again: the order closes once, by a condition in the table, and the event is
-made from the closed row, so a repeat after a crash at any point announces the same delivery again.
+It is idempotent: a condition in the table closes the order only once, and the event is made from the closed row, so a
+retry after a crash at any point publishes the same event again.
 """
 
 from collections.abc import Callable
@@ -12,7 +12,7 @@ from giftcards.adapters.card_cipher import CardCipher
 from giftcards.adapters.event_bus import EventBus
 from giftcards.adapters.order_table import OrderNotOpenError, OrderTable
 from giftcards.contracts.supplier import ArrivedOrder, OrderProgress, SettledOrder
-from giftcards.contracts.workflow import AcceptedArrival, Outcome, StepRequest, StepResult
+from giftcards.contracts.workflow import AcceptedArrival, Outcome, RetryState, StepRequest, StepResult
 from giftcards.metrics import Meter, Metric
 from giftcards.rules.acceptance import judge
 from giftcards.rules.next_step import PollPolicy, doubted_at_delivery, next_step
@@ -28,31 +28,19 @@ _MEASURED = {
 
 
 class OrderNotClaimedError(Exception):
-    """There is no open or closed order of this id for this user, though the workflow has claimed it."""
+    """There is no open or closed order with this id for this user, although the workflow has claimed it."""
 
 
 @dataclass(frozen=True)
 class CardDelivery:
-    """Closes settled orders: delivers their cards, or takes note of their refund.
+    """Closes settled orders: delivers their cards, or records their refund.
 
     Attributes
     ----------
-    supplier
-        Who has the cards.
-    vault
-        What encrypts them.
-    orders
-        Where they are stored.
-    bus
-        Where it is announced.
-    patience
-        How long to wait for an order that turns out not to be settled.
     card_retention
-        After which cards are deleted; None keeps them.
+        None keeps the cards.
     new_attempt
-        Returns a name for an attempt that no other has.
-    measure
-        What is told of each order that is closed and announced.
+        Returns a unique id of a delivery attempt.
     """
 
     supplier: GatedSupplier
@@ -79,7 +67,7 @@ class CardDelivery:
                 return self._try_again(settled, request, now, jitter, arrival)
             order = self._close(order, settled, request, now)
         if not order.status.is_closed:
-            busy = SupplierFailure(FailureKind.BUSY, "Another delivery of this order is under way.")
+            busy = SupplierFailure(FailureKind.BUSY, "Another delivery of this order is in progress.")
             return self._try_again(busy, request, now, jitter)
         if order.announced_at is None:
             self.bus.publish(event_for(order))
@@ -90,10 +78,8 @@ class CardDelivery:
             message=f"The order is closed: {order.status}.{order.irregularities}",
             age_seconds=max(0, int((now - request.claimed_at).total_seconds())),
             wait_seconds=1,
-            failures=0,
-            unanswered_since=now,
-            unanswered_seconds=request.unanswered_seconds,
             announce_delay=False,
+            retry_state=RetryState(unanswered_since=now, unanswered_seconds=request.retry_state.unanswered_seconds),
             is_irregular=bool(order.irregularities),
         )
 
@@ -132,7 +118,7 @@ class CardDelivery:
         ciphertexts = self.cipher.encrypt(order.order_id, order.user_id, attempt, settled.cards)
         try:
             self.orders.close(closed, ciphertexts)
-        except OrderNotOpenError:  # another delivery of the same order has closed it, or taken it over
+        except OrderNotOpenError:  # another delivery has closed the order, or taken over
             return self._claimed(request)
         return closed
 

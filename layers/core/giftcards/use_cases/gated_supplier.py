@@ -1,4 +1,4 @@
-"""Asking the supplier through the gate: the one way in which functions call it."""
+"""Calls to the supplier through the gate. Functions make no other calls to it."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -30,33 +30,16 @@ if TYPE_CHECKING:
 
 Answer = TypeVar("Answer")
 MAX_ACQUIRE_ATTEMPTS = 3
-"""How often a caller tries for a place that others take before it; then it queues outside, in its Wait state."""
+"""Then the caller queues: its order waits in the workflow's Wait state."""
 
 
 def random_token() -> str:
-    """Make a token that no other caller has."""
     return uuid4().hex
 
 
 @dataclass
 class GatedSupplier:
-    """The supplier behind its gate.
-
-    Attributes
-    ----------
-    supplier
-        The supplier's routes.
-    api_key
-        Where the key comes from.
-    gate
-        The record that all callers read before they call.
-    clock
-        Returns the time, with a time zone.
-    measure
-        What is told of each call: how long it took, and what it came to.
-    token
-        Makes the random token of each lease.
-    """
+    """The supplier behind its gate."""
 
     supplier: "Supplier"
     api_key: "ApiKeySource"
@@ -67,18 +50,18 @@ class GatedSupplier:
     _compared: str | None = field(default=None, init=False)
 
     def ask(self, order_id: str, view: "type[View]") -> "View | SupplierFailure":
-        """Ask for an order, unless the gate is closed; close it for all orders where the answer says so."""
+        """Get an order, unless calls are blocked; block calls for all orders if the answer requires it."""
         return self._call(lambda key: self.supplier.check_order(order_id, key, view), order_id)
 
     def list_orders(self, page: int, placed_from: datetime, placed_to: datetime) -> OrderPage | SupplierFailure:
-        """Ask for a page of the supplier's list, under the same rules; each page takes a place of its own."""
+        """Get a page of the supplier's list by the same rules. Each page acquires a slot."""
         return self._call(lambda key: self.supplier.list_orders(page, placed_from, placed_to, key), None)
 
     def _call(
         self, call: Callable[[SecretStr], Answer | SupplierFailure], order_id: str | None
     ) -> Answer | SupplierFailure:
         for _ in range(MAX_ACQUIRE_ATTEMPTS):
-            key, gate = self._look()
+            key, gate = self._read_key_and_gate()
             slot = admit(gate, self.clock(), key.version, self.token())
             if isinstance(slot, SupplierFailure):
                 return slot
@@ -86,29 +69,29 @@ class GatedSupplier:
                 missing = SupplierFailure(
                     FailureKind.KEY_MISSING, f"There is no API key for the supplier. {key.problem}"
                 )
-                self._close_if_due(missing, key)
+                self._block_if_due(missing, key)
                 return missing
-            if self._take(slot, gate):
+            if self._acquire(slot, gate):
                 return self._call_from(_Admitted(slot, gate, key, order_id), key.value, call)
-        return SupplierFailure(FailureKind.QUEUED, "Others took every place at the supplier's gate first.")
+        return SupplierFailure(FailureKind.QUEUED, "Other calls acquired all slots for calls to the supplier first.")
 
-    def _take(self, slot: Slot, seen: Gate) -> bool:
+    def _acquire(self, slot: Slot, seen: Gate) -> bool:
         try:
             return self.gate.acquire(slot, seen)
-        except Exception:  # the write may have happened, and no call was made: the place must not count as lost
+        except Exception:  # the slot may be acquired, and no call was made: it must not count as lost
             self.gate.release(slot, is_answered=False)
             raise
 
     def _call_from(
         self, admitted: "_Admitted", value: SecretStr, call: Callable[[SecretStr], Answer | SupplierFailure]
     ) -> Answer | SupplierFailure:
-        """Call, and give the place back once the gate shows what the answer was.
+        """Call, and release the slot once the gate reflects the answer.
 
-        Not if anything is raised: nobody else can know then what the supplier has answered, and the place is lost to
-        this key until the supplier accepts it.
+        If anything is raised, the slot is not released: the supplier's answer is unknown then, and the slot is lost to
+        this key until the supplier accepts the key.
         """
         slot, started = admitted.slot, self.clock()
-        if started > slot.start_by:  # the call might outlast its lease, and be one too many
+        if started > slot.start_by:  # the call could outlast its lease and exceed the limit
             self.gate.release(slot, is_answered=False)
             return SupplierFailure(FailureKind.QUEUED, "It took too long to acquire a slot at the supplier gate.")
         answer = call(value)
@@ -122,29 +105,29 @@ class GatedSupplier:
         return answer
 
     def _weigh(self, failure: SupplierFailure, admitted: "_Admitted") -> SupplierFailure:
-        """Close the gate if the trouble is about all orders, and say what the trouble is in that light."""
+        """Block calls if the failure concerns all orders, and return the failure as it then appears."""
         order_id, suspicion, now = admitted.order_id, admitted.seen.suspicion, self.clock()
         if not is_suspicious(failure) or order_id is None:
-            self._close_if_due(failure, admitted.key)
+            self._block_if_due(failure, admitted.key)
             return failure
         if suspicion is None or suspicion.is_over(now):
             self.gate.suspect(Suspicion(order_id, refusal_of(failure), now), instead_of=suspicion)
             return failure
         denied = suspicion.confirmed_by(failure, order_id, now)
         block = None if denied is None else block_after(denied, now, admitted.key.version)
-        if denied is None or block is None or not self.gate.close(block, confirmed=suspicion):
+        if denied is None or block is None or not self.gate.block(block, confirmed=suspicion):
             return failure
         return denied
 
-    def _close_if_due(self, failure: SupplierFailure, key: "ApiKey") -> None:
+    def _block_if_due(self, failure: SupplierFailure, key: "ApiKey") -> None:
         block = block_after(failure, self.clock(), key.version)
         if block is not None:
-            self.gate.close(block)
+            self.gate.block(block)
 
-    def _look(self) -> tuple["ApiKey", Gate]:
+    def _read_key_and_gate(self) -> tuple["ApiKey", Gate]:
         key, gate = self.api_key.read(), self.gate.read()
-        # Another container may have presented a newer key than the one cached here. Without a look at the secret, once
-        # for each such key, this one would present a key that has been replaced.
+        # Another container may have presented a newer key than the cached one. Without reading the secret again, once
+        # for each such key, this container would present a key that was replaced.
         presented = gate.presented_version
         if presented not in {None, key.version, self._compared}:
             key, self._compared = self.api_key.read(fresh=True), presented
@@ -153,14 +136,14 @@ class GatedSupplier:
 
 @dataclass(frozen=True)
 class _Admitted:
-    """A caller that has got a place.
+    """A caller with a slot.
 
     Attributes
     ----------
     seen
-        The record as it was read before.
+        The record as it was before the slot was acquired.
     order_id
-        Which order it asks about; None where it asks for the list.
+        None for a call of the list.
     """
 
     slot: Slot
@@ -169,6 +152,6 @@ class _Admitted:
     order_id: str | None
 
     def lost_to_others(self, now: datetime) -> dict[int, Lease]:
-        """Return the leases of earlier calls whose answer nobody knows, without the one that this caller replaced."""
+        """Return the leases of earlier lost calls, except the one that this caller's lease replaced."""
         lost = self.seen.lost(now, self.key.version)
         return {number: lease for number, lease in lost.items() if number != self.slot.number}

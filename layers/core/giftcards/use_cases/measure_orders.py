@@ -1,4 +1,4 @@
-"""MeasureOrders: how many orders wait or are held, for how long, and whether the supplier may be called."""
+"""MeasureOrders: how many orders wait or are held, for how long, and whether calls to the supplier are blocked."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -11,21 +11,19 @@ from giftcards.rules.orders import OrderStatus
 from giftcards.rules.supplier_failure import FailureKind
 
 EVERY_SECONDS = 60
-"""How often the schedule has it measured."""
+"""Interval of the schedule that starts the function."""
 
 
 @dataclass(frozen=True)
 class Measured:
-    """What a measurement came to.
+    """Result of a measurement.
 
     Attributes
     ----------
-    waiting, held
-        Open and held orders.
     oldest_seconds
-        Age of the oldest open one; 0 where there is none.
+        Age of the oldest open order; 0 if there is none.
     gate
-        Why nobody may call the supplier; None where the gate is open.
+        Why calls are blocked; None if they are not.
     """
 
     waiting: int
@@ -36,19 +34,7 @@ class Measured:
 
 @dataclass(frozen=True)
 class OrderMeasurement:
-    """Measures the orders.
-
-    Attributes
-    ----------
-    orders
-        Where they are.
-    gate
-        The record of the supplier gate.
-    api_key
-        Who knows which version of the key is current. Its value is not read.
-    measure
-        What is told of it.
-    """
+    """Measures orders and the gate."""
 
     orders: OrderTable
     gate: GateTable

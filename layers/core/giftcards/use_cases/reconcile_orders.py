@@ -1,7 +1,7 @@
-"""ReconcileOrders: compare the supplier's list with our orders, and announce each difference once.
+"""ReconcileOrders: compare the supplier's list with the stored orders, and publish each discrepancy once.
 
-Every part of it can be done again. A difference is written down after the bus has its event, so a run that breaks
-off in between announces it again, and never leaves one out. A run that could not see all of the list says so.
+It can be repeated: a discrepancy is recorded after its event is published, so a run that crashes in between publishes
+it again and misses none. A run that could not read the whole list says so.
 """
 
 from collections import Counter
@@ -13,10 +13,10 @@ from typing import Annotated
 
 from pydantic import AwareDatetime, Field
 
-from giftcards.adapters.discrepancy_table import DifferenceTable
+from giftcards.adapters.discrepancy_table import DiscrepancyTable
 from giftcards.adapters.event_bus import EventBus, EventNotPublishedError
 from giftcards.adapters.order_table import OrdersNotReadError, OrderTable, UnreadableOrder
-from giftcards.contracts.events import Contract
+from giftcards.contracts.base import Contract
 from giftcards.contracts.supplier import OrderPage
 from giftcards.contracts.workflow import Level
 from giftcards.metrics import Metric
@@ -26,48 +26,42 @@ from giftcards.rules.supplier_failure import FailureKind, SupplierFailure
 from giftcards.use_cases.gated_supplier import GatedSupplier
 
 MAX_PAGES = 200
-"""20,000 orders, which is more than the function's time-out leaves time for."""
+"""20,000 orders, more than the function's timeout allows."""
 STOPS_BEFORE = timedelta(seconds=30)
-"""How long before the function's time-out a run stops: longer than a page may take to come and to be compared."""
-LISTED_AT_MOST = 1_000
-"""Differences in an answer, which must not grow beyond what Lambda returns (6 MB). All are counted and announced."""
+"""A run stops this long before the function's timeout: longer than one page can take."""
+MAX_LISTED = 1_000
+"""Discrepancies in a result, which Lambda limits to 6 MB. All are counted and published."""
 
 _METRICS = {
     DiscrepancyKind.UNCLAIMED: Metric.ORDER_UNCLAIMED,
     DiscrepancyKind.OVERDUE: Metric.ORDER_OVERDUE,
     DiscrepancyKind.MISMATCH: Metric.ORDER_MISMATCH,
 }
-_OUT_OF_TIME = "The time was over before the end of the supplier's list."
+_OUT_OF_TIME = "The run ran out of time before the end of the supplier's list."
 
 Day = Annotated[date, Field(ge=date(2000, 1, 1))]
 
 
 class EmptyWindowError(ValueError):
-    """No order can have been placed in the window that was asked for. The text is one clear line."""
+    """The window contains no time. The message is one line for a person."""
 
 
 @dataclass(frozen=True)
 class Window:
-    """A span of time in which orders were placed.
-
-    Attributes
-    ----------
-    placed_from, placed_to
-        Its ends. The later one is fixed when a run begins: what is placed meanwhile is for the next run.
-    """
+    """Period in which orders were placed. Its end is fixed when a run starts; later orders belong to the next run."""
 
     placed_from: datetime
     placed_to: datetime
 
 
 class ReconcileRequest(Contract):
-    """What ReconcileOrders is called with: the first and the last day, in UTC. Without, yesterday and today."""
+    """Input of ReconcileOrders: the first and the last day in UTC, by default yesterday and today."""
 
     first_day: Day | None = Field(default=None, alias="from")
     last_day: Day | None = Field(default=None, alias="to")
 
     def window(self, now: datetime) -> Window:
-        """Say which orders to look at: without a first day, those of the last one and of the day before it.
+        """Return the window. Without a first day, it is the last day and the day before it.
 
         Raises
         ------
@@ -86,19 +80,18 @@ class ReconcileRequest(Contract):
 
 
 class ReconciliationOutcome(StrEnum):
-    """What a run comes to."""
+    """Result of a run."""
 
     COMPLETE = "COMPLETE"
-    """The whole list was compared, whatever was found."""
+    """The whole list was compared."""
     SUPPLIER_UNAVAILABLE = "SUPPLIER_UNAVAILABLE"
-    """The supplier gave no answer, or may not be called now."""
+    """The supplier did not answer, or calls are blocked."""
     KEY_REFUSED = "KEY_REFUSED"
-    """The supplier refuses the key, and this run was the one that presented it."""
+    """The supplier refused the key that this run presented."""
     SUPPLIER_CONTRACT_BROKEN = "SUPPLIER_CONTRACT_BROKEN"
-    """A page of the list contradicts the supplier's documents, or orders on it have no readable id: orders could be
-    missed without a word."""
+    """A page contradicts the supplier's documentation, or has orders without a readable id: orders could be missed."""
     INCOMPLETE = "INCOMPLETE"
-    """Too many pages or too little time, or DynamoDB or EventBridge did not take part."""
+    """Too many pages, too little time, or DynamoDB or EventBridge failed."""
 
 
 _OUTCOMES = {
@@ -108,13 +101,13 @@ _OUTCOMES = {
 
 
 class FoundDiscrepancy(Discrepancy):
-    """A difference that a run has found."""
+    """A discrepancy that a run has found."""
 
-    is_new: bool = Field(description="Whether this run has announced it; if not, an earlier one has")
+    is_new: bool = Field(description="Whether this run published it; if not, an earlier run did")
 
 
 class ReconciliationReport(Contract):
-    """What ReconcileOrders answers."""
+    """Result of ReconcileOrders."""
 
     outcome: ReconciliationOutcome
     message: str = Field(description="One sentence for a person; never text from the supplier's answer")
@@ -123,8 +116,8 @@ class ReconciliationReport(Contract):
     pages: int = Field(description="Pages of the supplier's list that were compared")
     orders: int = Field(description="Orders that were compared")
     differences_found: int
-    new_differences: dict[DiscrepancyKind, int] = Field(description="By kind, how many this run has announced")
-    differences: tuple[FoundDiscrepancy, ...] = Field(description=f"What was found, the first {LISTED_AT_MOST} of it")
+    new_differences: dict[DiscrepancyKind, int] = Field(description="How many this run published, by kind")
+    differences: tuple[FoundDiscrepancy, ...] = Field(description=f"The first {MAX_LISTED} discrepancies")
 
     @property
     def is_complete(self) -> bool:
@@ -133,12 +126,12 @@ class ReconciliationReport(Contract):
 
     @property
     def level(self) -> Level:
-        """How loud its line in the log is."""
+        """Level of its log line."""
         return "INFO" if self.is_complete else "WARNING"
 
     @property
     def metrics(self) -> dict[Metric, int]:
-        """What is measured of a run, also where it is 0."""
+        """Metrics of a run, including those that are 0."""
         counts = {metric: self.new_differences[kind] for kind, metric in _METRICS.items()}
         return counts | {
             Metric.RECONCILIATION_DIFFERENCE: sum(counts.values()),
@@ -149,7 +142,7 @@ class ReconciliationReport(Contract):
 
 @dataclass
 class _Run:
-    """What a run has seen so far."""
+    """Progress of a run."""
 
     pages: int = 0
     seen: set[str | None] = field(default_factory=set)
@@ -160,21 +153,21 @@ class _Run:
     listed: list[FoundDiscrepancy] = field(default_factory=list)
 
     def is_first(self, order_id: str | None) -> bool:
-        """Say whether this order is met for the first time: while orders come in, pages shift and overlap."""
+        """Return whether this order is new to the run: while orders are placed, pages shift and overlap."""
         is_first = order_id not in self.seen
         self.seen.add(order_id)
         return is_first
 
-    def add(self, difference: Discrepancy, *, is_new: bool) -> None:
-        """Count a difference."""
+    def add(self, discrepancy: Discrepancy, *, is_new: bool) -> None:
+        """Count a discrepancy."""
         self.found += 1
-        self.new[difference.kind] += is_new
-        if len(self.listed) < LISTED_AT_MOST:
-            self.listed.append(FoundDiscrepancy(**dict(difference), is_new=is_new))
+        self.new[discrepancy.kind] += is_new
+        if len(self.listed) < MAX_LISTED:
+            self.listed.append(FoundDiscrepancy(**dict(discrepancy), is_new=is_new))
 
 
 def _at_the_end(run: _Run) -> tuple[ReconciliationOutcome, str]:
-    """Say what a run came to that has seen the whole list. Nobody knows whose an order without an id is."""
+    """Return the outcome of a run that has read the whole list. An order without an id cannot be compared."""
     if run.unidentified:
         message = f"{run.unidentified} orders of the supplier's list have no readable id and could not be compared."
         return ReconciliationOutcome.SUPPLIER_CONTRACT_BROKEN, message
@@ -183,44 +176,18 @@ def _at_the_end(run: _Run) -> tuple[ReconciliationOutcome, str]:
 
 @dataclass(frozen=True)
 class Reconciliation:
-    """Compares the supplier's list with our orders.
-
-    Attributes
-    ----------
-    supplier
-        Who has the list.
-    orders
-        Where ours are.
-    differences
-        What has been announced before.
-    bus
-        Where differences are announced.
-    clock
-        Returns the time, with a time zone.
-    pause
-        Waits for so many seconds.
-    jitter
-        Draws a number in [0, 1).
-    """
+    """Compares the supplier's list with the stored orders."""
 
     supplier: GatedSupplier
     orders: OrderTable
-    differences: DifferenceTable
+    discrepancies: DiscrepancyTable
     bus: EventBus
     clock: Callable[[], datetime]
     pause: Callable[[float], None]
     jitter: Callable[[], float]
 
     def reconcile(self, window: Window, *, time_out: datetime) -> ReconciliationReport:
-        """Go through the list once.
-
-        Parameters
-        ----------
-        window
-            Which orders.
-        time_out
-            When the function is ended from outside; the run stops ``STOPS_BEFORE`` it.
-        """
+        """Compare the list once. The run stops ``STOPS_BEFORE`` the function's timeout."""
         run = _Run()
         outcome, message = self._go_through(window, time_out - STOPS_BEFORE, run)
         return ReconciliationReport(
@@ -241,10 +208,10 @@ class Reconciliation:
             if isinstance(page, SupplierFailure):
                 return _OUTCOMES.get(page.kind, ReconciliationOutcome.SUPPLIER_UNAVAILABLE), page.message
             try:
-                for difference in self._discrepancies_on(page, run):
+                for discrepancy in self._discrepancies_on(page, run):
                     if self.clock() >= deadline:
                         return ReconciliationOutcome.INCOMPLETE, _OUT_OF_TIME
-                    run.add(difference, is_new=self._announce(difference))
+                    run.add(discrepancy, is_new=self._publish(discrepancy))
             except (OrdersNotReadError, EventNotPublishedError) as error:
                 return ReconciliationOutcome.INCOMPLETE, str(error)
             run.pages = number
@@ -255,7 +222,7 @@ class Reconciliation:
         return ReconciliationOutcome.INCOMPLETE, f"The supplier's list has more than {MAX_PAGES} pages."
 
     def _ask(self, number: int, window: Window, deadline: datetime) -> OrderPage | SupplierFailure:
-        """Ask for a page; queue for as long as there is time where others only have to be let through first."""
+        """Get a page; while all slots are in use, queue until the deadline."""
         tries = 0
         while True:
             page = self.supplier.list_orders(number, window.placed_from, window.placed_to)
@@ -274,13 +241,13 @@ class Reconciliation:
             row = rows.get(listed.order_id or "")
             if isinstance(row, UnreadableOrder):
                 yield unreadable_row(str(listed.order_id), row.fields)
-            elif (difference := compare(listed, row, self.clock())) is not None:
-                yield difference
+            elif (discrepancy := compare(listed, row, self.clock())) is not None:
+                yield discrepancy
 
-    def _announce(self, difference: Discrepancy) -> bool:
-        if self.differences.is_known(difference):
+    def _publish(self, discrepancy: Discrepancy) -> bool:
+        if self.discrepancies.is_published(discrepancy):
             return False
         at = self.clock()
-        self.bus.publish(event_for(difference, at))
-        self.differences.remember(difference, at)
+        self.bus.publish(event_for(discrepancy, at))
+        self.discrepancies.mark_published(discrepancy, at)
         return True

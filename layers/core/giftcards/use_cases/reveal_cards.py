@@ -1,4 +1,4 @@
-"""RevealCards: decrypt the cards of one order for its own user, after writing down who asked."""
+"""RevealCards: decrypt the cards of one order for its user, after writing an audit record."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -10,7 +10,7 @@ from pydantic import Field
 from giftcards.adapters.audit_table import AuditRecord, AuditTable
 from giftcards.adapters.card_cipher import CardCipher, CardUnreadableError, KeyUnavailableError
 from giftcards.adapters.order_table import OrderTable, UnreadableOrderError
-from giftcards.contracts.events import Contract, Identifier
+from giftcards.contracts.base import Contract, Identifier
 from giftcards.contracts.supplier import Card
 from giftcards.contracts.workflow import Level
 from giftcards.metrics import Meter, Metric
@@ -18,7 +18,7 @@ from giftcards.rules.orders import Order
 
 
 class RevealRequest(Contract):
-    """What RevealCards is called with."""
+    """Input of RevealCards."""
 
     order_id: Identifier
     user_id: Identifier
@@ -27,21 +27,22 @@ class RevealRequest(Contract):
 
 
 class RevealOutcome(StrEnum):
-    """What a request to see cards comes to."""
+    """Result of a request to see cards."""
 
     REVEALED = "REVEALED"
+    INVALID_REQUEST = "INVALID_REQUEST"
     NOT_FOUND = "NOT_FOUND"
-    """No such order, or not this user's: the same answer, so that nobody can probe for orders."""
+    """No such order, or another user's order: the same outcome, so that orders cannot be probed."""
     NOT_DELIVERED = "NOT_DELIVERED"
     CARDS_EXPIRED = "CARDS_EXPIRED"
     CARDS_UNREADABLE = "CARDS_UNREADABLE"
-    """A stored card is not what was stored: somebody has changed the table."""
+    """A stored card is not the one that was stored: the table was changed."""
     KEY_UNAVAILABLE = "KEY_UNAVAILABLE"
-    """KMS does not decrypt now; nothing is said of the cards."""
+    """KMS cannot decrypt now; the cards may be intact."""
 
     @property
     def level(self) -> Level:
-        """How loud its line in the log is: WARNING for a refusal, ERROR where a person has to act."""
+        """Level of its log line: WARNING for a refusal, ERROR if an operator must act."""
         match self:
             case RevealOutcome.REVEALED:
                 return "INFO"
@@ -72,19 +73,7 @@ class Revealed:
 
 @dataclass(frozen=True)
 class CardReveal:
-    """Shows cards to their user.
-
-    Attributes
-    ----------
-    orders
-        Where the order and its ciphertexts are.
-    vault
-        What decrypts.
-    audit
-        Where it is written down who asked.
-    measure
-        What is told of each answer.
-    """
+    """Shows cards to their user."""
 
     orders: OrderTable
     cipher: CardCipher
@@ -132,12 +121,12 @@ class CardReveal:
             return Revealed(RevealOutcome.CARDS_EXPIRED)
         revealed = self._decrypt(order, ciphertexts, indexes)
         if revealed.outcome is RevealOutcome.CARDS_UNREADABLE:
-            # The query may have met the closing transaction halfway, which is no tampering.
+            # The query may have overlapped the closing transaction, which is no tampering.
             revealed = self._decrypt(order, self.orders.get_cards_again(order, now=now), indexes)
         return revealed
 
     def _decrypt(self, order: Order, ciphertexts: Mapping[int, bytes], indexes: range | None) -> Revealed:
-        # The order row says how many there are: an attempt that came to nothing can have left more behind.
+        # The order row has the number of cards: a failed attempt can have left more.
         due = range(1, (order.fulfilled_quantity or 0) + 1)
         if not set(due) <= ciphertexts.keys():
             return Revealed(RevealOutcome.CARDS_UNREADABLE, detail="card rows are missing")

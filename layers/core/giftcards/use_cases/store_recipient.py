@@ -7,7 +7,8 @@ from enum import StrEnum
 from giftcards.adapters.event_bus import EventBus
 from giftcards.adapters.link_table import LinkTable
 from giftcards.adapters.recipient_cipher import RecipientCipher
-from giftcards.contracts.events import Contract, Identifier, LinkMailFailed
+from giftcards.contracts.base import Contract, Identifier
+from giftcards.contracts.events import LinkMailFailed
 from giftcards.contracts.links import RecipientSet
 from giftcards.rules.mails import Mail, MailFailure
 

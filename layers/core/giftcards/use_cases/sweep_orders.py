@@ -1,8 +1,7 @@
-"""SweepOrders: find open orders that no execution has, and have the workflow take them up again.
+"""SweepOrders: find open orders without an execution, and make the workflow resume them.
 
-An execution can end without an end for its order: stopped by hand, timed out, or lost. Every part of a sweep can be
-done again. An order is released by a condition in the table before it is announced, so a sweep that breaks off in
-between leaves an order that nobody has, and a later sweep finds it.
+An execution can be stopped manually, time out or get lost while its order is open. A sweep is idempotent: a condition
+in the table releases an order before its event is published, so if a sweep crashes in between, a later one finds it.
 """
 
 from collections import Counter
@@ -16,29 +15,25 @@ from giftcards.contracts.workflow import Level
 from giftcards.rules.orders import Order, OrderStatus, event_to_resume
 
 SOURCE = "giftcards.sweeper"
-"""The ``source`` of the events by which a sweep has orders taken up again."""
+"""The ``source`` of the events by which a sweep resumes orders."""
 ONCE_IN = timedelta(hours=1)
-"""How often an order is taken up again at most: an execution that ends at once must not start every 15 minutes."""
+"""Minimum time between two sweeps of an order: an execution that fails at once must not start every 15 minutes."""
 
 
 class SweepIncompleteError(Exception):
-    """Some orders could not be read, looked at or announced. The next sweeps try again."""
+    """Some orders could not be read, checked or resumed. The next sweeps try again."""
 
 
 @dataclass(frozen=True)
 class Swept:
-    """What a sweep came to.
+    """Result of a sweep.
 
     Attributes
     ----------
-    checked
-        Open orders that were looked at.
-    taken_up
-        Those that were announced again.
     unreadable
-        By the id of each order whose row could not be read, which of its fields are wrong.
+        Invalid attributes of unreadable rows, by order id.
     failures
-        By error, how many orders it kept from being looked at or announced.
+        Number of orders that could not be checked or resumed, by error.
     """
 
     checked: int
@@ -48,20 +43,14 @@ class Swept:
 
     @property
     def level(self) -> Level:
-        """How loud its line in the log is: WARNING where orders had lost their way, ERROR where some were not swept."""
+        """Level of its log line: WARNING if orders had lost their execution, ERROR if some were not swept."""
         if self.unreadable or self.failures:
             return "ERROR"
         return "WARNING" if self.resumed else "INFO"
 
     def raise_for_failures(self) -> None:
-        """Fail if the sweep could not do all that it had to.
-
-        Raises
-        ------
-        SweepIncompleteError
-            If so. The message holds types of errors only.
-        """
-        # An order whose row cannot be read may have lost its execution, and nobody else looks for it.
+        """Raise SweepIncompleteError if some orders were not swept. The message has only types of errors."""
+        # An order with an unreadable row may have lost its execution, and nothing else finds it.
         failures = self.failures | ({"UnreadableOrder": len(self.unreadable)} if self.unreadable else {})
         if failures:
             raise SweepIncompleteError(f"{sum(failures.values())} orders were not swept: {failures}")
@@ -69,19 +58,7 @@ class Swept:
 
 @dataclass(frozen=True)
 class OrderSweep:
-    """Sweeps the open orders.
-
-    Attributes
-    ----------
-    orders
-        Where they are.
-    executions
-        Who knows whether somebody has them.
-    bus
-        Where they are announced again.
-    once_in
-        How often an order is taken up again at most.
-    """
+    """Sweeps the open orders."""
 
     orders: OrderTable
     executions: Executions
@@ -89,7 +66,7 @@ class OrderSweep:
     once_in: timedelta = ONCE_IN
 
     def sweep(self, *, now: datetime) -> Swept:
-        """Look at every open order once. Trouble with one order does not keep the others from being looked at."""
+        """Check every open order once. A failure for one order does not affect the others."""
         checked = resumed = 0
         unreadable: dict[str, tuple[str, ...]] = {}
         failures: Counter[str] = Counter()
@@ -111,7 +88,7 @@ class OrderSweep:
         if order.execution_arn is not None and self.executions.is_running(order.execution_arn):
             return False
         sweep = self.orders.mark_swept if order.status.is_closed else self.orders.release
-        if not sweep(order, at=now, unless_since=unless_since):  # somebody has just taken it up, closed or swept it
+        if not sweep(order, at=now, unless_since=unless_since):  # resumed, closed or swept meanwhile
             return False
         self.bus.publish(event_to_resume(order), source=SOURCE)
         return True

@@ -1,4 +1,4 @@
-"""The supplier's API over HTTP, and the one table from its answers to what they mean."""
+"""The supplier's HTTP API, and what its answers mean (https://docs.oneclickdz.com/en/error-handling)."""
 
 import asyncio
 import json
@@ -23,21 +23,21 @@ CONNECT_TIMEOUT_SECONDS = 3.0
 READ_TIMEOUT_SECONDS = 5.0
 TOTAL_TIMEOUT_SECONDS = 15.0
 MAX_ANSWER_BYTES = 4 * 1024 * 1024
-"""An order of 5,000 cards is about 0.5 MB. Parsed, an answer of nothing but numbers takes 70 times its bytes, and a
-function has 512 MB."""
+"""An order of 5,000 cards is about 0.5 MB. A parsed answer of only numbers takes 70 times its size, and a function has
+512 MB."""
 MAX_RETRY_AFTER_SECONDS = 30 * 86_400.0
-"""More is no time to wait but a mistake, such as a date given in seconds, and is not believed."""
+"""A longer wait is a mistake, such as a date in seconds, and is ignored."""
 MAX_NAMED_FIELDS = 10
-"""A message names so many fields at most: it goes into the workflow's state, which holds 256 KB, and into the row."""
+"""Limit for a message, which goes into the row and into the workflow's state (256 KB)."""
 PAGE_SIZE = 100
-"""The most that the supplier gives on one page (supplier's documents)."""
+"""The maximum (https://docs.oneclickdz.com/en/api-reference/gift-cards/list-orders)."""
 
 View = TypeVar("View", bound=OrderProgress)
 Data = TypeVar("Data", bound=BaseModel)
 
 
 def _as_success(value: Any) -> Any:
-    """Read ``success``. Where the data is there and no error is, leaving it out means the same."""
+    """Parse ``success``. If it is missing, data without an error means true."""
     return True if value is None else _truth(value)
 
 
@@ -53,7 +53,7 @@ class _Answered(BaseModel, Generic[Data]):
 
 
 class _AnswerTooLargeError(Exception):
-    """The answer has more bytes than any answer of the supplier."""
+    """The answer exceeds ``MAX_ANSWER_BYTES``."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ class _HttpAnswer:
 
 
 def new_client() -> httpx.AsyncClient:
-    """Build the HTTP client that a container keeps: explicit time limits, no redirects (they would carry the key)."""
+    """Build the HTTP client of a container: with timeouts, without redirects, which would forward the key."""
     return httpx.AsyncClient(
         timeout=httpx.Timeout(READ_TIMEOUT_SECONDS, connect=CONNECT_TIMEOUT_SECONDS),
         headers={"User-Agent": USER_AGENT, "Accept": "application/json"},
@@ -73,16 +73,14 @@ def new_client() -> httpx.AsyncClient:
 
 
 class Supplier:
-    """The supplier's routes.
+    """The supplier's API.
 
     Parameters
     ----------
     base_url
-        Scheme and host, with no trailing path of the API itself.
-    client
-        Reused for all calls of a container.
+        Scheme and host, without the path of the API.
     total_seconds
-        Time limit of one whole call, from looking the host up to the last byte of the body.
+        Timeout of a whole call, from the DNS lookup to the last byte of the body.
     """
 
     def __init__(
@@ -94,49 +92,41 @@ class Supplier:
         self._runner = asyncio.Runner()
 
     def check_order(self, order_id: str, api_key: SecretStr, view: type[View]) -> View | SupplierFailure:
-        """Ask for an order.
+        """Get an order (https://docs.oneclickdz.com/en/api-reference/gift-cards/check-order).
 
         Parameters
         ----------
-        order_id
-            The supplier's order id; any visible ASCII.
-        api_key
-            Presented in ``X-Access-Token``.
         view
-            ``OrderProgress`` to leave the cards alone, ``SettledOrder`` to take them.
+            ``OrderProgress`` to parse no cards, ``SettledOrder`` to parse them.
 
         Returns
         -------
-        The order as that view, or the trouble that stood in the way. Nothing is raised for what a
-        supplier or a network can do, and no message holds text of the answer but the error code.
+        The order as this view, or a failure. No fault of the supplier or the network raises, and no message has text of
+        the answer except the error code.
         """
-        if order_id in {".", ".."}:  # no server sees such a path segment
-            return SupplierFailure(FailureKind.ORDER_UNKNOWN, "The order id cannot be asked for at the supplier.")
+        if order_id in {".", ".."}:  # clients remove such a path segment
+            return SupplierFailure(FailureKind.ORDER_UNKNOWN, "The order id cannot be part of a URL.")
         answer = self._get(f"/v3/gift-cards/checkOrder/{quote(order_id, safe='')}", api_key)
         if isinstance(answer, SupplierFailure):
             return answer
         order = interpret(answer.status, answer.headers, answer.body, view)
         if not isinstance(order, SupplierFailure) and order.order_id != order_id:
-            return SupplierFailure(FailureKind.CONTRACT_BROKEN, "The supplier answered with another order (_id).")
+            return SupplierFailure(FailureKind.CONTRACT_BROKEN, "The supplier returned another order (_id).")
         return order
 
     def list_orders(
         self, page: int, placed_from: datetime, placed_to: datetime, api_key: SecretStr
     ) -> OrderPage | SupplierFailure:
-        """Ask for a page of the orders placed in a span of time, newest first.
+        """Get a page of the orders that were placed in a period, newest first, without their cards.
+
+        https://docs.oneclickdz.com/en/api-reference/gift-cards/list-orders
 
         Parameters
         ----------
         page
             From 1.
         placed_from, placed_to
-            The span. Whether its ends belong to it, the supplier's documents do not say.
-        api_key
-            Presented in ``X-Access-Token``.
-
-        Returns
-        -------
-        The page without the cards that it lists, or the trouble that stood in the way, as for ``check_order``.
+            The period. The documentation does not say whether it includes its ends.
         """
         span = {"from": timestamp(placed_from), "to": timestamp(placed_to)}
         query = urlencode({"page": page, "pageSize": PAGE_SIZE} | span)
@@ -145,16 +135,14 @@ class Supplier:
             return answer
         listed = interpret(answer.status, answer.headers, answer.body, OrderPage)
         if not isinstance(listed, SupplierFailure) and listed.pagination.page != page:
-            return SupplierFailure(
-                FailureKind.CONTRACT_BROKEN, "The supplier answered with another page (pagination.page)."
-            )
+            return SupplierFailure(FailureKind.CONTRACT_BROKEN, "The supplier returned another page (pagination.page).")
         return listed
 
     def _get(self, path: str, api_key: SecretStr) -> _HttpAnswer | SupplierFailure:
         """Make one call within the limits of size and time.
 
-        httpx limits only the time between two pieces, so that a supplier that sends its headers or its body byte
-        by byte would be waited for without end. A task of an event loop can be cut off anywhere.
+        httpx's read timeout starts again with each chunk, so a supplier that sends byte by byte would never time out.
+        An asyncio task can be cancelled anywhere.
         """
         try:
             return self._runner.run(self._fetch(path, api_key))
@@ -175,7 +163,7 @@ class Supplier:
             ):
                 await _read(response, body)
         except (TimeoutError, httpx.HTTPError, _AnswerTooLargeError):
-            # A key is refused by the status already: it must not be presented again for want of a body.
+            # The status alone can refuse the key, which must not be presented again because the body is missing.
             if response is None or response.is_success:
                 raise
         return _HttpAnswer(response.status_code, response.headers, bytes(body))
@@ -189,10 +177,9 @@ async def _read(response: httpx.Response, body: bytearray) -> None:
 
 
 def interpret(status: int, headers: httpx.Headers, body: bytes, view: type[Data]) -> Data | SupplierFailure:
-    """Say what an HTTP answer means (supplier's documents, error table).
+    """Return what an HTTP answer means (https://docs.oneclickdz.com/en/error-handling).
 
-    Nothing is raised, whatever the answer is: a caller that fails after its call counts as lost, and a few lost calls
-    block the gate for all orders.
+    No answer raises: a caller that fails after its call counts as lost, and a few lost calls block all orders.
     """
     try:
         return _interpret(status, headers, body, view)
@@ -218,20 +205,20 @@ def _interpret(status: int, headers: httpx.Headers, body: bytes, view: type[Data
 
 
 _ANSWER_STATUSES = range(200, 204)
-"""200, and what a proxy can make of it (RFC 9110 section 15.3); 204 and later have no whole body."""
+"""200, and what a proxy can turn it into (https://www.rfc-editor.org/rfc/rfc9110#section-15.3); 204 has no body."""
 
 
 def read_json(body: bytes) -> Any:
-    """Read JSON as liberally as its content stays certain.
+    """Parse JSON as liberally as its content stays unambiguous.
 
-    A byte order mark may be ignored (https://www.rfc-editor.org/rfc/rfc8259#section-8.1), UTF-16 and UTF-32 are told
-    by their zeros, control characters inside a text are what they are. Bytes that are no UTF-8 become lone
-    surrogates, which no field that matters accepts. Numbers keep their digits.
+    A byte order mark is ignored (https://www.rfc-editor.org/rfc/rfc8259#section-8.1), UTF-16 and UTF-32 are detected by
+    their zeros, and control characters in a text are kept. Invalid UTF-8 becomes lone surrogates, which no important
+    field accepts. Numbers keep their digits.
 
     Raises
     ------
     ValueError
-        If it is not JSON. The text can quote the body.
+        If it is not JSON. The message can quote the body.
     """
     text = body.decode(json.detect_encoding(body), "surrogateescape").lstrip("\ufeff")
     try:
@@ -243,7 +230,7 @@ def read_json(body: bytes) -> Any:
 def _number(text: str) -> Decimal | str:
     try:
         return Decimal(text)
-    except ArithmeticError:  # an exponent beyond all bounds
+    except ArithmeticError:  # an exponent that is too large
         return text
 
 
@@ -263,7 +250,7 @@ def _broken_contract(error: ValidationError) -> SupplierFailure:
     )
     return SupplierFailure(
         FailureKind.CONTRACT_BROKEN,
-        f"The supplier's answer breaks its documents: {fields}{f' ({reasons})' if reasons else ''}.",
+        f"The supplier's answer contradicts its documentation: {fields}{f' ({reasons})' if reasons else ''}.",
     )
 
 
@@ -278,7 +265,7 @@ def _refusal(status: int, headers: httpx.Headers, code: str | None) -> SupplierF
 
 
 _KINDS_BY_CODE = {
-    "AUTH_UNAVAILABLE": FailureKind.BUSY,  # the key could not be checked; it was not refused
+    "AUTH_UNAVAILABLE": FailureKind.BUSY,  # the key was not checked, so it was not refused
     "INTERNAL_ERROR": FailureKind.BUSY,
     "INTERNAL_SERVER_ERROR": FailureKind.BUSY,
     "SERVICE_UNAVAILABLE": FailureKind.BUSY,
@@ -291,23 +278,24 @@ _KINDS_BY_CODE = {
     "RATE_LIMIT_EXCEEDED": FailureKind.RATE_LIMITED,
     "NOT_FOUND": FailureKind.ORDER_UNKNOWN,
     "ERR_VALIDATION": FailureKind.ORDER_REJECTED,
-    "NO_BALANCE": FailureKind.ORDER_REFUSED,  # these three are about placing orders
+    "NO_BALANCE": FailureKind.ORDER_REFUSED,  # these three concern placing orders
     "INSUFFICIENT_BALANCE": FailureKind.ORDER_REFUSED,
     "DUPLICATED_REF": FailureKind.ORDER_REFUSED,
 }
-"""The documented codes. They count whatever the status: gateways are known to send them with 200 or 400."""
+"""The documented codes (https://docs.oneclickdz.com/en/error-handling). They count with any status: gateways send them
+with 200 or 400."""
 _KINDS_BY_STATUS = {
     401: FailureKind.KEY_REFUSED,
     404: FailureKind.ORDER_UNKNOWN,
-    408: FailureKind.BUSY,  # 408 and 425 ask for a repeat (RFC 9110 section 15.5.9, RFC 8470 section 5.2)
+    408: FailureKind.BUSY,  # 408 and 425 ask for a retry (RFC 9110 section 15.5.9, RFC 8470 section 5.2)
     425: FailureKind.BUSY,
     429: FailureKind.RATE_LIMITED,
 }
-"""What an undocumented code means."""
+"""For undocumented codes."""
 
 
 def _kind(status: int, code: str | None) -> FailureKind:
-    if code is None:  # from a proxy, a wrong URL or a deployment in between
+    if code is None:  # from a proxy, a wrong URL or during a deployment
         return FailureKind.RATE_LIMITED if status == httpx.codes.TOO_MANY_REQUESTS else FailureKind.BUSY
     kind = _KINDS_BY_CODE.get(code) or _KINDS_BY_STATUS.get(status)
     if kind is not None:
@@ -320,16 +308,16 @@ def _kind(status: int, code: str | None) -> FailureKind:
 
 _DOCUMENTED_CODES = {code.replace("_", ""): code for code in _KINDS_BY_CODE}
 _UNREADABLE_CODE = "UNREADABLE_CODE"
-_LONGEST_CODE = 48
+_MAX_CODE_LENGTH = 48
 _CODE = re.compile(r"(?:[A-Z]{1,15}_)*(?:[A-Z]{1,15}|[0-9]{1,4})")
 _GROUPS_OF_A_CARD = 3
 
 
 def _error_code(document: Any) -> str | None:
-    """Read the error code of an error envelope, or None where there is no such envelope.
+    """Return the error code of an error envelope, or None if it is no such envelope.
 
-    ``success`` tells the envelope from what a router or a proxy sends. Where the supplier leaves it out, only a code
-    in words does: the router's ``error`` is a text, and a proxy's code a number.
+    ``success`` distinguishes the envelope from answers of a router or a proxy. If it is missing, only a code in words
+    does: a router's ``error`` is a text, and a proxy's code is a number.
     """
     if not isinstance(document, dict):
         return None
@@ -341,10 +329,10 @@ def _error_code(document: Any) -> str | None:
 
 
 def normalized_code(code: Any) -> str:
-    """Write an error code as the supplier's documents do, whatever its case and separators.
+    """Return an error code in the documented spelling, from any case and separators.
 
-    A code is shown to people and kept in rows, and a confused supplier can put anything here, a card too. So only
-    words are shown, with one short number at most, and not groups of equal length, as cards have them.
+    A code is shown to people and stored in rows, and a faulty supplier could put anything here, even a card. So a code
+    may only have words and at most one short number, and not groups of equal length, as cards have.
     """
     if not isinstance(code, str):
         return _UNREADABLE_CODE
@@ -354,12 +342,12 @@ def normalized_code(code: Any) -> str:
         return documented
     last = [len(word) for word in words.split("_")][-_GROUPS_OF_A_CARD:]
     looks_like_a_card = len(last) == _GROUPS_OF_A_CARD and len(set(last)) == 1
-    is_code = len(words) <= _LONGEST_CODE and _CODE.fullmatch(words) and not looks_like_a_card
+    is_code = len(words) <= _MAX_CODE_LENGTH and _CODE.fullmatch(words) and not looks_like_a_card
     return words if is_code else _UNREADABLE_CODE
 
 
 def retry_after_seconds(value: str | None, now: datetime) -> float | None:
-    """Read a Retry-After header (RFC 9110: seconds or a date), or None where it says nothing that can be believed."""
+    """Parse a Retry-After header (RFC 9110: seconds or a date); None if it is missing or not plausible."""
     if value is None:
         return None
     try:
