@@ -33,9 +33,17 @@ class Row(NamedTuple):
 def load_body() -> dict[str, Any]:
     """Return the body. References to resources are replaced by their logical ids."""
     text, variables = properties(load(), "Dashboard")["DashboardBody"]["Fn::Sub"]
-    values = {name: _fill(value["Fn::Sub"], SAMPLE_STACK) for name, value in variables.items()}
+    values = {name: _value(value) for name, value in variables.items()}
     body: dict[str, Any] = json.loads(_fill(text, SAMPLE_STACK | values))
     return body
+
+
+def _value(variable: Mapping[str, Any]) -> str:
+    """Give a variable's value where all conditions are met."""
+    if "Fn::If" in variable:
+        _, met, _ = variable["Fn::If"]
+        return str(met["Ref"])
+    return _fill(variable["Fn::Sub"], SAMPLE_STACK)
 
 
 def _fill(text: str, values: Mapping[str, str]) -> str:

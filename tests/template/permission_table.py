@@ -4,6 +4,11 @@ WATCHED = {
     "xray:PutTraceSegments on *",
     "xray:PutTelemetryRecords on *",
 }
+SENDING_MAIL = {
+    f"{action} on {resource}"
+    for action in ("ses:SendEmail", "ses:SendRawEmail")
+    for resource in ("identity of MailFrom", "identity of MailFrom's domain", "configuration set of the links")
+}
 PERMISSIONS = {
     "CheckStatusFunction": {
         "secretsmanager:GetSecretValue on SupplierApiKeySecret",
@@ -71,6 +76,67 @@ PERMISSIONS = {
         "secretsmanager:DescribeSecret on SupplierApiKeySecret",
         "logs:CreateLogStream on MeasureOrdersLogGroup",
         "logs:PutLogEvents on MeasureOrdersLogGroup",
+        *WATCHED,
+    },
+    "StoreRecipientFunction": {
+        "kms:Encrypt on RecipientKey",
+        "dynamodb:UpdateItem on LinkTable",
+        "events:PutEvents on OrderBus",
+        "sqs:SendMessage on FunctionsDeadLetterQueue",
+        "logs:CreateLogStream on StoreRecipientLogGroup",
+        "logs:PutLogEvents on StoreRecipientLogGroup",
+        *WATCHED,
+    },
+    "SendLinkFunction": {
+        "kms:Decrypt on RecipientKey",
+        "kms:GenerateMac on LinkKey",
+        "dynamodb:GetItem on LinkTable",
+        "dynamodb:PutItem on LinkTable",
+        "dynamodb:UpdateItem on LinkTable",
+        "dynamodb:Query on LinkTable/index/due-mails",
+        *SENDING_MAIL,
+        "events:PutEvents on OrderBus",
+        "sqs:SendMessage on FunctionsDeadLetterQueue",
+        "logs:CreateLogStream on SendLinkLogGroup",
+        "logs:PutLogEvents on SendLinkLogGroup",
+        *WATCHED,
+    },
+    "CreateLinkFunction": {
+        "dynamodb:GetItem on CardTable",
+        "kms:GenerateMac on LinkKey",
+        "dynamodb:GetItem on LinkTable",
+        "dynamodb:PutItem on LinkTable",
+        "dynamodb:UpdateItem on LinkTable",
+        *SENDING_MAIL,
+        "logs:CreateLogStream on CreateLinkLogGroup",
+        "logs:PutLogEvents on CreateLinkLogGroup",
+        *WATCHED,
+    },
+    "ServePageFunction": {
+        "dynamodb:GetItem on LinkTable",
+        "lambda:InvokeFunction on RedeemLinkFunctionAliaslive",
+        "logs:CreateLogStream on ServePageLogGroup",
+        "logs:PutLogEvents on ServePageLogGroup",
+        *WATCHED,
+    },
+    "RedeemLinkFunction": {
+        "dynamodb:GetItem on LinkTable",
+        "dynamodb:UpdateItem on LinkTable",
+        "dynamodb:GetItem on CardTable",
+        "dynamodb:Query on CardTable",
+        "dynamodb:PutItem on AuditTable",
+        "kms:Decrypt on CardKey",
+        "events:PutEvents on OrderBus",
+        "logs:CreateLogStream on RedeemLinkLogGroup",
+        "logs:PutLogEvents on RedeemLinkLogGroup",
+        *WATCHED,
+    },
+    "RecordMailStatusFunction": {
+        "dynamodb:UpdateItem on LinkTable",
+        "events:PutEvents on OrderBus",
+        "sqs:SendMessage on FunctionsDeadLetterQueue",
+        "logs:CreateLogStream on RecordMailStatusLogGroup",
+        "logs:PutLogEvents on RecordMailStatusLogGroup",
         *WATCHED,
     },
 }

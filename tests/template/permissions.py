@@ -30,6 +30,16 @@ PREFIXES = {
         "An execution is named after the event that starts it.",
     ),
 }
+# Resources of Amazon SES that the stack does not create, by their ARNs as written, and why the role names them.
+IDENTITY = "arn:${AWS::Partition}:ses:${AWS::Region}:${AWS::AccountId}:identity/"
+OF_MAIL = {
+    "identity of MailFrom": (f"{IDENTITY}${{MailFrom}}", "SES checks the address where it is verified itself."),
+    "identity of MailFrom's domain": (f"{IDENTITY}${{Domain}}", "SES checks the domain where that is verified."),
+    "configuration set of the links": (
+        "arn:${AWS::Partition}:ses:${AWS::Region}:${AWS::AccountId}:configuration-set/${AWS::StackName}-links",
+        "SES checks the configuration set that a mail is sent with.",
+    ),
+}
 OF_THIS_KEY = "In a key policy, `*` means this key."
 
 # Statements that may allow every resource, and why.
@@ -46,6 +56,12 @@ EVERY_RESOURCE = {
             "ReconcileOrdersRole",
             "CountEventsRole",
             "MeasureOrdersRole",
+            "StoreRecipientRole",
+            "SendLinkRole",
+            "CreateLinkRole",
+            "ServePageRole",
+            "RedeemLinkRole",
+            "RecordMailStatusRole",
         )
     },
     "DeploymentRole.ReadAlarms": "DescribeAlarms has no resource-level permissions.",
@@ -55,8 +71,12 @@ EVERY_RESOURCE = {
         for sid in ("ConnectToSubnets", "DenySubnetAccessToCode")
     },
     "CardKey.AccountManagesKey": OF_THIS_KEY,
-    "CardKey.OnlyRevealCardsDecrypts": OF_THIS_KEY,
+    "CardKey.OnlyRevealCardsAndRedeemLinkDecrypt": OF_THIS_KEY,
     "CardKey.OnlyDeliverCardsEncrypts": OF_THIS_KEY,
+    "LinkKey.AccountManagesKey": OF_THIS_KEY,
+    "LinkKey.OnlyLinkFunctionsDeriveTokens": OF_THIS_KEY,
+    "RecipientKey.AccountManagesKey": OF_THIS_KEY,
+    "RecipientKey.OnlySendLinkDecrypts": OF_THIS_KEY,
     "StorageKey.AccountManagesKey": OF_THIS_KEY,
     "StorageKey.LogGroupsOfThisStack": OF_THIS_KEY,
     "StorageKey.WorkflowLogDelivery": OF_THIS_KEY,
@@ -69,6 +89,8 @@ ROOT_KEEPS_THE_KEY = "AWS requires this statement: a key that nobody can manage 
 # Statements that may allow every action of a service, and why.
 EVERY_ACTION = {
     "CardKey.AccountManagesKey": ROOT_KEEPS_THE_KEY,
+    "LinkKey.AccountManagesKey": ROOT_KEEPS_THE_KEY,
+    "RecipientKey.AccountManagesKey": ROOT_KEEPS_THE_KEY,
     "StorageKey.AccountManagesKey": ROOT_KEEPS_THE_KEY,
 }
 
@@ -118,7 +140,7 @@ def target(template: Template, resource: Any) -> str | None:
     if not isinstance(resource, dict):
         return None
     if "Fn::Sub" in resource:
-        written = resource["Fn::Sub"]
+        written = as_list(resource["Fn::Sub"])[0]
         return _index(template, written) or _alias(template, written) or _prefix(written)
     named = resource.get("Ref") or resource.get("Fn::GetAtt", [None])[0]
     arn = ARN_FORMS.get(template["Resources"].get(named, {}).get("Type"))
@@ -141,7 +163,7 @@ def _alias(template: Template, written: str) -> str | None:
 
 
 def _prefix(written: str) -> str | None:
-    return next((name for name, (prefix, _) in PREFIXES.items() if prefix == written), None)
+    return next((name for name, (named, _) in (PREFIXES | OF_MAIL).items() if named == written), None)
 
 
 def role_of(template: Template, function: str) -> str:

@@ -77,9 +77,15 @@ def transform(template: Template, parameters: dict[str, str] | None = None) -> T
     return Translator({}, Parser(), boto_session=session, metrics=silent).translate(packaged, parameters or {})
 
 
-IN_PRODUCTION = {"GradualDeployment": "true"}
-"""Parameters of samconfig.toml that differ from the defaults."""
-LOCALLY = {"DeployTarget": "local", "Stage": "local"}
+WITH_MAIL_AND_DOMAIN = {
+    "MailFrom": "cards@shop.example",
+    "PageDomainName": "cards.shop.example",
+    "PageCertificateArn": "arn:aws:acm:eu-central-1:123456789012:certificate/0123abcd-0000-0000-0000-000000000000",
+}
+"""What a shop sets once its domain and its sender are verified."""
+IN_PRODUCTION = {"GradualDeployment": "true", **WITH_MAIL_AND_DOMAIN}
+"""Parameters of samconfig.toml that differ from the defaults, and those that bring in everything a stack can have."""
+LOCALLY = {"DeployTarget": "local", "Stage": "local", "MailFrom": "cards@shop.example"}
 """Parameters of giftcards_local.cloud, except those of the build."""
 
 
@@ -107,7 +113,7 @@ def _holds(condition: dict[str, Any], values: dict[str, str]) -> bool:
         return _holds(load()["Conditions"][arguments], values)
     assert function == "Fn::Equals", f"not supported here: {function}"
     one, other = (values[side["Ref"]] if isinstance(side, dict) else side for side in arguments)
-    return one == other
+    return str(one) == str(other)  # CloudFormation compares text
 
 
 def _decide(node: Any, met: dict[str, bool]) -> Any:

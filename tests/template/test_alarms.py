@@ -14,13 +14,14 @@ from giftcards.metrics import NAMESPACE, Metric
 from giftcards.use_cases.reconcile_orders import STOPS_BEFORE, ReconcileRequest
 from giftcards_cli.commands.reconcile import MAX_RUN_SECONDS
 from template.permissions import statements
-from template.reading import Template, deploy, get_att, load, properties, ref, resources
+from template.reading import Template, as_list, deploy, get_att, load, properties, ref, resources
 from template.test_functions import FUNCTIONS
 
 SCHEDULED = {
     "SweepOrdersFunction": "rate(15 minutes)",
     "ReconcileOrdersFunction": "rate(1 hour)",
     "MeasureOrdersFunction": "rate(1 minute)",
+    "SendLinkFunction": "rate(15 minutes)",
 }
 MINUTES = {"minute": 1, "minutes": 1, "hour": 60}
 THE_WORKFLOW = {"StateMachineArn": ref("FulfilOrderStateMachine")}
@@ -75,6 +76,10 @@ ALARMS = {
     "ExecutionsFailedAlarm": Fires(
         "Sum", "AWS/States/ExecutionsFailed", {"StateMachineArn": ref("FulfilOrderStateMachine")}
     ),
+    # One mail that is not sent within an hour has failed at least four times.
+    "MailsDueAlarm": Fires("Maximum", Metric.OLDEST_MAIL_DUE, when=">= 3600", seconds=900),
+    # Buyers do open old links: thirty of them in a quarter of an hour are not chance.
+    "ViewsRefusedAlarm": Fires("Sum", Metric.VIEW_REFUSED, when=">= 30", seconds=900),
     "FailedSchedulesAlarm": messages_in("FunctionsDeadLetterQueue"),
     "MeasurementsMissingAlarm": Fires("SampleCount", Metric.ORDERS_WAITING, when="< 1", over=2, of=2),
 }
@@ -90,13 +95,27 @@ class FiresOver:
     over_of: tuple[int, int]
 
 
-def of_all_functions(metric: str) -> tuple[str, Mapping[str, Any]]:
+OF_BUYERS = {
+    *("StoreRecipientFunction", "SendLinkFunction", "CreateLinkFunction"),
+    *("ServePageFunction", "RedeemLinkFunction", "RecordMailStatusFunction"),
+}
+"""Functions with alarms apart from the others': an alarm has at most ten metrics."""
+MAX_METRICS = 10
+
+
+def of_functions(metric: str, functions: set[str]) -> tuple[str, Mapping[str, Any]]:
     return "SUM(METRICS())", {
         function[0].lower() + function.removesuffix("Function")[1:]: (
             *("AWS/Lambda", metric, {"FunctionName": ref(function)}),
             *("Sum", 300),
         )
-        for function in FUNCTIONS
+        for function in functions
+    }
+
+
+def sum_of(seconds: int, **metrics: Metric) -> tuple[str, Mapping[str, Any]]:
+    return "SUM(METRICS())", {
+        name: (NAMESPACE, metric.label, OF_THIS_STACK, "Sum", seconds) for name, metric in metrics.items()
     }
 
 
@@ -120,12 +139,23 @@ OF_SEVERAL = {
         over_of=(2, 2),
     ),
     # A single failure is retried and needs no alarm: a step that keeps failing has failed three times within a minute.
-    "FunctionErrorsAlarm": FiresOver(of_all_functions("Errors"), least=3, over_of=(1, 1)),
-    "FunctionThrottlesAlarm": FiresOver(of_all_functions("Throttles"), least=10, over_of=(1, 1)),
+    "FunctionErrorsAlarm": FiresOver(of_functions("Errors", {*FUNCTIONS} - OF_BUYERS), least=3, over_of=(1, 1)),
+    "FunctionThrottlesAlarm": FiresOver(of_functions("Throttles", {*FUNCTIONS} - OF_BUYERS), least=10, over_of=(1, 1)),
+    "BuyerFunctionErrorsAlarm": FiresOver(of_functions("Errors", OF_BUYERS), least=3, over_of=(1, 1)),
+    "BuyerFunctionThrottlesAlarm": FiresOver(of_functions("Throttles", OF_BUYERS), least=10, over_of=(1, 1)),
+    # A buyer's mistyped address is the shop's to mend; one mail that SES keeps refusing counts four times an hour.
+    "MailsFailingAlarm": FiresOver(
+        sum_of(3600, failed=Metric.MAIL_FAILED, refused=Metric.MAIL_REFUSED), least=3, over_of=(1, 1)
+    ),
+    # A link locks after five: twenty are more than one buyer's mistakes.
+    "WrongCodesAlarm": FiresOver(
+        sum_of(900, wrong=Metric.VIEW_WRONG_CODE, locked=Metric.VIEW_CODE_LOCKED), least=20, over_of=(1, 1)
+    ),
 }
 LASTING = {
     *("OrdersHeldAlarm", "DeliveryLagAlarm", "NoDeliveriesAlarm", "DeadLettersAlarm", "GateClosedAlarm"),
     *("ReconciliationIncompleteAlarm", "FailedSchedulesAlarm", "FunctionThrottlesAlarm", "MeasurementsMissingAlarm"),
+    *("MailsDueAlarm", "BuyerFunctionThrottlesAlarm"),
 }
 """Alarms about a lasting state also notify when it ends. The others are about an event."""
 THE_TOPIC = "arn:${AWS::Partition}:sns:${AWS::Region}:${AWS::AccountId}:${AWS::StackName}-alarms"
@@ -182,6 +212,7 @@ def test_alarm_watches_its_metric_and_fires_in_time(on_aws: Template, name: str)
 @pytest.mark.parametrize("name", OF_SEVERAL)
 def test_metric_math_alarm_watches_all_its_metrics(on_aws: Template, name: str):
     held = properties(on_aws, name)
+    assert len(held["Metrics"]) <= MAX_METRICS
     expression, *metrics = held["Metrics"]
     assert expression["ReturnData"] is True
     looked_at = {}
@@ -214,6 +245,8 @@ def test_every_dead_letter_queue_has_an_alarm(on_aws: Template):
 def test_every_event_that_needs_a_person_reaches_the_topic(on_aws: Template):
     rule = properties(on_aws, "NeedsAPersonRule")
     fine = {"CardsDelivered", "CardsPartiallyDelivered", "OrderRefunded", "OrderDelayed", "OrderRepeated"}
+    # The shop asks its buyer for another address. MailsFailingAlarm watches the number.
+    fine |= {"LinkMailSent", "LinkMailFailed", "LinkMailBounced", "CardsViewed"}
     # There can be thousands of held orders: OrdersHeldAlarm watches their number.
     sent = {event.detail_type for event in OUTGOING_EVENTS} - fine - {"OrderHeld"}
     assert rule["EventBusName"] == ref("OrderBus")
@@ -299,7 +332,8 @@ def test_failed_run_is_kept_and_not_retried(on_aws: Template, function: str):
     queue = {"OnFailure": {"Destination": get_att("FunctionsDeadLetterQueue")}}
     # The next measurement replaces a missed one, and an hour of misses would leave 60 messages to purge.
     assert kept["DestinationConfig"] == ({} if function == "MeasureOrdersFunction" else queue)
-    assert (kept["MaximumRetryAttempts"], kept["Qualifier"]) == (0, "live")
+    # SendLink also gets the event of a delivery, which no next run repeats.
+    assert (kept["MaximumRetryAttempts"], kept["Qualifier"]) == (2 if function == "SendLinkFunction" else 0, "live")
 
 
 @pytest.mark.parametrize("function", sorted(SCHEDULED))
@@ -310,11 +344,39 @@ def test_run_ends_before_the_next_one_starts(on_aws: Template, function: str):
 @pytest.mark.parametrize("function", sorted(SCHEDULED))
 def test_failed_start_is_retried_until_the_next_run_is_due(on_aws: Template, function: str):
     schedule = properties(on_aws, f"{function.removesuffix('Function')}Schedule")
-    oldest = {
-        schedule["Target"]["RetryPolicy"]["MaximumEventAgeInSeconds"],
-        properties(on_aws, f"{function}EventInvokeConfig")["MaximumEventAgeInSeconds"],
-    }
+    oldest = {schedule["Target"]["RetryPolicy"]["MaximumEventAgeInSeconds"]}
+    if function != "SendLinkFunction":  # it also gets events, which are worth more than a run
+        oldest.add(properties(on_aws, f"{function}EventInvokeConfig")["MaximumEventAgeInSeconds"])
     assert oldest == {interval_seconds(function)}
+
+
+@pytest.mark.parametrize("function", ["StoreRecipientFunction", "SendLinkFunction", "RecordMailStatusFunction"])
+def test_event_about_a_mail_is_retried_for_hours_and_then_kept(on_aws: Template, function: str):
+    kept = properties(on_aws, f"{function}EventInvokeConfig")
+    assert kept["DestinationConfig"] == {"OnFailure": {"Destination": get_att("FunctionsDeadLetterQueue")}}
+    assert (kept["MaximumRetryAttempts"], kept["MaximumEventAgeInSeconds"]) == (2, 6 * 3600)
+    (rule,) = (
+        rule["Properties"]
+        for rule in resources(on_aws, "AWS::Events::Rule").values()
+        if rule["Properties"]["Targets"][0]["Arn"] == ref(f"{function}Aliaslive")
+    )
+    (target,) = rule["Targets"]
+    assert target["RetryPolicy"] == {"MaximumEventAgeInSeconds": 86_400, "MaximumRetryAttempts": 185}
+    assert target["DeadLetterConfig"] == {"Arn": get_att("FunctionsDeadLetterQueue")}
+
+
+def test_every_rule_may_send_to_its_dead_letter_queue(on_aws: Template):
+    allowed: dict[str, set[str]] = {}
+    for policy in resources(on_aws, "AWS::SQS::QueuePolicy").values():
+        (queue,) = policy["Properties"]["Queues"]
+        for statement in policy["Properties"]["PolicyDocument"]["Statement"]:
+            arns = as_list(statement["Condition"]["ArnEquals"]["aws:SourceArn"])
+            allowed[queue["Ref"]] = {arn["Fn::GetAtt"][0] for arn in arns}
+    needed: dict[str, set[str]] = {}
+    for name, rule in resources(on_aws, "AWS::Events::Rule").items():
+        for target in rule["Properties"]["Targets"]:
+            needed.setdefault(target["DeadLetterConfig"]["Arn"]["Fn::GetAtt"][0], set()).add(name)
+    assert allowed == needed
 
 
 @pytest.mark.parametrize(
@@ -324,6 +386,7 @@ def test_failed_start_is_retried_until_the_next_run_is_due(on_aws: Template, fun
         ("ReconciliationAlarm", "ReconcileOrdersFunction"),
         ("ReconciliationIncompleteAlarm", "ReconcileOrdersFunction"),
         ("GateClosedAlarm", "MeasureOrdersFunction"),
+        ("MailsDueAlarm", "SendLinkFunction"),
     ],
 )
 def test_alarm_period_matches_the_runs_of_its_function(on_aws: Template, alarm: str, function: str):

@@ -10,7 +10,7 @@ from template.permissions import (
     role_of,
     statements,
 )
-from template.reading import Template, deploy, get_att, properties, resources
+from template.reading import Template, as_list, deploy, get_att, properties, resources
 
 DATA_KEYS = {
     "kms:GenerateDataKey",
@@ -18,11 +18,44 @@ DATA_KEYS = {
     "kms:GenerateDataKeyPair",
     "kms:GenerateDataKeyPairWithoutPlaintext",
 }
+DECRYPTING = {"kms:Decrypt", "kms:ReEncryptFrom", "kms:CreateGrant"}
+DERIVING = {"kms:GenerateMac", "kms:VerifyMac", "kms:CreateGrant"}
 READS = {"GetItem", "BatchGetItem", "Query", "Scan", "DescribeTable"}
 
 
-def test_only_reveal_cards_opens_an_envelope(on_aws: Template):
-    assert holders(on_aws, "kms:Decrypt", "CardKey") == {role_of(on_aws, "RevealCardsFunction")}
+def test_only_two_functions_open_an_envelope(on_aws: Template):
+    # RevealCards for a caller with IAM, RedeemLink for the holder of a link.
+    readers = {role_of(on_aws, function) for function in ("RevealCardsFunction", "RedeemLinkFunction")}
+    assert holders(on_aws, "kms:Decrypt", "CardKey") == readers
+
+
+def test_only_link_functions_derive_tokens(on_aws: Template):
+    # A token opens a link, so this is as strong as decrypting.
+    makers = {role_of(on_aws, function) for function in ("CreateLinkFunction", "SendLinkFunction")}
+    assert holders(on_aws, "kms:GenerateMac", "LinkKey") == makers
+
+
+def test_who_stores_an_address_cannot_read_it(on_aws: Template):
+    assert holders(on_aws, "kms:Encrypt", "RecipientKey") == {role_of(on_aws, "StoreRecipientFunction")}
+    assert holders(on_aws, "kms:Decrypt", "RecipientKey") == {role_of(on_aws, "SendLinkFunction")}
+
+
+@pytest.mark.parametrize("resource", ["Key", "CardTable", "AuditTable"])
+def test_public_page_has_no_key_no_card_and_no_list(on_aws: Template, resource: str):
+    allowed = grants(on_aws, role_of(on_aws, "ServePageFunction"))
+    assert not {grant for grant in allowed if resource in grant.split(" on ")[1]}
+    assert not {grant for grant in allowed if grant.split(" ")[0] in {"dynamodb:Query", "dynamodb:Scan"}}
+
+
+@pytest.mark.parametrize("function", ["StoreRecipientFunction", "SendLinkFunction", "RecordMailStatusFunction"])
+def test_mailing_functions_have_no_way_to_a_card(on_aws: Template, function: str):
+    allowed = grants(on_aws, role_of(on_aws, function))
+    assert not {grant for grant in allowed if "Card" in grant.split(" on ")[1] or "lambda:" in grant}
+
+
+def test_only_the_page_may_redeem_links(on_aws: Template):
+    callers = holders(on_aws, "lambda:InvokeFunction", "RedeemLinkFunctionAliaslive")
+    assert callers == {role_of(on_aws, "ServePageFunction")}
 
 
 def test_only_deliver_cards_makes_a_data_key(on_aws: Template):
@@ -51,10 +84,19 @@ def test_sweep_orders_reads_orders_and_no_cards(on_aws: Template):
     assert reads == {"dynamodb:Query on CardTable/index/open-orders"}
 
 
-def test_reconcile_orders_reads_orders_by_their_attributes_and_nothing_else_of_the_cards(on_aws: Template):
-    role = role_of(on_aws, "ReconcileOrdersFunction")
-    assert {grant for grant in grants(on_aws, role) if "CardTable" in grant} == {"dynamodb:BatchGetItem on CardTable"}
-    (body,) = (s.body for s in statements(on_aws) if s.name == f"{role}.ReadOrdersWithoutCards")
+@pytest.mark.parametrize(
+    ("function", "action", "sid"),
+    [
+        ("ReconcileOrdersFunction", "BatchGetItem", "ReadOrdersWithoutCards"),
+        ("CreateLinkFunction", "GetItem", "ReadTheOrder"),
+    ],
+)
+def test_orders_are_read_by_their_attributes_and_nothing_else_of_the_cards(
+    on_aws: Template, function: str, action: str, sid: str
+):
+    role = role_of(on_aws, function)
+    assert {grant for grant in grants(on_aws, role) if "CardTable" in grant} == {f"dynamodb:{action} on CardTable"}
+    (body,) = (s.body for s in statements(on_aws) if s.name == f"{role}.{sid}")
     # DynamoDB counts keys and projected attributes; asking for all of them is a Select of its own.
     assert body["Condition"] == {
         "ForAllValues:StringEquals": {"dynamodb:Attributes": ["pk", "sk", *ORDER_ATTRIBUTES]},
@@ -68,13 +110,15 @@ def test_check_status_has_no_way_to_a_card(on_aws: Template, resource: str):
     assert not reached
 
 
-def test_reveal_cards_cannot_write_to_the_cards(on_aws: Template):
-    on_cards = {g for g in grants(on_aws, role_of(on_aws, "RevealCardsFunction")) if g.endswith(" on CardTable")}
+@pytest.mark.parametrize("function", ["RevealCardsFunction", "RedeemLinkFunction"])
+def test_who_shows_cards_cannot_write_to_them(on_aws: Template, function: str):
+    on_cards = {g for g in grants(on_aws, role_of(on_aws, function)) if g.endswith(" on CardTable")}
     assert {grant.split(":")[1].split(" ")[0] for grant in on_cards} <= READS
 
 
-def test_reveal_cards_only_adds_to_the_audit(on_aws: Template):
-    of_audit = {g for g in grants(on_aws, role_of(on_aws, "RevealCardsFunction")) if g.endswith(" on AuditTable")}
+@pytest.mark.parametrize("function", ["RevealCardsFunction", "RedeemLinkFunction"])
+def test_who_shows_cards_only_adds_to_the_audit(on_aws: Template, function: str):
+    of_audit = {g for g in grants(on_aws, role_of(on_aws, function)) if g.endswith(" on AuditTable")}
     assert of_audit == {"dynamodb:PutItem on AuditTable"}
 
 
@@ -88,37 +132,47 @@ def test_only_those_who_ask_the_supplier_have_its_key(on_aws: Template):
     [
         ("DeliverCardsFunction", "EncryptCards"),
         ("RevealCardsFunction", "DecryptCards"),
+        ("RedeemLinkFunction", "DecryptCards"),
+        ("StoreRecipientFunction", "SealAddresses"),
+        ("SendLinkFunction", "OpenAddresses"),
     ],
 )
-def test_card_key_is_used_for_one_order_and_its_user(on_aws: Template, function: str, sid: str):
+def test_key_is_used_for_one_order_and_its_user(on_aws: Template, function: str, sid: str):
     bodies = {s.name: s.body for s in statements(on_aws)}
     condition = bodies[f"{role_of(on_aws, function)}.{sid}"]["Condition"]
     assert condition["Null"] == {"kms:EncryptionContext:orderId": "false", "kms:EncryptionContext:userId": "false"}
 
 
 @pytest.mark.parametrize(
-    ("sid", "denied", "role"),
+    ("statement", "denied", "roles"),
     [
-        ("OnlyRevealCardsDecrypts", {"kms:Decrypt", "kms:ReEncryptFrom", "kms:CreateGrant"}, "RevealCardsRole"),
-        ("OnlyDeliverCardsEncrypts", {"kms:Encrypt", "kms:ReEncryptTo", *DATA_KEYS}, "DeliverCardsRole"),
+        ("CardKey.OnlyRevealCardsAndRedeemLinkDecrypt", DECRYPTING, ["RevealCardsRole", "RedeemLinkRole"]),
+        ("CardKey.OnlyDeliverCardsEncrypts", {"kms:Encrypt", "kms:ReEncryptTo", *DATA_KEYS}, ["DeliverCardsRole"]),
+        ("LinkKey.OnlyLinkFunctionsDeriveTokens", DERIVING, ["CreateLinkRole", "SendLinkRole"]),
+        ("RecipientKey.OnlySendLinkDecrypts", DECRYPTING, ["SendLinkRole"]),
     ],
 )
-def test_card_key_itself_denies_what_only_one_function_needs(
-    on_aws: Template, on_local_cloud: Template, sid: str, denied: set[str], role: str
+def test_key_itself_denies_what_only_its_functions_need(
+    on_aws: Template, on_local_cloud: Template, statement: str, denied: set[str], roles: list[str]
 ):
-    (body,) = (s.body for s in statements(on_aws) if s.name == f"CardKey.{sid}")
-    generated = f"arn:${{AWS::Partition}}:iam::${{AWS::AccountId}}:role/${{AWS::StackName}}-{role}-*"
+    (body,) = (s.body for s in statements(on_aws) if s.name == statement)
     assert (body["Effect"], body["Principal"], set(body["Action"])) == ("Deny", {"AWS": "*"}, denied)
-    assert body["Condition"] == {"ArnNotLike": {"aws:PrincipalArn": {"Fn::Sub": generated}}}
-    assert "RoleName" not in properties(on_aws, role), "CloudFormation names it, by the stack and its logical id"
-    others = {name for name in resources(on_aws, "AWS::IAM::Role") if name.startswith(role)}
-    assert others == {role}, "another role's name would match too"
-    assert f"CardKey.{sid}" not in {s.name for s in statements(on_local_cloud)}
+    (key,) = body["Condition"]["ArnNotLike"]
+    assert (list(body["Condition"]), key) == (["ArnNotLike"], "aws:PrincipalArn")
+    for role, arn in zip(roles, as_list(body["Condition"]["ArnNotLike"][key]), strict=True):
+        generated = f"arn:${{AWS::Partition}}:iam::${{AWS::AccountId}}:role/${{AWS::StackName}}-{role}-*"
+        assert arn == {"Fn::Sub": generated}
+        assert "RoleName" not in properties(on_aws, role), "CloudFormation names it, by the stack and its logical id"
+        others = {name for name in resources(on_aws, "AWS::IAM::Role") if name.startswith(role)}
+        assert others == {role}, "another role's name would match too"
+    assert statement not in {s.name for s in statements(on_local_cloud)}
 
 
-def test_administrators_can_still_manage_the_card_key(on_aws: Template):
+@pytest.mark.parametrize("key", ["CardKey", "LinkKey", "RecipientKey"])
+def test_administrators_can_still_manage_the_key(on_aws: Template, key: str):
     # KMS refuses a policy after which nobody can change it (lock-out safety check).
-    denied = {a for s in statements(on_aws) if s.holder == "CardKey" and not s.allows for a in s.actions}
+    denied = {a for s in statements(on_aws) if s.holder == key and not s.allows for a in s.actions}
+    assert denied
     assert not {action for action in denied if "*" in action or "Policy" in action or "Key" in action} - DATA_KEYS
 
 

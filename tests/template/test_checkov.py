@@ -17,6 +17,9 @@ ACCEPTED = {
         "SQS encrypts the queues (SqsManagedSseEnabled), which this check does not know. They contain no card; "
         "with a key of the stack, every sender would need permissions on it."
     ),
+    ("CKV_AWS_7", "AWS::KMS::Key.LinkKey"): (
+        "KMS rotates no HMAC key. New key material would derive other tokens, and every link would end."
+    ),
     ("CKV_AWS_33", "AWS::KMS::Key.StorageKey"): (
         "This check ignores conditions. The statement for all principals applies within this account and through "
         "DynamoDB, Secrets Manager and Step Functions only, like the policies of the keys that AWS manages."

@@ -24,6 +24,16 @@ PARAMETERS = {
     "VpcSecurityGroupIds": "none",
     "PermissionsBoundaryArn": "none",
     "RevealPrincipalArns": "none",
+    "ShopName": "Gift cards",
+    "ShopContact": "the shop",
+    "PageLanguage": "ar",
+    "LinkDays": 30,
+    "LinkUses": 10,
+    "PageDomainName": "none",
+    "PageCertificateArn": "none",
+    "PageConcurrency": 20,
+    "MailFrom": "none",
+    "RecipientDays": 30,
 }
 OUTPUTS = {
     "OrderBusName",
@@ -34,6 +44,9 @@ OUTPUTS = {
     "AlarmTopicArn",
     "OrderBusArn",
     "RevealCardsAliasArn",
+    "PageUrl",
+    "PageDomainTarget",
+    "CreateLinkFunctionArn",
 }
 
 

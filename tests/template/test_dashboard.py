@@ -16,6 +16,7 @@ from template.test_functions import FUNCTIONS
 
 NOT_SHOWN = {
     Metric.RECONCILIATION_DIFFERENCE: "its three kinds are",
+    Metric.VIEW_REFUSED: "its reasons are",
     Metric.AMOUNT_MISSING: "nothing waits for it; the books are completed some day",
 }
 OF_AWS = {  # the metrics that are looked at, and of which kind of resource their one dimension names one
@@ -98,7 +99,7 @@ def test_aws_metrics_are_of_resources_of_this_stack(all_rows: list[Row], templat
 
 def test_statistics_fit_the_metrics(body: dict[str, Any]):
     units = {metric.label: metric.unit for metric in Metric}
-    gauges = {"OrdersWaiting", "OrdersHeld", "OldestOrderWaiting"}
+    gauges = {"OrdersWaiting", "OrdersHeld", "OldestOrderWaiting", "OldestMailDueAge"}
     for widget in body["widgets"]:
         for row in metrics_of(rows(widget)):
             stat = row.options.get("stat", widget["properties"]["stat"])

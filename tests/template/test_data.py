@@ -16,9 +16,10 @@ STATEFUL = (
 )
 DISPOSABLE = {
     "GateTable": "One record, which the supplier's next answer writes again.",
+    "RecipientKey": "It seals addresses for RecipientDays at most; the shop can name a recipient again.",
     "DifferenceTable": "The next run finds and publishes remaining discrepancies again.",
 }
-ARCHIVED = ("CardTable", "AuditTable")
+ARCHIVED = ("CardTable", "AuditTable", "LinkTable")
 
 
 def deletable(template: Template) -> list[str]:
@@ -54,11 +55,16 @@ def careless_keys(template: Template) -> list[str]:
     named = {alias["Properties"]["TargetKeyId"]["Ref"] for alias in resources(template, "AWS::KMS::Alias").values()}
     found = []
     for name, key in resources(template, "AWS::KMS::Key").items():
-        if key["Properties"].get("EnableKeyRotation") is not True:
+        # KMS rotates no HMAC key, and another key would derive other tokens: every link would end.
+        if key["Properties"].get("EnableKeyRotation") is not (None if is_hmac(key) else True):
             found.append(f"{name}: set EnableKeyRotation")
         if name not in named:
             found.append(f"{name}: add an AWS::KMS::Alias")
     return found
+
+
+def is_hmac(key: Template) -> bool:
+    return str(key["Properties"].get("KeySpec", "")).startswith("HMAC")
 
 
 def key_schema(hash_key: str, range_key: str) -> list[dict[str, str]]:
@@ -77,11 +83,17 @@ def test_keys_rotate_and_have_an_alias(on_aws: Template):
     assert not careless_keys(on_aws)
 
 
-def test_there_is_one_key_for_cards_and_one_for_storage(template: Template):
-    assert set(resources(template, "AWS::KMS::Key")) == {"CardKey", "StorageKey"}
+def test_there_is_one_key_for_each_purpose(template: Template):
+    assert set(resources(template, "AWS::KMS::Key")) == {"CardKey", "StorageKey", "LinkKey", "RecipientKey"}
 
 
-@pytest.mark.parametrize("table", ["CardTable", "AuditTable", "GateTable", "DifferenceTable"])
+def test_link_key_can_do_nothing_but_derive_tokens(template: Template):
+    key = properties(template, "LinkKey")
+    assert (key["KeySpec"], key["KeyUsage"]) == ("HMAC_256", "GENERATE_VERIFY_MAC")
+    assert [name for name, key in resources(template, "AWS::KMS::Key").items() if is_hmac(key)] == ["LinkKey"]
+
+
+@pytest.mark.parametrize("table", ["CardTable", "AuditTable", "GateTable", "DifferenceTable", "LinkTable"])
 def test_table_keys(template: Template, table: str):
     assert properties(template, table)["KeySchema"] == key_schema("pk", "sk")
 
@@ -101,10 +113,19 @@ def test_indexes_contain_no_cards(template: Template):
         assert index["KeySchema"][1]["AttributeName"] == "claimedAt"
 
 
-@pytest.mark.parametrize("table", ["CardTable", "DifferenceTable"])
-def test_rows_expire_by_one_attribute(template: Template, table: str):
-    expiry = properties(template, table)["TimeToLiveSpecification"]
-    assert expiry == {"AttributeName": "expiresAt", "Enabled": True}
+@pytest.mark.parametrize(
+    ("table", "attribute"),
+    # A link's expiresAt is its end, not its row's: "expired" can be told from "never existed" for 90 days more.
+    [("CardTable", "expiresAt"), ("DifferenceTable", "expiresAt"), ("LinkTable", "expireAt")],
+)
+def test_rows_expire_by_one_attribute(template: Template, table: str, attribute: str):
+    assert properties(template, table)["TimeToLiveSpecification"] == {"AttributeName": attribute, "Enabled": True}
+
+
+def test_index_of_due_mails_holds_keys_only(template: Template):
+    (index,) = properties(template, "LinkTable")["GlobalSecondaryIndexes"]
+    assert (index["IndexName"], index["KeySchema"]) == ("due-mails", key_schema("mailDue", "mailDueAt"))
+    assert index["Projection"] == {"ProjectionType": "KEYS_ONLY"}
 
 
 @pytest.mark.parametrize("table", ARCHIVED)
@@ -121,6 +142,8 @@ def test_an_unset_api_key_stays_unset(template: Template):
 
 
 def test_outputs_point_at_what_they_name(template: Template):
+    locally = {"Fn::Sub": "/_aws/execute-api/${PageApi}/$default"}
+    without_domain = {"Fn::If": ["OnAws", get_att("PageApi", "ApiEndpoint"), locally]}
     assert {name: output["Value"] for name, output in template["Outputs"].items()} == {
         "OrderBusName": ref("OrderBus"),
         "StateMachineArn": ref("FulfilOrderStateMachine"),
@@ -130,6 +153,9 @@ def test_outputs_point_at_what_they_name(template: Template):
         "RevealCardsAliasArn": ref("RevealCardsFunction.Alias"),
         "SupplierApiKeySecretArn": get_att("SupplierApiKeySecret", "Id"),
         "AlarmTopicArn": ref("AlarmTopic"),
+        "PageUrl": {"Fn::If": ["OwnDomain", {"Fn::Sub": "https://${PageDomainName}"}, without_domain]},
+        "PageDomainTarget": get_att("PageDomain", "RegionalDomainName"),
+        "CreateLinkFunctionArn": ref("CreateLinkFunction.Alias"),
     }
 
 
@@ -138,7 +164,15 @@ def test_outputs_point_at_what_they_name(template: Template):
 
 @pytest.mark.parametrize(
     "name",
-    ["CardTable", "CardKey", "SupplierApiKeySecret", "OrderPlacedDeadLetterQueue", "FunctionsDeadLetterQueue"],
+    [
+        "CardTable",
+        "CardKey",
+        "LinkTable",
+        "LinkKey",
+        "SupplierApiKeySecret",
+        "OrderPlacedDeadLetterQueue",
+        "FunctionsDeadLetterQueue",
+    ],
 )
 @pytest.mark.parametrize("policy", ["DeletionPolicy", "UpdateReplacePolicy"])
 def test_unprotected_resource_is_detected(template: Template, name: str, policy: str):

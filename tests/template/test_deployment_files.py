@@ -21,6 +21,12 @@ STACKS = {"dev": "giftcards-dev", "staging": "giftcards-staging", "prod": "giftc
 BUILT_FOR = ("PythonRuntime", "Architecture")
 ON_GITHUB = ROOT / ".github/workflows"
 CREATED_BY = {
+    "AWS::ApiGatewayV2::Api": "apigateway:POST",
+    "AWS::ApiGatewayV2::ApiMapping": "apigateway:POST",
+    "AWS::ApiGatewayV2::DomainName": "apigateway:POST",
+    "AWS::ApiGatewayV2::Integration": "apigateway:POST",
+    "AWS::ApiGatewayV2::Route": "apigateway:POST",
+    "AWS::ApiGatewayV2::Stage": "apigateway:POST",
     "AWS::CloudWatch::Alarm": "cloudwatch:PutMetricAlarm",
     "AWS::CloudWatch::Dashboard": "cloudwatch:PutDashboard",
     "AWS::CodeDeploy::Application": "codedeploy:CreateApplication",
@@ -38,6 +44,8 @@ CREATED_BY = {
     "AWS::Lambda::Version": "lambda:PublishVersion",
     "AWS::Logs::LogGroup": "logs:CreateLogGroup",
     "AWS::Logs::QueryDefinition": "logs:PutQueryDefinition",
+    "AWS::SES::ConfigurationSet": "ses:CreateConfigurationSet",
+    "AWS::SES::ConfigurationSetEventDestination": "ses:CreateConfigurationSetEventDestination",
     "AWS::SNS::Topic": "sns:CreateTopic",
     "AWS::SNS::TopicPolicy": "sns:SetTopicAttributes",
     "AWS::SQS::Queue": "sqs:CreateQueue",
@@ -55,6 +63,12 @@ CREATED_BY_AN_ADMINISTRATOR = {
 # Other calls of CloudFormation's resource handlers for create, read and update of the stack's resources, from the
 # handler permissions in their schemas.
 CALLED_BY_HANDLERS = {
+    "apigateway:DELETE", "apigateway:GET", "apigateway:PATCH", "apigateway:PUT", "lambda:PutFunctionConcurrency",
+    "logs:CreateLogDelivery", "logs:DeleteLogDelivery", "logs:GetLogDelivery", "logs:ListLogDeliveries",
+    "logs:PutResourcePolicy", "logs:UpdateLogDelivery", "ses:GetConfigurationSet",
+    "ses:GetConfigurationSetEventDestinations", "ses:PutConfigurationSetDeliveryOptions",
+    "ses:PutConfigurationSetReputationOptions", "ses:PutConfigurationSetSuppressionOptions",
+    "ses:PutConfigurationSetVdmOptions", "ses:UpdateConfigurationSetEventDestination",
     "codedeploy:GetDeploymentGroup", "codedeploy:ListDeployments", "codedeploy:UpdateDeploymentGroup",
     "dynamodb:DescribeContinuousBackups", "dynamodb:DescribeTable", "dynamodb:DescribeTimeToLive",
     "dynamodb:UpdateTable", "events:DescribeRule", "events:PutTargets", "kms:DescribeKey", "kms:GetKeyPolicy",
@@ -96,7 +110,8 @@ def fits(parameter: dict[str, Any], value: str) -> bool:
         return value in {str(allowed) for allowed in parameter["AllowedValues"]}
     if parameter["Type"] == "Number":
         return int(parameter["MinValue"]) <= int(value) <= int(parameter["MaxValue"])
-    return re.fullmatch(parameter["AllowedPattern"], value) is not None and len(value) <= parameter.get("MaxLength", 99)
+    longest = int(parameter.get("MaxLength", 99))
+    return re.fullmatch(parameter["AllowedPattern"], value) is not None and len(value) <= longest
 
 
 @pytest.mark.parametrize("name", STACKS)
@@ -171,6 +186,7 @@ def test_cloudformation_may_make_every_call_of_resource_handlers(deploy_role: Te
      "secretsmanager:PutSecretValue", "secretsmanager:UpdateSecret", "kms:Decrypt", "kms:GenerateDataKey",
      "kms:CreateAlias", "kms:CreateGrant", "kms:UpdateAlias", "kms:ScheduleKeyDeletion", "lambda:InvokeFunction",
      "lambda:CreateFunctionUrlConfig", "lambda:DeleteResourcePolicy", "lambda:PutResourcePolicy",
+     "kms:GenerateMac", "kms:VerifyMac", "ses:SendEmail", "ses:SendRawEmail", "ses:CreateEmailIdentity",
      "lambda:UpdateFunctionUrlConfig", "iam:DeleteRolePermissionsBoundary", "iam:CreateUser", "iam:AttachRolePolicy"],
 )  # fmt: skip
 def test_deployer_reaches_no_card_secret_or_wider_role(deploy_role: Template, action: str):
@@ -190,14 +206,14 @@ def test_deployer_has_only_named_actions(deploy_role: Template):
 
 def test_foreign_keys_cannot_be_changed_or_renamed(deploy_role: Template):
     changes = [f"kms:{action}" for action in ("EnableKeyRotation", "PutKeyPolicy", "TagResource", "UntagResource")]
-    own = [{"Fn::Sub": f"alias/${{StackName}}-{name}"} for name in ("cards", "storage")]
+    own = [{"Fn::Sub": f"alias/${{StackName}}-{name}"} for name in ("cards", "storage", "links", "recipients")]
     for statement in statements_of("ExecutionRole", deploy_role, *changes):
         assert statement.body["Condition"] == {"ForAnyValue:StringEquals": {"kms:ResourceAliases": own}}
 
 
 def test_key_aliases_match_the_deploying_role(template: Template):
     names = {alias["Properties"]["AliasName"]["Fn::Sub"] for alias in resources(template, "AWS::KMS::Alias").values()}
-    assert names == {"alias/${AWS::StackName}-cards", "alias/${AWS::StackName}-storage"}
+    assert names == {f"alias/${{AWS::StackName}}-{name}" for name in ("cards", "storage", "links", "recipients")}
 
 
 def test_tables_that_outlive_the_stack_cannot_be_deleted(deploy_role: Template, template: Template):
@@ -227,10 +243,11 @@ def test_roles_are_created_only_with_the_boundary(deploy_role: Template):
             assert statement["Condition"] == {"StringEquals": {"iam:PermissionsBoundary": {"Ref": "Boundary"}}}
 
 
-def test_only_rules_can_be_allowed_to_invoke_functions(deploy_role: Template):
+def test_only_rules_and_the_page_can_be_allowed_to_invoke_functions(deploy_role: Template):
     (policy,) = deploy_role["Resources"]["ExecutionRole"]["Properties"]["Policies"]
     statements = [s for s in policy["PolicyDocument"]["Statement"] if "lambda:AddPermission" in as_list(s["Action"])]
-    assert [s["Condition"] for s in statements] == [{"StringEquals": {"lambda:Principal": "events.amazonaws.com"}}]
+    (allowed,) = (s["Condition"] for s in statements)
+    assert allowed == {"StringEquals": {"lambda:Principal": ["apigateway.amazonaws.com", "events.amazonaws.com"]}}
 
 
 def test_only_the_stages_github_environment_may_deploy(deploy_role: Template):

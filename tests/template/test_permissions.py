@@ -24,6 +24,7 @@ SCHEDULES = {
     "lambda:InvokeFunction on MeasureOrdersFunctionAliaslive",
     "lambda:InvokeFunction on SweepOrdersFunctionAliaslive",
     "lambda:InvokeFunction on ReconcileOrdersFunctionAliaslive",
+    "lambda:InvokeFunction on SendLinkFunctionAliaslive",
     "sqs:SendMessage on FunctionsDeadLetterQueue",
 }
 CONNECTED = {

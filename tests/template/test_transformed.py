@@ -13,7 +13,7 @@ import pytest
 from cfnlint.api import lint
 from cfnlint.config import ManualArgs
 
-from template.reading import Template, as_list, load, stage_parameters, transform
+from template.reading import WITH_MAIL_AND_DOMAIN, Template, as_list, load, stage_parameters, transform
 
 MAX_RESOURCES = 250  # CloudFormation's limit is 500
 VARIANTS: dict[str, tuple[str, dict[str, str]]] = {
@@ -21,6 +21,8 @@ VARIANTS: dict[str, tuple[str, dict[str, str]]] = {
     "staging": ("staging", {}),
     "prod": ("prod", {}),
     "python3.14 on arm64": ("prod", {"Architecture": "arm64", "PythonRuntime": "python3.14"}),
+    "mail and a domain": ("prod", WITH_MAIL_AND_DOMAIN),
+    "mail without a domain": ("dev", {"MailFrom": WITH_MAIL_AND_DOMAIN["MailFrom"]}),
     "python3.12 on x86_64 in a VPC": (
         "prod",
         {"Architecture": "x86_64", "PythonRuntime": "python3.12", "VpcSubnetIds": "subnet-0123456789abcdef0",

@@ -148,6 +148,24 @@ class OrderTable:
         item = self._dynamodb.get_item(TableName=self._table_name, Key=key, ConsistentRead=True).get("Item")
         return None if item is None else _readable(item)
 
+    def get_by_attributes(self, order_id: str) -> Order | None:
+        """Read an order by the names of its attributes, as a role has to that may read no card.
+
+        Raises
+        ------
+        UnreadableOrderError
+            If its row breaks the rules of its fields.
+        """
+        names = {f"#{attribute}": attribute for attribute in ("pk", *ORDER_ATTRIBUTES)}
+        item = self._dynamodb.get_item(
+            TableName=self._table_name,
+            Key=order_key(order_id),
+            ConsistentRead=True,
+            ProjectionExpression=", ".join(names),
+            ExpressionAttributeNames=names,
+        ).get("Item")
+        return None if item is None else _readable(item)
+
     def get_many(self, order_ids: Sequence[str]) -> dict[str, Order | UnreadableOrder]:
         """Read orders by id, strongly consistent, including unreadable rows. Orders without a row are left out.
 

@@ -102,7 +102,7 @@ class LinkCreation:
 
     def _order(self, request: LinkRequest, now: datetime) -> Order | LinkOutcome:
         try:
-            order = self.orders.get(request.order_id)
+            order = self.orders.get_by_attributes(request.order_id)
         except UnreadableOrderError:
             order = None
         if order is None or order.user_id != request.user_id:
