@@ -26,6 +26,7 @@ import httpx
 from rich.console import Console
 from rich.table import Table
 
+from giftcards.adapters.timestamps import timestamp
 from giftcards.contracts.events import HeldReason
 from giftcards.metrics import Metric
 from giftcards.rules.orders import OrderStatus
@@ -100,6 +101,35 @@ class Scene:
     def announce(self, user: str = USER) -> None:
         """Announce the order."""
         self.service.publish({"orderId": self.order_id, "userId": user})
+
+    def name_recipient(self, address: str) -> None:
+        """Name the recipient of the order's mail, as a shop does."""
+        detail = {"orderId": self.order_id, "userId": USER, "email": address}
+        entry = {"EventBusName": self.service.stack.outputs["OrderBusName"], "Source": "shop"}
+        entry |= {"DetailType": "RecipientSet", "Detail": json.dumps(detail)}
+        self.client("events").put_events(Entries=[entry])
+
+    def make_mail_due_since(self, since: datetime) -> None:
+        """Wait until the order's mail is due, and let it have been due for longer."""
+        dynamodb, table = self.service.cloud.dynamodb(), self.service.physical_id("LinkTable")
+        key = {"pk": f"ORDER#{self.order_id}", "sk": f"USER#{USER}"}
+
+        def is_due() -> bool:
+            return "mailDue" in dynamodb.get_item(TableName=table, Key=key, ConsistentRead=True).get("Item", {})
+
+        assert wait_for(is_due, within_seconds=MAX_WAIT_SECONDS), "no mail is due"
+        dynamodb.update_item(
+            TableName=table,
+            Key=key,
+            UpdateExpression="SET mailDueAt = :since REMOVE claimedUntil",
+            ExpressionAttributeValues={":since": timestamp(since)},
+        )
+
+    def link(self, *options: str) -> str:
+        """Create a link to the order's cards and return its address."""
+        finished = self.service.giftcards("link", self.order_id, "--user", USER, *options, "--json")
+        assert finished.returncode == 0, finished.stderr
+        return str(json.loads(finished.stdout)["url"])
 
     def run(self, function: str) -> None:
         """Run a function as its schedule does, but now."""
@@ -445,6 +475,95 @@ def crowded_out(scene: Scene) -> SupplierFailure:
     assert scene.service.giftcards("reveal", scene.order_id, "--user", USER).returncode == 0
 
 
+def mistyped(scene: Scene) -> SupplierFailure:
+    """The shop names an address that is none."""
+    scene.order()
+    scene.closed()
+    scene.name_recipient("alice at mail.example")
+    yield scene.emitted(Metric.MAIL_FAILED)
+    yield None
+
+
+def unsent(scene: Scene) -> SupplierFailure:
+    """Mails cannot be sent for an hour: SendLink may not open addresses."""
+    iam, role = scene.client("iam"), scene.service.physical_id("SendLinkRole")
+    (policy,) = iam.list_role_policies(RoleName=role)["PolicyNames"]
+    rights = iam.get_role_policy(RoleName=role, PolicyName=policy)["PolicyDocument"]
+    kept = [one for one in rights["Statement"] if one["Sid"] != "OpenAddresses"]
+    iam.put_role_policy(RoleName=role, PolicyName=policy, PolicyDocument=json.dumps(rights | {"Statement": kept}))
+    try:
+        scene.order()
+        scene.closed()
+        scene.name_recipient("alice@mail.example")
+        scene.make_mail_due_since(datetime.now(UTC) - timedelta(hours=2))
+        scene.since = datetime.now(UTC)
+        scene.run("SendLink")
+        yield f"{scene.emitted(Metric.OLDEST_MAIL_DUE, 3600)} s"
+    finally:
+        iam.put_role_policy(RoleName=role, PolicyName=policy, PolicyDocument=json.dumps(rights))
+    scene.run("SendLink")
+    yield None
+    scene.emitted(Metric.MAIL_SENT)
+
+
+def guessed(scene: Scene) -> SupplierFailure:
+    """Somebody guesses the access code of a link."""
+    scene.order()
+    scene.closed()
+    url = scene.link("--code", "4815")
+    answers = [httpx.post(url, data={"code": f"000{digit}"}, trust_env=False).status_code for digit in range(6)]
+    assert answers == [403] * len(answers)
+    yield f"{scene.emitted(Metric.VIEW_WRONG_CODE, 4)}, {scene.emitted(Metric.VIEW_CODE_LOCKED)}"
+    yield None
+    assert httpx.post(url, data={"code": "4815"}, trust_env=False).status_code == 410
+
+
+def replaced(scene: Scene) -> SupplierFailure:
+    """A buyer uses a link that was replaced."""
+    scene.order()
+    scene.closed()
+    url = scene.link()
+    scene.link("--replace")
+    assert httpx.post(url, trust_env=False).status_code == 410
+    yield f"{scene.emitted(Metric.VIEW_REFUSED)}, {scene.emitted(Metric.VIEW_REPLACED)}"
+    yield None
+
+
+def keyless(scene: Scene) -> SupplierFailure:
+    """Somebody takes its rights away from CreateLink."""
+    scene.order()
+    scene.closed()
+    iam, role = scene.client("iam"), scene.service.physical_id("CreateLinkRole")
+    (policy,) = iam.list_role_policies(RoleName=role)["PolicyNames"]
+    rights = iam.get_role_policy(RoleName=role, PolicyName=policy)["PolicyDocument"]
+    iam.delete_role_policy(RoleName=role, PolicyName=policy)
+    try:
+        request = json.dumps({"orderId": scene.order_id, "userId": USER}).encode()
+        name = scene.service.physical_id("CreateLinkFunction")
+        answer = scene.client("lambda").invoke(FunctionName=name, Qualifier="live", Payload=request)
+        assert "FunctionError" in answer, "CreateLink works without rights"
+        yield "AWS/Lambda Errors 1"
+    finally:
+        iam.put_role_policy(RoleName=role, PolicyName=policy, PolicyDocument=json.dumps(rights))
+    yield None
+
+
+def overrun(scene: Scene) -> SupplierFailure:
+    """There is no room for CreateLink to run. As with RevealCards, the alias is left out."""
+    scene.order()
+    scene.closed()
+    functions, name = scene.client("lambda"), scene.service.physical_id("CreateLinkFunction")
+    functions.put_function_concurrency(FunctionName=name, ReservedConcurrentExecutions=0)
+    try:
+        with suppress(functions.exceptions.TooManyRequestsException):
+            functions.invoke(FunctionName=name, Payload=b"{}")
+            raise AssertionError("CreateLink runs without any room")
+        yield scene.throttled("CreateLink")
+    finally:
+        functions.delete_function_concurrency(FunctionName=name)
+    yield None
+
+
 def contradicted(scene: Scene) -> SupplierFailure:
     """The supplier's answer has a status that its documents do not know."""
     scene.service.supplier.control.add_fault(merge={"status": "LOST"})
@@ -519,6 +638,12 @@ DRILLS = (
     Drill(unreadable, ("FailedSchedulesAlarm",)),
     Drill(disarmed, ("FunctionErrorsAlarm",), (HeldReason.UNEXPECTED_ERROR,)),
     Drill(crowded_out, ("FunctionThrottlesAlarm",)),
+    Drill(mistyped, ("MailsFailingAlarm",)),
+    Drill(unsent, ("MailsDueAlarm",)),
+    Drill(guessed, ("WrongCodesAlarm",)),
+    Drill(replaced, ("ViewsRefusedAlarm",)),
+    Drill(keyless, ("BuyerFunctionErrorsAlarm",)),
+    Drill(overrun, ("BuyerFunctionThrottlesAlarm",)),
     Drill(unmeasured, ("MeasurementsMissingAlarm",)),
 )
 

@@ -61,11 +61,12 @@ def policies() -> list[dict[str, Any]]:
 
 def test_example_policies_name_what_the_stack_has(template: Template):
     shop, operator = policies()
-    assert [statement["Sid"] for statement in shop["Statement"]] == ["PlaceOrders", "ShowCards"]
+    assert [statement["Sid"] for statement in shop["Statement"]] == ["PlaceOrders", "ShowCards", "CreateLinks"]
     words = {word for policy in (shop, operator) for word in re.findall(r"<(\w+)>", json.dumps(policy))}
     assert words - OWN_WORDS <= set(template["Outputs"])
     named = set(re.findall(r"<Stack>-(\w+?)-\*", json.dumps(operator)))
-    assert named == {"AuditTable", "GateTable", "OrderPlacedDeadLetterQueue", "ReconcileOrdersFunction"}
+    tables = {"AuditTable", "GateTable", "LinkTable"}
+    assert named == {*tables, "OrderPlacedDeadLetterQueue", "ReconcileOrdersFunction"}
     assert named <= set(template["Resources"])
 
 
@@ -76,7 +77,9 @@ def test_example_policies_grant_no_service_event_and_no_key():
             assert not [action for action in actions if "*" in action or action.startswith(("kms:", "iam:"))]
             assert "secretsmanager:GetSecretValue" not in actions
             if "events:PutEvents" in actions:
-                assert statement["Condition"] == {"StringEquals": {"events:detail-type": "OrderPlaced"}}
+                (types,) = (condition["events:detail-type"] for condition in statement["Condition"].values())
+                assert set(as_list(types)) <= {"OrderPlaced", "RecipientSet"}
+                assert set(statement["Condition"]) == {"StringEquals"}
 
 
 def test_operator_may_make_every_call_of_dead_letter_commands():
