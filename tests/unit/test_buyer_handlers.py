@@ -3,17 +3,20 @@
 import io
 import json
 from collections.abc import Iterator
+from datetime import timedelta
 from typing import Any
 
 import pytest
 
 from giftcards import buyer_root
 from giftcards.adapters import aws
+from giftcards.metrics import Metric
 from support.cloud import Cloud, client_error, kms_client
 from support.examples import NOW, ORDER_ID, USER_ID
 from support.links import ADDRESS, CODE, PAGE_URL, Buyer, new_buyer
 from support.secrets import MARK, leaks
 from unit.container import Container
+from unit.test_measures import OF_THE_BUYER
 
 RECIPIENT = {"orderId": ORDER_ID, "userId": USER_ID, "email": ADDRESS, "language": "en"}
 DELIVERED = {
@@ -210,3 +213,32 @@ def test_buyers_function_without_settings_fails_by_their_names(
     with pytest.raises(ValueError, match=variable) as refusal:
         container.call(name, events.get(name, {}))
     assert not leaks(refusal.value)
+
+
+def test_every_metric_of_the_buyer_is_emitted(buyer: Buyer):
+    """Run each way in which a link is used, and compare what the use cases measured with the table of metrics."""
+    buyer.deliver()
+    buyer.name_recipient()
+    buyer.cloud.at_next("SendEmail", client_error("SendEmail", "MessageRejected"))
+    buyer.announce()
+    buyer.run_schedule(NOW + timedelta(minutes=15))
+    token = buyer.token(code=CODE, uses=1)
+    for code in ["0000"] * 5 + [CODE]:
+        buyer.redeem(token, code=code)
+    for changes in ({"channel": "once", "uses": 1}, {"channel": "ended", "days": 1}, {"channel": "failing"}):
+        other = buyer.token(**changes)
+        if changes["channel"] == "failing":
+            buyer.cloud.at_next("Decrypt", client_error("Decrypt", "KMSInternalException"))
+        buyer.redeem(other)
+        buyer.redeem(other, NOW + timedelta(days=2 if "days" in changes else 0))
+    buyer.token(replace=True)
+    buyer.redeem(token)
+    buyer.redeem("a" * 32)
+    row = buyer.link_row(token)
+    buyer.cloud.put(
+        "LinkTable", {n: v for n, v in row.items() if n != "replacedAt"} | {"cardsExpireAt": row["createdAt"]}
+    )
+    buyer.redeem(token, NOW + timedelta(days=1))
+
+    measured = {metric for metric in buyer.measured.values if metric.emitted_by in OF_THE_BUYER}
+    assert measured == {metric for metric in Metric if metric.emitted_by in OF_THE_BUYER}
