@@ -186,7 +186,7 @@ def test_refusing_ses_is_asked_again_for_a_day(buyer: Buyer, code: str):
     assert buyer.cloud.announced()[-1][1]["reason"] == "REFUSED"
 
 
-def test_invalid_address_is_told_and_can_be_corrected(buyer: Buyer):
+def test_invalid_address_is_published_and_can_be_corrected(buyer: Buyer):
     buyer.name_recipient()
     buyer.cloud.at_next("SendEmail", client_error("SendEmail", "BadRequestException"))
     assert buyer.announce().outcome is MailOutcome.FAILED

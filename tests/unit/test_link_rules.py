@@ -30,8 +30,8 @@ IDENTIFIERS = st.text(st.characters(min_codepoint=0x21, max_codepoint=0x7E), min
 
 
 def link(cards_expire_at: datetime | None = None, **changes: object) -> Link:
-    made = new_link(TOKEN, 0, Delivery(ORDER_ID, USER_ID, 2, 2, cards_expire_at), OPTIONS, NOW)
-    return dataclasses.replace(made, **changes)  # type: ignore[arg-type]
+    new = new_link(TOKEN, 0, Delivery(ORDER_ID, USER_ID, 2, 2, cards_expire_at), OPTIONS, NOW)
+    return dataclasses.replace(new, **changes)  # type: ignore[arg-type]
 
 
 def test_token_has_160_bits_in_characters_that_mail_keeps():
