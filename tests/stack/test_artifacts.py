@@ -2,6 +2,7 @@
 
 import os
 import platform
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -26,6 +27,12 @@ FUNCTIONS = {  # its layers, topmost first, and the adapters that it uses, some 
     "SweepOrdersFunction": (("CoreLayer",), ("aws", "event_bus", "executions", "order_table")),
     "CountEventsFunction": (("CoreLayer",), ("aws",)),
     "MeasureOrdersFunction": (("CoreLayer",), ("api_key", "aws", "gate_table", "order_table")),
+    "StoreRecipientFunction": (("CoreLayer",), ("aws", "event_bus", "link_table", "recipient_cipher")),
+    "SendLinkFunction": (("PageLayer", "CoreLayer"), ("aws", "link_key", "link_table", "mailer", "recipient_cipher")),
+    "CreateLinkFunction": (("PageLayer", "CoreLayer"), ("aws", "link_key", "link_table", "mailer", "order_table")),
+    "ServePageFunction": (("PageLayer", "CoreLayer"), ("aws", "link_table")),
+    "RedeemLinkFunction": (("EncryptionLayer", "CoreLayer"), (*CARD_ADAPTERS, "link_table")),
+    "RecordMailStatusFunction": (("CoreLayer",), ("aws", "event_bus", "link_table")),
 }
 MAX_CORE_LAYER_BYTES = 15_000_000
 
@@ -163,7 +170,9 @@ def import_alone(interpreter: str, build: Path, tmp_path: Path, function: str) -
         (tmp_path / package).symlink_to(site_packages / package)
     folders = (function, *(f"{layer}/python" for layer in layers))
     path = [*(str(build / folder) for folder in folders), str(tmp_path)]
-    modules = ", ".join(f"giftcards.adapters.{adapter}" for adapter in adapters)
+    use_case = re.sub("(?<!^)([A-Z])", r"_\1", function.removesuffix("Function")).lower()
+    adapter_modules = [f"giftcards.adapters.{adapter}" for adapter in adapters]
+    modules = ", ".join([f"giftcards.use_cases.{use_case}", *adapter_modules])
     program = f"import sys; sys.path[:0] = {path!r}; import app, {modules}"
     command = [interpreter, "-I", "-S", "-B", "-c", program]  # -I -S: nothing of this environment is on its path
     imported = subprocess.run(command, env={"STAGE_NAME": "test"}, capture_output=True, timeout=60, check=False)
