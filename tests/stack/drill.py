@@ -237,7 +237,8 @@ class Scene:
                 sqs.delete_message(QueueUrl=self.topic_queue, ReceiptHandle=message["ReceiptHandle"])
                 with suppress(ValueError):
                     told = json.loads(json.loads(message["Body"])["Message"])
-                    if told.get("AlarmName") == name and told["NewStateValue"] == "ALARM":
+                    is_alarm = isinstance(told, dict)  # the bus sends texts about single orders to the same topic
+                    if is_alarm and told.get("AlarmName") == name and told["NewStateValue"] == "ALARM":
                         said.append(told["AlarmDescription"])
             return bool(said)
 

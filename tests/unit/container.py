@@ -11,6 +11,7 @@ import pytest
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
 from giftcards import composition_root
+from giftcards.adapters.oneclickdz.supplier import Supplier
 from support.cloud import Cloud, card_cipher, template
 from support.examples import NOW, ORDER_ID, ROOT, USER_ID, step_request
 from support.scripts import load
@@ -82,18 +83,6 @@ def container(
     cloud: Cloud, supplier: SupplierDouble, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> Iterator[Container]:
     """Return a container 60 s after the claim, with a key in the secret and the supplier's double."""
-    built = (
-        composition_root.logger,
-        composition_root.metrics,
-        composition_root.status_check,
-        composition_root.card_delivery,
-        composition_root.card_reveal,
-        composition_root.order_sweep,
-        composition_root.order_measurement,
-        composition_root.reconciliation,
-    )
-    for thing in built:
-        thing.cache_clear()
     values = {
         "POWERTOOLS_SERVICE_NAME": SERVICE,
         "STAGE_NAME": "test",
@@ -111,15 +100,18 @@ def container(
     }
     for name, value in values.items():
         monkeypatch.setenv(name, value)
-    monkeypatch.setattr("giftcards.adapters.card_cipher.CardCipher", card_cipher)
-    monkeypatch.setattr(composition_root, "new_client", supplier.client)
-    monkeypatch.setattr(composition_root, "now", lambda: NOW)
-    monkeypatch.setattr(composition_root, "jitter", lambda: 0.0)
+    composition_root.use(
+        composition_root.Outside(
+            now=lambda: NOW,
+            jitter=lambda: 0.0,
+            supplier=lambda base_url: Supplier(base_url, supplier.client()),
+            card_cipher=card_cipher,
+        )
+    )
     cloud.set_api_key()
     caplog.set_level(logging.DEBUG)
     yield Container(caplog)
-    for thing in built:
-        thing.cache_clear()
+    composition_root.use(composition_root.Outside())
 
 
 def measured(capsys: pytest.CaptureFixture[str]) -> list[dict[str, Any]]:

@@ -20,6 +20,19 @@ OUTSIDE = {"boto3", "botocore", "httpx", "aws_encryption_sdk", "cryptography", "
 TAKES_TIME_OR_CHANCE = {"now", "utcnow", "today", "time", "monotonic", "random", "randint", "uuid1", "uuid4", "getenv"}
 
 
+MAY_IMPORT = {
+    "contracts": {"contracts", "rules"},
+    "rules": {"rules", "contracts"},
+    "metrics": {"contracts", "rules"},
+    "settings": {"rules"},
+    "adapters": {"adapters", "rules", "contracts"},
+    "use_cases": {"use_cases", "adapters", "rules", "contracts", "metrics"},
+    "composition_root": {"use_cases", "adapters", "rules", "contracts", "metrics", "settings"},
+    "presentation": {"presentation", "contracts", "rules"},
+}
+"""Parts of the core, and the parts that each may import."""
+
+
 def named(path: Path) -> str:
     return path.relative_to(ROOT).as_posix()
 
@@ -66,6 +79,20 @@ def reached(path: Path) -> set[Path]:
         seen |= waiting
         waiting = {further for one in waiting for further in own(one)} - seen
     return seen
+
+
+@pytest.mark.parametrize("path", sorted((CORE / "giftcards").rglob("*.py")), ids=named)
+def test_parts_of_the_core_import_only_the_parts_below(path: Path):
+    def part(file: Path) -> str:
+        return file.relative_to(CORE / "giftcards").parts[0].removesuffix(".py")
+
+    if path != CORE / "giftcards/__init__.py":
+        assert {part(imported) for imported in own(path)} <= MAY_IMPORT[part(path)]
+
+
+@pytest.mark.parametrize("path", sorted((CORE / "giftcards").rglob("*.py")), ids=named)
+def test_no_module_imports_itself_over_others(path: Path):
+    assert not any(path in reached(imported) for imported in own(path))
 
 
 def test_unit_tests_reach_no_network():

@@ -14,6 +14,7 @@ import pytest
 from pydantic import ValidationError
 
 from giftcards import composition_root
+from giftcards.adapters.oneclickdz.supplier import Supplier
 from giftcards.contracts.workflow import Outcome, StepResult
 from giftcards.rules.orders import delivery_id_of
 from giftcards.use_cases.reveal_cards import RevealOutcome
@@ -353,23 +354,20 @@ def test_no_card_leaks_from_a_reveal(container: Container, cloud: Cloud, supplie
 # ------------------------------------------------------------------ container
 
 
-def test_clients_are_built_once_for_a_container(
-    container: Container, supplier: SupplierDouble, monkeypatch: pytest.MonkeyPatch
-):
-    built = 0
+def test_clients_are_built_once_for_a_container(container: Container, supplier: SupplierDouble):
+    built = []
 
-    def count() -> httpx.AsyncClient:
-        nonlocal built
-        built += 1
-        return supplier.client()
+    def count(base_url: str) -> Supplier:
+        built.append(base_url)
+        return Supplier(base_url, supplier.client())
 
-    monkeypatch.setattr(composition_root, "new_client", count)
+    composition_root.use(composition_root.Outside(now=lambda: NOW, supplier=count))
     supplier.will(*(answered(order_data("HANDLING")) for _ in range(3)))
 
     for _ in range(3):
         container.call("check_status", STEP)
 
-    assert built == 1
+    assert len(built) == 1
 
 
 @pytest.mark.parametrize(

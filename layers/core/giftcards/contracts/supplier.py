@@ -28,7 +28,7 @@ from pydantic import (
 )
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
-from giftcards.contracts.base import Identifier
+from giftcards.contracts.base import Identifier, invalid_fields
 from giftcards.rules.supplier_values import amount_of, count_of, has_visible_character, text_of
 
 MAX_CARD_TEXT = 2_048
@@ -214,8 +214,8 @@ def _with_arrival(error: ValidationError, data: Any) -> ValidationError:
         {"type": problem["type"], "loc": problem["loc"], "input": None, "ctx": problem.get("ctx", {})}
         for problem in problems
     ]
-    said = PydanticCustomError("value_error", "{arrived}", {"arrived": arrived.acceptable})
-    lines.append({"type": said, "loc": problems[0]["loc"], "input": None})
+    arrival = PydanticCustomError("value_error", "{arrived}", {"arrived": arrived.acceptable})
+    lines.append({"type": arrival, "loc": problems[0]["loc"], "input": None})
     return ValidationError.from_exception_data(error.title, lines, hide_input=True)
 
 
@@ -386,11 +386,9 @@ def _listed(item: Any) -> ListedOrder | BrokenOrder:
 
 
 def _broken_fields(error: ValidationError) -> tuple[str, ...]:
-    fields: set[str] = set()
-    for problem in error.errors(include_url=False, include_input=False):
-        cause = problem.get("ctx", {}).get("error")
-        fields.update(cause.fields if isinstance(cause, ContradictionError) else map(str, problem["loc"][:1]))
-    return tuple(sorted(fields))
+    causes = [problem.get("ctx", {}).get("error") for problem in error.errors(include_url=False, include_input=False)]
+    contradicting = {field for cause in causes if isinstance(cause, ContradictionError) for field in cause.fields}
+    return tuple(sorted({*invalid_fields(error), *contradicting}))
 
 
 class Pagination(_Answer):

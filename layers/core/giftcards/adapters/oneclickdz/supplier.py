@@ -14,6 +14,7 @@ import httpx
 from pydantic import BaseModel, BeforeValidator, ConfigDict, SecretStr, ValidationError
 
 from giftcards.adapters.timestamps import timestamp
+from giftcards.contracts.base import invalid_fields
 from giftcards.contracts.supplier import OrderPage, OrderProgress
 from giftcards.rules.supplier_failure import FailureKind, SupplierFailure, names_access
 from giftcards.rules.supplier_values import text_of
@@ -240,7 +241,7 @@ def _answered(view: type[Data]) -> type[_Answered[Data]]:
 
 def _broken_contract(error: ValidationError) -> SupplierFailure:
     problems = error.errors(include_input=False, include_url=False, include_context=False)
-    paths = sorted({".".join(str(part) for part in problem["loc"]) or "answer" for problem in problems})
+    paths = invalid_fields(error) or ("answer",)
     more = f" and {len(paths) - MAX_NAMED_FIELDS} more" if len(paths) > MAX_NAMED_FIELDS else ""
     fields = ", ".join(paths[:MAX_NAMED_FIELDS]) + more
     reasons = ", ".join(
