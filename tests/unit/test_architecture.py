@@ -26,9 +26,11 @@ MAY_IMPORT = {
     "metrics": {"contracts", "rules"},
     "settings": {"rules"},
     "adapters": {"adapters", "rules", "contracts"},
-    "use_cases": {"use_cases", "adapters", "rules", "contracts", "metrics"},
-    "composition_root": {"use_cases", "adapters", "rules", "contracts", "metrics", "settings"},
+    "logs": set(),
     "presentation": {"presentation", "contracts", "rules"},
+    "use_cases": {"use_cases", "adapters", "presentation", "rules", "contracts", "metrics"},
+    "composition_root": {"use_cases", "adapters", "rules", "contracts", "metrics", "settings", "logs"},
+    "buyer_root": {"composition_root", "use_cases", "adapters", "rules", "contracts", "metrics", "settings"},
 }
 """Parts of the core, and the parts that each may import."""
 

@@ -114,7 +114,7 @@ def test_refusal_is_one_line(giftcards: Giftcards, order_id: str, user: str):
         ("--days", "366"),
         ("--code", "123"),
         ("--language", "de"),
-        ("--channel", "Whats App"),
+        ("--channel", "Web Shop"),
         ("--label", "a\u202eb"),
         ("--mail", "Alice <alice@mail.example>"),
     ],
