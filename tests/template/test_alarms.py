@@ -143,7 +143,7 @@ OF_SEVERAL = {
     "FunctionThrottlesAlarm": FiresOver(of_functions("Throttles", {*FUNCTIONS} - OF_BUYERS), least=10, over_of=(1, 1)),
     "BuyerFunctionErrorsAlarm": FiresOver(of_functions("Errors", OF_BUYERS), least=3, over_of=(1, 1)),
     "BuyerFunctionThrottlesAlarm": FiresOver(of_functions("Throttles", OF_BUYERS), least=10, over_of=(1, 1)),
-    # A buyer's mistyped address is the shop's to mend; one mail that SES keeps refusing counts four times an hour.
+    # A buyer's mistyped address is for the shop to correct; one mail that SES keeps refusing counts four times an hour.
     "MailsFailingAlarm": FiresOver(
         sum_of(3600, failed=Metric.MAIL_FAILED, refused=Metric.MAIL_REFUSED), least=3, over_of=(1, 1)
     ),

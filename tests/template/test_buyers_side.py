@@ -44,7 +44,7 @@ def test_page_is_throttled(template: Template):
         "ThrottlingBurstLimit": 20,
         "ThrottlingRateLimit": 10,
     }
-    assert "RouteSettings" not in properties(template, "PageStage"), "a route must not have a limit of its own"
+    assert "RouteSettings" not in properties(template, "PageStage"), "a route must not have a separate limit"
 
 
 def test_routes_are_those_of_the_contract_and_all_go_to_the_page(template: Template):

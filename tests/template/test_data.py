@@ -115,7 +115,7 @@ def test_indexes_contain_no_cards(template: Template):
 
 @pytest.mark.parametrize(
     ("table", "attribute"),
-    # A link's expiresAt is its end, not its row's: "expired" can be told from "never existed" for 90 days more.
+    # A link's expiresAt is its end, not its row's: for 90 days more, the page can answer "expired".
     [("CardTable", "expiresAt"), ("DifferenceTable", "expiresAt"), ("LinkTable", "expireAt")],
 )
 def test_rows_expire_by_one_attribute(template: Template, table: str, attribute: str):
