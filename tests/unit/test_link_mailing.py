@@ -298,3 +298,25 @@ def test_no_event_names_the_address_or_the_token(buyer: Buyer):
     for secret in (ADDRESS, token, PAGE_URL):
         assert secret not in repr(buyer.cloud.sent("PutEvents"))
         assert secret not in repr(buyer.cloud.rows("LinkTable"))
+
+
+def test_revoked_mail_is_not_sent(buyer: Buyer):
+    buyer.name_recipient()
+    buyer.cloud.at_next("SendEmail", client_error("SendEmail", "SendingPausedException"))
+    buyer.announce()
+    assert buyer.links.replace(buyer.links.get_links(ORDER_ID, USER_ID), None, at=NOW)
+    assert buyer.run_schedule(NOW + QUARTER)[0].outcome is MailOutcome.FAILED
+    assert len(buyer.mails()) == 1  # the one that was refused
+
+
+def test_recipient_corrected_at_once_is_kept(buyer: Buyer):
+    buyer.name_recipient()
+    buyer.cloud.at_next("SendEmail", client_error("SendEmail", "BadRequestException"))
+    buyer.cloud.at_next(
+        "PutEvents",
+        lambda: buyer.name_recipient(email="bob@mail.example"),
+        carried_out=True,  # type: ignore[arg-type]
+    )
+    assert buyer.announce().outcome is MailOutcome.FAILED
+    buyer.run_schedule(NOW + QUARTER)
+    assert [mail["To"] for mail in buyer.mails()][-1] == "bob@mail.example"

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from giftcards.metrics import Metric
-from giftcards.rules.links import LinkState
+from giftcards.rules.links import LinkState, hash_of
 from giftcards.use_cases.create_link import LinkOutcome
 from support.cloud import Cloud, client_error
 from support.examples import NOW, ORDER_ID, USER_ID
@@ -264,3 +264,60 @@ def test_nothing_stored_or_published_opens_a_link(buyer: Buyer):
     for secret in (token, MARK, f"'{CODE}'"):
         assert secret not in stored
         assert secret not in repr(buyer.cloud.sent("PutEvents"))
+
+
+# ------------------------------------------------------------- after an end
+
+
+def test_row_that_has_expired_does_not_stop_a_replacement(buyer: Buyer):
+    buyer.deliver()
+    old, live = buyer.token(), buyer.token(channel="other", days=365)
+    buyer.cloud.delete("LinkTable", buyer.link_row(old))  # as DynamoDB does, long after its end
+    assert buyer.create(replace=True).outcome is LinkOutcome.CREATED
+    assert buyer.redeem(live).state is LinkState.REPLACED
+
+
+def test_token_of_a_deleted_link_never_opens_anything_again(buyer: Buyer):
+    buyer.deliver()
+    old = buyer.token(code=CODE)
+    buyer.cloud.delete("LinkTable", buyer.link_row(old))
+    assert buyer.token() != old
+    assert buyer.redeem(old).state is LinkState.NOT_FOUND
+
+
+def test_order_that_had_a_link_is_remembered(buyer: Buyer):
+    buyer.deliver()
+    buyer.token()
+    buyer.name_recipient()
+    buyer.announce()
+    (row,) = (row for row in buyer.cloud.rows("LinkTable") if row["pk"].startswith("ORDER#"))
+    assert row["expireAt"] > (NOW + timedelta(days=20_000)).timestamp()
+
+
+@pytest.mark.parametrize("changes", [{"uses": 1}, {"days": 1}])
+def test_link_that_has_ended_is_not_handed_out(buyer: Buyer, changes: dict[str, int]):
+    buyer.deliver()
+    buyer.redeem(buyer.token(**changes))
+    later = NOW + timedelta(days=2)
+    assert buyer.create(later).outcome is LinkOutcome.ENDED
+    assert buyer.create(later, replace=True).outcome is LinkOutcome.CREATED
+
+
+@pytest.mark.parametrize("options", [{}, {"code": CODE}])
+def test_first_page_can_be_shown_again_by_its_ticket(buyer: Buyer, options: dict[str, str]):
+    buyer.deliver()
+    token = buyer.token(**options)
+    first = buyer.redeem(token, code=options.get("code"))
+    assert buyer.redeem(token, page=1, view=first.view).state is LinkState.SHOWN
+    assert buyer.link_row(token)["uses"] == 1
+
+
+def test_use_whose_answer_was_lost_is_counted_once(buyer: Buyer):
+    buyer.deliver()
+    token = buyer.token(uses=1)
+    link = buyer.links.get_link(hash_of(token))
+    assert link is not None
+    ticket = hash_of("0" * 32)  # of the first view
+    buyer.cloud.at_next("UpdateItem", lambda: buyer.links.take_use(link, at=NOW, view_hash=ticket))  # type: ignore[arg-type]
+    assert buyer.redeem(token).state is LinkState.SHOWN
+    assert buyer.link_row(token)["uses"] == 1

@@ -8,15 +8,15 @@ from typing import Literal
 from aws_lambda_powertools import Logger
 
 LIBRARIES = ("httpx", "httpcore", "botocore", "boto3", "urllib3", "aws_encryption_sdk", "asyncio")
-"""What the functions use that keeps a log of its own."""
+"""Libraries in use that write logs."""
 
 
 @cache
 def logger() -> Logger:
-    """Build the structured logger. What libraries log, and warnings, which can quote values, stay out.
+    """Build the structured logger, and silence libraries and warnings.
 
-    At DEBUG the AWS libraries write whole answers down, the API key and data keys among them. So what they log
-    reaches no handler of the function, whatever level somebody sets.
+    At DEBUG the AWS libraries log whole responses, including the API key and data keys, and warnings can quote values.
+    No log level of the function lets them through.
     """
     warnings.simplefilter("ignore")
     for library in LIBRARIES:

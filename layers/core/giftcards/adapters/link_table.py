@@ -4,6 +4,7 @@
 mail; the sparse index ``due-mails`` finds those that have to be sent.
 """
 
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -17,9 +18,12 @@ if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
 
 _DUE = "DUE"
+_CONFLICT_ATTEMPTS = 4
+_CONFLICT_SECONDS = 0.05
 _NONE: Mapping[str, str] = {}
-_ORDER_ROW_RETENTION = timedelta(days=365 + 90)
-"""The longest link, and as long as its row outlives it."""
+_WITHOUT_LINK = timedelta(days=90)
+"""How long the row of an order that never had a link outlives its delivery."""
+_FOREVER = 4_102_444_800  # 2100-01-01
 
 
 class TooManyLinksError(Exception):
@@ -100,6 +104,8 @@ class LinkTable:
         False if the order's links have changed since they were read.
         """
         kept = order.hashes[-(MAX_LINKS - 1) :]
+        # DynamoDB has deleted the row of a link that ended long ago.
+        open_links = [link_hash for link_hash in dict.fromkeys(order.current) if self.get_link(link_hash) is not None]
         closing = [
             {
                 "Update": {
@@ -110,7 +116,7 @@ class LinkTable:
                     "ExpressionAttributeValues": {":at": timestamp(at)},
                 }
             }
-            for link_hash in order.current
+            for link_hash in open_links
         ]
         return self._write_links(order, link, generation=order.generation + 1, hashes_kept=kept, replaced=closing)
 
@@ -129,7 +135,8 @@ class LinkTable:
             link.hash,
             "SET uses = if_not_exists(uses, :none) + :one, lastUsedAt = :at, viewHash = :view, viewUntil = :until "
             "REMOVE codeTries",
-            "(attribute_not_exists(uses) OR uses < maxUses) AND attribute_not_exists(replacedAt) AND expiresAt > :at",
+            "(attribute_not_exists(uses) OR uses < maxUses) AND attribute_not_exists(replacedAt) AND expiresAt > :at "
+            "AND (attribute_not_exists(viewHash) OR viewHash <> :view)",  # not again, when boto3 repeats the call
             {
                 ":none": 0,
                 ":one": 1,
@@ -163,7 +170,7 @@ class LinkTable:
         self._update_link(link.hash, "SET viewedAt = :at", "attribute_not_exists(viewedAt)", {":at": timestamp(at)})
 
     def mark_bounced(self, link_hash: str, kind: str, *, at: datetime) -> Link | None:
-        """Note what came of a link's mail; None where there is no such link."""
+        """Note a link's bounce; None if there is no such link."""
         return self._update_link(
             link_hash,
             "SET mailBounce = :kind, mailBouncedAt = :at",
@@ -187,7 +194,7 @@ class LinkTable:
             mail,
             "SET orderId = :order, userId = :user, recipient = :recipient, recipientAt = :at, #language = :language, "
             "#label = :label, expireAt = if_not_exists(expireAt, :expire) REMOVE mailFailure, refusedAt, claimedUntil",
-            "attribute_not_exists(recipientAt)",
+            "attribute_not_exists(recipientAt) OR attribute_exists(mailFailure)",
             {
                 ":order": mail.order_id,
                 ":user": mail.user_id,
@@ -206,7 +213,8 @@ class LinkTable:
         self._update_order(
             Mail(delivery.order_id, delivery.user_id),
             "SET orderId = :order, userId = :user, deliveryId = :delivery, quantity = :quantity, "
-            "fulfilledQuantity = :fulfilled, expireAt = :expire" + (", cardsExpireAt = :end" if end else ""),
+            "fulfilledQuantity = :fulfilled, expireAt = if_not_exists(expireAt, :expire)"
+            + (", cardsExpireAt = :end" if end else ""),
             "attribute_not_exists(deliveryId)",
             {
                 ":order": delivery.order_id,
@@ -214,7 +222,7 @@ class LinkTable:
                 ":delivery": delivery_id,
                 ":quantity": delivery.quantity,
                 ":fulfilled": delivery.fulfilled_quantity,
-                ":expire": int((at + _ORDER_ROW_RETENTION).timestamp()),
+                ":expire": int((at + _WITHOUT_LINK).timestamp()),
                 **end,
             },
         )
@@ -227,10 +235,10 @@ class LinkTable:
         """
         return self._update_order(
             Mail(order_id, user_id),
-            "SET mailDue = :due, mailDueAt = :at",
+            "SET mailDue = :due, mailDueAt = :at, mailGeneration = if_not_exists(generation, :none)",
             "attribute_exists(recipient) AND attribute_exists(deliveryId) AND attribute_not_exists(sentAt) "
             "AND attribute_not_exists(mailDue)",
-            {":due": _DUE, ":at": timestamp(at)},
+            {":due": _DUE, ":at": timestamp(at), ":none": 0},
         )
 
     def due_mails(self) -> Iterator[tuple[str, str, datetime]]:
@@ -282,9 +290,12 @@ class LinkTable:
         )
 
     def mark_published(self, mail: Mail) -> None:
-        """Note that the shop knows what became of the mail. After a failure it can name another recipient."""
-        again = ", recipientAt" if mail.failure else ""
-        self._update_order(mail, f"REMOVE mailDue, mailDueAt, claimedUntil{again}", "attribute_exists(pk)", {})
+        """Note that the shop knows what happened to the mail. After a failure it can name another recipient."""
+        if mail.failure is None:
+            self._update_order(mail, "REMOVE mailDue, mailDueAt, claimedUntil", "attribute_exists(pk)", {})
+        else:  # unless another recipient has come in the meantime, whose mail is due
+            change = "REMOVE mailDue, mailDueAt, claimedUntil, recipientAt"
+            self._update_order(mail, change, "attribute_exists(mailFailure)", {})
 
     # ---------------------------------------------------------------- calls
 
@@ -298,7 +309,11 @@ class LinkTable:
         replaced: Sequence[Mapping[str, Any]],
     ) -> bool:
         item = self._get(_order_key(order.order_id, order.user_id)) or {}
-        entries = [entry for entry in item.get("links", []) if entry["hash"] in hashes_kept]
+        entries = [
+            entry
+            for entry in item.get("links", [])
+            if entry["hash"] in hashes_kept and (link is None or entry["hash"] != link.hash)
+        ]
         if link is not None:
             entries.append(
                 {
@@ -315,9 +330,10 @@ class LinkTable:
             ":links": entries,
         }
         change = "SET orderId = :order, userId = :user, generation = :generation, links = :links"
-        if link is not None:
-            change += ", expireAt = :expire"
-            values[":expire"] = int((link.created_at + _ORDER_ROW_RETENTION).timestamp())
+        # The row of an order that has had a link stays: a generation that starts again would derive the tokens of
+        # revoked links again.
+        change += ", expireAt = :forever"
+        values[":forever"] = _FOREVER
         is_unchanged = "attribute_not_exists(generation)"
         if order.is_stored:
             is_unchanged = "generation = :former AND size(links) = :count"
@@ -378,22 +394,32 @@ class LinkTable:
         *,
         names: Mapping[str, str] = _NONE,
     ) -> dict[str, Any] | None:
-        """Update a row and return it as it is then; None where the condition does not hold."""
+        """Update a row and return it as it is then; None where the condition does not hold.
+
+        A transaction on the same row makes DynamoDB refuse an update at once, which boto3 does not retry.
+        """
         given: dict[str, Any] = {"ExpressionAttributeValues": dict(values)} if values else {}
         if names:
             given["ExpressionAttributeNames"] = dict(names)
-        try:
-            item: dict[str, Any] = self._dynamodb.update_item(
-                TableName=self._table_name,
-                Key=key,
-                UpdateExpression=change,
-                ConditionExpression=condition,
-                ReturnValues="ALL_NEW",
-                **given,
-            )["Attributes"]
-        except self._dynamodb.exceptions.ConditionalCheckFailedException:
-            return None
-        return item
+        for attempt in range(1, _CONFLICT_ATTEMPTS + 1):
+            try:
+                item: dict[str, Any] = self._dynamodb.update_item(
+                    TableName=self._table_name,
+                    Key=key,
+                    UpdateExpression=change,
+                    ConditionExpression=condition,
+                    ReturnValues="ALL_NEW",
+                    **given,
+                )["Attributes"]
+            except self._dynamodb.exceptions.ConditionalCheckFailedException:
+                return None
+            except self._dynamodb.exceptions.TransactionConflictException:
+                if attempt == _CONFLICT_ATTEMPTS:
+                    raise
+                time.sleep(_CONFLICT_SECONDS * attempt)
+            else:
+                return item
+        return None
 
 
 def _link_key(link_hash: str) -> dict[str, str]:
@@ -469,7 +495,7 @@ def _mail(item: Mapping[str, Any]) -> Mail:
     return Mail(
         order_id=item["orderId"],
         user_id=item["userId"],
-        generation=int(item.get("generation", 0)),
+        is_revoked=int(item.get("generation", 0)) != int(item.get("mailGeneration", item.get("generation", 0))),
         recipient=None if recipient is None else bytes(recipient),
         recipient_at=_time(item, "recipientAt"),
         language=item.get("language"),

@@ -100,7 +100,7 @@ class LinkRequest(Contract):
 
 
 class LinkCreated(Contract):
-    """A link: the only answer, besides a mail, that ever holds its url."""
+    """A link: apart from a mail, the only answer that ever holds its url."""
 
     order_id: str
     user_id: str

@@ -14,14 +14,14 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 
 MAX_LINKS = 20
-"""Links that an order remembers. More would only be needed by somebody who creates them in a loop."""
+"""Links that an order remembers. Only a program that creates them in a loop needs more."""
 MAX_CODE_TRIES = 5
 """Wrong access codes that a link takes in all; a right one starts the count again."""
 CARDS_PER_PAGE = 200
 VIEW_SECONDS = 3600
 """How long the other pages of a large order can be shown without another use of the link."""
 ROW_RETENTION = timedelta(days=90)
-"""How long a link's row outlives the link, so that "expired" can be told from "never existed"."""
+"""How long a link's row outlives the link, so that "expired" and "never existed" differ."""
 MAIL_CHANNEL = "mail"
 """The channel of the link that ``SendLink`` sends."""
 
@@ -43,7 +43,7 @@ class LinkState(StrEnum):
     REPLACED = "REPLACED"
     CARDS_EXPIRED = "CARDS_EXPIRED"
     LATER = "LATER"
-    """Anything else that fails; the use is given back."""
+    """Anything else that fails; the use is returned."""
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""The mail that brings a buyer's link: when it is due, and what became of it."""
+"""The mail that brings a buyer's link: when it is due, and what happened to it."""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -59,8 +59,8 @@ class Mail:
 
     Attributes
     ----------
-    generation
-        Of the order's links.
+    is_revoked
+        Whether the order's links were revoked or replaced since the mail was due.
     recipient
         The sealed address; None once it is no longer needed.
     recipient_at
@@ -81,7 +81,7 @@ class Mail:
 
     order_id: str
     user_id: str
-    generation: int = 0
+    is_revoked: bool = False
     recipient: bytes | None = None
     recipient_at: datetime | None = None
     language: str | None = None

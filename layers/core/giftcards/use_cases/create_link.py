@@ -13,7 +13,7 @@ from giftcards.contracts.links import LinkCreated, LinkRequest
 from giftcards.contracts.workflow import Level
 from giftcards.metrics import Meter, Metric
 from giftcards.presentation.mail import MailContent, render_mail
-from giftcards.rules.links import Delivery, LinkOptions, differing_options
+from giftcards.rules.links import Delivery, LinkOptions, LinkState, differing_options
 from giftcards.rules.mails import MailPolicy
 from giftcards.rules.orders import Order
 from giftcards.use_cases.issue_link import IssuedLink, LinkIssue, LinksChangingError
@@ -29,6 +29,7 @@ class LinkOutcome(StrEnum):
     """No such order, or another user's: the same answer, so that nobody can probe for orders."""
     NOT_DELIVERED = "NOT_DELIVERED"
     CARDS_EXPIRED = "CARDS_EXPIRED"
+    ENDED = "ENDED"
     OTHER_OPTIONS = "OTHER_OPTIONS"
     TOO_MANY_LINKS = "TOO_MANY_LINKS"
     MAIL_DISABLED = "MAIL_DISABLED"
@@ -95,10 +96,7 @@ class LinkCreation:
             return _refused(LinkOutcome.BUSY)
         if issued.is_new:
             self.measure(Metric.LINK_CREATED, 1)
-        elif others := _other_options(request, issued):
-            message = f"The link exists with another {' and '.join(others)}. Leave that out, or add replace."
-            return LinkAnswer(LinkOutcome.OTHER_OPTIONS, message)
-        return self._mailed(request, issued)
+        return (None if issued.is_new else _unusable(request, issued, now)) or self._mailed(request, issued)
 
     def _order(self, request: LinkRequest, now: datetime) -> Order | LinkOutcome:
         try:
@@ -161,6 +159,19 @@ class LinkCreation:
 
 def _refused(outcome: LinkOutcome) -> LinkAnswer:
     return LinkAnswer(outcome, MESSAGES[outcome])
+
+
+def _unusable(request: LinkRequest, issued: IssuedLink, now: datetime) -> LinkAnswer | None:
+    """Say why an existing link is not what was asked for; None if it is."""
+    state = issued.link.state(now)
+    if state is not LinkState.READY:
+        message = f"The link of this channel has ended ({state}). Add replace to create another."
+        return LinkAnswer(LinkOutcome.ENDED, message)
+    others = _other_options(request, issued)
+    if others:
+        message = f"The link exists with another {' and '.join(others)}. Leave that out, or add replace."
+        return LinkAnswer(LinkOutcome.OTHER_OPTIONS, message)
+    return None
 
 
 def _delivery(order: Order) -> Delivery:

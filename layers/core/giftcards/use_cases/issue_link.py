@@ -65,6 +65,9 @@ class LinkIssue:
             existing = None if replace else self.links.get_link(hash_of(token))
             if existing is not None:
                 return IssuedLink(existing, token, is_new=False)
+            if not replace and hash_of(token) in order.hashes:
+                # DynamoDB has deleted the row of a link that ended. The same token must not open anything again.
+                return self.issue(delivery, options, now=now, replace=True)
             link = new_link(token, generation, delivery, options, now)
             is_written = self.links.replace(order, link, at=now) if replace else self.links.create(link, order=order)
             if is_written:

@@ -1,4 +1,4 @@
-"""RecordMailStatus: note what became of a mail that SES had accepted, and notify the shop."""
+"""RecordMailStatus: note what happened to a mail that SES had accepted, and notify the shop."""
 
 from dataclasses import dataclass
 

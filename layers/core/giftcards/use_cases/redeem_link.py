@@ -1,4 +1,4 @@
-"""RedeemLink: decrypt the cards of an order for whoever holds its link."""
+"""RedeemLink: decrypt the cards of an order for the holder of its link."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -86,7 +86,7 @@ class LinkRedemption:
     def redeem(self, request: RedeemRequest, *, request_id: str, now: datetime) -> Redeemed:
         """Use a link once and show a page of its cards.
 
-        The use is counted before anything is decrypted, and given back where no card is shown. The audit record is
+        The use is counted before anything is decrypted, and returned if no card is shown. The audit record is
         written before the answer.
         """
         redeemed = self._redeem(request, request_id, now)
@@ -104,7 +104,7 @@ class LinkRedemption:
             return Redeemed(LinkState.NOT_FOUND)
         page = min(request.page, link.pages)
         ticket = None if request.view is None else request.view.get_secret_value()
-        if page > 1 and link.shows_page_again(ticket, now):
+        if link.shows_page_again(ticket, now):
             return self._show(link, page, ticket, request_id, now)
         state = link.state(now)
         if state is not LinkState.READY:
@@ -113,13 +113,15 @@ class LinkRedemption:
         return self._use(link, page, request_id, now) if checked is None else checked
 
     def _use(self, link: Link, page: int, request_id: str, now: datetime) -> Redeemed:
-        """Take a use and show a page, or give the use back."""
+        """Take a use and show a page, or return the use."""
         ticket = self.new_ticket()
         used = self.links.take_use(link, at=now, view_hash=hash_of(ticket))
         if used is None:  # used up or replaced since it was read
             current = self.links.get_link(link.hash) or link
-            state = current.state(now)
-            return Redeemed(LinkState.LATER if state is LinkState.READY else state, current)
+            if current.view_hash != hash_of(ticket):
+                state = current.state(now)
+                return Redeemed(LinkState.LATER if state is LinkState.READY else state, current)
+            used = current  # the answer was lost, and boto3 repeated the call
         try:
             shown = self._show(used, page, ticket, request_id, now)
         except Exception:

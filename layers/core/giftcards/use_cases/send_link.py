@@ -30,7 +30,7 @@ class MailOutcome(StrEnum):
 
 @dataclass(frozen=True)
 class MailResult:
-    """What became of one mail; ``note`` is the error code of SES."""
+    """The result of one mail; ``note`` is the error code of SES."""
 
     outcome: MailOutcome
     note: str = ""
@@ -93,7 +93,7 @@ class LinkMailing:
     def send(self, order_id: str, user_id: str, *, now: datetime) -> MailResult:
         """Send one mail if it is due.
 
-        What became of it is stored before it is published, so that a failing bus repeats the event and not the mail.
+        The result is stored before it is published, so that a failing bus repeats the event and not the mail.
         """
         mail = self.links.claim_mail(order_id, user_id, at=now)
         if mail is None:
@@ -119,7 +119,7 @@ class LinkMailing:
 
     def _send(self, mail: Mail, now: datetime) -> MailResult:
         policy = self.policy
-        if mail.recipient is None or mail.has_expired(now, policy.recipient_retention):
+        if mail.is_revoked or mail.recipient is None or mail.has_expired(now, policy.recipient_retention):
             raise _MailFailedError(MailFailure.EXPIRED)
         delivery = Delivery(
             mail.order_id, mail.user_id, mail.quantity or 0, mail.fulfilled_quantity or 0, mail.cards_expire_at

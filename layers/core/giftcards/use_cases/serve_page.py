@@ -122,10 +122,10 @@ class LinkPage:
     def _answer(
         self, state: LinkState, request: PageRequest, link: Link | None, redeemed: Mapping[str, Any] | None = None
     ) -> PageAnswer:
-        known: dict[str, Any] = {}
+        facts: dict[str, Any] = {}
         redeemed = redeemed or {}
         if link is not None:
-            known = {
+            facts = {
                 "label": link.label,
                 "quantity": link.quantity,
                 "fulfilled_quantity": link.fulfilled_quantity,
@@ -146,7 +146,7 @@ class LinkPage:
             page_number=redeemed.get("page", 1),
             page_size=CARDS_PER_PAGE,
             view=redeemed.get("view"),
-            **known,
+            **facts,
         )
         headers = dict(HEADERS)
         if state is LinkState.LATER:

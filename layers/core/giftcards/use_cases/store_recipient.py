@@ -12,6 +12,9 @@ from giftcards.contracts.events import LinkMailFailed
 from giftcards.contracts.links import RecipientSet
 from giftcards.rules.mails import Mail, MailFailure
 
+_GRACE = timedelta(days=2)
+"""Time to publish that a mail has expired, before DynamoDB deletes its row."""
+
 
 class RecipientOutcome(StrEnum):
     """What an event that names a recipient results in."""
@@ -54,7 +57,7 @@ class RecipientStorage:
             language=recipient.language,
             label=recipient.label,
         )
-        is_stored = self.links.set_recipient(mail, recipient_at=now, row_expires_at=now + self.retention)
+        is_stored = self.links.set_recipient(mail, recipient_at=now, row_expires_at=now + self.retention + _GRACE)
         # Also on a repeat: the run that stored it may have been killed before this.
         self.links.make_due(order_id, user_id, at=now)
         return RecipientOutcome.STORED if is_stored else RecipientOutcome.ALREADY_SET
