@@ -12,7 +12,7 @@ from urllib.parse import quote
 
 import pytest
 
-from giftcards import composition_root
+from giftcards import composition_root, logs
 from giftcards_local import evidence
 from giftcards_local.supplier import cards_of
 from simulation import world as simulated
@@ -37,7 +37,7 @@ def logged(world: World) -> Iterator[list[str]]:
     """Set every library to DEBUG, as somebody may who looks for an error, and keep what reaches the function's log."""
     world.dumps_memory = True
     keeper, root = _Keeper(), logging.getLogger()
-    levels = {name: logging.getLogger(name).level for name in ("", *composition_root.LIBRARIES)}
+    levels = {name: logging.getLogger(name).level for name in ("", *logs.LIBRARIES)}
     composition_root.logger.cache_clear()
     composition_root.logger()
     for name in levels:
