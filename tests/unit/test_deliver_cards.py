@@ -424,7 +424,7 @@ def numbers(message: str) -> list[int]:
 
 
 ACCEPTANCE = {"by": "arn:aws:iam::1:user/olga", "reason": "seen in the console", "at": timestamp(NOW)}
-FIRST, SECOND = card_data(2)
+FIRST, SECOND, THIRD = card_data(3)
 
 
 def test_card_without_a_serial_is_stored_and_read_without_one(
@@ -510,7 +510,8 @@ def accepted_three_times(supplier: SupplierDouble, deliver: Deliver, *orders: di
 
 
 LONG = {"value": "x" * 3_000, "serial": None}
-BLANK = {"value": " ", "serial": "7"}
+BLANK = {"value": " \u200b\u2800", "serial": "7"}
+CODE_ONLY, OTHER_SERIAL = FIRST | {"serial": None}, FIRST | {"serial": "7-other-serial"}
 
 
 @pytest.mark.parametrize(
@@ -520,9 +521,14 @@ BLANK = {"value": " ", "serial": "7"}
         ({"fulfilled_quantity": "?", "quantity": None}, [FIRST, SECOND], ("FULFILLED", 9, None, None)),
         ({"status": "PARTIALLY_FILLED"}, [FIRST, SECOND], ("FULFILLED", 2, None, None)),
         ({"cards": [FIRST]}, [FIRST], ("FULFILLED", 2, None, None)),
-        ({"cards": [FIRST, FIRST]}, [FIRST, FIRST], ("FULFILLED", 2, None, None)),
-        ({"cards": [FIRST, SECOND, FIRST]}, [FIRST, SECOND, FIRST], ("FULFILLED", 2, None, None)),
-        ({"cards": [FIRST, BLANK]}, [FIRST, BLANK], ("FULFILLED", 2, None, None)),
+        ({"cards": [FIRST, FIRST]}, [FIRST], ("FULFILLED", 2, None, 1)),
+        ({"cards": [FIRST, SECOND, FIRST]}, [FIRST, SECOND], ("FULFILLED", 2, None, 1)),
+        ({"cards": [FIRST, CODE_ONLY]}, [FIRST], ("FULFILLED", 2, None, 1)),
+        ({"cards": [CODE_ONLY, FIRST]}, [CODE_ONLY], ("FULFILLED", 2, None, 1)),
+        ({"cards": [FIRST, FIRST | {"value": f" {FIRST['value']} "}]}, [FIRST], ("FULFILLED", 2, None, 1)),
+        ({"cards": [FIRST, OTHER_SERIAL, FIRST]}, [FIRST, OTHER_SERIAL], ("FULFILLED", 2, None, 1)),
+        ({"cards": [FIRST, SECOND, SECOND, None]}, [FIRST, SECOND], ("FULFILLED", 2, None, 2)),
+        ({"cards": [FIRST, BLANK]}, [FIRST], ("FULFILLED", 2, None, 1)),
         ({"cards": [LONG, SECOND]}, [LONG, SECOND], ("FULFILLED", 2, None, None)),
         ({"cards": [FIRST, {"value": ""}]}, [FIRST], ("FULFILLED", 2, None, 1)),
         ({"cards": [FIRST, "what", None, {"serial": "s"}]}, [FIRST], ("FULFILLED", 2, None, 3)),
@@ -540,6 +546,11 @@ BLANK = {"value": " ", "serial": "7"}
         ),
         (
             {"status": "PARTIALLY_FILLED", "quantity": 5, "fulfilled_quantity": None, "cards": [FIRST, SECOND, None]},
+            [FIRST, SECOND],
+            ("PARTIALLY_FILLED", 5, 2, 1),
+        ),
+        (
+            {"status": "PARTIALLY_FILLED", "quantity": 5, "fulfilled_quantity": None, "cards": [FIRST, SECOND, FIRST]},
             [FIRST, SECOND],
             ("PARTIALLY_FILLED", 5, 2, 1),
         ),
@@ -571,6 +582,46 @@ def test_accepted_cards_are_delivered_as_they_arrive(
     assert (event["quantity"], event["fulfilledQuantity"]) == (quantity, len(delivered))
     if status == "PARTIALLY_FILLED":
         assert event["refundedQuantity"] == (refunded or quantity - len(delivered))
+
+
+@pytest.mark.parametrize(
+    ("answer", "ordered", "numbers_in_message"),
+    [
+        ({}, None, [3, 2]),
+        ({}, 3, [3, 2]),
+        ({"quantity": None}, 2, [3, 2]),
+        ({"status": "PARTIALLY_FILLED"}, None, [3, 2]),
+        ({"quantity": 1, "cards": [FIRST, FIRST, SECOND, BLANK, THIRD]}, None, [3, 1]),
+    ],
+)
+def test_more_cards_than_ordered_are_never_delivered(
+    cloud: Cloud,
+    supplier: SupplierDouble,
+    deliver: Deliver,
+    answer: dict[str, Any],
+    *,
+    ordered: int | None,
+    numbers_in_message: list[int],
+):
+    cloud.claim(acceptCards=acceptance_of(3) if ordered is None else acceptance_of(3, ordered=ordered))
+
+    surplus = order_data(cards=[FIRST, SECOND, THIRD]) | answer
+    result = accepted_three_times(supplier, deliver, surplus)[-1]
+
+    assert result.outcome is Outcome.SUPPLIER_CONTRACT_BROKEN
+    assert numbers(result.message)[-2:] == numbers_in_message
+    assert (cloud.card_rows(), cloud.announced()) == ([], [])
+
+
+def test_as_many_cards_as_the_operator_says_were_ordered_are_delivered(
+    cloud: Cloud, cipher: CardCipher, supplier: SupplierDouble, deliver: Deliver
+):
+    cloud.claim(acceptCards=acceptance_of(3, ordered=3))
+
+    answer = order_data(cards=[FIRST, SECOND, THIRD]) | {"quantity": None}
+    assert accepted_three_times(supplier, deliver, answer)[-1].outcome is Outcome.CLOSED
+
+    assert stored_cards(cloud, cipher) == [FIRST, SECOND, THIRD]
 
 
 def test_accepted_order_counts_undelivered_cards(cloud: Cloud, supplier: SupplierDouble, deliver: Deliver):
@@ -659,6 +710,7 @@ def test_answer_without_a_doubt_needs_no_acceptance(
         {"cards": None},
         {"cards": {"value": "v"}},
         {"cards": [{"value": ""}]},
+        {"cards": [BLANK, BLANK]},
     ],
 )
 @pytest.mark.parametrize("count", [0, 1, 2])
@@ -679,7 +731,13 @@ def test_acceptance_is_only_about_number_and_values(
     [
         ({"fulfilled_quantity": 1}, [2, 2]),
         ({"cards": [FIRST]}, [1, 1]),
-        ({"cards": [FIRST, FIRST]}, [2, 2]),
+        ({"cards": [FIRST, FIRST]}, [1, 2, 2]),
+        ({"cards": [FIRST, SECOND, CODE_ONLY]}, [2, 3, 3]),
+        ({"cards": [FIRST] * 14}, [1, 14, *range(2, 12), 3]),
+        ({"cards": [FIRST, FIRST, None, SECOND]}, [2, 4, 3, 2]),
+        ({"cards": [FIRST, BLANK]}, [1, 2, 2]),
+        ({"cards": [FIRST, SECOND, THIRD]}, [0, 3, 2]),
+        ({"cards": [FIRST, SECOND, THIRD], "quantity": None}, [3, 3]),
         ({"status": "REFUNDED", "fulfilled_quantity": 0}, [0, 2]),
         ({"cards": [FIRST, {"value": None}]}, [1, 2, 2]),
         ({"cards": [None] * 12 + [FIRST]}, [1, 13, *range(1, 11), 2]),

@@ -32,8 +32,9 @@ def resume(  # noqa: PLR0913, PLR0917 - the options of one command
         bool,
         typer.Option(
             "--accept-cards",
-            help="Deliver the cards of ORDER_ID as the supplier sends them, even if invalid. Only for orders held as "
-            "SUPPLIER_CONTRACT_BROKEN; requires --cards and --reason. Your AWS identity is recorded.",
+            help="Deliver the readable cards of ORDER_ID, each once, even if the supplier's answer is invalid. Only "
+            "for orders held as SUPPLIER_CONTRACT_BROKEN; requires --cards and --reason. "
+            "Your AWS identity is recorded.",
         ),
     ] = False,
     cards: Annotated[

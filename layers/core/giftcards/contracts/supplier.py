@@ -181,7 +181,7 @@ class SettledOrder(CountedOrder):
             return self
         if len(self.cards) != self.cards_due:
             raise ValueError("the number of cards contradicts fulfilled_quantity")
-        if _has_repeats(self.cards):
+        if _repeats(self.cards):
             raise ValueError("a card appears twice")
         return self
 
@@ -226,9 +226,9 @@ def _serial_or_none(value: Any) -> SecretStr | None:
 
 
 class AcceptableCard(Card):
-    """A card that a person may accept: any text that can be stored, blanks too."""
+    """A card that a person may accept. It can be longer than a supplied one, and its serial unreadable."""
 
-    value: Annotated[SecretStr, Field(min_length=1, max_length=MAX_ACCEPTED_CARD_TEXT), BeforeValidator(_card_text)]
+    value: Annotated[SecretStr, Field(max_length=MAX_ACCEPTED_CARD_TEXT), BeforeValidator(_card_value)]
     serial: Annotated[SecretStr | None, PlainValidator(_serial_or_none)] = None
 
 
@@ -252,7 +252,7 @@ def _count_or_none(value: Any) -> int | None:
 
 _LenientCount = Annotated[int | None, PlainValidator(_count_or_none)]
 MAX_POSITIONS = 10
-"""Positions of unreadable cards that a message names."""
+"""Positions of unreadable or repeated cards that a message names."""
 
 
 class _Arrival(OrderProgress):
@@ -263,7 +263,7 @@ class _Arrival(OrderProgress):
     quantity, fulfilled_quantity
         None where they cannot be read.
     arrived
-        The cards in their order; None for one without a value that can be stored.
+        The cards in their order; None for one without a readable value.
     """
 
     quantity: _LenientCount = None
@@ -276,20 +276,31 @@ class _Arrival(OrderProgress):
 
     @property
     def deliverable(self) -> tuple[AcceptableCard, ...]:
-        """The cards that a person may accept. The cards of a refunded order are not sold."""
+        """The readable cards, the first of each repeat. The cards of a refunded order are not sold."""
         if self.status is SupplierStatus.REFUNDED:
             return ()
-        return tuple(card for card in self.arrived if card is not None)
+        repeats = set(_repeats(self.arrived))
+        return tuple(
+            card for number, card in enumerate(self.arrived, start=1) if card is not None and number not in repeats
+        )
 
     @property
     def acceptable(self) -> str:
-        """How many cards a person may accept, and which of those that arrived cannot be read. Never a value."""
-        text = f"cards that can be accepted: {len(self.deliverable)} of {len(self.arrived)}"
-        unreadable = [str(number) for number, card in enumerate(self.arrived, start=1) if card is None]
-        if unreadable:
-            more = [f"{len(unreadable) - MAX_POSITIONS} more"] if len(unreadable) > MAX_POSITIONS else []
-            text += f"; no readable value: number {', '.join([*unreadable[:MAX_POSITIONS], *more])}"
+        """How many cards a person may accept, and which of those that arrived are left out. Never a value."""
+        is_surplus = 0 < (self.quantity or 0) < len(self.deliverable)
+        text = f"cards that can be accepted: {0 if is_surplus else len(self.deliverable)} of {len(self.arrived)}"
+        unreadable = [number for number, card in enumerate(self.arrived, start=1) if card is None]
+        text += _named_positions("no readable value", unreadable)
+        text += _named_positions("repeats of earlier cards", _repeats(self.arrived))
+        text += f"; more than were ordered: {self.quantity}" if is_surplus else ""
         return text + ("; the order is refunded" if self.status is SupplierStatus.REFUNDED else "")
+
+
+def _named_positions(problem: str, numbers: Sequence[int]) -> str:
+    if not numbers:
+        return ""
+    more = [f"{len(numbers) - MAX_POSITIONS} more"] if len(numbers) > MAX_POSITIONS else []
+    return f"; {problem}: number {', '.join([*map(str, numbers[:MAX_POSITIONS]), *more])}"
 
 
 def _settled_or_none(value: Any) -> SettledOrder | None:
@@ -324,23 +335,30 @@ class AcceptedOrder(SettledOrder):
     refunded_quantity
         Cards that the supplier states it refunded; None where it states none.
     undelivered_cards
-        Cards that arrived and are not delivered, because they cannot be read or the order is refunded.
+        Cards that arrived and are not delivered, because they cannot be read, repeat others or the order is refunded.
     """
 
     refunded_quantity: int | None = None
     undelivered_cards: int = 0
 
 
-def _has_repeats(cards: Sequence[Card]) -> bool:
-    """Say whether a card appears twice. Where a serial is missing, nothing tells two equal values apart."""
-    serials_by_value: dict[str, list[str | None]] = {}
-    for card in cards:
+def _repeats(cards: Sequence[Card | None]) -> list[int]:
+    """Number the cards from 1 and return those that repeat an earlier one.
+
+    Where a serial is missing, nothing tells two equal values apart.
+    """
+    serials_by_value: dict[str, set[str | None]] = {}
+    repeats: list[int] = []
+    for number, card in enumerate(cards, start=1):
+        if card is None:
+            continue
         serial = None if card.serial is None else card.serial.get_secret_value()
-        serials_by_value.setdefault(card.value.get_secret_value().strip(), []).append(serial)
-    return any(
-        len(serials) > 1 and (None in serials or len(set(serials)) < len(serials))
-        for serials in serials_by_value.values()
-    )
+        earlier = serials_by_value.setdefault(card.value.get_secret_value().strip(), set())
+        if earlier and (serial is None or not earlier.isdisjoint({serial, None})):
+            repeats.append(number)
+        else:
+            earlier.add(serial)
+    return repeats
 
 
 ListedId = Annotated[Identifier, BeforeValidator(text_of)]

@@ -48,6 +48,11 @@ def settle(arrived: ArrivedOrder, acceptance: Acceptance) -> AcceptedOrder | Sup
     quantity = arrived.quantity or acceptance.ordered
     if quantity is None:
         return _broken("The supplier does not say how many cards were ordered; accept the order again with --ordered.")
+    if len(cards) > quantity:
+        return _broken(
+            f"No card is delivered: {len(cards)} cards arrived and only {quantity} were ordered, so some can be "
+            "another order's. Ask the supplier to correct the order."
+        )
     status, refunded = arrived.status, None
     if status is SupplierStatus.PARTIALLY_FILLED:
         refunded = quantity - max(len(arrived.arrived), arrived.fulfilled_quantity or 0)
