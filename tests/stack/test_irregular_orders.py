@@ -197,7 +197,7 @@ def test_acceptance_delivers_no_order_that_has_no_cards(running: Running, name: 
 
 @pytest.mark.parametrize("name", ACCEPTED)
 def test_accepted_cards_of_a_held_order_are_delivered(running: Running, accepted: list[str], name: str) -> None:
-    closed = running.service.until_published(running.orders[name])
+    closed = running.service.until_published(running.orders[name], within=300)
 
     assert closed.status is OrderStatus.FULFILLED
     assert closed.accept_cards is not None
