@@ -396,7 +396,7 @@ class OrderModel(Model):
             recover(self.tables, state)
 
     def written(self, before: State, rows: Frozen, step: Step, outcome: Any) -> World:
-        """Check that whoever changes the order may do so: it has the order, or nobody that runs does."""
+        """Check that a process that changes the order has it, or that no running process does."""
         old, new = before.rows.get(ROW), rows.get(ROW)
         is_written = step.call is not None and step.call.operation in WRITES and not isinstance(outcome, Exception)
         if is_written and old is not None:

@@ -1,9 +1,9 @@
 """The supplier gate in every interleaving up to a bound: what it promises holds, and each of its conditions is needed.
 
-`GateModel` says what must hold: never more calls under way than places; one caller at a time tries a key that is not
-accepted; nobody gets a lease during a pause or with a refused key; a key that is not good is presented three times at
-the most within 15 minutes, whoever dies; nobody frees another's place; and once the trouble is over, the supplier can
-be called again by as many as before.
+`GateModel` says what must hold: never more calls under way than slots; one caller at a time tries a key that is not
+accepted; no caller gets a lease during a pause or with a refused key; a bad key is presented at most three times within
+15 minutes, whichever callers die; no caller releases another's slot; and once the failure is over, as many callers as
+before can call the supplier.
 
 `make explore` explores further; the table of scenarios says how far.
 """
@@ -283,7 +283,7 @@ CAUGHT: Mapping[Term, str] = {
 }
 """By condition: the scenario that notices when it is taken away."""
 
-_ENDED = "the leases that it has seen have ended, and whoever takes the slot writes a later time"
+_ENDED = "the leases that it has seen have ended, and the next caller of the slot writes a later time"
 NOT_CAUGHT: Mapping[Term, str] = {
     ("acquire", "holder = :holder"): _ENDED,
     ("acquire alone", "holder = :holder"): _ENDED,

@@ -221,7 +221,7 @@ class Model:
         assert order is not None, f"{order_id} is lost"
         assert at_supplier is not None
         assert order.status == at_supplier.final_status, f"{order_id} is {order.status}, not {at_supplier.final_status}"
-        assert order.announced_at is not None, f"the shop was never told of {order_id}"
+        assert order.announced_at is not None, f"no event about {order_id} was published"
         due = cards_of(order_id, at_supplier.fulfilled_quantity)
         for user in USERS:
             shown = [

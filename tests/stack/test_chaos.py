@@ -350,7 +350,7 @@ def storm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Storm]:
                 rage(storm)
                 storm.seconds = time.monotonic() - started
                 yield storm
-                print(f"\n{storm.summary()}")  # noqa: T201 - for whoever runs it with -s
+                print(f"\n{storm.summary()}")  # noqa: T201 - shown by pytest -s
             finally:
                 service.supplier.__exit__(None, None, None)
 

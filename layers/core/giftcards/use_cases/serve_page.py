@@ -9,12 +9,19 @@ from typing import Any
 from urllib.parse import parse_qs
 
 from giftcards.adapters.link_table import LinkTable
-from giftcards.presentation.page import HEADERS, ROBOTS_TXT, STATUS, PageContent, ShownCard, render_page
+from giftcards.presentation.page import (
+    HEADERS,
+    ROBOTS_TXT,
+    STATUS,
+    PageContent,
+    ShownCard,
+    headers_of,
+    render_page,
+)
 from giftcards.presentation.texts import choose_language
 from giftcards.rules.links import CARDS_PER_PAGE, MAX_CODE_TRIES, Link, LinkState, hash_of, token_in
 
 MAX_FORM_BYTES = 4096
-_RETRY_AFTER_SECONDS = 60
 
 
 @dataclass(frozen=True)
@@ -148,8 +155,5 @@ class LinkPage:
             view=redeemed.get("view"),
             **facts,
         )
-        headers = dict(HEADERS)
-        if state is LinkState.LATER:
-            headers["Retry-After"] = str(_RETRY_AFTER_SECONDS)
         body = "" if request.route.startswith("HEAD ") else render_page(content)
-        return PageAnswer(STATUS[state], headers, body, state, None if link is None else link.link_id)
+        return PageAnswer(STATUS[state], headers_of(state), body, state, None if link is None else link.link_id)
