@@ -100,7 +100,8 @@ def container(
     }
     for name, value in values.items():
         monkeypatch.setenv(name, value)
-    composition_root.use(
+    composition_root.logger.cache_clear()
+    previous = composition_root.use(
         composition_root.Outside(
             now=lambda: NOW,
             jitter=lambda: 0.0,
@@ -111,7 +112,8 @@ def container(
     cloud.set_api_key()
     caplog.set_level(logging.DEBUG)
     yield Container(caplog)
-    composition_root.use(composition_root.Outside())
+    composition_root.use(previous)
+    composition_root.logger.cache_clear()
 
 
 def measured(capsys: pytest.CaptureFixture[str]) -> list[dict[str, Any]]:

@@ -3,7 +3,7 @@
 boto3 and the modules that need it are imported inside the functions: they take longer to import than everything else
 together (bench/handlers.py), and not every function needs all of them.
 
-Tests replace what comes from outside with one call, ``use``.
+Tests replace what comes from outside, and start another container, with one call: ``use``.
 """
 
 import os
@@ -13,8 +13,8 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from functools import cache
-from typing import TYPE_CHECKING
+from functools import wraps
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 from uuid import uuid4
 
 from aws_lambda_powertools import Metrics
@@ -45,6 +45,8 @@ if TYPE_CHECKING:
 
 __all__ = ["log", "logger"]  # functions log through this module
 
+Built = TypeVar("Built")
+
 
 def _supplier(base_url: str) -> Supplier:
     return Supplier(base_url, new_client())
@@ -58,12 +60,14 @@ def _card_cipher(key_arn: str) -> "CardCipher":
 
 @dataclass(frozen=True)
 class Outside:
-    """What the functions take from outside, except boto3's clients.
+    """What the functions of a container take from outside, except boto3's clients.
 
     Attributes
     ----------
     jitter
         Returns a random number in [0, 1).
+    built
+        What the container has built, by the name of its builder.
     """
 
     environment: Mapping[str, str] = field(default_factory=lambda: os.environ)
@@ -72,26 +76,29 @@ class Outside:
     pause: Callable[[float], None] = time.sleep
     supplier: Callable[[str], Supplier] = _supplier
     card_cipher: Callable[[str], "CardCipher"] = _card_cipher
+    built: dict[str, Any] = field(default_factory=dict, repr=False)
 
 
 _outside = Outside()
 
 
-def use(outside: Outside) -> None:
-    """Replace what comes from outside, and build all use cases again. For tests."""
+def use(outside: Outside) -> Outside:
+    """Replace what comes from outside and what is built from it. Return what was in use. For tests."""
     global _outside  # noqa: PLW0603
-    _outside = outside
-    for build in (
-        logger,
-        metrics,
-        status_check,
-        card_delivery,
-        card_reveal,
-        order_sweep,
-        order_measurement,
-        reconciliation,
-    ):
-        build.cache_clear()
+    previous, _outside = _outside, outside
+    return previous
+
+
+def _once(build: Callable[[], Built]) -> Callable[[], Built]:
+    """Build when a container first needs it."""
+
+    @wraps(build)
+    def built() -> Built:
+        if build.__name__ not in _outside.built:
+            _outside.built[build.__name__] = build()
+        return cast("Built", _outside.built[build.__name__])
+
+    return built
 
 
 def now() -> datetime:
@@ -118,7 +125,7 @@ def naming_outages() -> Iterator[None]:
         raise outage from None
 
 
-@cache
+@_once
 def metrics() -> Metrics:
     """Build the metrics, which CloudWatch reads from the log (embedded metric format)."""
     built = Metrics(namespace=NAMESPACE)
@@ -131,13 +138,13 @@ def measure(metric: Metric, value: float) -> None:
     metrics().add_metric(name=metric.label, unit=metric.unit, value=value)
 
 
-@cache
+@_once
 def status_check() -> StatusCheck:
     settings = CheckStatusSettings.from_environment(_outside.environment)
     return StatusCheck(_gated_supplier(settings), settings.policy, measure)
 
 
-@cache
+@_once
 def card_delivery() -> "CardDelivery":
     from giftcards.adapters import aws
     from giftcards.adapters.event_bus import EventBus
@@ -157,7 +164,7 @@ def card_delivery() -> "CardDelivery":
     )
 
 
-@cache
+@_once
 def card_reveal() -> "CardReveal":
     from giftcards.adapters import aws
     from giftcards.adapters.audit_table import AuditTable
@@ -173,7 +180,7 @@ def card_reveal() -> "CardReveal":
     )
 
 
-@cache
+@_once
 def order_sweep() -> "OrderSweep":
     from giftcards.adapters import aws
     from giftcards.adapters.event_bus import EventBus
@@ -189,7 +196,7 @@ def order_sweep() -> "OrderSweep":
     )
 
 
-@cache
+@_once
 def order_measurement() -> "OrderMeasurement":
     from giftcards.adapters import aws
     from giftcards.adapters.api_key import ApiKeySource
@@ -206,7 +213,7 @@ def order_measurement() -> "OrderMeasurement":
     )
 
 
-@cache
+@_once
 def reconciliation() -> "Reconciliation":
     from giftcards.adapters import aws
     from giftcards.adapters.discrepancy_table import DiscrepancyTable
