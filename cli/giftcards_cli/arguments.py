@@ -5,6 +5,7 @@ from typing import Annotated, Any
 import typer
 from pydantic import BaseModel, ValidationError
 
+from giftcards.contracts.base import invalid_fields
 from giftcards_cli.stack import CommandError
 
 ORDER_ID = typer.Argument(metavar="ORDER_ID", help="The supplier's order id.")
@@ -32,11 +33,11 @@ def validated(model: type[BaseModel], **fields: Any) -> Any:
     Raises
     ------
     CommandError
-        With exit code 2, naming the first invalid argument.
+        With exit code 2, naming one invalid argument.
     """
     try:
         return model(**fields)
     except ValidationError as error:
-        field = str(error.errors(include_input=False)[0]["loc"][0])
+        field, *_ = invalid_fields(error)
         limits = _LIMITS.get(field, "1 to 128 visible ASCII characters")
         raise CommandError(f"{_OPTIONS.get(field, f'--{field}')} must be {limits}", exit_code=2) from None

@@ -25,7 +25,8 @@ from giftcards.contracts.events import (
     OrderRefunded,
     OrderRepeated,
 )
-from giftcards.rules.orders import Order, OrderStatus
+from giftcards.contracts.statuses import OrderStatus
+from giftcards.rules.orders import Order
 from giftcards_cli.buyer_story import BuyerStory
 from giftcards_cli.output import console, status_text
 from giftcards_cli.stack import Stack

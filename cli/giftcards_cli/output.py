@@ -15,10 +15,11 @@ from rich.markup import escape
 from rich.table import Table
 
 from giftcards.adapters.timestamps import timestamp
+from giftcards.contracts.statuses import OrderStatus
 from giftcards.rules.gate import Block
 from giftcards.rules.links import Link
 from giftcards.rules.mails import Mail
-from giftcards.rules.orders import Acceptance, Order, OrderStatus
+from giftcards.rules.orders import Acceptance, Order
 
 _PIPE_WIDTH = 200
 # No emoji codes: ":100:" can be part of a card. In a pipe, lines are wide enough not to wrap.
@@ -190,7 +191,7 @@ def orders_table(orders: list[Order]) -> Table:
         table.add_column(column, overflow="fold", no_wrap=column in {"ORDER", "STATUS", "CARDS", "CLAIMED"})
     for order in orders:
         cards = "-" if order.quantity is None else f"{order.fulfilled_quantity or 0}/{order.quantity}"
-        note = str(order.held_reason or ("delayed" if order.delayed_at and not order.status.is_closed else ""))
+        note = str(order.held_reason or ("delayed" if order.delayed_at and not order.status.is_final else ""))
         table.add_row(
             escape(order.order_id),
             escape(order.user_id),

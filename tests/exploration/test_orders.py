@@ -39,7 +39,8 @@ from exploration.workflow_runner import STATES
 from giftcards.adapters import order_table
 from giftcards.adapters.order_table import OrderNotOpenError, OrderTable
 from giftcards.contracts.events import HeldReason
-from giftcards.rules.orders import Acceptance, Order, OrderStatus
+from giftcards.contracts.statuses import OrderStatus
+from giftcards.rules.orders import Acceptance, Order
 
 BROKEN = HeldReason.SUPPLIER_CONTRACT_BROKEN
 IS_LARGE = os.environ.get("EXPLORE_BOUND") == "large"

@@ -8,7 +8,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
-from giftcards.rules.orders import OrderStatus
+from giftcards.contracts.statuses import OrderStatus
 from giftcards_local import evidence
 from giftcards_local.supplier import cards_of
 from giftcards_local.supplier.book import OrderChange
@@ -170,7 +170,7 @@ class Model:
             kept = {name: value for name, value in row.items() if name not in CHANGES_AFTER_CLOSING}
             if placed.closed_row is not None:
                 assert kept == placed.closed_row, f"{order_id} has changed after it was closed"
-            elif OrderStatus(row["status"]).is_closed:
+            elif OrderStatus(row["status"]).is_final:
                 placed.closed_row = kept
             self._check_events(order_id, placed, [e for e in events if e["detail"].get("orderId") == order_id])
         assert not self.world.book.keys.is_blocked(self.world.timeline.now), "the supplier has blocked the address"

@@ -18,7 +18,8 @@ from typing import Any
 import pytest
 from xdist.scheduler import LoadScopeScheduling
 
-from giftcards.rules.orders import Order, OrderStatus
+from giftcards.contracts.statuses import OrderStatus
+from giftcards.rules.orders import Order
 from giftcards_cli.stack import Stack
 from giftcards_local import PROJECT, STACK_NAME, evidence
 from giftcards_local.bus_listener import BusListener

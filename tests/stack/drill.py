@@ -28,8 +28,8 @@ from rich.table import Table
 
 from giftcards.adapters.timestamps import timestamp
 from giftcards.contracts.events import HeldReason
+from giftcards.contracts.statuses import OrderStatus
 from giftcards.metrics import Metric
-from giftcards.rules.orders import OrderStatus
 from giftcards_local import PROJECT
 from giftcards_local.processes import wait_for
 from giftcards_local.supplier import SANDBOX_API_KEY

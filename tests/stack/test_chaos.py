@@ -19,8 +19,9 @@ import pytest
 from botocore.exceptions import ClientError
 
 from giftcards.contracts.events import HeldReason
+from giftcards.contracts.statuses import OrderStatus
 from giftcards.rules.gate import MAX_CONCURRENT_CALLS
-from giftcards.rules.orders import Order, OrderStatus
+from giftcards.rules.orders import Order
 from giftcards.rules.schedule import MAX_BACKOFF_SECONDS
 from giftcards_local import STACK_NAME, evidence
 from giftcards_local.processes import wait_for
@@ -208,7 +209,7 @@ class Storm:
         return (order for order in map(self.now, self.orders) if order and order.status is OrderStatus.HANDLING)
 
     def closed(self) -> int:
-        return sum(order is not None and order.status.is_closed for order in map(self.now, self.orders))
+        return sum(order is not None and order.status.is_final for order in map(self.now, self.orders))
 
     @property
     def large(self) -> Placed:
@@ -218,7 +219,7 @@ class Storm:
         """Whether cards of an order are stored and it is not closed yet."""
         stored = self.rows(placed)
         order = self.now(placed)
-        return stored > 1 and order is not None and not order.status.is_closed
+        return stored > 1 and order is not None and not order.status.is_final
 
     def rows(self, placed: Placed) -> int:
         pages = self.dynamodb.get_paginator("query").paginate(

@@ -13,8 +13,9 @@ from typing import Any
 import pytest
 
 from giftcards.contracts.events import HeldReason
+from giftcards.contracts.statuses import OrderStatus
 from giftcards.rules.next_step import MIN_DOUBT_CHECKS, MIN_DOUBT_SECONDS
-from giftcards.rules.orders import Order, OrderStatus
+from giftcards.rules.orders import Order
 from giftcards_local import evidence
 from giftcards_local.supplier import SANDBOX_API_KEY, cards_of
 from stack.irregular import DEADLINE_SECONDS, USER, Running, irregular_deployment, refused

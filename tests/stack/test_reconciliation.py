@@ -12,7 +12,7 @@ import pytest
 
 from giftcards.adapters.timestamps import timestamp
 from giftcards.contracts.events import OrderMismatch, OrderOverdue, OrderUnclaimed
-from giftcards.rules.orders import OrderStatus
+from giftcards.contracts.statuses import OrderStatus
 from giftcards_local import evidence
 from giftcards_local.processes import wait_for
 from stack.conftest import Service

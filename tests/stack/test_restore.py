@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from giftcards.rules.orders import OrderStatus
+from giftcards.contracts.statuses import OrderStatus
 from giftcards_local.supplier import cards_of
 from stack.conftest import Service
 

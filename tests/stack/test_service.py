@@ -19,7 +19,7 @@ from giftcards.contracts.events import (
     OrderHeld,
     OrderRefunded,
 )
-from giftcards.rules.orders import OrderStatus
+from giftcards.contracts.statuses import OrderStatus
 from giftcards_cli import costs
 from giftcards_local import evidence
 from giftcards_local.processes import wait_for

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from giftcards.rules.orders import OrderStatus
+from giftcards.contracts.statuses import OrderStatus
 from giftcards_local import PROJECT, evidence
 from giftcards_local.processes import wait_for
 from giftcards_local.supplier import SANDBOX_API_KEY, cards_of

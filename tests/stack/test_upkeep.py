@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from giftcards.contracts.events import CardsDelivered, HeldReason
-from giftcards.rules.orders import Order, OrderStatus
+from giftcards.contracts.statuses import OrderStatus
+from giftcards.rules.orders import Order
 from giftcards_local import evidence
 from giftcards_local.processes import wait_for
 from stack.conftest import Service

@@ -6,7 +6,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 from giftcards.adapters.order_table import OrderTable
-from giftcards.rules.orders import Acceptance, Order, OrderStatus
+from giftcards.contracts.statuses import OrderStatus
+from giftcards.rules.orders import Acceptance, Order
 from template.permissions import attributes_of
 from template.reading import ROOT, Template, as_list
 from template.test_deployment import ROLLS_BACK

@@ -9,9 +9,10 @@ import pytest
 
 from giftcards.adapters.timestamps import timestamp
 from giftcards.contracts.events import OrderMismatch, OrderOverdue, OrderUnclaimed
+from giftcards.contracts.statuses import OrderStatus
 from giftcards.contracts.supplier import BrokenOrder, ListedOrder
 from giftcards.rules.discrepancies import GRACE, Discrepancy, DiscrepancyKind, compare, event_for, unreadable_row
-from giftcards.rules.orders import Order, OrderStatus
+from giftcards.rules.orders import Order
 from giftcards.rules.schedule import MAX_BACKOFF_SECONDS
 from support.examples import NOW, ORDER_ID, USER_ID
 from support.secrets import leaks
@@ -34,7 +35,7 @@ def listed(status: str = "FULFILLED", quantity: int = 2, placed_at: datetime = L
 
 def ours(status: OrderStatus = OrderStatus.FULFILLED, **changes: Any) -> Order:
     """Return an order claimed and, if it is closed, closed long ago."""
-    closed = {**NUMBERS, "delivered_at": LONG_AGO} if status.is_closed else {}
+    closed = {**NUMBERS, "delivered_at": LONG_AGO} if status.is_final else {}
     fields = {"order_id": ORDER_ID, "user_id": USER_ID, "claimed_at": LONG_AGO, "execution_arn": "arn"}
     return Order.model_validate({**fields, "status": status, **closed, **changes})
 

@@ -11,7 +11,8 @@ from aws_lambda_powertools.utilities.parameters.exceptions import GetParameterEr
 
 from giftcards.adapters import aws
 from giftcards.adapters.api_key import CACHE_SECONDS, ApiKeySource
-from giftcards.contracts.supplier import OrderProgress, SupplierStatus
+from giftcards.contracts.statuses import OrderStatus
+from giftcards.contracts.supplier import OrderProgress
 from giftcards.rules.gate import (
     BLOCK_SECONDS,
     LEASE_SECONDS,
@@ -47,7 +48,7 @@ def test_answer_of_the_supplier_comes_back_as_it_is(behind_gate: GatedDouble):
     answer = behind_gate.ask()
 
     assert isinstance(answer, OrderProgress)
-    assert answer.status is SupplierStatus.HANDLING
+    assert answer.status is OrderStatus.HANDLING
     assert behind_gate.blocks == []
 
 

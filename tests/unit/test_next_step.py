@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from giftcards.contracts.supplier import OrderProgress, SupplierStatus
+from giftcards.contracts.statuses import SUPPLIER_STATUSES, OrderStatus
+from giftcards.contracts.supplier import OrderProgress
 from giftcards.contracts.workflow import COUNTS_OF_PREVIOUS_RELEASE, Doubt, Outcome, RetryState, StepRequest, StepResult
 from giftcards.rules.next_step import (
     MIN_REFUSAL_SECONDS,
@@ -40,10 +41,10 @@ AFTER_FAILURE = {
     FailureKind.CONTRACT_BROKEN: Outcome.SUPPLIER_CONTRACT_BROKEN,
 }
 AFTER_ANSWER = {
-    SupplierStatus.HANDLING: Outcome.PENDING,
-    SupplierStatus.FULFILLED: Outcome.SETTLED,
-    SupplierStatus.PARTIALLY_FILLED: Outcome.SETTLED,
-    SupplierStatus.REFUNDED: Outcome.SETTLED,
+    OrderStatus.HANDLING: Outcome.PENDING,
+    OrderStatus.FULFILLED: Outcome.SETTLED,
+    OrderStatus.PARTIALLY_FILLED: Outcome.SETTLED,
+    OrderStatus.REFUNDED: Outcome.SETTLED,
 }
 WAITS = {Outcome.PENDING, Outcome.SUPPLIER_BUSY, Outcome.KEY_REFUSED, Outcome.GATE_CLOSED}
 PASSING = sorted(kind for kind, outcome in AFTER_FAILURE.items() if outcome in WAITS)
@@ -67,7 +68,7 @@ each_lasting_trouble = pytest.mark.parametrize("kind", LASTING)
 jitters = st.floats(0, 1, exclude_max=True)
 
 
-def progress(status: SupplierStatus = SupplierStatus.HANDLING) -> OrderProgress:
+def progress(status: OrderStatus = OrderStatus.HANDLING) -> OrderProgress:
     return OrderProgress.model_validate({"_id": ORDER_ID, "status": status, "quantity": 2})
 
 
@@ -99,14 +100,14 @@ def test_every_failure_kind_has_its_outcome(kind: FailureKind):
     assert result.retry_state.doubt == (doubt_of(kind, 60, 3) if kind in DOUBTS else DOUBTED.doubt)
 
 
-@pytest.mark.parametrize("status", SupplierStatus)
-def test_every_status_of_the_supplier_has_its_outcome(status: SupplierStatus):
+@pytest.mark.parametrize("status", SUPPLIER_STATUSES)
+def test_every_status_of_the_supplier_has_its_outcome(status: OrderStatus):
     assert step(progress(status)).outcome is AFTER_ANSWER[status], "decide here what the new status results in"
 
 
 def test_every_outcome_but_closed_is_reached():
     reached = {step(failure(kind)).outcome for kind in FailureKind} | {
-        step(progress(s)).outcome for s in SupplierStatus
+        step(progress(s)).outcome for s in SUPPLIER_STATUSES
     }
 
     assert reached | {step(progress(), age=DEADLINE).outcome} == set(Outcome) - {Outcome.CLOSED}
@@ -178,7 +179,7 @@ def test_outages_that_are_over_add_up():
     assert step(progress(), age=DEADLINE + 7_250, **known).outcome is Outcome.DEADLINE_PASSED
 
 
-@pytest.mark.parametrize("answer", [failure(), progress(SupplierStatus.FULFILLED)])
+@pytest.mark.parametrize("answer", [failure(), progress(OrderStatus.FULFILLED)])
 def test_outage_is_counted_when_it_is_over_and_not_before(answer: OrderProgress | SupplierFailure):
     since = NOW - timedelta(hours=2)
 
@@ -240,8 +241,8 @@ def test_pending_order_ends_the_doubt(kind: FailureKind, *, at_delivery: bool):
 
 
 @each_doubt
-@pytest.mark.parametrize("status", sorted(status for status in SupplierStatus if status.is_final))
-def test_final_status_ends_the_doubt_of_a_check_only(kind: FailureKind, status: SupplierStatus):
+@pytest.mark.parametrize("status", sorted(status for status in OrderStatus if status.is_final))
+def test_final_status_ends_the_doubt_of_a_check_only(kind: FailureKind, status: OrderStatus):
     assert step(progress(status), retry_state=doubted(kind, 50, 9)).retry_state.doubt is None
     at_delivery = doubted(kind, 50, 9, at_delivery=True)
     assert step(progress(status), retry_state=at_delivery).retry_state.doubt == at_delivery.doubt
@@ -421,8 +422,8 @@ def test_pending_order_ends_the_row_of_failures():
     assert step(progress(), failures=4).failures == 0
 
 
-@pytest.mark.parametrize("status", sorted(status for status in SupplierStatus if status.is_final))
-def test_settled_order_keeps_its_failures_for_the_delivery(status: SupplierStatus):
+@pytest.mark.parametrize("status", sorted(status for status in OrderStatus if status.is_final))
+def test_settled_order_keeps_its_failures_for_the_delivery(status: OrderStatus):
     assert step(progress(status), failures=4).failures == 4
 
 
@@ -449,8 +450,8 @@ def test_order_is_not_held_a_moment_before_the_deadline():
     assert (result.outcome, result.wait_seconds) == (Outcome.PENDING, 1)
 
 
-@pytest.mark.parametrize("status", sorted(status for status in SupplierStatus if status.is_final))
-def test_order_that_settles_after_the_deadline_is_delivered(status: SupplierStatus):
+@pytest.mark.parametrize("status", sorted(status for status in OrderStatus if status.is_final))
+def test_order_that_settles_after_the_deadline_is_delivered(status: OrderStatus):
     assert step(progress(status), age=DEADLINE * 10, checks=MAX_CHECKS).outcome is Outcome.SETTLED
 
 
@@ -498,7 +499,7 @@ def test_delay_is_published_once(answer: OrderProgress | SupplierFailure):
 @pytest.mark.parametrize(
     ("answer", "age", "checks"),
     [
-        *((progress(status), 700, 12) for status in sorted(SupplierStatus) if status.is_final),
+        *((progress(status), 700, 12) for status in sorted(OrderStatus) if status.is_final),
         *((failure(kind), 700, 12) for kind in LASTING),
         (progress(), DEADLINE, 12),
         (progress(), 700, MAX_CHECKS),

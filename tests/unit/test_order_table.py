@@ -20,8 +20,9 @@ from giftcards.adapters.order_table import (
     UnreadableOrderError,
 )
 from giftcards.adapters.timestamps import timestamp
+from giftcards.contracts.statuses import OrderStatus
 from giftcards.contracts.supplier import SettledOrder
-from giftcards.rules.orders import Order, OrderStatus, close, delivery_id_of, with_card_expiry
+from giftcards.rules.orders import Order, close, delivery_id_of, with_card_expiry
 from support.cloud import Cloud, client_error
 from support.examples import ATTEMPT, NOW, ORDER_ID, USER_ID
 from support.supplier import order_data

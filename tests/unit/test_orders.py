@@ -8,14 +8,15 @@ from typing import Any
 import pytest
 
 from giftcards.contracts.events import CardsDelivered, CardsPartiallyDelivered, OrderEvent, OrderRefunded
-from giftcards.contracts.supplier import SettledOrder, SupplierStatus
-from giftcards.rules.orders import Order, OrderStatus, close, delivery_id_of, event_for, time_to_delivery
+from giftcards.contracts.statuses import OrderStatus
+from giftcards.contracts.supplier import SettledOrder
+from giftcards.rules.orders import Order, close, delivery_id_of, event_for, time_to_delivery
 from support.examples import ATTEMPT, EXECUTION, NOW, ORDER_ID, USER_ID
 from support.secrets import leaks
 from support.supplier import order_data
 
 CLAIMED = NOW - timedelta(seconds=60)
-FINAL = sorted(status for status in SupplierStatus if status.is_final)
+FINAL = sorted(status for status in OrderStatus if status.is_final)
 
 
 def claimed(**changes: Any) -> Order:
@@ -35,13 +36,8 @@ def published(order: Order) -> dict[str, Any]:
 # -------------------------------------------------------------------- status
 
 
-@pytest.mark.parametrize("status", SupplierStatus)
-def test_every_word_of_the_supplier_is_a_status_of_the_order(status: SupplierStatus):
-    assert OrderStatus(status).is_closed == status.is_final
-
-
 def test_order_is_open_held_or_closed_for_good():
-    assert {status for status in OrderStatus if not status.is_closed} == {OrderStatus.HANDLING, OrderStatus.HELD}
+    assert {status for status in OrderStatus if not status.is_final} == {OrderStatus.HANDLING, OrderStatus.HELD}
     assert {status for status in OrderStatus if status.is_delivered} == {
         OrderStatus.FULFILLED,
         OrderStatus.PARTIALLY_FILLED,
@@ -152,7 +148,7 @@ def test_every_closed_order_has_its_event(status: str, kind: type[OrderEvent]):
     assert type(event_for(closed(status))) is kind
 
 
-@pytest.mark.parametrize("status", sorted(status for status in OrderStatus if not status.is_closed))
+@pytest.mark.parametrize("status", sorted(status for status in OrderStatus if not status.is_final))
 def test_order_that_is_not_closed_has_nothing_to_tell(status: OrderStatus):
     with pytest.raises(ValueError, match=status):
         event_for(claimed(status=status))

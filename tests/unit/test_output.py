@@ -6,7 +6,8 @@ from io import StringIO
 import pytest
 from rich.console import Console
 
-from giftcards.rules.orders import Order, OrderStatus
+from giftcards.contracts.statuses import OrderStatus
+from giftcards.rules.orders import Order
 from giftcards_cli import output
 
 ODD = ["[/]", "[bold]u", ":100:", "[red]x[/red]"]

@@ -10,7 +10,8 @@ import pytest
 from pydantic import SecretStr
 
 from giftcards.adapters.oneclickdz.supplier import Supplier
-from giftcards.contracts.supplier import BrokenOrder, ListedOrder, OrderPage, SupplierStatus
+from giftcards.contracts.statuses import SUPPLIER_STATUSES, OrderStatus
+from giftcards.contracts.supplier import BrokenOrder, ListedOrder, OrderPage
 from giftcards.rules.supplier_failure import FailureKind
 from support.examples import NOW, ORDER_ID
 from support.secrets import API_KEY, MARK, card_data, leaks
@@ -55,8 +56,8 @@ def test_page_request_has_its_span_and_the_key_header(supplier: SupplierDouble):
 # -------------------------------------------------------------------- orders
 
 
-@pytest.mark.parametrize("status", SupplierStatus)
-def test_listed_order_is_read_in_every_status(supplier: SupplierDouble, status: SupplierStatus):
+@pytest.mark.parametrize("status", SUPPLIER_STATUSES)
+def test_listed_order_is_read_in_every_status(supplier: SupplierDouble, status: OrderStatus):
     (order,) = items(supplier, order_data(status, 4))
 
     assert isinstance(order, ListedOrder)
@@ -90,6 +91,7 @@ def test_nothing_is_taken_of_the_cards_in_the_list(supplier: SupplierDouble):
     ("changes", "fields"),
     [
         ({"status": "LOST"}, ("status",)),
+        ({"status": "HELD"}, ("status",)),  # this service's, not the supplier's
         ({"status": card_data(1)[0]["value"]}, ("status",)),
         ({"quantity": None}, ("quantity",)),
         ({"quantity": "two", "time": MARK}, ("quantity", "time")),

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from giftcards.contracts.supplier import SupplierStatus
+from giftcards.contracts.statuses import OrderStatus
 from giftcards.contracts.workflow import Outcome, RetryState, StepRequest, StepResult
 
 
@@ -38,7 +38,7 @@ class Closed:
         What it comes to once all is done, where that is not the answer CLOSED.
     """
 
-    status: SupplierStatus = SupplierStatus.FULFILLED
+    status: OrderStatus = OrderStatus.FULFILLED
     announces: bool = True
     then: Raised | None = None
 

@@ -8,7 +8,8 @@ from typing import Any
 from giftcards.adapters.event_bus import EventBus, EventNotPublishedError
 from giftcards.adapters.order_table import OrderTable
 from giftcards.contracts.events import OutgoingEvent
-from giftcards.contracts.supplier import Card, SettledOrder, SupplierStatus
+from giftcards.contracts.statuses import OrderStatus
+from giftcards.contracts.supplier import Card, SettledOrder
 from giftcards.contracts.workflow import StepRequest, StepResult
 from giftcards.rules.next_step import PollPolicy
 from giftcards.rules.schedule import PollSchedule
@@ -17,12 +18,12 @@ from workflow.answers import Closed, Raised
 from workflow.engine import client, python_dynamodb
 
 _ORDERED = 2
-_CARDS = {SupplierStatus.FULFILLED: 2, SupplierStatus.PARTIALLY_FILLED: 1, SupplierStatus.REFUNDED: 0}
+_CARDS = {OrderStatus.FULFILLED: 2, OrderStatus.PARTIALLY_FILLED: 1, OrderStatus.REFUNDED: 0}
 
 
 @dataclass(frozen=True)
 class _Supplier:
-    status: SupplierStatus
+    status: OrderStatus
 
     def ask(self, order_id: str, _view: Any) -> SettledOrder:
         cards = [{"value": f"value-{index}", "serial": f"serial-{index}"} for index in range(_CARDS[self.status])]

@@ -376,14 +376,14 @@ def _check_promises(run: Run) -> None:
         assert row.keys() <= KNOWN
         assert (order.held_reason is not None) == (order.status == "HELD")
         # The index of open orders has those that are not at their end, and no others.
-        assert ("openStatus" in row) == (not order.status.is_closed or order.announced_at is None)
-        assert order.status.is_closed or row["openStatus"] == order.status
+        assert ("openStatus" in row) == (not order.status.is_final or order.announced_at is None)
+        assert order.status.is_final or row["openStatus"] == order.status
 
     match run.states[-1]:
         case "OrderClosed":
             assert run.status == "SUCCEEDED"
             assert order is not None
-            assert order.status.is_closed
+            assert order.status.is_final
             assert order.announced_at is not None
         case "AlreadyClaimed":
             assert run.status == "SUCCEEDED"
@@ -398,7 +398,7 @@ def _check_promises(run: Run) -> None:
             assert order is not None
         case "ExecutionSuperseded":
             assert run.status == "FAILED"
-            assert order is None or order.status.is_closed or order.execution_arn != run.execution_arn
+            assert order is None or order.status.is_final or order.execution_arn != run.execution_arn
         case "OrderNotClaimed":
             assert run.status == "FAILED"
             assert run.cause

@@ -7,7 +7,7 @@ from itertools import chain, repeat
 import pytest
 
 import rows
-from giftcards.contracts.supplier import SupplierStatus
+from giftcards.contracts.statuses import OrderStatus
 from giftcards.contracts.workflow import StepRequest
 from workflow.answers import DEADLINE_PASSED, PENDING, SETTLED, Answer, Closed
 from workflow.engine import Fault
@@ -69,11 +69,11 @@ def test_late_claim_undoes_nothing_of_its_own_execution(workflow: Workflow, monk
     assert_nothing_happened(run, workflow, before)
 
 
-CLOSED = pytest.mark.parametrize("status", [status for status in SupplierStatus if status.is_final])
+CLOSED = pytest.mark.parametrize("status", [status for status in OrderStatus if status.is_final])
 
 
 @CLOSED
-def test_repeat_of_a_closed_order_changes_nothing(workflow: Workflow, status: SupplierStatus) -> None:
+def test_repeat_of_a_closed_order_changes_nothing(workflow: Workflow, status: OrderStatus) -> None:
     workflow.run(ORDER, check=[SETTLED], deliver=[Closed(status)])
     before = workflow.rows()
 
@@ -83,7 +83,7 @@ def test_repeat_of_a_closed_order_changes_nothing(workflow: Workflow, status: Su
 
 
 @CLOSED
-def test_closed_order_placed_for_another_user_is_disputed(workflow: Workflow, status: SupplierStatus) -> None:
+def test_closed_order_placed_for_another_user_is_disputed(workflow: Workflow, status: OrderStatus) -> None:
     workflow.run(ORDER, check=[SETTLED], deliver=[Closed(status)])
     before = workflow.rows()
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from giftcards.contracts.supplier import SupplierStatus
+from giftcards.contracts.statuses import OrderStatus
 from giftcards.rules.orders import Order
 from giftcards_cli import costs
 from workflow.answers import DEADLINE_PASSED, PENDING, PENDING_LATE, SETTLED, Answer, Closed
@@ -22,9 +22,9 @@ def made(run: Run) -> int:
     [[SETTLED], [PENDING, SETTLED], [PENDING] * 11 + [SETTLED], [PENDING, PENDING_LATE, PENDING, SETTLED]],
     ids=["one check", "two checks", "twelve checks", "delayed"],
 )
-@pytest.mark.parametrize("status", [status for status in SupplierStatus if status.is_final])
+@pytest.mark.parametrize("status", [status for status in OrderStatus if status.is_final])
 def test_an_order_is_billed_the_transitions_that_it_made(
-    workflow: Workflow, checks: list[Answer], status: SupplierStatus
+    workflow: Workflow, checks: list[Answer], status: OrderStatus
 ) -> None:
     run = workflow.run(ORDER, check=checks, deliver=[Closed(status)])
 

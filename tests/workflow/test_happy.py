@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from giftcards.contracts.supplier import SupplierStatus
+from giftcards.contracts.statuses import OrderStatus
 from giftcards.contracts.workflow import Doubt, Outcome, StepRequest, StepResult
 from giftcards.rules.schedule import PollSchedule
 from giftcards.rules.supplier_failure import FailureKind
@@ -134,12 +134,12 @@ def test_functions_receive_ids_and_claim_time(workflow: Workflow) -> None:
 @pytest.mark.parametrize(
     ("status", "event"),
     [
-        (SupplierStatus.FULFILLED, "CardsDelivered"),
-        (SupplierStatus.PARTIALLY_FILLED, "CardsPartiallyDelivered"),
-        (SupplierStatus.REFUNDED, "OrderRefunded"),
+        (OrderStatus.FULFILLED, "CardsDelivered"),
+        (OrderStatus.PARTIALLY_FILLED, "CardsPartiallyDelivered"),
+        (OrderStatus.REFUNDED, "OrderRefunded"),
     ],
 )
-def test_order_ends_as_what_deliver_cards_closed_it_as(workflow: Workflow, status: SupplierStatus, event: str) -> None:
+def test_order_ends_as_what_deliver_cards_closed_it_as(workflow: Workflow, status: OrderStatus, event: str) -> None:
     run = workflow.run(ORDER, check=[SETTLED], deliver=[Closed(status)])
 
     assert run.status == "SUCCEEDED"

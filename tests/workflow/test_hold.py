@@ -5,7 +5,7 @@ from itertools import repeat
 import pytest
 
 from giftcards.contracts.events import HeldReason
-from giftcards.contracts.supplier import SupplierStatus
+from giftcards.contracts.statuses import OrderStatus
 from giftcards.contracts.workflow import Outcome, StepRequest
 from workflow.answers import DEADLINE_PASSED, PENDING, SETTLED, Answer, Closed, Raised, result
 from workflow.engine import Fault
@@ -85,8 +85,8 @@ def test_execution_of_a_held_order_fails_with_the_reason(workflow: Workflow, out
     assert run.states[-3:] == ["HoldOrder", "PublishHold", "OrderHeld"]
 
 
-@pytest.mark.parametrize("status", [status for status in SupplierStatus if status.is_final])
-def test_hold_does_not_overwrite_a_closed_order(workflow: Workflow, status: SupplierStatus) -> None:
+@pytest.mark.parametrize("status", [status for status in OrderStatus if status.is_final])
+def test_hold_does_not_overwrite_a_closed_order(workflow: Workflow, status: OrderStatus) -> None:
     run = workflow.run(ORDER, check=[SETTLED], deliver=repeat(Closed(status, then=Raised("Broken"))))
 
     row = run.order_row

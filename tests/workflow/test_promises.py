@@ -4,7 +4,7 @@ from itertools import chain, repeat
 
 import pytest
 
-from giftcards.contracts.supplier import SupplierStatus
+from giftcards.contracts.statuses import OrderStatus
 from giftcards.contracts.workflow import Outcome
 from workflow.answers import DEADLINE_PASSED, PENDING_LATE, SETTLED, Closed, Raised, result
 from workflow.engine import Fault
@@ -19,7 +19,7 @@ def assert_kept(run: Run, workflow: Workflow) -> None:
     row = workflow.order_row("order-1")
     if run.status == "SUCCEEDED":
         assert row is not None
-        assert run.states[-1] == "AlreadyClaimed" or SupplierStatus(row["status"]).is_final
+        assert run.states[-1] == "AlreadyClaimed" or OrderStatus(row["status"]).is_final
     else:
         assert run.status == "FAILED"
         assert (

@@ -9,7 +9,7 @@ from typing import Any
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from giftcards.contracts.supplier import SupplierStatus
+from giftcards.contracts.statuses import OrderStatus
 from giftcards.contracts.workflow import Outcome
 from workflow.answers import DEADLINE_PASSED, SETTLED, Closed, Malformed, Raised, result
 from workflow.engine import Fault
@@ -29,7 +29,7 @@ outcomes = st.builds(
     announce_delay=st.booleans(),
 )
 surprises = st.sampled_from([Raised("KeyError"), Raised("Sandbox.Timedout"), Malformed({}), Malformed(None)])
-closings = st.sampled_from([Closed(status) for status in SupplierStatus if status.is_final])
+closings = st.sampled_from([Closed(status) for status in OrderStatus if status.is_final])
 codes = st.sampled_from(["ThrottlingException", "InternalServerError", "AccessDeniedException", "Timeout"])
 faults = st.dictionaries(
     st.sampled_from(TASKS), st.lists(st.builds(Fault, codes, st.booleans()), min_size=1, max_size=2), max_size=2
@@ -65,6 +65,6 @@ def test_every_execution_ends_and_only_a_closed_order_is_success(
         row = workflow.order_row(order["orderId"])
         if run.status == "SUCCEEDED" and run.states[-1] == "OrderClosed":
             assert row is not None
-            assert SupplierStatus(row["status"]).is_final
+            assert OrderStatus(row["status"]).is_final
         if run.status == "FAILED" and not (row is not None and "announcedAt" in row):
             assert run.announced or run.pauses, "nobody was told"

@@ -5,7 +5,8 @@ from typing import Annotated
 import typer
 
 from giftcards.adapters.order_table import UnreadableOrder
-from giftcards.rules.orders import Order, OrderStatus
+from giftcards.contracts.statuses import OrderStatus
+from giftcards.rules.orders import Order
 from giftcards_cli import output
 from giftcards_cli.arguments import AsJson, StackName
 from giftcards_cli.stack import Stack, aws_errors, unreadable_orders

@@ -7,6 +7,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from giftcards.adapters.event_bus import EventBus, EventNotPublishedError
+from giftcards.contracts.base import invalid_fields
 from giftcards.contracts.events import OrderPlaced
 from giftcards.rules.orders import LenientTime
 from giftcards_cli import output
@@ -90,6 +91,5 @@ def _event_in(letter: DeadLetter) -> OrderPlaced:
     try:
         return _DeadEvent.model_validate_json(letter.body).detail
     except ValidationError as error:
-        problems = error.errors(include_url=False, include_context=False, include_input=False)
-        fields = sorted({".".join(map(str, problem["loc"])) for problem in problems} - {""})
+        fields = invalid_fields(error)
         raise UnreadableLetterError(f"missing or invalid: {', '.join(fields)}" if fields else "not an event") from None

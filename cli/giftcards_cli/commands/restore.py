@@ -9,7 +9,8 @@ import typer
 from pydantic import ValidationError
 
 from giftcards.adapters.order_table import OrderTable, card_keys, order_key
-from giftcards.rules.orders import Order, OrderStatus
+from giftcards.contracts.statuses import OrderStatus
+from giftcards.rules.orders import Order
 from giftcards_cli import output
 from giftcards_cli.arguments import ORDER_ID, StackName
 from giftcards_cli.stack import CommandError, Stack, aws_errors
@@ -120,8 +121,8 @@ class Restoration:
         order = self._readable(row)
         if order is None:
             return 0
-        cards = self._cards(row, order) if order.status.is_closed else []
-        if order.status.is_closed:
+        cards = self._cards(row, order) if order.status.is_final else []
+        if order.status.is_final:
             restored_row = row if cards is not None else _reopened(row)
         else:  # an unfinished delivery must not close the order without its cards
             restored_row = _without(row, {"deliveryAttempt"})

@@ -9,7 +9,8 @@ import typer
 from giftcards.adapters.event_bus import EventBus
 from giftcards.adapters.order_table import OrderTable, UnreadableOrder
 from giftcards.contracts.events import HeldReason
-from giftcards.rules.orders import Acceptance, Order, OrderStatus, event_to_resume
+from giftcards.contracts.statuses import OrderStatus
+from giftcards.rules.orders import Acceptance, Order, event_to_resume
 from giftcards_cli import output
 from giftcards_cli.arguments import ORDER_ID, StackName
 from giftcards_cli.stack import EVENT_SOURCE, CommandError, Stack, aws_errors, existing_order, unreadable_orders
@@ -99,7 +100,7 @@ def resume_order(orders: OrderTable, bus: EventBus, order_id: str) -> str:
     An order that is closed but whose outcome event is missing is resumed too, so that the event is published.
     """
     order = existing_order(orders, order_id)
-    is_unpublished = order.status.is_closed and order.announced_at is None
+    is_unpublished = order.status.is_final and order.announced_at is None
     if order.status is not OrderStatus.HELD and not is_unpublished:
         raise CommandError(f"order {order_id} {_state(order)}; there is nothing to resume")
     bus.publish(event_to_resume(order), source=EVENT_SOURCE)

@@ -2,7 +2,7 @@
 
 from datetime import UTC, datetime
 
-from giftcards.rules.orders import OrderStatus
+from giftcards.contracts.statuses import OrderStatus
 from giftcards_cli import output
 from giftcards_cli.arguments import AsJson, OrderId, StackName
 from giftcards_cli.commands.links import link_document, links_of

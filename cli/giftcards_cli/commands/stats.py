@@ -14,7 +14,8 @@ from rich.table import Table
 
 from giftcards.adapters.order_table import UnreadableOrder
 from giftcards.adapters.timestamps import timestamp
-from giftcards.rules.orders import Order, OrderStatus, time_to_delivery
+from giftcards.contracts.statuses import OrderStatus
+from giftcards.rules.orders import Order, time_to_delivery
 from giftcards_cli import costs, output
 from giftcards_cli.arguments import AsJson, StackName
 from giftcards_cli.stack import CommandError, Stack, aws_errors, unreadable_orders
@@ -121,7 +122,7 @@ class Tally:
     @property
     def closed(self) -> int:
         """Number of closed orders."""
-        return sum(count for status, count in self.statuses.items() if status.is_closed)
+        return sum(count for status, count in self.statuses.items() if status.is_final)
 
     @property
     def usd(self) -> float:

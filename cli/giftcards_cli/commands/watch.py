@@ -22,8 +22,9 @@ from rich.text import Text
 
 from giftcards.adapters.order_table import OrderTable, UnreadableOrder
 from giftcards.adapters.timestamps import timestamp
+from giftcards.contracts.statuses import OrderStatus
 from giftcards.rules.gate import Block
-from giftcards.rules.orders import Order, OrderStatus
+from giftcards.rules.orders import Order
 from giftcards_cli import output
 from giftcards_cli.arguments import StackName
 from giftcards_cli.signals import end_on_signals
@@ -176,7 +177,7 @@ def _waits_for(row: Row, block: Block | None, now: datetime) -> str:
         return f"{row.held_reason}{held}"
     if row.announced_at is not None:
         return f"{row.fulfilled_quantity or 0} of {row.quantity} cards"
-    if row.status.is_closed:
+    if row.status.is_final:
         return "its event"
     if row.execution_arn is None:
         return "an execution; released by SweepOrders"

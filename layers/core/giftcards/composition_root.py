@@ -84,7 +84,7 @@ _outside = Outside()
 
 def use(outside: Outside) -> Outside:
     """Replace what comes from outside and what is built from it. Return what was in use. For tests."""
-    global _outside  # noqa: PLW0603
+    global _outside
     previous, _outside = _outside, outside
     return previous
 

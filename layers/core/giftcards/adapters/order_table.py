@@ -13,7 +13,8 @@ from pydantic import ValidationError
 from giftcards.adapters.timestamps import timestamp
 from giftcards.contracts.base import Contract, invalid_fields
 from giftcards.contracts.events import HeldReason
-from giftcards.rules.orders import CLOSING_FIELDS, Acceptance, Order, OrderStatus
+from giftcards.contracts.statuses import OrderStatus
+from giftcards.rules.orders import CLOSING_FIELDS, Acceptance, Order
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -227,7 +228,7 @@ class OrderTable:
         """
         if user_id is not None:
             rows = self._by_index("orders-by-user", "userId", user_id)
-        elif status is not None and not status.is_closed:
+        elif status is not None and not status.is_final:
             rows = self._by_index("open-orders", "openStatus", status)
         else:
             condition = {"FilterExpression": "sk = :order", "ExpressionAttributeValues": {":order": "ORDER"}}

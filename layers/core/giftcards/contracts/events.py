@@ -9,6 +9,7 @@ from typing import ClassVar, Literal
 from pydantic import AwareDatetime, Field
 
 from giftcards.contracts.base import Contract, Identifier, Money
+from giftcards.contracts.statuses import FinalStatus, OpenStatus, SupplierStatus
 from giftcards.rules.mails import BounceKind, MailFailure
 
 SOURCE = "giftcards"
@@ -127,9 +128,7 @@ class OrderUnclaimed(OutgoingEvent):
     order_id: Identifier = Field(description="The supplier's order id")
     placed_at: AwareDatetime = Field(description="When it was placed, according to the supplier")
     quantity: int = Field(ge=1, description="Cards ordered")
-    status: Literal["HANDLING", "FULFILLED", "PARTIALLY_FILLED", "REFUNDED"] = Field(
-        description="Status at the supplier"
-    )
+    status: SupplierStatus = Field(description="Status at the supplier")
 
 
 class OrderOverdue(OrderEvent):
@@ -137,8 +136,8 @@ class OrderOverdue(OrderEvent):
 
     detail_type: ClassVar[str] = "OrderOverdue"
 
-    status: Literal["HANDLING", "HELD"] = Field(description="Status here")
-    supplier_status: Literal["FULFILLED", "PARTIALLY_FILLED", "REFUNDED"] = Field(description="Status at the supplier")
+    status: OpenStatus = Field(description="Status here")
+    supplier_status: FinalStatus = Field(description="Status at the supplier")
     pending_seconds: int = Field(ge=0, description="Seconds since the claim")
 
 

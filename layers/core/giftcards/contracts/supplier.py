@@ -10,7 +10,6 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
-from enum import StrEnum
 from typing import Annotated, Any, Self
 
 from pydantic import (
@@ -29,6 +28,7 @@ from pydantic import (
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from giftcards.contracts.base import Identifier, invalid_fields
+from giftcards.contracts.statuses import SUPPLIER_STATUSES, OrderStatus, SupplierStatus
 from giftcards.rules.supplier_values import amount_of, count_of, has_visible_character, text_of
 
 MAX_CARD_TEXT = 2_048
@@ -40,21 +40,7 @@ CardsOrdered = Annotated[int, Field(ge=1), BeforeValidator(count_of)]
 Amount = Annotated[Decimal | None, PlainValidator(amount_of)]
 
 
-class SupplierStatus(StrEnum):
-    """The supplier's words for how far an order is. The last three are final."""
-
-    HANDLING = "HANDLING"
-    FULFILLED = "FULFILLED"
-    PARTIALLY_FILLED = "PARTIALLY_FILLED"
-    REFUNDED = "REFUNDED"
-
-    @property
-    def is_final(self) -> bool:
-        """Whether the supplier is done with the order."""
-        return self is not SupplierStatus.HANDLING
-
-
-_STATUSES = {status.replace("_", ""): status for status in SupplierStatus}
+_STATUSES = {status.replace("_", ""): status for status in SUPPLIER_STATUSES}
 
 
 def _status_of(value: Any) -> Any:
@@ -146,13 +132,13 @@ class CountedOrder(OrderProgress):
     @model_validator(mode="after")
     def _counts_agree(self) -> Self:
         match self.status:
-            case SupplierStatus.HANDLING:
+            case OrderStatus.HANDLING:
                 return self
-            case SupplierStatus.FULFILLED:
+            case OrderStatus.FULFILLED:
                 agree = self.cards_due == self.quantity
-            case SupplierStatus.PARTIALLY_FILLED:
+            case OrderStatus.PARTIALLY_FILLED:
                 agree = 0 < self.cards_due < self.quantity
-            case SupplierStatus.REFUNDED:
+            case OrderStatus.REFUNDED:
                 agree = self.cards_due == 0
         if not agree:
             raise ContradictionError("fulfilled_quantity contradicts the status", "fulfilled_quantity", "status")
@@ -162,7 +148,7 @@ class CountedOrder(OrderProgress):
     def cards_due(self) -> int:
         """How many cards belong to the order. Without ``fulfilled_quantity``, FULFILLED says that it is all of them."""
         if self.fulfilled_quantity is None:
-            return self.quantity if self.status is SupplierStatus.FULFILLED else 0
+            return self.quantity if self.status is OrderStatus.FULFILLED else 0
         return self.fulfilled_quantity
 
 
@@ -177,7 +163,7 @@ class SettledOrder(CountedOrder):
 
     @model_validator(mode="after")
     def _cards_agree(self) -> Self:
-        if self.status is SupplierStatus.HANDLING:
+        if self.status is OrderStatus.HANDLING:
             return self
         if len(self.cards) != self.cards_due:
             raise ValueError("the number of cards contradicts fulfilled_quantity")
@@ -197,7 +183,7 @@ class SettledOrder(CountedOrder):
 
 def _without_count_of_a_refund(data: Any) -> Any:
     """Leave ``fulfilled_quantity`` out of a refund without cards: stale or odd, it changes nothing."""
-    is_refund = isinstance(data, dict) and _status_of(data.get("status")) is SupplierStatus.REFUNDED
+    is_refund = isinstance(data, dict) and _status_of(data.get("status")) is OrderStatus.REFUNDED
     return data | {"fulfilled_quantity": None} if is_refund and data.get("cards") in (None, []) else data
 
 
@@ -277,7 +263,7 @@ class _Arrival(OrderProgress):
     @property
     def deliverable(self) -> tuple[AcceptableCard, ...]:
         """The readable cards, the first of each repeat. The cards of a refunded order are not sold."""
-        if self.status is SupplierStatus.REFUNDED:
+        if self.status is OrderStatus.REFUNDED:
             return ()
         repeats = set(_repeats(self.arrived))
         return tuple(
@@ -293,7 +279,7 @@ class _Arrival(OrderProgress):
         text += _named_positions("no readable value", unreadable)
         text += _named_positions("repeats of earlier cards", _repeats(self.arrived))
         text += f"; more than were ordered: {self.quantity}" if is_surplus else ""
-        return text + ("; the order is refunded" if self.status is SupplierStatus.REFUNDED else "")
+        return text + ("; the order is refunded" if self.status is OrderStatus.REFUNDED else "")
 
 
 def _named_positions(problem: str, numbers: Sequence[int]) -> str:

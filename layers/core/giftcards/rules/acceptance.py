@@ -2,7 +2,8 @@
 
 from datetime import datetime
 
-from giftcards.contracts.supplier import AcceptedOrder, ArrivedOrder, OrderProgress, SettledOrder, SupplierStatus
+from giftcards.contracts.statuses import OrderStatus
+from giftcards.contracts.supplier import AcceptedOrder, ArrivedOrder, OrderProgress, SettledOrder
 from giftcards.contracts.workflow import AcceptedArrival, StepRequest
 from giftcards.rules.next_step import MIN_DOUBT_CHECKS, MIN_DOUBT_SECONDS
 from giftcards.rules.orders import Acceptance
@@ -40,7 +41,7 @@ def settle(arrived: ArrivedOrder, acceptance: Acceptance) -> AcceptedOrder | Sup
     Only a refund that the supplier states is reported: FULFILLED states none, and PARTIALLY_FILLED refunds what is
     neither listed nor counted as fulfilled.
     """
-    cards, is_refund = arrived.deliverable, arrived.status is SupplierStatus.REFUNDED
+    cards, is_refund = arrived.deliverable, arrived.status is OrderStatus.REFUNDED
     if len(cards) != acceptance.cards:
         return _broken(f"An operator accepted {acceptance.cards} cards; {arrived.acceptable}.")
     if not cards and not is_refund:
@@ -54,10 +55,10 @@ def settle(arrived: ArrivedOrder, acceptance: Acceptance) -> AcceptedOrder | Sup
             "another order's. Ask the supplier to correct the order."
         )
     status, refunded = arrived.status, None
-    if status is SupplierStatus.PARTIALLY_FILLED:
+    if status is OrderStatus.PARTIALLY_FILLED:
         refunded = quantity - max(len(arrived.arrived), arrived.fulfilled_quantity or 0)
         if refunded < 1:
-            status, refunded = SupplierStatus.FULFILLED, None
+            status, refunded = OrderStatus.FULFILLED, None
     return AcceptedOrder.model_construct(
         order_id=arrived.order_id,
         status=status,

@@ -10,7 +10,8 @@ from pydantic import AwareDatetime, Field
 
 from giftcards.contracts.base import Contract, Identifier, Number
 from giftcards.contracts.events import OrderMismatch, OrderOverdue, OrderUnclaimed, OutgoingEvent
-from giftcards.contracts.supplier import BrokenOrder, ListedOrder, SupplierStatus
+from giftcards.contracts.statuses import OrderStatus
+from giftcards.contracts.supplier import BrokenOrder, ListedOrder
 from giftcards.rules.orders import Order
 from giftcards.rules.schedule import MAX_BACKOFF_SECONDS
 
@@ -80,7 +81,7 @@ def compare(listed: ListedOrder | BrokenOrder, order: Order | None, now: datetim
         return _broken(listed, order)
     if order is None:
         return _unclaimed(listed, now)
-    if order.status.is_closed:
+    if order.status.is_final:
         return _mismatch(listed, order, now)
     return _overdue(listed, order, now)
 
@@ -152,7 +153,7 @@ def _overdue(listed: ListedOrder, order: Order, now: datetime) -> Discrepancy | 
 
 def _mismatch(listed: ListedOrder, order: Order, now: datetime) -> Discrepancy | None:
     ours, theirs = _facts(order), _facts(listed)
-    if listed.status is SupplierStatus.HANDLING:
+    if listed.status is OrderStatus.HANDLING:
         # The supplier may have settled the order after it made this page.
         if order.closed_at is not None and now - order.closed_at <= GRACE:
             return None

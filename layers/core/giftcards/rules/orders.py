@@ -2,7 +2,6 @@
 
 from datetime import datetime, timedelta
 from decimal import Decimal
-from enum import StrEnum
 from typing import Annotated, Any
 from uuid import UUID, uuid5
 
@@ -17,6 +16,7 @@ from giftcards.contracts.events import (
     OrderPlaced,
     OrderRefunded,
 )
+from giftcards.contracts.statuses import OrderStatus
 from giftcards.contracts.supplier import AcceptedOrder, SettledOrder
 
 _DELIVERIES = UUID("6f1a5f0e-6a0b-5d0b-9c3f-0d6a8a5b7c11")
@@ -38,26 +38,6 @@ CLOSING_FIELDS = frozenset(
     }
 )
 """Fields of an order that its closing sets."""
-
-
-class OrderStatus(StrEnum):
-    """The supplier's statuses, and HELD."""
-
-    HANDLING = "HANDLING"
-    FULFILLED = "FULFILLED"
-    PARTIALLY_FILLED = "PARTIALLY_FILLED"
-    REFUNDED = "REFUNDED"
-    HELD = "HELD"
-
-    @property
-    def is_closed(self) -> bool:
-        """Whether the supplier's result is stored; a closed order stays closed."""
-        return self not in {OrderStatus.HANDLING, OrderStatus.HELD}
-
-    @property
-    def is_delivered(self) -> bool:
-        """Whether the order has cards."""
-        return self in {OrderStatus.FULFILLED, OrderStatus.PARTIALLY_FILLED}
 
 
 def _none_if_invalid(value: Any, validate: ValidatorFunctionWrapHandler) -> Any:

@@ -11,12 +11,13 @@ from datetime import datetime, timedelta
 from giftcards.adapters.card_cipher import CardCipher
 from giftcards.adapters.event_bus import EventBus
 from giftcards.adapters.order_table import OrderNotOpenError, OrderTable
+from giftcards.contracts.statuses import OrderStatus
 from giftcards.contracts.supplier import ArrivedOrder, OrderProgress, SettledOrder
 from giftcards.contracts.workflow import AcceptedArrival, Outcome, RetryState, StepRequest, StepResult
 from giftcards.metrics import Meter, Metric
 from giftcards.rules.acceptance import judge
 from giftcards.rules.next_step import PollPolicy, doubted_at_delivery, next_step
-from giftcards.rules.orders import Order, OrderStatus, close, event_for, with_card_expiry
+from giftcards.rules.orders import Order, close, event_for, with_card_expiry
 from giftcards.rules.supplier_failure import FailureKind, SupplierFailure
 from giftcards.use_cases.gated_supplier import GatedSupplier
 
@@ -61,12 +62,12 @@ class CardDelivery:
             If the order row is missing, held, or another user's.
         """
         order = self._claimed(request)
-        if not order.status.is_closed:
+        if not order.status.is_final:
             settled, arrival = self._ask(order, request, now)
             if not isinstance(settled, SettledOrder) or not settled.status.is_final:
                 return self._try_again(settled, request, now, jitter, arrival)
             order = self._close(order, settled, request, now)
-        if not order.status.is_closed:
+        if not order.status.is_final:
             busy = SupplierFailure(FailureKind.BUSY, "Another delivery of this order is in progress.")
             return self._try_again(busy, request, now, jitter)
         if order.announced_at is None:

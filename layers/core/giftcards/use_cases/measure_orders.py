@@ -6,8 +6,8 @@ from datetime import datetime
 from giftcards.adapters.api_key import ApiKeySource
 from giftcards.adapters.gate_table import GateTable
 from giftcards.adapters.order_table import OrderTable
+from giftcards.contracts.statuses import OrderStatus
 from giftcards.metrics import Meter, Metric
-from giftcards.rules.orders import OrderStatus
 from giftcards.rules.supplier_failure import FailureKind
 
 EVERY_SECONDS = 60

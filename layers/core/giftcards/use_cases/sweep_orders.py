@@ -11,8 +11,9 @@ from datetime import datetime, timedelta
 from giftcards.adapters.event_bus import EventBus
 from giftcards.adapters.executions import Executions
 from giftcards.adapters.order_table import OrderTable, UnreadableOrder
+from giftcards.contracts.statuses import OrderStatus
 from giftcards.contracts.workflow import Level
-from giftcards.rules.orders import Order, OrderStatus, event_to_resume
+from giftcards.rules.orders import Order, event_to_resume
 
 SOURCE = "giftcards.sweeper"
 """The ``source`` of the events by which a sweep resumes orders."""
@@ -87,7 +88,7 @@ class OrderSweep:
             return False
         if order.execution_arn is not None and self.executions.is_running(order.execution_arn):
             return False
-        sweep = self.orders.mark_swept if order.status.is_closed else self.orders.release
+        sweep = self.orders.mark_swept if order.status.is_final else self.orders.release
         if not sweep(order, at=now, unless_since=unless_since):  # resumed, closed or swept meanwhile
             return False
         self.bus.publish(event_to_resume(order), source=SOURCE)
