@@ -38,6 +38,7 @@ from exploration.table import Frozen, MemoryClient, MemoryTables
 from exploration.workflow_runner import STATES
 from giftcards.adapters import order_table
 from giftcards.adapters.order_table import OrderNotOpenError, OrderTable
+from giftcards.adapters.timestamps import timestamp
 from giftcards.contracts.events import HeldReason
 from giftcards.contracts.statuses import OrderStatus
 from giftcards.rules.orders import Acceptance, Order
@@ -226,7 +227,7 @@ def acceptance_and_another_hold() -> OrderModel:
 
 def acceptance_for_another_user() -> OrderModel:
     """A person accepts the cards of a held order, whose rows are lost meanwhile and are another user's."""
-    replacement = [held(BROKEN, userId="bob")]
+    replacement = [held(BROKEN, userId="bob", heldAt=timestamp(START + timedelta(milliseconds=1)))]
     return OrderModel([accept_cards()], answers=["two"], rows=[held(BROKEN)], replacement=replacement)
 
 
@@ -342,7 +343,7 @@ SWEEP, SWEEP_AGAIN = (
 )
 NOBODYS = "(attribute_not_exists(executionArn) OR executionArn = :thisExecution)"
 
-ACCEPT = "userId = :userId AND #status = :held AND heldReason = :reason"
+ACCEPT = "heldReason = :reason AND heldAt = :heldAt AND attribute_not_exists(acceptCards)"
 
 CAUGHT = {
     (RESUME, "userId = :userId"): "order of another user",
@@ -364,7 +365,7 @@ CAUGHT = {
     (CLOSE, "userId = :userId"): "order of another user",
     (CLOSE_IN_PIECES, "#status = :handling"): "hold between pieces",
     (CLOSE_IN_PIECES, "deliveryAttempt = :attempt"): "deliveries in pieces",
-    (ACCEPT, "userId = :userId"): "acceptance for another user",
+    (ACCEPT, "heldAt = :heldAt"): "acceptance for another user",
     (ACCEPT, "heldReason = :reason"): "acceptance and another hold",
     (MARK, MARK): "rows lost while delivering",
     (CLAIM, CLAIM): "two users",  # a restoration asks for the same: test_restore_command.py
@@ -389,7 +390,7 @@ FAULTS_TO_CATCH = {(RESUME, "executionArn = :thisExecution"): REPEAT}
 
 NOT_CAUGHT = {
     (CLOSE_IN_PIECES, "userId = :userId"): "the attempt is a random token, which says whose delivery it is",
-    (ACCEPT, "#status = :held"): "only a held order has a reason: whatever ends a hold removes it",
+    (ACCEPT, "attribute_not_exists(acceptCards)"): "a scenario has one operator",
 }
 """The same for terms that no scenario needs: defence in depth. `test_second_line_refuses_a_write` fails without."""
 
@@ -433,12 +434,13 @@ def test_second_line_refuses_a_write(
     condition: str, term: str, monkeypatch: pytest.MonkeyPatch, *, is_taken_away: bool
 ) -> None:
     monkeypatch.setattr(order_table, "TRANSACTION_ITEMS", 2)
-    model = OrderModel([], answers=["three"], rows=[claimed("E1", heldReason=BROKEN, userId="bob")])
+    held = {"heldReason": BROKEN, "heldAt": timestamp(START), "acceptCards": {"cards": 1}}
+    model = OrderModel([], answers=["three"], rows=[claimed("E1", userId="bob", **held)])
     rewrite = without(condition, term) if is_taken_away else str
     tables = MemoryTables()
     tables.rows, tables.rewrite = model.tables.rows, rewrite
     orders = OrderTable("cards", MemoryClient(tables.execute))  # type: ignore[arg-type]
-    order = Order.model_validate(claimed("E1", userId="bob"))
+    order = Order.model_validate(claimed("E1", userId="bob", heldAt=timestamp(START)))
 
     if condition == ACCEPT:
         is_written = orders.accept_cards(order, Acceptance(by="olga", reason="seen", at=START, cards=2))

@@ -545,6 +545,16 @@ CODE_ONLY, OTHER_SERIAL = FIRST | {"serial": None}, FIRST | {"serial": "7-other-
             ("PARTIALLY_FILLED", 5, 3, None),
         ),
         (
+            {"status": "PARTIALLY_FILLED", "quantity": 5, "fulfilled_quantity": 3, "cards": [FIRST, SECOND, None, 1]},
+            [FIRST, SECOND],
+            ("PARTIALLY_FILLED", 5, 2, 2),
+        ),
+        (
+            {"status": "PARTIALLY_FILLED", "quantity": 5, "fulfilled_quantity": "?", "cards": [FIRST, SECOND, None]},
+            [FIRST, SECOND],
+            ("PARTIALLY_FILLED", 5, 2, 1),
+        ),
+        (
             {"status": "PARTIALLY_FILLED", "quantity": 5, "fulfilled_quantity": None, "cards": [FIRST, SECOND, None]},
             [FIRST, SECOND],
             ("PARTIALLY_FILLED", 5, 2, 1),
@@ -660,11 +670,23 @@ def test_accepted_cards_are_not_delivered_within_a_minute(
     assert cloud.card_rows() == []
 
 
-def test_another_count_restarts_the_wait_for_accepted_cards(cloud: Cloud, supplier: SupplierDouble, deliver: Deliver):
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"cards": []},
+        {"cards": [FIRST, None]},
+        {"quantity": 3},
+        {"fulfilled_quantity": 3},
+        {"status": "PARTIALLY_FILLED"},
+    ],
+)
+def test_another_answer_restarts_the_wait_for_accepted_cards(
+    cloud: Cloud, supplier: SupplierDouble, deliver: Deliver, other: dict[str, Any]
+):
     cloud.claim(acceptCards=acceptance_of(1))
-    one, none = order_data(cards=[FIRST]), order_data(cards=[])
+    same = order_data(cards=[FIRST])
 
-    results = accepted_three_times(supplier, deliver, one, none, one)
+    results = accepted_three_times(supplier, deliver, same, same | other, same)
 
     assert [result.outcome for result in results] == [Outcome.SUPPLIER_BUSY] * 3
     assert results[-1].retry_state.accepted is not None

@@ -183,20 +183,58 @@ def test_acceptance_is_in_the_row_and_the_order_is_resumed(cloud: Cloud, giftcar
     assert cloud.writes() == ["PutItem", "UpdateItem", "PutEvents"]
 
 
-def test_every_acceptance_is_in_the_audit_table(cloud: Cloud, giftcards: Giftcards):
+def test_repeated_acceptance_is_in_the_audit_table_again(cloud: Cloud, giftcards: Giftcards):
     cloud.claim()
     cloud.hold(reason="SUPPLIER_CONTRACT_BROKEN")
 
     giftcards("resume", ORDER_ID, *WHY)
-    giftcards("resume", ORDER_ID, "--accept-cards", "--cards", "0", "--ordered", "3", "--reason", "refunded")
+    giftcards("resume", ORDER_ID, "--accept-cards", "--cards", "2", "--reason", "again")
 
     records = cloud.rows(cloud.audit_table)
     assert {record["pk"] for record in records} == {f"ACCEPT#{ORDER_ID}"}
-    assert sorted((record["cards"], record.get("ordered"), record["reason"]) for record in records) == [
-        (0, 3, "refunded"),
-        (2, None, "seen in the console"),
+    assert sorted((record["reason"], record["cards"], record.get("ordered")) for record in records) == [
+        ("again", 2, None),
+        ("seen in the console", 2, None),
     ]
-    assert cloud.order_row()["acceptCards"]["ordered"] == 3
+    assert cloud.order_row()["acceptCards"]["reason"] == "seen in the console"
+    assert resumed(cloud) == [ORDER_ID, ORDER_ID]
+
+
+@pytest.mark.parametrize("other", [("--cards", "1"), ("--cards", "2", "--ordered", "3")])
+def test_second_operator_cannot_accept_other_numbers(cloud: Cloud, giftcards: Giftcards, other: tuple[str, ...]):
+    cloud.claim()
+    cloud.hold(reason="SUPPLIER_CONTRACT_BROKEN")
+    giftcards("resume", ORDER_ID, *WHY)
+
+    result = giftcards("resume", ORDER_ID, "--accept-cards", *other, "--reason", "other")
+
+    assert (result.code, result.err.count("\n")) == (1, 1)
+    assert "arn:aws:" in result.err
+    assert (cloud.order_row()["acceptCards"]["cards"], "ordered" in cloud.order_row()["acceptCards"]) == (2, False)
+    assert len(cloud.rows(cloud.audit_table)) == 1
+
+
+def test_two_operators_at_once_cannot_accept_two_numbers(cloud: Cloud, giftcards: Giftcards):
+    cloud.claim()
+    cloud.hold(reason="SUPPLIER_CONTRACT_BROKEN")
+    cloud.at_next("UpdateItem", lambda: cloud.put(cloud.card_table, cloud.order_row() | {"acceptCards": {"cards": 1}}))
+
+    result = giftcards("resume", ORDER_ID, *WHY)
+
+    assert (result.code, result.err.count("\n")) == (1, 1)
+    assert cloud.order_row()["acceptCards"] == {"cards": 1}
+    assert resumed(cloud) == []
+
+
+LATER = "2026-03-15T09:00:00.000Z"
+
+
+def test_order_held_again_meanwhile_is_not_accepted(cloud: Cloud, giftcards: Giftcards):
+    cloud.claim()
+    cloud.hold(reason="SUPPLIER_CONTRACT_BROKEN")
+    cloud.at_next("UpdateItem", lambda: cloud.put(cloud.card_table, cloud.order_row() | {"heldAt": LATER}))
+
+    assert_not_accepted(cloud, giftcards)
 
 
 def test_cards_are_not_accepted_without_an_audit_record(cloud: Cloud, giftcards: Giftcards):
@@ -235,8 +273,8 @@ def test_order_that_is_resumed_meanwhile_is_not_accepted(cloud: Cloud, giftcards
 def assert_not_accepted(cloud: Cloud, giftcards: Giftcards) -> None:
     result = giftcards("resume", ORDER_ID, *WHY)
 
-    assert (result.code, result.out) == (1, "")
-    assert "is not held as SUPPLIER_CONTRACT_BROKEN" in result.err
+    assert (result.code, result.out, result.err.count("\n")) == (1, "", 1)
+    assert "nothing was accepted" in result.err
     assert "acceptCards" not in cloud.order_row()
     assert resumed(cloud) == []
 

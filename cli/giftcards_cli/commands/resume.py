@@ -88,10 +88,20 @@ def _accept_cards(deployed: Stack, order_id: str, reason: str, cards: int, order
     )
     if order is None or order.status is not OrderStatus.HELD or order.held_reason is not broken:
         raise not_held
+    earlier = order.accept_cards
+    if earlier is not None and (earlier.cards, earlier.ordered) != (cards, ordered):
+        of_ordered = "" if earlier.ordered is None else f" of {earlier.ordered} ordered"
+        raise CommandError(
+            f"{earlier.by} has already accepted {earlier.cards} cards{of_ordered}; nothing was accepted. "
+            f"`giftcards resume {order_id}` applies that; if the number is wrong, the order is held again without it"
+        )
     acceptance = Acceptance(by=deployed.caller(), reason=reason, at=datetime.now(UTC), cards=cards, ordered=ordered)
     deployed.audit.add_acceptance(order, acceptance, str(uuid4()))
-    if not deployed.orders.accept_cards(order, acceptance):
-        raise not_held
+    if earlier is None and not deployed.orders.accept_cards(order, acceptance):
+        raise CommandError(
+            f"order {order_id} was resumed or accepted by someone else meanwhile; nothing was accepted. "
+            f"`giftcards show {order_id}` shows its status"
+        )
 
 
 def resume_order(orders: OrderTable, bus: EventBus, order_id: str) -> str:

@@ -334,20 +334,22 @@ class OrderTable:
     def accept_cards(self, order: Order, acceptance: Acceptance) -> bool:
         """Record that an operator accepts the cards of an order that is held as SUPPLIER_CONTRACT_BROKEN.
 
-        Returns whether this was done; it is not if the order is no longer held for this reason.
+        Returns whether this was done. It is not if the order was resumed since it was read, or if someone has accepted
+        its cards. The condition reads only attributes of the hold, because IAM lets an operator write
+        each attribute that a condition names (``dynamodb:Attributes``).
         """
+        if order.held_at is None:
+            return False
         try:
             self._dynamodb.update_item(
                 TableName=self._table_name,
                 Key=order_key(order.order_id),
                 UpdateExpression="SET acceptCards = :acceptance",
-                ConditionExpression="userId = :userId AND #status = :held AND heldReason = :reason",
-                ExpressionAttributeNames={"#status": "status"},
+                ConditionExpression="heldReason = :reason AND heldAt = :heldAt AND attribute_not_exists(acceptCards)",
                 ExpressionAttributeValues={
                     ":acceptance": _attributes(acceptance),
-                    ":userId": order.user_id,
-                    ":held": OrderStatus.HELD,
                     ":reason": HeldReason.SUPPLIER_CONTRACT_BROKEN,
+                    ":heldAt": timestamp(order.held_at),
                 },
             )
         except self._dynamodb.exceptions.ConditionalCheckFailedException:

@@ -8,6 +8,7 @@ from typing import Any, Literal
 from pydantic import AwareDatetime, Field, ValidationError, computed_field, model_validator
 
 from giftcards.contracts.base import Contract, Identifier
+from giftcards.contracts.statuses import OrderStatus
 from giftcards.rules.supplier_failure import FailureKind
 
 Level = Literal["INFO", "WARNING", "ERROR"]
@@ -77,9 +78,13 @@ class Doubt(Contract):
 
 
 class AcceptedArrival(Contract):
-    """Consecutive answers with as many cards as an operator has accepted."""
+    """Consecutive answers that say the same, with as many cards as an operator has accepted."""
 
     cards: int = Field(ge=0)
+    arrived: int | None = Field(default=None, ge=0, description="Number of cards, the undeliverable ones included")
+    status: OrderStatus | None = None
+    quantity: int | None = None
+    fulfilled_quantity: int | None = None
     since: AwareDatetime = Field(description="Time of the first of these answers")
     count: int = Field(ge=0)
 

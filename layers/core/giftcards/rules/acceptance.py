@@ -16,7 +16,7 @@ def judge(
     """Decide whether the order is settled as it was accepted, and return what the next step has to know.
 
     An answer without doubt needs no acceptance. Any other needs the accepted number of cards in three answers over 60
-    seconds: suppliers are known to list cards one after the other.
+    seconds that agree in status and counts: suppliers are known to list cards one after the other.
     """
     if isinstance(arrived, SupplierFailure) or not arrived.status.is_final:
         return arrived, None
@@ -25,21 +25,36 @@ def judge(
     accepted = settle(arrived, acceptance)
     if isinstance(accepted, SupplierFailure):
         return accepted, None
-    before = request.retry_state.accepted
-    if before is None or before.cards != acceptance.cards:
-        before = AcceptedArrival(cards=acceptance.cards, since=now, count=0)
-    arrival = before.model_copy(update={"count": before.count + 1})
+    arrival = _counted(arrived, acceptance, request.retry_state.accepted, now)
     if arrival.count >= MIN_DOUBT_CHECKS and (now - arrival.since).total_seconds() >= MIN_DOUBT_SECONDS:
         return accepted, arrival
-    message = "The accepted cards arrived. They are delivered if the supplier still lists the same number in a minute."
+    message = "The accepted cards arrived. They are delivered if the supplier still says the same in a minute."
     return SupplierFailure(FailureKind.BUSY, message), arrival
+
+
+def _counted(
+    arrived: ArrivedOrder, acceptance: Acceptance, before: AcceptedArrival | None, now: datetime
+) -> AcceptedArrival:
+    first = AcceptedArrival(
+        cards=acceptance.cards,
+        arrived=len(arrived.arrived),
+        status=arrived.status,
+        quantity=arrived.quantity,
+        fulfilled_quantity=arrived.fulfilled_quantity,
+        since=now,
+        count=1,
+    )
+    if before is None or before != first.model_copy(update={"since": before.since, "count": before.count}):
+        return first
+    return before.model_copy(update={"count": before.count + 1})
 
 
 def settle(arrived: ArrivedOrder, acceptance: Acceptance) -> AcceptedOrder | SupplierFailure:
     """Read a doubtful answer as the operator accepted it, or return in what it deviates.
 
-    Only a refund that the supplier states is reported: FULFILLED states none, and PARTIALLY_FILLED refunds what is
-    neither listed nor counted as fulfilled.
+    Only a refund that the supplier states is reported. FULFILLED states none. PARTIALLY_FILLED refunds what
+    ``fulfilled_quantity`` leaves of ``quantity``, but never a card that is delivered; if that count cannot be read, it
+    refunds what is not listed.
     """
     cards, is_refund = arrived.deliverable, arrived.status is OrderStatus.REFUNDED
     if len(cards) != acceptance.cards:
@@ -56,7 +71,8 @@ def settle(arrived: ArrivedOrder, acceptance: Acceptance) -> AcceptedOrder | Sup
         )
     status, refunded = arrived.status, None
     if status is OrderStatus.PARTIALLY_FILLED:
-        refunded = quantity - max(len(arrived.arrived), arrived.fulfilled_quantity or 0)
+        fulfilled = len(arrived.arrived) if arrived.fulfilled_quantity is None else arrived.fulfilled_quantity
+        refunded = quantity - max(len(cards), fulfilled)
         if refunded < 1:
             status, refunded = OrderStatus.FULFILLED, None
     return AcceptedOrder.model_construct(
