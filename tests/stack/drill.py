@@ -502,6 +502,7 @@ def unsent(scene: Scene) -> SupplierFailure:
         yield f"{scene.emitted(Metric.OLDEST_MAIL_DUE, 3600)} s"
     finally:
         iam.put_role_policy(RoleName=role, PolicyName=policy, PolicyDocument=json.dumps(rights))
+    scene.make_mail_due_since(datetime.now(UTC))  # and end the lease of the run that failed
     scene.run("SendLink")
     yield None
     scene.emitted(Metric.MAIL_SENT)
