@@ -82,7 +82,7 @@ explore: setup ## Explore further than `make test` (EXPLORE_BOUND=large): interl
 	EXPLORE_BOUND=large $(BIN)/pytest -n 2 tests/exploration tests/simulation/test_properties.py
 
 drill: setup ## Trigger each alarm on a local cloud, and fix its cause with the runbook's commands
-	@PYTHONPATH=tests $(BIN)/python -m stack.drill
+	@PYTHONPATH=tools:tests $(BIN)/python -m drill
 
 test-chaos: setup ## Run fifty orders at once on the local cloud, with faults, a one-minute outage and killed functions
 	$(BIN)/pytest -s tests/stack/test_chaos.py

@@ -9,7 +9,7 @@ from typing import Any
 
 from giftcards.contracts.statuses import OrderStatus
 from giftcards_local.supplier import cards_of, error_body
-from stack.conftest import Service, deployed
+from support.service import Service, deployed
 
 DEADLINE_SECONDS = 120
 """Longer than a doubt has to last; a refused order is held at the deadline."""

@@ -13,7 +13,7 @@ import pytest
 from giftcards.presentation.page import HEADERS
 from giftcards_local.processes import wait_for
 from giftcards_local.supplier import cards_of
-from stack.conftest import Service
+from support.service import Service
 
 pytestmark = pytest.mark.usefixtures("unknown_orders")  # it sets the API key
 BOTS = ("Slackbot-LinkExpanding 1.0", "facebookexternalhit/1.1", "WhatsApp/2.23", "Mozilla/5.0 (Windows; Safelinks)")
@@ -62,7 +62,7 @@ def delivered(service: Service, quantity: int = 2, **recipient: Any) -> str:
 def url_of(service: Service, order_id: str, *options: str) -> str:
     finished = service.giftcards("link", order_id, "--user", "alice", *options, "--json")
     assert finished.returncode == 0, finished.stderr
-    service.said.pop()  # the link is what this command is for
+    service.printed.pop()  # the link is what this command is for
     return str(json.loads(finished.stdout)["url"])
 
 
@@ -83,8 +83,8 @@ def test_buyer_gets_a_mail_and_sees_the_cards_twice(service: Service) -> None:
         assert shown.status_code == 200
         assert shown_cards(shown.text) == expected
 
-    sent = service.until_heard(order_id, "LinkMailSent")
-    viewed = service.until_heard(order_id, "CardsViewed")
+    sent = service.until_event(order_id, "LinkMailSent")
+    viewed = service.until_event(order_id, "CardsViewed")
     assert (viewed["linkId"], viewed["count"]) == (sent["linkId"], 2)
     events = json.dumps(service.bus.heard_of(order_id))
     assert url.rpartition("/")[2] not in events

@@ -27,7 +27,7 @@ from giftcards_local import STACK_NAME, evidence
 from giftcards_local.processes import wait_for
 from giftcards_local.supplier import SupplierBook, SupplierServer, cards_of, key_id
 from simulation.supplier_faults import SUPPLIER_FAULTS
-from stack.conftest import Service, deployed
+from support.service import Service, deployed
 
 PARAMETERS = {"PollSchedule": "600:2", "DelayedAfterSeconds": "540", "LogRetentionDays": "1"}
 """Nothing reaches its deadline."""

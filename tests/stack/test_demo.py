@@ -6,8 +6,8 @@ from pathlib import Path
 
 from giftcards_local import PROJECT
 from giftcards_local.processes import wait_for
-from stack.laptop import GIFTCARDS, NO_AWS, is_all_stopped, run, uv_cache
 from support.hostile import hostile_environment, listening
+from support.laptop import GIFTCARDS, NO_AWS, is_all_stopped, run, uv_cache
 
 
 def test_the_demo_ends_well_in_a_hostile_environment_and_a_pipe_and_stops_everything(tmp_path: Path) -> None:

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from stack.laptop import NO_AWS, cloned, uv_cache, variables_of
 from support.hostile import Listener, hostile_environment, listening
+from support.laptop import NO_AWS, cloned, uv_cache, variables_of
 
 COMMANDS = r"""
 giftcards local up --fulfil-after 0

@@ -14,8 +14,8 @@ from giftcards_local import STACK_NAME
 from giftcards_local.processes import wait_for
 from giftcards_local.service import LocalService
 from giftcards_local.supplier import SupplierBook, SupplierControl, SupplierServer, key_id
-from stack.commands import not_printed, run_blocks
-from stack.laptop import NO_AWS, cloned, variables_of
+from support.laptop import NO_AWS, cloned, variables_of
+from support.page_commands import not_printed, run_blocks
 from template.pages import Block, blocks
 
 GETTING_STARTED = blocks("docs/getting-started.md")

@@ -125,7 +125,7 @@ def test_irregular_order_is_delivered(running: Running, case: Irregularity) -> N
 
     assert order.status is case.outcome
     assert [event["detail-type"] for event in running.service.bus.heard_of(order_id)] == ["CardsDelivered"]
-    event = running.service.until_heard(order_id, "CardsDelivered")
+    event = running.service.until_event(order_id, "CardsDelivered")
     assert (event["quantity"], event["fulfilledQuantity"]) == (2, 2)
     has_amounts = not case.name.startswith("3 amount")
     assert ("fulfilledAmount" in event, "pricePerCard" in event) == (has_amounts, has_amounts)
@@ -141,7 +141,7 @@ def assert_held(running: Running, case: Irregularity) -> None:
     assert order.held_at is not None
     assert (order.held_at - order.claimed_at).total_seconds() >= MIN_DOUBT_SECONDS
     assert running.call_count(order.order_id) >= MIN_DOUBT_CHECKS
-    assert running.service.until_heard(order.order_id, "OrderHeld")["reason"] == case.outcome
+    assert running.service.until_event(order.order_id, "OrderHeld")["reason"] == case.outcome
     assert [row["sk"]["S"] for row in running.service.items(order.order_id)] == ["ORDER"]
 
 

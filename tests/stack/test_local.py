@@ -22,7 +22,7 @@ from giftcards_local.supplier import (
     SupplierControl,
     cards_of,
 )
-from stack.laptop import GIFTCARDS, NO_AWS, run
+from support.laptop import GIFTCARDS, NO_AWS, run
 
 IDLE_PARENT = "import subprocess, sys; print(subprocess.Popen('cat', stdin=-1).pid, flush=True); sys.stdin.read()"
 """Starts a process that waits for input, and reaps nothing: it waits for input itself."""

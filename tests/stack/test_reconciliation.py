@@ -15,7 +15,7 @@ from giftcards.contracts.events import OrderMismatch, OrderOverdue, OrderUnclaim
 from giftcards.contracts.statuses import OrderStatus
 from giftcards_local import evidence
 from giftcards_local.processes import wait_for
-from stack.conftest import Service
+from support.service import Service
 
 HOURS_AGO = datetime.now(UTC) - timedelta(hours=2)
 AGED = {"placed_seconds_ago": 7200}
@@ -101,12 +101,12 @@ def test_differences_are_found_announced_and_told_as_json(
     assert found(answer, overdue) == [("OVERDUE", True)]
     assert found(answer, mismatch) == [("MISMATCH", True)]
     assert found(answer, alike) == found(answer, young) == []
-    event = OrderUnclaimed.model_validate(service.until_heard(unclaimed, "OrderUnclaimed"))
+    event = OrderUnclaimed.model_validate(service.until_event(unclaimed, "OrderUnclaimed"))
     assert (event.quantity, event.status) == (3, "FULFILLED")
-    late = OrderOverdue.model_validate(service.until_heard(overdue, "OrderOverdue"))
+    late = OrderOverdue.model_validate(service.until_event(overdue, "OrderOverdue"))
     assert (late.user_id, late.status, late.supplier_status) == ("erin", "HELD", "FULFILLED")
     assert 7200 <= late.pending_seconds < 9000
-    differs = OrderMismatch.model_validate(service.until_heard(mismatch, "OrderMismatch"))
+    differs = OrderMismatch.model_validate(service.until_event(mismatch, "OrderMismatch"))
     assert (differs.user_id, differs.fields) == ("bob", ("fulfilledAmount", "pricePerCard"))
     assert "pricePerCard is 490 here and 495.5 at the supplier" in differs.message
 
@@ -114,7 +114,7 @@ def test_differences_are_found_announced_and_told_as_json(
 def test_an_order_that_is_pending_again_at_the_supplier_is_a_mismatch(service: Service, pending_again: str) -> None:
     assert found(reconcile(service), pending_again) == [("MISMATCH", True)]
 
-    event = OrderMismatch.model_validate(service.until_heard(pending_again, "OrderMismatch"))
+    event = OrderMismatch.model_validate(service.until_event(pending_again, "OrderMismatch"))
     assert event.fields == ("status",)
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from giftcards.contracts.statuses import OrderStatus
 from giftcards_local.supplier import cards_of
-from stack.conftest import Service
+from support.service import Service
 
 COPY = "cards-restored"
 pytestmark = pytest.mark.usefixtures("unknown_orders")  # with them, the API key is set

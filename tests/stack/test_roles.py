@@ -15,7 +15,7 @@ from botocore.exceptions import ClientError
 
 from giftcards_local import STACK_NAME
 from giftcards_local.environment import local_session
-from stack.conftest import Service
+from support.service import Service
 
 pytestmark = pytest.mark.usefixtures("unknown_orders", "late_order")  # later files need them held, which takes a minute
 CONTEXT = {"orderId": "probe", "userId": "probe"}

@@ -24,7 +24,7 @@ from giftcards_cli import costs
 from giftcards_local import evidence
 from giftcards_local.processes import wait_for
 from giftcards_local.supplier import SANDBOX_API_KEY, cards_of, key_id
-from stack.conftest import MAX_WAIT_SECONDS, Service
+from support.service import MAX_WAIT_SECONDS, Service
 
 UNKNOWN_ORDER = "0123456789abcdef01234567"
 
@@ -91,7 +91,7 @@ def test_a_fulfilled_order_becomes_encrypted_cards_and_one_event(service: Servic
     rows = {item["sk"]["S"]: item for item in service.items(order_id)}
     assert sorted(rows) == ["CARD#0001", "CARD#0002", "ORDER"]
     assert all(set(rows[card]) == {"pk", "sk", "ciphertext", "userId", "deliveredAt"} for card in list(rows)[:2])
-    event = CardsDelivered.model_validate(service.until_heard(order_id, "CardsDelivered"))
+    event = CardsDelivered.model_validate(service.until_event(order_id, "CardsDelivered"))
     assert event.delivery_id == order.delivery_id
     assert service.execution(order)["status"] == "SUCCEEDED"
 
@@ -116,7 +116,7 @@ def test_a_partially_filled_order_delivers_the_cards_that_came(service: Service)
 
     order = service.until_published(order_id)
     assert (order.status, order.fulfilled_quantity) == (OrderStatus.PARTIALLY_FILLED, 2)
-    event = CardsPartiallyDelivered.model_validate(service.until_heard(order_id, "CardsPartiallyDelivered"))
+    event = CardsPartiallyDelivered.model_validate(service.until_event(order_id, "CardsPartiallyDelivered"))
     assert (event.quantity, event.fulfilled_quantity, event.refunded_quantity) == (4, 2, 2)
     assert len(service.items(order_id)) == 3
 
@@ -126,7 +126,7 @@ def test_a_refunded_order_is_announced_and_has_no_cards(service: Service) -> Non
     service.publish({"orderId": order_id, "userId": "dave"})
 
     assert service.until_published(order_id).status is OrderStatus.REFUNDED
-    assert OrderRefunded.model_validate(service.until_heard(order_id, "OrderRefunded")).quantity == 1
+    assert OrderRefunded.model_validate(service.until_event(order_id, "OrderRefunded")).quantity == 1
     assert [item["sk"]["S"] for item in service.items(order_id)] == ["ORDER"]
 
 
@@ -160,7 +160,7 @@ def test_a_delivered_order_announced_for_another_user_is_disputed_and_changes_no
     service.publish({"orderId": order_id, "userId": "mallory"})
     assert wait_for(lambda: sorted(service.executions_of(order_id)) == ["FAILED", "SUCCEEDED"], within_seconds=30)
     assert service.items(order_id) == before
-    assert service.until_heard(order_id, "OrderDisputed")["userId"] == "mallory"
+    assert service.until_event(order_id, "OrderDisputed")["userId"] == "mallory"
     assert service.giftcards("reveal", order_id, "--user", "mallory").returncode == 1
 
 
@@ -206,7 +206,7 @@ def test_an_invalid_announcement_claims_nothing_and_is_announced_as_held(
 
 
 def test_order_is_held_when_the_deadline_passes_and_can_be_resumed(service: Service, early: EarlyOrders) -> None:
-    delayed = OrderDelayed.model_validate(service.until_heard(early.late, "OrderDelayed"))
+    delayed = OrderDelayed.model_validate(service.until_event(early.late, "OrderDelayed"))
     assert delayed.pending_seconds >= 6
     order = service.until_status(early.late, OrderStatus.HELD)
     assert order.held_reason is HeldReason.DEADLINE_PASSED
@@ -224,7 +224,7 @@ def test_order_is_held_when_the_deadline_passes_and_can_be_resumed(service: Serv
 def test_order_is_held_when_the_supplier_does_not_know_it(service: Service, early: EarlyOrders) -> None:
     order = service.until_status(early.unknown, OrderStatus.HELD)
     assert order.held_reason is HeldReason.ORDER_UNKNOWN
-    assert OrderHeld.model_validate(service.until_heard(order.order_id, "OrderHeld")).reason is HeldReason.ORDER_UNKNOWN
+    assert OrderHeld.model_validate(service.until_event(order.order_id, "OrderHeld")).reason is HeldReason.ORDER_UNKNOWN
     execution = service.execution(order)
     assert (execution["status"], execution["error"]) == ("FAILED", "ORDER_UNKNOWN")
 

@@ -12,7 +12,7 @@ from giftcards.contracts.statuses import OrderStatus
 from giftcards_local import PROJECT, evidence
 from giftcards_local.processes import wait_for
 from giftcards_local.supplier import SANDBOX_API_KEY, cards_of
-from stack.conftest import Service, deployed
+from support.service import Service, deployed
 
 PARAMETERS = {"PollSchedule": "600:10", "DelayedAfterSeconds": "540", "LogRetentionDays": "1"}
 """Nothing reaches its deadline."""

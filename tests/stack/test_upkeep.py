@@ -13,7 +13,7 @@ from giftcards.contracts.statuses import OrderStatus
 from giftcards.rules.orders import Order
 from giftcards_local import evidence
 from giftcards_local.processes import wait_for
-from stack.conftest import Service
+from support.service import Service
 
 pytestmark = pytest.mark.usefixtures("unknown_orders")  # with them, the API key is set
 
@@ -70,7 +70,7 @@ def test_an_order_whose_execution_was_stopped_is_found_and_delivered_once(servic
     assert order.swept_at is not None
     service.supplier.control.change_order(abandoned, fulfil_after=0)
     assert service.until_published(abandoned).status is OrderStatus.FULFILLED
-    CardsDelivered.model_validate(service.until_heard(abandoned, "CardsDelivered"))
+    CardsDelivered.model_validate(service.until_event(abandoned, "CardsDelivered"))
     assert [event["detail-type"] for event in service.bus.heard_of(abandoned)] == ["CardsDelivered"]
     assert sorted(service.executions_of(abandoned)) == ["ABORTED", "SUCCEEDED"]
 

@@ -60,7 +60,7 @@ def links(page: str) -> list[str]:
     """Return the targets of a page's links and pictures inside this repository."""
     inline = [child for token in _tokens(page) for child in token.children or []]
     targets = [child.attrGet("href") or child.attrGet("src") for child in inline]
-    return [str(target) for target in targets if target and not urlsplit(target).scheme]
+    return [str(target) for target in targets if target and not urlsplit(str(target)).scheme]
 
 
 def anchors(page: str) -> set[str]:

@@ -9,7 +9,7 @@ import pytest
 
 from giftcards.contracts.events import OUTGOING_EVENTS, OrderPlaced
 from giftcards.contracts.links import RecipientSet
-from stack.commands import not_printed, run_blocks
+from support.page_commands import not_printed, run_blocks
 from support.scripts import load
 from template.command_lines import TARGETS, problems, recorded
 from template.pages import PAGES, Block, blocks, exists, links, rows, text_of
@@ -19,7 +19,7 @@ from template.reading import ROOT
 BLOCKS = [block for page in PAGES for block in blocks(page)]
 RUN_BY = {  # the pages whose commands need no AWS, and the test that runs them
     "docs/getting-started.md": "tests/stack/test_getting_started.py",
-    "docs/runbook.md": "tests/stack/drill.py",
+    "docs/runbook.md": "tools/drill/runbook.py",
 }
 RUN_OTHERWISE = {
     "make demo\nmake test\n": "tests/stack/test_demo.py runs the demo; this test is a part of the other",

@@ -2,8 +2,9 @@
 
 import pytest
 
+from drill.plan import DRILLS
+from drill.runbook import anchor, missing, parts
 from giftcards.contracts.events import HeldReason
-from stack.drill import DRILLS, anchor, missing, runbook
 from template.pages import section, text_of
 from template.reading import load, resources
 
@@ -33,15 +34,15 @@ def test_held_reason_section_names_its_reason(reason: HeldReason):
 
 
 def test_drill_covers_every_alarm_and_section():
-    assert missing(runbook(), ALARMS) == []
+    assert missing(parts(), ALARMS) == []
     rehearsed = [name for drill in DRILLS for name in drill.sections]
     assert len(rehearsed) == len(set(rehearsed))
 
 
 def test_every_section_has_commands_that_a_laptop_can_run():
-    assert {section for section, _ in runbook()} == {"", *(title.lower().replace(" ", "-") for title in TITLES)}
+    assert {section for section, _ in parts()} == {"", *(title.lower().replace(" ", "-") for title in TITLES)}
 
 
 def test_alarm_without_a_rehearsal_is_detected():
-    assert missing(runbook(), ALARMS | {"NewAlarm"}) == ["NewAlarm"]
-    assert missing({**runbook(), ("forgotten", "Check"): []}, ALARMS) == ["forgotten"]
+    assert missing(parts(), ALARMS | {"NewAlarm"}) == ["NewAlarm"]
+    assert missing({**parts(), ("forgotten", "Check"): []}, ALARMS) == ["forgotten"]

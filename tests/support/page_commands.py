@@ -1,4 +1,4 @@
-"""Run the command blocks of a page as a reader does: one after the other, in one shell."""
+"""Run the command blocks of a page as a reader does: one after another, in one shell."""
 
 import re
 import subprocess
@@ -8,7 +8,7 @@ from pathlib import Path
 from template.pages import Block
 
 _BOUNDARY = "\x1e"  # ASCII's record separator
-_VARIES = re.compile(  # a time as JSON has it, as a table has it, a port, a UUID
+_VARIES = re.compile(  # a time in JSON, a time in a table, a port, a UUID
     r"\d{4}-\d\d-\d\dT[\d:.]+Z|\d\d-\d\d \d\d:\d\d:\d\d|127\.0\.0\.1:\d+|[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
 )
 
@@ -16,25 +16,23 @@ _VARIES = re.compile(  # a time as JSON has it, as a table has it, a port, a UUI
 def run_blocks(
     blocks: Sequence[Block], folder: Path, environment: Mapping[str, str], *, within_seconds: float
 ) -> list[str]:
-    """Run blocks in one shell, so that a variable or folder of one is that of the next, and return what each printed.
+    """Run blocks in one shell, which keeps variables and the folder, and return what each printed.
 
     Parameters
     ----------
-    blocks
-        In the order in which they are run.
     folder
-        Where the shell starts.
+        The shell's first working directory.
     environment
-        All that it knows.
+        The whole environment.
     within_seconds
-        How long all of them may take.
+        Timeout of all blocks together.
 
     Raises
     ------
     AssertionError
         If a command fails; it names the block and has its output.
     """
-    boundary = f"test $? -eq 0\nprintf '{_BOUNDARY}'\n"  # bash itself lets a `!` that does not hold pass
+    boundary = f"test $? -eq 0\nprintf '{_BOUNDARY}'\n"  # `set -e` ignores a failed `!`
     script = "set -eo pipefail\n" + boundary.join(block.commands for block in blocks)
     finished = subprocess.run(
         ["bash", "-c", script],
@@ -42,7 +40,7 @@ def run_blocks(
         env=dict(environment),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,  # a reader sees both
+        stderr=subprocess.STDOUT,  # a terminal shows both
         text=True,
         timeout=within_seconds,
         check=False,
@@ -53,16 +51,16 @@ def run_blocks(
 
 
 def not_printed(block: Block, printed: str) -> list[str]:
-    """Return the lines of what a page says that a block prints, from the first that is not there in this order.
+    """Return the lines that a page shows below a block, from the first one that was not printed in this order.
 
-    Times, ports and UUIDs may be others, spaces more or fewer, and ``…`` is anything.
+    Times, ports, UUIDs and the number of spaces may differ; ``…`` matches anything.
     """
-    said = [_lasting(line) for line in block.prints.splitlines() if line.strip()]
+    shown = [_lasting(line) for line in block.prints.splitlines() if line.strip()]
     lines = iter([_lasting(line) for line in printed.splitlines()])
-    for place, line in enumerate(said):
+    for place, line in enumerate(shown):
         pattern = re.compile(re.escape(line).replace("…", ".*"))
         if not any(pattern.fullmatch(other) for other in lines):
-            return said[place:]
+            return shown[place:]
     return []
 
 
