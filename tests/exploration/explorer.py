@@ -170,6 +170,8 @@ class Step:
 
 
 def _identity(outcome: Any) -> Hashable:
+    if isinstance(outcome, ClientError):
+        return (type(outcome).__name__, str(outcome), freeze(outcome.response))
     if isinstance(outcome, Exception):
         return (type(outcome).__name__, str(outcome))
     return freeze(outcome) if isinstance(outcome, Mapping) else outcome

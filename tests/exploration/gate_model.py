@@ -26,7 +26,9 @@ from giftcards.rules.gate import (
     LEASE_SECONDS,
     MAX_CONCURRENT_CALLS,
     MAX_SUSPICION_SECONDS,
+    NO_SLOT_WAIT,
     START_SECONDS,
+    SlotWait,
 )
 from giftcards.rules.supplier_failure import FailureKind, SupplierFailure
 from giftcards.use_cases.gated_supplier import GatedSupplier
@@ -135,16 +137,17 @@ Carried = tuple[str | None, str | None, str, bool]
 class _FormerGateTable(GateTable):
     """The table as a function of the former release uses it: it knows a lease by its time alone."""
 
-    def _update(self, expression: str, values: Mapping[str, Any], conditions: Any) -> bool:
+    def _write(self, expression: str, values: Mapping[str, Any], conditions: Any, **returned: Any) -> Any:
         conditions._terms = [term for term in conditions._terms if not term.startswith("holder")]
         conditions.values = {name: value for name, value in conditions.values.items() if not name.startswith("holder")}
         expression = re.sub(r", holder\d( = :holder)?", "", expression)
-        return super()._update(
-            expression, {name: value for name, value in values.items() if name != "holder"}, conditions
-        )
+        values = {name: value for name, value in values.items() if name != "holder"}
+        return super()._write(expression, values, conditions, **returned)
 
 
-def asks(runner: Runner, carried: Carried, table: type[GateTable] = GateTable) -> Carried:
+def asks(
+    runner: Runner, carried: Carried, table: type[GateTable] = GateTable, slot_wait: SlotWait = NO_SLOT_WAIT
+) -> Carried:
     """Ask for an order once, in a container that has a copy of the key already."""
     copy, compared, order_id, rotates = carried
     secret = _Secret(runner, copy, rotates)
@@ -154,6 +157,9 @@ def asks(runner: Runner, carried: Carried, table: type[GateTable] = GateTable) -
         table(GATE[0], runner.table),  # type: ignore[arg-type]
         runner.now,
         lambda *_: None,
+        lambda _: None,
+        lambda: 0.5,
+        slot_wait,
         runner.token,
     )
     gated._compared = compared
@@ -162,10 +168,17 @@ def asks(runner: Runner, carried: Carried, table: type[GateTable] = GateTable) -
     return (secret.copy, gated._compared, order_id, rotates)
 
 
-def callers(*copies: str, runs: int = 1, orders: str = "AAAAA", rotates: bool = False) -> list[Process]:
+def asks_and_waits(runner: Runner, carried: Carried) -> Carried:
+    """Ask for an order once, and look for a slot once more if all are in use."""
+    return asks(runner, carried, slot_wait=SlotWait(1, 1))
+
+
+def callers(
+    *copies: str, runs: int = 1, orders: str = "AAAAA", rotates: bool = False, waits: bool = False
+) -> list[Process]:
     """Make containers with these copies of the key and these orders."""
     return [
-        Process(str(number), asks, runs, (copy, None, order, rotates))
+        Process(str(number), asks_and_waits if waits else asks, runs, (copy, None, order, rotates))
         for number, (copy, order) in enumerate(zip(copies, orders, strict=False))
     ]
 
@@ -457,7 +470,16 @@ def _ask_now(tables: MemoryTables, version: str, now: float) -> Any:
             return _ANSWERS[GOOD]
 
     gate = GateTable(GATE[0], MemoryClient(tables.execute))  # type: ignore[arg-type]
-    gated = GatedSupplier(Answering(), Key(), gate, lambda: _at(now), lambda *_: None)  # type: ignore[arg-type]
+    gated = GatedSupplier(
+        Answering(),  # type: ignore[arg-type]
+        Key(),  # type: ignore[arg-type]
+        gate,
+        lambda: _at(now),
+        lambda *_: None,
+        lambda _: None,
+        lambda: 0.5,
+        NO_SLOT_WAIT,
+    )
     return gated.ask("order", OrderProgress)
 
 

@@ -52,6 +52,8 @@ class Scenario:
         Processes besides the callers.
     bound
         How often a bad key may be presented within 15 minutes.
+    waits
+        Whether callers look for a slot again before they give up.
     further
         What more may go wrong in `make explore`.
     """
@@ -60,6 +62,7 @@ class Scenario:
     copies: tuple[str, ...] = ("v1", "v1")
     record: Mapping[str, Any] = field(default_factory=dict)
     rotates: bool = False
+    waits: bool = False
     bound: int = 3
     orders: str = "AAAAA"
     bad_orders: str = ""
@@ -71,7 +74,7 @@ class Scenario:
     def model(self, *, is_large: bool = False) -> GateModel:
         """Make the model; a larger one has more callers."""
         copies = (*self.copies, *["v1"] * self.further_callers) if is_large else self.copies
-        processes = [*callers(*copies, rotates=self.rotates, orders=self.orders), *self.others]
+        processes = [*callers(*copies, rotates=self.rotates, orders=self.orders, waits=self.waits), *self.others]
         record = self.record or None
         return GateModel(processes, self.world, bound=self.bound, bad_orders=self.bad_orders, record=record)
 
@@ -116,6 +119,13 @@ SCENARIOS = {
         record=ACCEPTED,
         faults={"deaths": 1},
         further={"deaths": 2},
+    ),
+    "callers look for a slot, the key is revoked": Scenario(
+        World("v1", KEY, may_be_revoked=KEY),
+        copies=("v1",) * 3,
+        record=ACCEPTED | lost(3, -60),
+        waits=True,
+        further={"deaths": 1},
     ),
     "a new key is bad": Scenario(World("v1", frozenset()), copies=("v1",) * 3, bound=1),
     "a new key is bad, callers die": Scenario(

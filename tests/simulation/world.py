@@ -385,6 +385,15 @@ class World:
             self.timeline.sleep(0)
             self._running = running
 
+    def pause(self, seconds: float) -> None:
+        """Stand in for a function's ``time.sleep``."""
+        if self.timeline.actor_runs:
+            running, self._running = self._running, []
+            self.timeline.sleep(seconds)
+            self._running = running
+        else:
+            self.timeline.pass_by(seconds)
+
     def _call(self, function: str, built: Any, request: dict[str, Any]) -> Any:
         invocation = Invocation(function, built)
         self.invocations.append(invocation)
@@ -584,6 +593,7 @@ def world(choose: Callable[[int], int] = lambda _: 0, *, schedule: str = SCHEDUL
         stack.enter_context(patch.object(LambdaSimpleBackend, "invoke", invoke))
         for name in BUILDERS:
             stack.enter_context(patch.object(composition_root, name, made.built))
+        stack.callback(composition_root.use, composition_root.use(composition_root.Outside(pause=made.pause)))
         stack.enter_context(redirect_stdout(made.log))
         stack.callback(timeline.close)
         yield made

@@ -11,7 +11,7 @@ from giftcards.adapters.gate_table import GateTable
 from giftcards.adapters.oneclickdz.supplier import Supplier
 from giftcards.contracts.supplier import OrderProgress
 from giftcards.metrics import Metric
-from giftcards.rules.gate import Block
+from giftcards.rules.gate import NO_SLOT_WAIT, Block, SlotWait
 from giftcards.use_cases.gated_supplier import GatedSupplier
 from support.cloud import Cloud
 from support.examples import NOW, ORDER_ID
@@ -67,9 +67,11 @@ class GatedDouble:
         self.record = GateTable(cloud.gate_table, aws.dynamodb())
         self.journal: list[tuple[str, Any]] = []
         self.measures = Measures()
+        self.pauses: list[float] = []
+        self.meanwhile: Callable[[], object] = lambda: None
         self.gated = self.container(Supplier(BASE_URL, self.supplier.client()))
 
-    def container(self, supplier: Any) -> GatedSupplier:
+    def container(self, supplier: Any, slot_wait: SlotWait = NO_SLOT_WAIT) -> GatedSupplier:
         """Return another container's supplier behind the same gate."""
         return GatedSupplier(
             Journaled(supplier, self.journal),
@@ -77,7 +79,16 @@ class GatedDouble:
             Journaled(self.record, self.journal),
             self.clock,
             self.measures,
+            self.pause,
+            lambda: 0.5,
+            slot_wait,
         )
+
+    def pause(self, seconds: float) -> None:
+        """Sleep on the test's clock, and let others act meanwhile."""
+        self.pauses.append(seconds)
+        self.clock.advance(seconds)
+        self.meanwhile()
 
     def ask(self, order_id: str = ORDER_ID) -> Any:
         return self.gated.ask(order_id, OrderProgress)
@@ -103,4 +114,7 @@ def supplier_on(
         gate=GateTable(cloud.gate_table, aws.dynamodb()),
         clock=clock,
         measure=measures or Measures(),
+        pause=lambda seconds: clock.advance(seconds),
+        jitter=lambda: 0.5,
+        slot_wait=NO_SLOT_WAIT,
     )

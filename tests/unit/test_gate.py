@@ -312,7 +312,7 @@ def acquire(
     seen = seen or record.read()
     slot = admit(seen, now, version, owner)
     assert isinstance(slot, Slot)
-    return slot, record.acquire(slot, seen)
+    return slot, record.acquire(slot, seen)[0]
 
 
 def release(record: GateTable, slot: Slot) -> None:

@@ -38,7 +38,7 @@ def test_unblocked_gate_shows_its_slots(giftcards: Giftcards, record: GateTable)
     record.accept(KEY, record.read(), {})
     state = record.read()
     slot = admit(state, datetime.now(UTC), KEY, "caller-1")
-    assert record.acquire(slot, state)  # type: ignore[arg-type]
+    assert record.acquire(slot, state)[0]  # type: ignore[arg-type]
 
     assert giftcards("--json").document == {
         **dict.fromkeys(("reason", "message", "since", "until", "opensWith")),
@@ -143,7 +143,7 @@ def lose_calls(record: GateTable, count: int) -> None:
         at = AT - timedelta(seconds=(count - number) * (LEASE_SECONDS + 1))
         slot = admit(record.read(), at, KEY, f"caller-{number}")
         assert isinstance(slot, Slot)
-        assert record.acquire(slot, record.read())
+        assert record.acquire(slot, record.read())[0]
 
 
 def test_lost_calls_are_shown(giftcards: Giftcards, record: GateTable):

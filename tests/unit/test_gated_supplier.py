@@ -15,13 +15,17 @@ from giftcards.contracts.statuses import OrderStatus
 from giftcards.contracts.supplier import OrderProgress
 from giftcards.rules.gate import (
     BLOCK_SECONDS,
+    CHECK_SLOT_WAIT,
+    DELIVERY_SLOT_WAIT,
     LEASE_SECONDS,
     MAX_CONCURRENT_CALLS,
     MAX_SUSPICION_SECONDS,
     MIN_SUSPICION_SECONDS,
     RATE_LIMIT_SECONDS,
     START_SECONDS,
+    Block,
     Slot,
+    SlotWait,
     admit,
 )
 from giftcards.rules.supplier_failure import FailureKind, SupplierFailure
@@ -59,8 +63,8 @@ def test_each_call_acquires_and_releases_a_slot(behind_gate: GatedDouble):
     behind_gate.ask()
 
     assert behind_gate.steps == [
-        *("read", "acquire", "check_order", "accept", "release"),
-        *("read", "acquire", "check_order", "release"),
+        *("acquire", "acquire", "check_order", "accept", "release"),  # the first write finds that no key is accepted
+        *("acquire", "check_order", "release"),
     ]
     assert behind_gate.record.read().leases == {}
 
@@ -197,7 +201,7 @@ def test_gate_stays_as_it_is_while_it_is_closed(behind_gate: GatedDouble):
         behind_gate.ask()
 
     assert behind_gate.record.read() == gate
-    assert behind_gate.steps == ["read"] * 3
+    assert behind_gate.steps == ["acquire"] * 3
 
 
 def test_two_containers_do_not_present_refused_keys_in_turns(cloud: Cloud, supplier: SupplierDouble):
@@ -256,7 +260,7 @@ def take_before(behind_gate: GatedDouble) -> None:
     gate = behind_gate.record.read()
     place = admit(gate, behind_gate.clock(), behind_gate.keys.version, "another caller")
     assert isinstance(place, Slot)
-    assert behind_gate.record.acquire(place, gate)
+    assert behind_gate.record.acquire(place, gate)[0]
 
 
 def crowd(behind_gate: GatedDouble, callers: int, answer: Any) -> tuple[list[str], list[Any]]:
@@ -311,7 +315,7 @@ def test_gate_is_blocked_before_the_slot_is_released(behind_gate: GatedDouble, k
 
     behind_gate.ask()
 
-    assert behind_gate.steps == ["read", "acquire", "check_order", "block", "release"]
+    assert behind_gate.steps == ["acquire", "acquire", "check_order", "block", "release"]
 
 
 def test_one_caller_tries_the_key_when_the_block_ends(behind_gate: GatedDouble):
@@ -405,8 +409,82 @@ def test_caller_that_loses_a_slot_tries_the_next(behind_gate: GatedDouble, cloud
 
     assert isinstance(behind_gate.ask(), OrderProgress)
 
-    assert behind_gate.steps == ["read", "acquire", "read", "acquire", "check_order", "release"]
+    assert behind_gate.steps == ["acquire", "acquire", "check_order", "release"]
     assert set(behind_gate.record.read().leases) == {1}
+
+
+def test_uncontended_call_costs_two_writes_and_no_read(behind_gate: GatedDouble, cloud: Cloud):
+    prove_the_key(behind_gate)
+    behind_gate.supplier.will(answered(PENDING))
+    before = len(cloud.sent("UpdateItem")), len(cloud.sent("GetItem"))
+
+    behind_gate.ask()
+
+    assert (len(cloud.sent("UpdateItem")) - before[0], len(cloud.sent("GetItem")) - before[1]) == (2, 0)
+
+
+def all_slots_in_use(behind_gate: GatedDouble) -> list[Slot]:
+    prove_the_key(behind_gate)
+    taken = []
+    for number in range(MAX_CONCURRENT_CALLS):
+        seen = behind_gate.record.read()
+        slot = admit(seen, behind_gate.clock(), behind_gate.keys.version, f"other caller {number}")
+        assert isinstance(slot, Slot)
+        assert behind_gate.record.acquire(slot, seen)[0]
+        taken.append(slot)
+    return taken
+
+
+@pytest.mark.parametrize("slot_wait", [CHECK_SLOT_WAIT, DELIVERY_SLOT_WAIT], ids=["check", "delivery"])
+def test_caller_looks_for_a_slot_until_one_is_released(behind_gate: GatedDouble, slot_wait: SlotWait):
+    taken = all_slots_in_use(behind_gate)
+
+    def one_is_released() -> None:
+        if len(behind_gate.pauses) == 3:
+            behind_gate.record.release(taken[1], is_answered=False)
+
+    behind_gate.meanwhile = one_is_released
+    answer = behind_gate.container(Meanwhile(lambda: HANDLING), slot_wait).ask(ORDER_ID, OrderProgress)
+
+    assert answer is HANDLING
+    assert len(behind_gate.pauses) == 3
+
+
+@pytest.mark.parametrize("slot_wait", [CHECK_SLOT_WAIT, DELIVERY_SLOT_WAIT], ids=["check", "delivery"])
+def test_caller_gives_up_when_its_wait_for_a_slot_ends(behind_gate: GatedDouble, slot_wait: SlotWait):
+    all_slots_in_use(behind_gate)
+
+    answer = behind_gate.container(Meanwhile(), slot_wait).ask(ORDER_ID, OrderProgress)
+
+    assert answer.kind is FailureKind.QUEUED
+    assert slot_wait.max_seconds <= sum(behind_gate.pauses) < slot_wait.max_seconds + 1
+
+
+def test_caller_stops_looking_when_calls_are_blocked(behind_gate: GatedDouble):
+    all_slots_in_use(behind_gate)
+    behind_gate.meanwhile = lambda: behind_gate.record.block(
+        Block(FailureKind.RATE_LIMITED, "429", behind_gate.clock(), None, behind_gate.clock() + timedelta(seconds=30))
+    )
+
+    answer = behind_gate.container(Meanwhile(), DELIVERY_SLOT_WAIT).ask(ORDER_ID, OrderProgress)
+
+    assert answer.kind is FailureKind.GATE_CLOSED
+    assert len(behind_gate.pauses) == 1
+
+
+def test_caller_that_waits_for_a_slot_presents_the_newest_key(behind_gate: GatedDouble):
+    taken = all_slots_in_use(behind_gate)
+    supplier = Meanwhile(lambda: HANDLING)
+
+    def key_is_replaced() -> None:
+        behind_gate.keys.rotate("version-2", "another-key")
+        for slot in taken:
+            behind_gate.record.release(slot, is_answered=False)
+
+    behind_gate.meanwhile = key_is_replaced
+    assert behind_gate.container(supplier, CHECK_SLOT_WAIT).ask(ORDER_ID, OrderProgress) is HANDLING
+
+    assert supplier.presented == ["another-key"]
 
 
 def test_caller_that_loses_the_only_slot_queues(behind_gate: GatedDouble, cloud: Cloud):
@@ -418,11 +496,11 @@ def test_caller_that_loses_the_only_slot_queues(behind_gate: GatedDouble, cloud:
 
 
 def test_caller_that_loses_every_slot_queues(behind_gate: GatedDouble, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(behind_gate.record, "acquire", lambda *_: False)
+    monkeypatch.setattr(behind_gate.record, "acquire", lambda _slot, seen: (False, seen))
 
     assert behind_gate.ask().kind is FailureKind.QUEUED
 
-    assert behind_gate.steps == ["read", "acquire"] * MAX_ACQUIRE_ATTEMPTS
+    assert behind_gate.steps == ["acquire"] * MAX_ACQUIRE_ATTEMPTS
 
 
 @pytest.mark.parametrize("answer", [REFUSED, SupplierFailure(FailureKind.RATE_LIMITED, "m", 60)])
@@ -524,21 +602,23 @@ def test_another_key_is_tried_after_all_slots_were_lost(behind_gate: GatedDouble
 
 
 def test_lost_answer_to_a_lease_loses_no_slot(behind_gate: GatedDouble, cloud: Cloud):
+    prove_the_key(behind_gate)
     cloud.at_next("UpdateItem", client_error("UpdateItem"), carried_out=True)
 
     with pytest.raises(Exception, match="made by the test"):
         behind_gate.ask()
 
-    assert behind_gate.supplier.requests == []
+    assert "check_order" not in behind_gate.steps
     assert behind_gate.record.read().leases == {}
 
 
 def test_call_that_would_outlast_its_lease_is_not_made(behind_gate: GatedDouble, cloud: Cloud):
+    prove_the_key(behind_gate)
     cloud.at_next("UpdateItem", lambda: behind_gate.clock.advance(START_SECONDS + 1))
 
     assert behind_gate.ask().kind is FailureKind.QUEUED
 
-    assert behind_gate.supplier.requests == []
+    assert "check_order" not in behind_gate.steps
     assert behind_gate.record.read().leases == {}
 
 

@@ -22,6 +22,7 @@ from aws_lambda_powertools import Metrics
 from giftcards.adapters.oneclickdz.supplier import Supplier, new_client
 from giftcards.logs import log, logger
 from giftcards.metrics import NAMESPACE, Metric
+from giftcards.rules.gate import CHECK_SLOT_WAIT, DELIVERY_SLOT_WAIT, NO_SLOT_WAIT, SlotWait
 from giftcards.settings import (
     CheckStatusSettings,
     CountEventsSettings,
@@ -66,6 +67,8 @@ class Outside:
     ----------
     jitter
         Returns a random number in [0, 1).
+    pause
+        Sleeps for some seconds.
     built
         What the container has built, by the name of its builder.
     """
@@ -141,7 +144,7 @@ def measure(metric: Metric, value: float) -> None:
 @_once
 def status_check() -> StatusCheck:
     settings = CheckStatusSettings.from_environment(_outside.environment)
-    return StatusCheck(_gated_supplier(settings), settings.policy, measure)
+    return StatusCheck(_gated_supplier(settings, CHECK_SLOT_WAIT), settings.policy, measure)
 
 
 @_once
@@ -153,7 +156,7 @@ def card_delivery() -> "CardDelivery":
 
     settings = DeliverCardsSettings.from_environment(_outside.environment)
     return CardDelivery(
-        supplier=_gated_supplier(settings),
+        supplier=_gated_supplier(settings, DELIVERY_SLOT_WAIT),
         cipher=_outside.card_cipher(settings.card_key_arn),
         orders=OrderTable(settings.card_table_name, aws.dynamodb()),
         bus=EventBus(settings.order_bus_name, aws.event_bridge()),
@@ -223,7 +226,7 @@ def reconciliation() -> "Reconciliation":
 
     settings = ReconcileOrdersSettings.from_environment(_outside.environment)
     return Reconciliation(
-        supplier=_gated_supplier(settings),
+        supplier=_gated_supplier(settings, NO_SLOT_WAIT),
         orders=OrderTable(settings.card_table_name, aws.dynamodb()),
         discrepancies=DiscrepancyTable(settings.difference_table_name, aws.dynamodb()),
         bus=EventBus(settings.order_bus_name, aws.event_bridge()),
@@ -233,7 +236,7 @@ def reconciliation() -> "Reconciliation":
     )
 
 
-def _gated_supplier(settings: SupplierSettings) -> GatedSupplier:
+def _gated_supplier(settings: SupplierSettings, slot_wait: SlotWait) -> GatedSupplier:
     from giftcards.adapters import aws
     from giftcards.adapters.api_key import ApiKeySource
     from giftcards.adapters.gate_table import GateTable
@@ -244,4 +247,7 @@ def _gated_supplier(settings: SupplierSettings) -> GatedSupplier:
         gate=GateTable(settings.gate_table_name, aws.dynamodb()),
         clock=now,
         measure=measure,
+        pause=_outside.pause,
+        jitter=jitter,
+        slot_wait=slot_wait,
     )

@@ -26,20 +26,8 @@ class GateTable:
         self._dynamodb: Any = dynamodb
 
     def read(self) -> Gate:
-        item = self._dynamodb.get_item(TableName=self._table_name, Key=_KEY, ConsistentRead=True).get("Item", {})
-        return Gate(
-            refusal=_block(item, "refused"),
-            refused_versions=frozenset(item.get("refusedKeyVersions", ())),
-            pause=_block(item, "paused"),
-            accepted_version=item.get("acceptedKeyVersion"),
-            leases={
-                number: _lease(item, number)
-                for number in range(1, MAX_CONCURRENT_CALLS + 1)
-                if f"lease{number}" in item
-            },
-            closings=int(item.get("closings", 0)),
-            presented_version=item.get("presentedKeyVersion"),
-            suspicion=_suspicion(item),
+        return _gate(
+            self._dynamodb.get_item(TableName=self._table_name, Key=_KEY, ConsistentRead=True).get("Item", {})
         )
 
     def block(self, block: Block, *, confirmed: Suspicion | None = None) -> bool:
@@ -102,12 +90,12 @@ class GateTable:
             f"REMOVE {', '.join([*pause, 'acceptedKeyVersion', 'suspicion', *_attributes(lost)])}", {}, conditions
         )
 
-    def acquire(self, slot: Slot, seen: Gate) -> bool:
-        """Acquire a slot, and return whether this was done; if not, read the record again.
+    def acquire(self, slot: Slot, seen: Gate) -> tuple[bool, Gate]:
+        """Acquire a slot; return whether this was done, and the record as it was just before.
 
-        It is done only if neither the slot nor its precondition has changed since the record was read. For an accepted
-        key, the precondition is the acceptance, which every block ends. For a caller that tries the key alone, it is
-        the number of blocks and the leases of all slots.
+        It is done only if neither the slot nor its precondition differs from the record that the caller has seen, or
+        assumes. For an accepted key, the precondition is the acceptance, which every block ends. For a caller that
+        tries the key alone, it is the number of blocks and the leases of all slots.
         """
         lease = slot.lease
         if slot.alone:
@@ -117,11 +105,14 @@ class GateTable:
             numbers = range(slot.number, slot.number + 1)
             conditions = _Conditions().add("acceptedKeyVersion = :presented")
         conditions.unchanged({number: seen.leases.get(number) for number in numbers})
-        return self._update(
+        done, item = self._write(
             f"SET lease{slot.number} = :until, holder{slot.number} = :holder, presentedKeyVersion = :presented",
             {"until": timestamp(lease.until), "holder": _holder(lease), "presented": lease.key_version},
             conditions,
+            ReturnValues="ALL_OLD",
+            ReturnValuesOnConditionCheckFailure="ALL_OLD",
         )
+        return done, _gate(item)
 
     def release(self, slot: Slot, *, is_answered: bool) -> None:
         """Release a slot, unless its lease expired and another caller has it.
@@ -149,18 +140,25 @@ class GateTable:
 
     def _update(self, expression: str, values: Mapping[str, Any], conditions: "_Conditions") -> bool:
         """Update the record, and return whether the conditions were met."""
+        return self._write(expression, values, conditions)[0]
+
+    def _write(
+        self, expression: str, values: Mapping[str, Any], conditions: "_Conditions", **returned: Any
+    ) -> tuple[bool, Mapping[str, Any]]:
+        """Update the record; return whether the conditions were met, and what DynamoDB returns of the record."""
         placeholders = {f":{name}": value for name, value in (*values.items(), *conditions.values.items())}
         options = {"ConditionExpression": conditions.expression, "ExpressionAttributeValues": placeholders}
         try:
-            self._dynamodb.update_item(
+            written = self._dynamodb.update_item(
                 TableName=self._table_name,
                 Key=_KEY,
                 UpdateExpression=expression,
                 **{name: option for name, option in options.items() if option},
+                **returned,
             )
-        except self._dynamodb.exceptions.ConditionalCheckFailedException:
-            return False
-        return True
+        except self._dynamodb.exceptions.ConditionalCheckFailedException as error:
+            return False, _python_types(error.response.get("Item", {}))
+        return True, written.get("Attributes", {})
 
 
 class _Conditions:
@@ -201,6 +199,28 @@ class _Conditions:
         return self
 
 
+def _python_types(item: Mapping[str, Any]) -> dict[str, Any]:
+    """Translate an item as boto3's resource does with every answer except errors."""
+    from boto3.dynamodb.types import TypeDeserializer
+
+    return {name: TypeDeserializer().deserialize(value) for name, value in item.items()}
+
+
+def _gate(item: Mapping[str, Any]) -> Gate:
+    return Gate(
+        refusal=_block(item, "refused"),
+        refused_versions=frozenset(item.get("refusedKeyVersions", ())),
+        pause=_block(item, "paused"),
+        accepted_version=item.get("acceptedKeyVersion"),
+        leases={
+            number: _lease(item, number) for number in range(1, MAX_CONCURRENT_CALLS + 1) if f"lease{number}" in item
+        },
+        closings=int(item.get("closings", 0)),
+        presented_version=item.get("presentedKeyVersion"),
+        suspicion=_suspicion(item),
+    )
+
+
 def _attributes(leases: Iterable[int]) -> list[str]:
     return [f"{name}{number}" for number in leases for name in ("lease", "holder")]
 
@@ -228,7 +248,7 @@ def _suspicion(item: Mapping[str, Any]) -> Suspicion | None:
     return Suspicion(written["orderId"], written["code"], datetime.fromisoformat(written["at"]))
 
 
-def _block(item: dict[str, Any], kind: str) -> Block | None:
+def _block(item: Mapping[str, Any], kind: str) -> Block | None:
     if f"{kind}At" not in item:
         return None
     until = item.get(f"{kind}Until")

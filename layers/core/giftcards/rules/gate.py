@@ -112,6 +112,33 @@ class Slot:
 
 
 @dataclass(frozen=True)
+class SlotWait:
+    """How a caller that finds all slots in use looks for one.
+
+    Attributes
+    ----------
+    max_seconds
+        Then it gives up as ``QUEUED``, and its order waits in the workflow.
+    mean_pause_seconds
+        Mean time between two looks.
+    """
+
+    max_seconds: float
+    mean_pause_seconds: float
+
+    def pause_seconds(self, jitter: float) -> float:
+        """Return the seconds until the next look: half to one and a half times the mean, by a number in [0, 1)."""
+        return self.mean_pause_seconds * (0.5 + jitter)
+
+
+CHECK_SLOT_WAIT = SlotWait(5, 0.4)
+DELIVERY_SLOT_WAIT = SlotWait(20, 0.2)
+"""A delivery looks longer and twice as often, so it goes before checks. The functions' timeouts include these waits."""
+NO_SLOT_WAIT = SlotWait(0, 0)
+"""For a caller that has its own loop."""
+
+
+@dataclass(frozen=True)
 class Suspicion:
     """An order was refused with a code that could also concern the key or the address.
 

@@ -14,6 +14,7 @@ from giftcards.rules.gate import (
     Gate,
     Lease,
     Slot,
+    SlotWait,
     Suspicion,
     accepts_key,
     admit,
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 
 Answer = TypeVar("Answer")
 MAX_ACQUIRE_ATTEMPTS = 3
-"""Then the caller queues: its order waits in the workflow's Wait state."""
+"""Writes in a row that lose a race against other callers. Then the caller pauses like one that finds no free slot."""
 
 
 def random_token() -> str:
@@ -39,13 +40,26 @@ def random_token() -> str:
 
 @dataclass
 class GatedSupplier:
-    """The supplier behind its gate."""
+    """The supplier behind its gate.
+
+    Attributes
+    ----------
+    pause
+        Sleeps for some seconds.
+    jitter
+        Returns a random number in [0, 1).
+    slot_wait
+        How long a call looks for a slot before it gives up as ``QUEUED``.
+    """
 
     supplier: "Supplier"
     api_key: "ApiKeySource"
     gate: "GateTable"
     clock: Callable[[], datetime]
     measure: Meter
+    pause: Callable[[float], None]
+    jitter: Callable[[], float]
+    slot_wait: SlotWait
     token: Callable[[], str] = random_token
     _compared: str | None = field(default=None, init=False)
 
@@ -60,9 +74,30 @@ class GatedSupplier:
     def _call(
         self, call: Callable[[SecretStr], Answer | SupplierFailure], order_id: str | None
     ) -> Answer | SupplierFailure:
+        """Call; while all slots are in use, look again for as long as ``slot_wait`` allows."""
+        key, left = self.api_key.read(), self.slot_wait.max_seconds
+        # Most often the key is accepted and a slot is free, so the first write assumes it instead of a read. Its
+        # conditions compare, and it returns the record if they are not met.
+        seen = Gate(accepted_version=key.version) if key.value is not None else self.gate.read()
+        while True:
+            answer = self._call_once(call, order_id, key, seen)
+            if not isinstance(answer, SupplierFailure) or answer.kind is not FailureKind.QUEUED or left <= 0:
+                return answer
+            seconds = self.slot_wait.pause_seconds(self.jitter())
+            self.pause(seconds)
+            left -= seconds
+            key, seen = self.api_key.read(), self.gate.read()
+
+    def _call_once(
+        self,
+        call: Callable[[SecretStr], Answer | SupplierFailure],
+        order_id: str | None,
+        key: "ApiKey",
+        seen: Gate,
+    ) -> Answer | SupplierFailure:
         for _ in range(MAX_ACQUIRE_ATTEMPTS):
-            key, gate = self._read_key_and_gate()
-            slot = admit(gate, self.clock(), key.version, self.token())
+            key = self._newest(key, seen)
+            slot = admit(seen, self.clock(), key.version, self.token())
             if isinstance(slot, SupplierFailure):
                 return slot
             if key.value is None:
@@ -71,11 +106,12 @@ class GatedSupplier:
                 )
                 self._block_if_due(missing, key)
                 return missing
-            if self._acquire(slot, gate):
-                return self._call_from(_Admitted(slot, gate, key, order_id), key.value, call)
+            is_acquired, seen = self._acquire(slot, seen)
+            if is_acquired:
+                return self._call_from(_Admitted(slot, seen, key, order_id), key.value, call)
         return SupplierFailure(FailureKind.QUEUED, "Other calls acquired all slots for calls to the supplier first.")
 
-    def _acquire(self, slot: Slot, seen: Gate) -> bool:
+    def _acquire(self, slot: Slot, seen: Gate) -> tuple[bool, Gate]:
         try:
             return self.gate.acquire(slot, seen)
         except Exception:  # the slot may be acquired, and no call was made: it must not count as lost
@@ -124,14 +160,15 @@ class GatedSupplier:
         if block is not None:
             self.gate.block(block)
 
-    def _read_key_and_gate(self) -> tuple["ApiKey", Gate]:
-        key, gate = self.api_key.read(), self.gate.read()
-        # Another container may have presented a newer key than the cached one. Without reading the secret again, once
-        # for each such key, this container would present a key that was replaced.
-        presented = gate.presented_version
+    def _newest(self, key: "ApiKey", seen: Gate) -> "ApiKey":
+        """Read the secret again, once for each key, if another container has presented another key.
+
+        Otherwise this container would present its cached key although it was replaced.
+        """
+        presented = seen.presented_version
         if presented not in {None, key.version, self._compared}:
             key, self._compared = self.api_key.read(fresh=True), presented
-        return key, gate
+        return key
 
 
 @dataclass(frozen=True)
