@@ -114,7 +114,7 @@ def supplier_on(
         gate=GateTable(cloud.gate_table, aws.dynamodb()),
         clock=clock,
         measure=measures or Measures(),
-        pause=lambda seconds: clock.advance(seconds),
+        pause=clock.advance,
         jitter=lambda: 0.5,
         slot_wait=NO_SLOT_WAIT,
     )

@@ -317,7 +317,6 @@ def test_no_secret_leaks_from_a_failed_reconciliation(
     [
         ("GetItem", "CardTable"),
         ("GetSecretValue", None),
-        ("GetItem", "GateTable"),
         ("UpdateItem", "GateTable"),
         ("GenerateDataKey", None),
         ("TransactWriteItems", None),

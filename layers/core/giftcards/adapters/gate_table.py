@@ -4,6 +4,8 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Self
 
+from boto3.dynamodb.types import TypeDeserializer
+
 from giftcards.adapters.timestamps import timestamp
 from giftcards.rules.gate import MAX_CONCURRENT_CALLS, Block, Gate, Lease, Slot, Suspicion
 from giftcards.rules.supplier_failure import FailureKind
@@ -26,9 +28,7 @@ class GateTable:
         self._dynamodb: Any = dynamodb
 
     def read(self) -> Gate:
-        return _gate(
-            self._dynamodb.get_item(TableName=self._table_name, Key=_KEY, ConsistentRead=True).get("Item", {})
-        )
+        return _gate(self._dynamodb.get_item(TableName=self._table_name, Key=_KEY, ConsistentRead=True).get("Item", {}))
 
     def block(self, block: Block, *, confirmed: Suspicion | None = None) -> bool:
         """Block calls for all orders, and return whether this was done. A pause does not replace a longer one.
@@ -201,8 +201,6 @@ class _Conditions:
 
 def _python_types(item: Mapping[str, Any]) -> dict[str, Any]:
     """Translate an item as boto3's resource does with every answer except errors."""
-    from boto3.dynamodb.types import TypeDeserializer
-
     return {name: TypeDeserializer().deserialize(value) for name, value in item.items()}
 
 
