@@ -21,7 +21,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 export SAM_CLI_TELEMETRY := 0
 export __SAM_CLI_APP_DIR := $(CURDIR)/.aws-sam/app
 
-.PHONY: help setup demo test test-browser test-fast explore drill soak test-chaos test-upgrade lint build deploy deploy-built docs bench cost lock outdated clean test-unit
+.PHONY: help setup demo test test-browser test-fast explore drill soak test-chaos test-upgrade lint build deploy deploy-built docs bench bench-scale cost lock outdated clean test-unit
 
 help: ## Describe each target
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "%-18s %s\n", $$1, $$2}'
@@ -126,6 +126,9 @@ pictures: $(BROWSER)/.installed ## Draw the pictures of the buyer's page in docs
 
 bench: setup ## Measure the handlers: time, size, calls
 	$(BIN)/python bench/handlers.py
+
+bench-scale: setup ## Compare today, the release before and the documents' loop under load (LONG=1: longer, writes docs/scale.md)
+	@PYTHONPATH=tests $(BIN)/python bench/scale.py $(if $(LONG),--long)
 
 cost: setup ## Compute the AWS cost of an order
 	$(BIN)/python bench/cost.py

@@ -1,0 +1,1 @@
+"""A simulation of the service in virtual time, for bench/scale.py."""
