@@ -17,9 +17,9 @@ def schedule() -> str:
 
 @pytest.fixture
 def world(schedule: str) -> Iterator[World]:
-    """Make an empty world. After the test, search everything in it for cards and the API key."""
-    with simulated.world(schedule=schedule) as made:
-        yield made
-        searched, leaks = evidence.search(made.evidence(), made.secrets(), pieces=True)
+    """Run an empty world. After the test, search everything in it for cards and the API key."""
+    with simulated.world(schedule=schedule) as new:
+        yield new
+        searched, leaks = evidence.search(new.evidence(), new.secrets(), pieces=True)
         assert searched > 100, "there is nothing to search"
         assert leaks == []

@@ -1,6 +1,6 @@
-"""``make soak MINUTES=10``: everything that can go wrong, at random, for a while; prints what it covered.
+"""``make soak MINUTES=10``: all faults at random for some minutes. Prints how often each occurred.
 
-A run that breaks the promise prints its seed; ``--seed`` runs that one again and says what happened in it.
+A world that breaks the promise prints its seed; ``--seed`` repeats that world and prints its steps.
 """
 
 import logging
@@ -23,20 +23,20 @@ from simulation import world as simulated
 from simulation.model import (
     AWS_CALLS,
     AWS_CODES,
-    ENDS,
     SECONDS_TO_PASS,
     SECONDS_TO_SETTLE,
+    TYPE_IDS,
     USERS,
     Model,
 )
 
-STEPS = 25
+STEPS_IN_A_WORLD = 25
 REPORT_SECONDS = 15
 
 
 @dataclass
 class Outcome:
-    """What one run came to: what happened in it, step by step and counted, and how it broke the promise."""
+    """The steps of a world, in order and counted; ``broken`` is the traceback of a broken promise, or empty."""
 
     seed: int
     happened: Counter[str] = field(default_factory=Counter)
@@ -46,21 +46,21 @@ class Outcome:
 
 PHASES = ("before", "after")
 Arguments = tuple[Any, ...]
-HAPPENINGS: dict[str, tuple[int, Callable[[random.Random, list[str]], Arguments]]] = {
-    "place": (
+STEPS: dict[str, tuple[int, Callable[[random.Random, list[str]], Arguments]]] = {
+    "order": (
         20,
         lambda chance, _: (
             chance.randint(1, 4),
-            chance.choice(ENDS),
+            chance.choice(TYPE_IDS),
             chance.choice(SECONDS_TO_SETTLE),
             chance.choice(USERS),
         ),
     ),
-    "announce": (8, lambda chance, orders: (chance.choice(orders), chance.choice(USERS))),
+    "place": (8, lambda chance, orders: (chance.choice(orders), chance.choice(USERS))),
     "settle": (4, lambda chance, orders: (chance.choice(orders),)),
-    "trouble_at_supplier": (12, lambda chance, _: (chance.randrange(1_000), chance.randint(1, 4))),
+    "supplier_fault": (12, lambda chance, _: (chance.randrange(1_000), chance.randint(1, 4))),
     "broken_answer": (3, lambda chance, _: (chance.randrange(1_000),)),
-    "trouble_in_cloud": (
+    "aws_fault": (
         11,
         lambda chance, _: (
             chance.choice(AWS_CALLS),
@@ -73,24 +73,24 @@ HAPPENINGS: dict[str, tuple[int, Callable[[random.Random, list[str]], Arguments]
     "kill": (10, lambda chance, _: (chance.randint(1, 11), chance.choice(PHASES))),
     "abort": (4, lambda chance, orders: (chance.choice(orders),)),
     "revoke_key": (3, lambda _, __: ()),
-    "give_key": (4, lambda _, __: ()),
+    "replace_key": (4, lambda _, __: ()),
     "sweep": (3, lambda _, __: ()),
     "pass_time": (18, lambda chance, _: (chance.choice(SECONDS_TO_PASS),)),
 }
-"""What can happen to a model: how often, and how its arguments are drawn."""
+"""The model's steps: their weight, and how their arguments are drawn."""
 
 
 def steps(model: Model, chance: random.Random) -> Iterator[tuple[str, Arguments]]:
-    """Draw what happens, one thing after the other; an order has to be there first."""
-    weights = [weight for weight, _ in HAPPENINGS.values()]
-    for _ in range(STEPS):
+    """Draw steps. The first one is an order."""
+    weights = [weight for weight, _ in STEPS.values()]
+    for _ in range(STEPS_IN_A_WORLD):
         orders = list(model.placed)
-        [name] = chance.choices(list(HAPPENINGS), weights) if orders else ["place"]
-        yield name, HAPPENINGS[name][1](chance, orders)
+        [name] = chance.choices(list(STEPS), weights) if orders else ["order"]
+        yield name, STEPS[name][1](chance, orders)
 
 
 def run(seed: int) -> Outcome:
-    """Run one world from a seed to its end."""
+    """Run one world."""
     logging.disable(logging.CRITICAL)
     outcome = Outcome(seed)
     try:
@@ -102,20 +102,20 @@ def run(seed: int) -> Outcome:
                 getattr(model, name)(*arguments)
                 model.check()
             model.end()
-    except BaseException:  # noqa: BLE001 - whatever it is, it breaks the promise
+    except BaseException:  # noqa: BLE001 - any error breaks the promise
         outcome.broken = traceback.format_exc()
     return outcome
 
 
 def soak(
-    minutes: Annotated[float, typer.Option(min=0, help="How long.")] = 10,
-    seed: Annotated[int | None, typer.Option(help="Run this one alone, and say what happens in it.")] = None,
+    minutes: Annotated[float, typer.Option(min=0, help="Duration.")] = 10,
+    seed: Annotated[int | None, typer.Option(help="Run only this world, and print its steps.")] = None,
 ) -> None:
     """Run worlds at random for some minutes."""
     console = Console(width=None if sys.stdout.isatty() else 120)
     if seed is not None:
         outcome = run(seed)
-        console.print(*outcome.steps, outcome.broken or "the promise held", sep="\n", markup=False)
+        console.print(*outcome.steps, outcome.broken or "the promise holds", sep="\n", markup=False)
         raise typer.Exit(bool(outcome.broken))
     began, total, broken, runs = time.monotonic(), Counter[str](), [], 0
     first = random.SystemRandom().randrange(10**9)

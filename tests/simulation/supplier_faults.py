@@ -1,6 +1,6 @@
-"""Everything that the supplier, or the network before it, is known or feared to do, and what must come of it.
+"""Faults of the supplier and of the network to it, and the result that each must have.
 
-docs/operations.md has a row for each; a test compares the two.
+docs/operations.md has a row for each fault; a test compares them.
 """
 
 from dataclasses import dataclass, field
@@ -13,19 +13,17 @@ REFUNDED = "refunded"
 
 @dataclass(frozen=True)
 class SupplierFault:
-    """One way to go wrong.
+    """A fault.
 
     Attributes
     ----------
-    name
-        What a person calls it.
     fault
-        What the simulator is told, or nothing where ``address`` says it all.
+        The simulator's fault; empty if the supplier has another ``address``.
     at_check, at_delivery
-        What comes of an order when it happens to CheckStatus, or to DeliverCards: ``waits``, ``delivered``,
-        ``refunded``, or a held reason.
+        Result for an order if the fault occurs in CheckStatus or in DeliverCards: ``waits``, ``delivered``,
+        ``refunded`` or a held reason. ``at_delivery`` is empty if it is the same.
     address
-        Another address for the supplier; ``{port}`` is the simulator's.
+        Another address of the supplier; ``{port}`` is the simulator's.
     """
 
     name: str
@@ -36,7 +34,6 @@ class SupplierFault:
 
     @property
     def expected_at_delivery(self) -> str:
-        """What comes of it at delivery; the same as at the check where nothing else is said."""
         return self.at_delivery or self.at_check
 
 
@@ -54,7 +51,7 @@ _CARD = {"value": "the-same-value", "serial": "the-same-serial"}
 BROKEN = "SUPPLIER_CONTRACT_BROKEN"
 
 SUPPLIER_FAULTS = [
-    # the error table of the supplier's documents
+    # the error table of the supplier's documentation: https://docs.oneclickdz.com/en/error-handling
     SupplierFault("400 with its envelope", _error(400, "ERR_VALIDATION"), "INVALID_ORDER"),
     SupplierFault("400 without envelope", {"status": 400, "rawBody": "Bad Request"}),
     SupplierFault("401 INVALID_ACCESS_TOKEN", _error(401, "INVALID_ACCESS_TOKEN")),
@@ -92,14 +89,14 @@ SUPPLIER_FAULTS = [
     SupplierFault("slow headers", {"delaySeconds": 30}),
     SupplierFault("slow body", {"slowBody": {"chunkBytes": 8, "intervalSeconds": 0.1}}),
     SupplierFault("endless body", {"endlessBody": True}),
-    # what a proxy or a broken server sends
+    # answers of a proxy or a broken server
     SupplierFault("empty body", {"status": 200, "rawBody": ""}),
     SupplierFault("HTML with 200", {"status": 200, "rawBody": "<html>Maintenance</html>"}),
     SupplierFault("HTML with 502", {"status": 502, "rawBody": "<html>Bad Gateway</html>"}),
     SupplierFault("truncated JSON", {"status": 200, "rawBody": '{"success": true, "data": {"_id": "69'}),
     SupplierFault("redirect", {"status": 302, "headers": {"Location": "http://127.0.0.1:1/"}}),
     SupplierFault("wrong content type", {"headers": {"Content-Type": "text/plain"}}, DELIVERED),
-    # answers that break the supplier's documents
+    # answers that contradict the supplier's documentation
     SupplierFault("text that JSON does not allow", {"status": 200, "rawBody": '{"success": "a\tb"}'}, BROKEN),
     SupplierFault("unknown status", _merged(status="SHIPPED"), BROKEN),
     SupplierFault("status of a wrong type", _merged(status=4), BROKEN),
@@ -122,7 +119,7 @@ SUPPLIER_FAULTS = [
     SupplierFault("duplicate cards", _merged(cards=[_CARD, _CARD]), DELIVERED, BROKEN),
     SupplierFault("empty card value", _merged(cards=[_CARD, {"value": "", "serial": "s"}]), DELIVERED, BROKEN),
     SupplierFault("huge card value", _merged(cards=[_CARD, {"value": "x" * 2_049, "serial": "s"}]), DELIVERED, BROKEN),
-    # a supplier that changes its mind
+    # answers that contradict each other
     SupplierFault(
         "final, then HANDLING again",
         _merged(status="HANDLING", fulfilled_quantity=None, cards=None),

@@ -1,4 +1,4 @@
-"""The supplier gate with many orders in flight, each with a container of its own."""
+"""The supplier gate with many orders in progress, each with its own container."""
 
 from collections import Counter
 from itertools import cycle
@@ -17,12 +17,9 @@ SPREAD = cycle([0, 3, 1, 4, 2])
 
 @pytest.fixture
 def pending(world: World, request: pytest.FixtureRequest) -> list[str]:
-    """Have orders in flight that the supplier has not settled yet, their checks interleaved call by call.
-
-    Fifty where the test says so, and fewer where the number does not matter.
-    """
+    """Start orders whose checks interleave, and which the supplier settles after 40 s: fifty if the test is marked."""
     count = ORDERS if request.node.get_closest_marker("fifty") else FEWER
-    world.interleaves = True
+    world.functions.interleaves = True
     world.timeline.choose = lambda due: next(SPREAD) % due
     orders = [world.order(fulfilAfter=40) for _ in range(count)]
     world.run(12)
@@ -31,22 +28,20 @@ def pending(world: World, request: pytest.FixtureRequest) -> list[str]:
 
 
 def presentations(world: World, key: str) -> list[int | None]:
-    """Give what the supplier answered each time that it was shown this key."""
-    return [call.status for call in world.book.calls if call.key_id == key_id(key)]
+    """Return the HTTP status of each call with this key."""
+    return [call.status for call in world.supplier.book.calls if call.key_id == key_id(key)]
 
 
 def assert_all_delivered(world: World, orders: list[str]) -> None:
     assert Counter(world.status(order) for order in orders) == {"FULFILLED": len(orders)}
-    announced = Counter(event["detail-type"] for event in world.heard())
-    assert announced["CardsDelivered"] == len(orders)
-    assert announced.keys() <= {"CardsDelivered", "OrderDelayed"}
+    published = Counter(event["detail-type"] for event in world.events())
+    assert published["CardsDelivered"] == len(orders)
+    assert published.keys() <= {"CardsDelivered", "OrderDelayed"}
 
 
 @pytest.mark.fifty
-def test_a_revoked_key_is_presented_at_most_three_times_after_the_first_refusal(
-    world: World, pending: list[str]
-) -> None:
-    world.book.keys.replace([GOOD_KEY])
+def test_revoked_key_is_presented_at_most_three_times_more(world: World, pending: list[str]) -> None:
+    world.supplier.book.keys.replace([GOOD_KEY])
 
     world.run(60)
 
@@ -56,15 +51,15 @@ def test_a_revoked_key_is_presented_at_most_three_times_after_the_first_refusal(
     assert 403 not in refused, "the supplier has blocked the address"
     assert {world.status(order) for order in pending} == {"HANDLING"}, "an order was held because of the key"
 
-    # When the secret gets a good key, all go on by themselves
+    # A good key resumes all orders automatically.
     world.set_api_key(GOOD_KEY)
     world.run(300)
     assert_all_delivered(world, pending)
     assert set(presentations(world, GOOD_KEY)) == {200}
 
 
-def test_a_new_key_that_is_refused_too_is_presented_once(world: World, pending: list[str]) -> None:
-    world.book.keys.replace([GOOD_KEY])
+def test_new_key_that_is_refused_is_presented_once(world: World, pending: list[str]) -> None:
+    world.supplier.book.keys.replace([GOOD_KEY])
     world.run(15)
 
     world.set_api_key(BAD_KEY)
@@ -76,8 +71,8 @@ def test_a_new_key_that_is_refused_too_is_presented_once(world: World, pending: 
     assert_all_delivered(world, pending)
 
 
-def test_a_key_that_is_set_for_the_first_time_is_tried_by_one_alone(world: World) -> None:
-    world.interleaves = True
+def test_first_key_is_tried_by_one_caller(world: World) -> None:
+    world.functions.interleaves = True
     world.timeline.choose = lambda due: next(SPREAD) % due
     world.set_api_key(BAD_KEY)
     orders = [world.order() for _ in range(FEWER)]
@@ -88,50 +83,52 @@ def test_a_key_that_is_set_for_the_first_time_is_tried_by_one_alone(world: World
     assert {world.status(order) for order in orders} == {"HANDLING"}
 
 
-def test_no_call_leaves_while_the_supplier_wants_to_be_left_alone(world: World, pending: list[str]) -> None:
-    world.fault(status=429, retryAfter=30, times=1)
-    already = len(world.book.calls)
+def test_no_call_is_made_during_retry_after(world: World, pending: list[str]) -> None:
+    world.supplier.fault(status=429, retryAfter=30, times=1)
+    already = len(world.supplier.book.calls)
 
     world.run(40)
 
-    first, *rest = [call for call in world.book.calls[already:] if call.status == 429]
+    first, *rest = [call for call in world.supplier.book.calls[already:] if call.status == 429]
     assert rest == []
-    waited = [(call.at - first.at).total_seconds() for call in world.book.calls[already:] if call.at > first.at]
-    # What had left already when the answer came is not called back: at most those in the other places.
-    under_way = [seconds for seconds in waited if seconds < 30]
-    assert len(under_way) <= MAX_CONCURRENT_CALLS - 1
-    assert all(seconds < 1 for seconds in under_way)
+    waited = [
+        (call.at - first.at).total_seconds() for call in world.supplier.book.calls[already:] if call.at > first.at
+    ]
+    # Calls in the other slots had already started.
+    started_before = [seconds for seconds in waited if seconds < 30]
+    assert len(started_before) <= MAX_CONCURRENT_CALLS - 1
+    assert all(seconds < 1 for seconds in started_before)
 
-    # And after the gate opens, the orders do not all call in the same second (each calls twice: check, delivery)
-    opened = Counter(int(seconds) for seconds in waited if seconds >= 30)
-    assert max(opened.values()) <= len(pending)
+    # Afterwards the calls, two for each order, spread over more than one second.
+    calls_by_second = Counter(int(seconds) for seconds in waited if seconds >= 30)
+    assert max(calls_by_second.values()) <= len(pending)
     world.run(100)
     assert_all_delivered(world, pending)
 
 
-def test_a_blocked_address_is_left_alone_for_fifteen_minutes(world: World, pending: list[str]) -> None:
-    world.fault(status=403, body={"success": False, "error": {"code": "IP_BLOCKED", "message": "m"}}, times=1)
-    already = len(world.book.calls)
+def test_blocked_address_is_not_used_for_fifteen_minutes(world: World, pending: list[str]) -> None:
+    world.supplier.fault(status=403, body={"success": False, "error": {"code": "IP_BLOCKED", "message": "m"}}, times=1)
+    already = len(world.supplier.book.calls)
 
     world.run(890)
 
-    calls = world.book.calls[already:]
+    calls = world.supplier.book.calls[already:]
     blocked = next(call.at for call in calls if call.status == 403)
     assert all((call.at - blocked).total_seconds() < 1 for call in calls if call.at > blocked)
     world.run(600)
     assert_all_delivered(world, pending)
 
 
-def test_never_more_calls_are_under_way_than_there_are_places(world: World, pending: list[str]) -> None:
-    under_way, most = 0, 0
+def test_concurrent_calls_never_exceed_the_slots(world: World, pending: list[str]) -> None:
+    concurrent, most = 0, 0
 
     def count(_invocation: object, operation: str, phase: str) -> None:
-        nonlocal under_way, most
+        nonlocal concurrent, most
         if operation == "checkOrder":
-            under_way += 1 if phase == "before" else -1
-            most = max(most, under_way)
+            concurrent += 1 if phase == "before" else -1
+            most = max(most, concurrent)
 
-    world.hooks.append(count)
+    world.functions.hooks.append(count)
     world.run(100)
 
     assert 1 <= most <= MAX_CONCURRENT_CALLS

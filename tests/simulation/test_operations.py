@@ -1,4 +1,4 @@
-"""docs/operations.md says of every fault what the tests show."""
+"""docs/operations.md lists the faults with the results that the tests show."""
 
 import re
 
@@ -12,13 +12,13 @@ ROWS = [[cell.strip() for cell in line.strip("|").split("|")] for line in PAGE.s
 FAULTS = {row[0]: row for row in ROWS if len(row) == 5 and row[4] != "test"}
 
 
-def said(outcome: str) -> str:
+def written(outcome: str) -> str:
     return f"held `{outcome}`" if outcome.isupper() else outcome
 
 
 @pytest.mark.parametrize("failure", SUPPLIER_FAULTS, ids=lambda failure: failure.name)
-def test_every_fault_of_the_supplier_is_there_with_its_outcome(failure: SupplierFault) -> None:
-    at_check, at_delivery = said(failure.at_check), said(failure.expected_at_delivery)
+def test_page_has_the_result_of_every_supplier_fault(failure: SupplierFault) -> None:
+    at_check, at_delivery = written(failure.at_check), written(failure.expected_at_delivery)
 
     outcome = FAULTS[failure.name][1]
 
@@ -28,7 +28,7 @@ def test_every_fault_of_the_supplier_is_there_with_its_outcome(failure: Supplier
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-def test_every_fault_says_what_is_seen_and_what_to_do_and_leads_to_its_test(fault: str) -> None:
+def test_every_fault_has_all_cells_and_links_to_its_test(fault: str) -> None:
     _, _, seen, to_do, test = FAULTS[fault]
     assert seen
     assert to_do
@@ -38,5 +38,5 @@ def test_every_fault_says_what_is_seen_and_what_to_do_and_leads_to_its_test(faul
 
 
 @pytest.mark.parametrize("alarm", sorted(set(re.findall(r"\w+Alarm\b", PAGE))))
-def test_every_alarm_that_is_named_exists(alarm: str) -> None:
+def test_every_alarm_on_the_page_exists(alarm: str) -> None:
     assert load()["Resources"][alarm]["Type"] == "AWS::CloudWatch::Alarm"

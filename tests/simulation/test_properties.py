@@ -1,4 +1,4 @@
-"""Whatever happens in whatever order, the promise holds after every step, and every order comes to its end."""
+"""Whatever happens, in any order: the promise holds after every step, and every order is closed in the end."""
 
 import os
 from contextlib import ExitStack
@@ -21,10 +21,10 @@ from simulation.model import (
     AWS_CALLS,
     AWS_CODES,
     BREAKING,
-    ENDS,
     SECONDS_TO_PASS,
     SECONDS_TO_SETTLE,
     TRANSIENT,
+    TYPE_IDS,
     USERS,
     Model,
 )
@@ -33,39 +33,39 @@ PHASES = ("before", "after")
 
 
 class Promise(RuleBasedStateMachine):
-    """The service, and everything that can happen to it."""
+    """The steps that can happen."""
 
     orders = Bundle("orders")
 
     @initialize(seed=st.integers(0, 1_000))
     def begin(self, seed: int) -> None:
-        self.ends = ExitStack()
-        self.model = Model(self.ends.enter_context(simulated.world()), seed)
+        self.stack = ExitStack()
+        self.model = Model(self.stack.enter_context(simulated.world()), seed)
 
     @rule(
         target=orders,
         quantity=st.integers(1, 3),
-        ends=st.sampled_from(ENDS),
+        type_id=st.sampled_from(TYPE_IDS),
         settles_after=st.sampled_from(SECONDS_TO_SETTLE),
         user=st.sampled_from(USERS),
         then_seconds=st.sampled_from([6, 0]),
     )
-    def place(self, quantity: int, ends: str, settles_after: float, user: str, then_seconds: float) -> str:
-        self.model.place(quantity, ends, settles_after, user)
+    def order(self, quantity: int, type_id: str, settles_after: float, user: str, then_seconds: float) -> str:
+        self.model.order(quantity, type_id, settles_after, user)
         self.model.pass_time(then_seconds)
         return list(self.model.placed)[-1]
 
     @rule(order=orders, user=st.sampled_from(USERS))
-    def announce_again(self, order: str, user: str) -> None:
-        self.model.announce(order, user)
+    def place_again(self, order: str, user: str) -> None:
+        self.model.place(order, user)
 
     @rule(order=orders)
     def settle(self, order: str) -> None:
         self.model.settle(order)
 
     @rule(which=st.integers(0, len(TRANSIENT) - 1), times=st.integers(1, 4))
-    def trouble_at_supplier(self, which: int, times: int) -> None:
-        self.model.trouble_at_supplier(which, times)
+    def supplier_fault(self, which: int, times: int) -> None:
+        self.model.supplier_fault(which, times)
 
     @rule(which=st.integers(0, len(BREAKING) - 1))
     def broken_answer(self, which: int) -> None:
@@ -77,8 +77,8 @@ class Promise(RuleBasedStateMachine):
         phase=st.sampled_from(PHASES),
         times=st.sampled_from([1, 3, 12]),
     )
-    def trouble_in_cloud(self, call: str, code: str, phase: str, times: int) -> None:
-        self.model.trouble_in_cloud(call, code, phase, times)
+    def aws_fault(self, call: str, code: str, phase: str, times: int) -> None:
+        self.model.aws_fault(call, code, phase, times)
 
     @rule(times=st.sampled_from([1, 3, 12]))
     def bus_refuses(self, times: int) -> None:
@@ -97,8 +97,8 @@ class Promise(RuleBasedStateMachine):
         self.model.revoke_key()
 
     @rule()
-    def give_key(self) -> None:
-        self.model.give_key()
+    def replace_key(self) -> None:
+        self.model.replace_key()
 
     @rule()
     def sweep(self) -> None:
@@ -115,14 +115,14 @@ class Promise(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         if hasattr(self, "model"):
-            with self.ends:
+            with self.stack:
                 self.model.end()
 
 
 PARTS = 4
-"""They can run side by side."""
+"""Workers can run them in parallel."""
 EXAMPLES = 60 if os.environ.get("EXPLORE_BOUND") == "large" else 12
-"""In each part: 48 in `make test`, 240 in `make explore`; `make soak` goes on for as long as it is told to."""
+"""In each part: 48 in `make test`, 240 in `make explore`."""
 
 
 @pytest.mark.parametrize("part", range(PARTS))

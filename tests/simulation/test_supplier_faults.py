@@ -1,4 +1,4 @@
-"""Every fault of the supplier comes to what is decided for it, and no order is the worse for it afterwards."""
+"""Each fault of the supplier has its specified result, and orders are delivered once it is over."""
 
 from typing import Any
 
@@ -12,7 +12,7 @@ from simulation.world import World
 
 EACH = pytest.mark.parametrize("failure", SUPPLIER_FAULTS, ids=lambda failure: failure.name)
 OF_DAYS = pytest.mark.parametrize("schedule", ["86400:600"])
-"""A check every ten minutes: a test of several days makes hundreds of checks instead of thousands."""
+"""One check every ten minutes, so that a test of several days stays fast."""
 LASTING = [
     failure
     for failure in SUPPLIER_FAULTS
@@ -27,166 +27,157 @@ LASTING = [
         "slow headers",
     }
 ]
-"""One of each kind that makes an order wait, by how its wait is computed."""
+"""A fault for each way in which the wait of an order is computed."""
 
 
-def befall(world: World, failure: SupplierFault, *, after_calls: int = 0, once: bool = False) -> None:
-    """Have the trouble befall the calls to the supplier from now on, or from after so many."""
+def cause(world: World, failure: SupplierFault, *, after_calls: int = 0, once: bool = False) -> None:
+    """Cause a fault from now on, or after some calls."""
     if failure.address:
-        port = world.supplier.url.rpartition(":")[2]
-        world.supplier_moves_to(failure.address.format(port=port), after_calls=after_calls)
+        world.supplier.move_to(failure.address.format(port=world.supplier.port), after_calls=after_calls)
     else:
-        world.fault(**failure.fault, afterCalls=after_calls, times=1 if once else None)
+        world.supplier.fault(**failure.fault, afterCalls=after_calls, times=1 if once else None)
 
 
-def seconds_to(expected: str) -> int:
-    """Give the time that it takes: a doubtful answer is held once it has persisted."""
+def seconds_until(expected: str) -> int:
+    """Return when a result is certain: a doubt holds the order once it persists."""
     return 20 if expected in {WAITS, DELIVERED, REFUNDED} else MIN_DOUBT_SECONDS + 20
 
 
-def assert_came_to(world: World, order_id: str, expected: str) -> None:
-    order = world.known(order_id)
+def assert_result(world: World, order_id: str, expected: str) -> None:
+    order = world.stored(order_id)
     assert order is not None
     if expected == WAITS:
         assert (order.status, order.held_reason) == ("HANDLING", None)
-        assert world.kinds(order_id) == []
+        assert world.event_types(order_id) == []
     elif expected == DELIVERED:
         assert_delivered(world, order_id)
     elif expected == REFUNDED:
         assert order.status == "REFUNDED"
-        assert world.kinds(order_id) == ["OrderRefunded"]
+        assert world.event_types(order_id) == ["OrderRefunded"]
     else:
         assert order.held_reason is HeldReason(expected)
-        assert world.kinds(order_id) == ["OrderHeld"]
+        assert world.event_types(order_id) == ["OrderHeld"]
     if expected not in {DELIVERED, REFUNDED}:
-        assert [row["sk"] for row in world.rows()] == ["ORDER"], "a card was stored, though the answer is in doubt"
+        assert [row["sk"] for row in world.rows()] == ["ORDER"], "a card of a doubtful answer is stored"
 
 
 def assert_delivered(world: World, order_id: str) -> None:
-    shown = world.reveal(order_id)
-    assert [{name: card[name] for name in ("value", "serial")} for card in shown["cards"]] == cards_of(order_id, 2)
-    assert world.kinds(order_id).count("CardsDelivered") == 1
+    assert world.revealed(order_id) == cards_of(order_id, 2)
+    assert world.event_types(order_id).count("CardsDelivered") == 1
 
 
-def assert_goes_well_once_it_is_over(world: World, order_id: str, came_to: str) -> None:
-    """Check that nothing was lost: what waits goes on by itself, what is held once it is announced again."""
-    world.supplier_is_back()
-    world.set_api_key()  # as after a refused key: a new version of the secret
-    if came_to not in {WAITS, DELIVERED, REFUNDED}:
-        world.announce(order_id)
+def assert_order_recovers(world: World, order_id: str, result: str) -> None:
+    """Check that a waiting order resumes automatically, and a held order when it is placed again."""
+    world.supplier.recover()
+    world.set_api_key()  # after a refused key, only a new version unblocks the gate
+    if result not in {WAITS, DELIVERED, REFUNDED}:
+        world.place(order_id)
     world.run(3_600)
-    if came_to != REFUNDED:
+    if result != REFUNDED:
         assert_delivered(world, order_id)
     assert world.timeline.is_quiet
 
 
 @EACH
-def test_trouble_at_the_check_comes_to_what_is_decided(world: World, failure: SupplierFault) -> None:
-    order_id = world.place(2)
-    befall(world, failure, once=failure.at_check == DELIVERED)  # the delivery then gets a right answer
+def test_fault_at_the_check_has_its_result(world: World, failure: SupplierFault) -> None:
+    order_id = world.buy(2)
+    cause(world, failure, once=failure.at_check == DELIVERED)  # the delivery gets a correct answer
 
-    world.announce(order_id)
-    world.run(seconds_to(failure.at_check))
+    world.place(order_id)
+    world.run(seconds_until(failure.at_check))
 
-    assert_came_to(world, order_id, failure.at_check)
-    assert_goes_well_once_it_is_over(world, order_id, failure.at_check)
+    assert_result(world, order_id, failure.at_check)
+    assert_order_recovers(world, order_id, failure.at_check)
 
 
 @EACH
-def test_trouble_at_the_delivery_comes_to_what_is_decided(world: World, failure: SupplierFault) -> None:
-    order_id = world.place(2)
-    befall(world, failure, after_calls=1)
+def test_fault_at_the_delivery_has_its_result(world: World, failure: SupplierFault) -> None:
+    order_id = world.buy(2)
+    cause(world, failure, after_calls=1)
 
-    world.announce(order_id)
-    world.run(seconds_to(failure.expected_at_delivery))
+    world.place(order_id)
+    world.run(seconds_until(failure.expected_at_delivery))
 
-    assert_came_to(world, order_id, failure.expected_at_delivery)
-    assert_goes_well_once_it_is_over(world, order_id, failure.expected_at_delivery)
+    assert_result(world, order_id, failure.expected_at_delivery)
+    assert_order_recovers(world, order_id, failure.expected_at_delivery)
 
 
-def test_cards_of_any_characters_are_delivered_as_they_came(world: World) -> None:
+def test_cards_with_any_characters_are_delivered_unchanged(world: World) -> None:
     cards = [
         {"value": "\u0000\u0007\n\r\t\u001b[31m", "serial": "\u202eright to left"},
         {"value": 'quotes " and \\ and </script>', "serial": "ünï-код-卡-🂡"},
         {"value": " leading and trailing ", "serial": "%s{}$(x)`"},
     ]
-    order_id = world.place(3)
-    world.fault(merge={"cards": cards})
+    order_id = world.buy(3)
+    world.supplier.fault(merge={"cards": cards})
 
-    world.announce(order_id)
+    world.place(order_id)
     world.run(60)
 
-    shown = [{name: card[name] for name in ("value", "serial")} for card in world.reveal(order_id)["cards"]]
-    assert shown == cards
+    assert world.revealed(order_id) == cards
 
 
 @pytest.mark.parametrize("quantity", [1, 99, 100, 250])
-def test_orders_of_any_size_are_delivered_whole(world: World, quantity: int) -> None:
+def test_orders_of_any_size_are_delivered(world: World, quantity: int) -> None:
     order_id = world.order(quantity)
 
     world.run(60)
 
-    shown = [{name: card[name] for name in ("value", "serial")} for card in world.reveal(order_id)["cards"]]
-    assert shown == cards_of(order_id, quantity)
+    assert world.revealed(order_id) == cards_of(order_id, quantity)
 
 
-# ------------------------------------------------------------- transient trouble
+# -------------------------------------------------------------- transient faults
 
 
 @pytest.mark.parametrize("failure", LASTING, ids=lambda failure: failure.name)
-def test_transient_trouble_never_ends_an_order_and_is_waited_out_ever_longer(
-    world: World, failure: SupplierFault
-) -> None:
-    order_id = world.place(2)
-    befall(world, failure)
-    world.announce(order_id)
+def test_order_waits_longer_and_longer_in_a_transient_fault(world: World, failure: SupplierFault) -> None:
+    order_id = world.buy(2)
+    cause(world, failure)
+    world.place(order_id)
 
     world.run(2 * 3_600)
 
-    order = world.known(order_id)
+    order = world.stored(order_id)
     assert order is not None
-    assert (order.status, world.kinds(order_id)) == ("HANDLING", ["OrderDelayed"])
-    looked = [call.at for call in world.book.calls]
-    assert len(looked) <= 25, "the supplier is asked too often in its trouble"
+    assert (order.status, world.event_types(order_id)) == ("HANDLING", ["OrderDelayed"])
+    assert len(world.supplier.book.calls) <= 25
 
 
-def test_trouble_that_spans_the_deadline_does_not_end_the_order(world: World) -> None:
-    order_id = world.place(2)
-    world.fault(status=503)
-    world.announce(order_id)
+def test_order_survives_an_outage_across_its_deadline(world: World) -> None:
+    order_id = world.buy(2)
+    world.supplier.fault(status=503)
+    world.place(order_id)
 
     world.run(25 * 3_600)  # the deadline is after 24 hours
 
     assert world.status(order_id) == "HANDLING"
-    world.supplier_is_back()
+    world.supplier.recover()
     world.run(1_000)
     assert_delivered(world, order_id)
 
 
 @OF_DAYS
-def test_trouble_does_not_use_up_the_time_that_the_supplier_has_for_an_order(world: World) -> None:
-    # Given an order that the supplier did not get to before it was down for longer than the deadline
-    order_id = world.place(2, fulfilAfter=50 * 3_600)
-    world.announce(order_id)
+def test_outage_of_the_supplier_extends_the_deadline(world: World) -> None:
+    order_id = world.buy(2, fulfilAfter=50 * 3_600)
+    world.place(order_id)
     world.run(3_600)
-    world.fault(status=503)
+    world.supplier.fault(status=503)
     world.run(30 * 3_600)
 
-    # When it is back, and still handles the order
-    world.supplier_is_back()
+    world.supplier.recover()
     world.run(19 * 3_600 + 1_200)
 
-    # Then it has had its 24 hours in all, and no more than these
+    # The supplier had 24 hours in all.
     assert_delivered(world, order_id)
 
 
 @OF_DAYS
-def test_order_is_held_when_the_supplier_has_had_its_time_in_spite_of_an_outage(world: World) -> None:
-    order_id = world.place(2, fulfilAfter=1_000 * 3_600)
-    world.announce(order_id)
-    world.fault(status=503)
+def test_extended_deadline_passes_too(world: World) -> None:
+    order_id = world.buy(2, fulfilAfter=1_000 * 3_600)
+    world.place(order_id)
+    world.supplier.fault(status=503)
     world.run(10 * 3_600)
-    world.supplier_is_back()
+    world.supplier.recover()
 
     world.run(23 * 3_600)
     assert world.status(order_id) == "HANDLING"
@@ -195,25 +186,25 @@ def test_order_is_held_when_the_supplier_has_had_its_time_in_spite_of_an_outage(
     assert world.status(order_id) == "DEADLINE_PASSED"
 
 
-def test_orders_that_failed_together_do_not_come_back_together(world: World) -> None:
-    world.fault(status=503, times=20)
+def test_orders_that_failed_together_retry_apart(world: World) -> None:
+    world.supplier.fault(status=503, times=20)
     for _ in range(20):
         world.order()
 
     world.run(40)
 
-    came_back = sorted(call.at for call in world.book.calls[20:40])
-    assert (came_back[-1] - came_back[0]).total_seconds() >= 1
+    retries = sorted(call.at for call in world.supplier.book.calls[20:40])
+    assert (retries[-1] - retries[0]).total_seconds() >= 1
 
 
-def test_an_endless_retry_after_keeps_no_function_busy(world: World) -> None:
-    world.fault(status=429, retryAfter=100_000, times=1)
+def test_retry_after_of_a_day_is_respected(world: World) -> None:
+    world.supplier.fault(status=429, retryAfter=100_000, times=1)
     order_id = world.order(2)
 
     before = world.timeline.now
     world.run(100_000)
 
-    assert all(call.at.timestamp() >= before.timestamp() + 100_000 for call in world.book.calls[1:])
+    assert all(call.at.timestamp() >= before.timestamp() + 100_000 for call in world.supplier.book.calls[1:])
     world.run(2_000)
     assert_delivered(world, order_id)
 
@@ -221,33 +212,33 @@ def test_an_endless_retry_after_keeps_no_function_busy(world: World) -> None:
 # ------------------------------------------------------------------------ doubt
 
 
-def test_cards_that_come_after_their_status_are_waited_for(world: World) -> None:
-    order_id = world.place(2)
-    world.fault(put={"/cards": []}, afterCalls=1, times=3)
-    world.announce(order_id)
+def test_order_waits_for_cards_that_follow_their_status(world: World) -> None:
+    order_id = world.buy(2)
+    world.supplier.fault(put={"/cards": []}, afterCalls=1, times=3)
+    world.place(order_id)
 
     world.run(60)
 
     assert_delivered(world, order_id)
-    assert world.kinds(order_id) == ["CardsDelivered"]
+    assert world.event_types(order_id) == ["CardsDelivered"]
 
 
-def test_order_that_the_supplier_knows_a_moment_later_is_delivered(world: World) -> None:
-    order_id = world.place(2)
-    world.fault(status=404, times=8)
-    world.announce(order_id)
+def test_order_that_is_unknown_at_first_is_delivered(world: World) -> None:
+    order_id = world.buy(2)
+    world.supplier.fault(status=404, times=8)
+    world.place(order_id)
 
     world.run(90)
 
     assert_delivered(world, order_id)
-    assert world.kinds(order_id) == ["CardsDelivered"]
+    assert world.event_types(order_id) == ["CardsDelivered"]
 
 
 @pytest.mark.parametrize("answers", [{"put": {"/cards": None}}, {"status": 404}, {"merge": {"status": "LOST"}}])
-def test_doubt_is_held_after_a_minute_and_not_before(world: World, answers: dict[str, Any]) -> None:
-    order_id = world.place(2)
-    world.fault(**answers)
-    world.announce(order_id)
+def test_doubt_holds_the_order_after_a_minute(world: World, answers: dict[str, Any]) -> None:
+    order_id = world.buy(2)
+    world.supplier.fault(**answers)
+    world.place(order_id)
 
     world.run(MIN_DOUBT_SECONDS)
     assert world.status(order_id) == "HANDLING"
@@ -256,10 +247,12 @@ def test_doubt_is_held_after_a_minute_and_not_before(world: World, answers: dict
 
 
 @pytest.mark.parametrize(("status", "code"), [(403, "SOMETHING_NEW"), (410, "GONE"), (422, "INVALID_STATE")])
-def test_refused_order_is_held_within_its_deadline_and_stops_no_other(world: World, status: int, code: str) -> None:
-    order_id = world.place(2)
-    world.fault(orderId=order_id, status=status, body={"success": False, "error": {"code": code, "message": "m"}})
-    world.announce(order_id)
+def test_refused_order_is_held_and_stops_no_other_order(world: World, status: int, code: str) -> None:
+    order_id = world.buy(2)
+    world.supplier.fault(
+        orderId=order_id, status=status, body={"success": False, "error": {"code": code, "message": "m"}}
+    )
+    world.place(order_id)
     world.run(60)
     others = [world.order(2) for _ in range(12)]
 
@@ -268,59 +261,59 @@ def test_refused_order_is_held_within_its_deadline_and_stops_no_other(world: Wor
     assert world.status(order_id) == "HANDLING"
     world.run(2 * 3_600)
 
-    order = world.known(order_id)
+    order = world.stored(order_id)
     assert order is not None
     assert order.held_reason is HeldReason.SUPPLIER_CONTRACT_BROKEN
     assert f"{status} {code}" in (order.held_message or "")
-    assert world.kinds(order_id) == ["OrderDelayed", "OrderHeld"]
+    assert world.event_types(order_id) == ["OrderDelayed", "OrderHeld"]
 
 
 def test_acceptance_ends_with_the_next_hold(world: World) -> None:
-    order_id = world.place(2)
-    world.fault(put={"/cards": []})
-    world.announce(order_id)
+    order_id = world.buy(2)
+    world.supplier.fault(put={"/cards": []})
+    world.place(order_id)
     world.run(100)
     assert world.status(order_id) == "SUPPLIER_CONTRACT_BROKEN"
 
     world.accept_cards(order_id)
-    world.announce(order_id)
+    world.place(order_id)
     world.run(100)
 
-    order = world.known(order_id)
+    order = world.stored(order_id)
     assert order is not None
     assert (order.held_reason, order.accept_cards) == (HeldReason.SUPPLIER_CONTRACT_BROKEN, None)
 
 
 def test_accepted_cards_are_delivered_through_the_workflow(world: World) -> None:
-    order_id = world.place(2)
-    world.fault(put={"/fulfilled_quantity": 1})
-    world.announce(order_id)
+    order_id = world.buy(2)
+    world.supplier.fault(put={"/fulfilled_quantity": 1})
+    world.place(order_id)
     world.run(100)
     assert world.status(order_id) == "SUPPLIER_CONTRACT_BROKEN"
 
     world.accept_cards(order_id)
-    world.announce(order_id)
+    world.place(order_id)
     world.run(50)
     assert world.status(order_id) == "HANDLING"
     world.run(200)
 
     assert_delivered(world, order_id)
-    order = world.known(order_id)
+    order = world.stored(order_id)
     assert order is not None
     assert order.accept_cards is not None
 
 
-def test_accepted_cards_wait_for_the_rest_that_comes_a_moment_later(world: World) -> None:
-    order_id = world.place(5)
-    world.fault(orderId=order_id, put={"/cards": [{"value": " ", "serial": "1"}]})
-    world.announce(order_id)
+def test_accepted_cards_wait_for_cards_that_follow(world: World) -> None:
+    order_id = world.buy(5)
+    world.supplier.fault(orderId=order_id, put={"/cards": [{"value": " ", "serial": "1"}]})
+    world.place(order_id)
     world.run(100)
     assert world.status(order_id) == "SUPPLIER_CONTRACT_BROKEN"
 
     world.accept_cards(order_id, cards=1)
-    world.supplier_is_back()
-    world.fault(orderId=order_id, times=4, put={"/cards": [{"value": "FIRST", "serial": "1"}]})
-    world.announce(order_id)
+    world.supplier.recover()
+    world.supplier.fault(orderId=order_id, times=4, put={"/cards": [{"value": "FIRST", "serial": "1"}]})
+    world.place(order_id)
     world.run(300)
 
     assert world.status(order_id) == "FULFILLED"

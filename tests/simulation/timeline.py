@@ -1,7 +1,7 @@
-"""Time that is the test's: it jumps from one thing that is due to the next, and one actor runs at a time.
+"""Simulated time: it jumps to the next time at which something happens, and one actor runs at a time.
 
-An actor is a thread that runs until it sleeps. Which of several that are due goes on first is the test's choice, so
-that a run can be repeated, and so that a property test can try the orders in which things can happen.
+An actor is a thread that runs until it sleeps. A test chooses which of the actors that wake at the same time runs
+first. So a run can be repeated, and a property test can try different orders.
 """
 
 import threading
@@ -13,14 +13,14 @@ from unittest.mock import patch
 import time_machine
 
 REAL_SECONDS = 60.0
-"""How long an actor may run without sleeping. It takes milliseconds; more is a deadlock."""
+"""Limit for an actor that does not sleep. Actors need milliseconds, so this is a deadlock."""
 START = datetime(2026, 3, 14, 9, 0, tzinfo=UTC)
 
 
 @dataclass
 class _Sleeper:
     wakes_at: datetime
-    goes_on: threading.Event = field(default_factory=threading.Event)
+    woken: threading.Event = field(default_factory=threading.Event)
 
 
 def _without_exits(hook: Callable[[threading.ExceptHookArgs], object]) -> Callable[[threading.ExceptHookArgs], None]:
@@ -41,7 +41,7 @@ class Timeline:
     traveller
         Sets the clock of this process.
     choose
-        Picks one of so many actors that are due at the same moment, from 0.
+        Takes the number of actors that wake at the same time, and returns the index of the one that runs first.
     """
 
     def __init__(self, traveller: time_machine.Traveller, choose: Callable[[int], int] = lambda _: 0) -> None:
@@ -55,23 +55,22 @@ class Timeline:
 
     @property
     def now(self) -> datetime:
-        """The time."""
         return datetime.now(UTC)
 
     def pass_by(self, seconds: float) -> None:
-        """Let time pass while an actor works; what becomes due meanwhile goes on when it sleeps."""
+        """Advance the clock while an actor works. Actors that wake meanwhile run when it sleeps."""
         self._traveller.shift(timedelta(seconds=seconds))
 
     def begin(self, body: Callable[[], None]) -> None:
-        """Start an actor; it runs when the timeline does."""
+        """Add an actor. It starts when the timeline runs."""
         sleeper = _Sleeper(self.now)
 
         def run() -> None:
-            sleeper.goes_on.wait()
+            sleeper.woken.wait()
             try:
                 if not self._is_over:
                     body()
-            except BaseException as error:  # noqa: BLE001 - told to the test, in its own thread
+            except BaseException as error:  # noqa: BLE001 - `run` raises it in the test's thread
                 self._errors.append(error)
             finally:
                 self._actor_rests.release()
@@ -80,24 +79,24 @@ class Timeline:
         self._sleepers.append(sleeper)
 
     def sleep(self, seconds: float) -> None:
-        """Let the actor that calls this sleep."""
+        """Suspend the calling actor."""
         sleeper = _Sleeper(self.now + timedelta(seconds=seconds))
         self._sleepers.append(sleeper)
         self._actor_rests.release()
-        sleeper.goes_on.wait()
+        sleeper.woken.wait()
         if self._is_over:
-            raise SystemExit  # ends the engine's thread; `close` keeps it from being reported
+            raise SystemExit  # ends the engine's thread; `close` suppresses the report
 
     def close(self) -> None:
-        """End every actor where it sleeps."""
+        """End every actor."""
         self._is_over = True
         with patch.object(threading, "excepthook", _without_exits(threading.excepthook)):
             while self._sleepers:
-                self._sleepers.pop().goes_on.set()
+                self._sleepers.pop().woken.set()
                 self._actor_rests.acquire(timeout=REAL_SECONDS)
 
     def run(self, seconds: float) -> None:
-        """Let so much time pass, and everything happen that is due in it."""
+        """Advance the clock, and run each actor when it wakes. Raise what an actor raises."""
         end = self.now + timedelta(seconds=seconds)
         while self._sleepers:
             first = min(sleeper.wakes_at for sleeper in self._sleepers)
@@ -108,7 +107,7 @@ class Timeline:
             self._sleepers.remove(chosen)
             self._move_to(chosen.wakes_at)
             self.actor_runs = True
-            chosen.goes_on.set()
+            chosen.woken.set()
             if not self._actor_rests.acquire(timeout=REAL_SECONDS):
                 raise TimeoutError(f"an actor has run for {REAL_SECONDS:g} s without sleeping")
             self.actor_runs = False
@@ -118,7 +117,7 @@ class Timeline:
 
     @property
     def is_quiet(self) -> bool:
-        """Whether no actor is left."""
+        """Whether every actor has ended."""
         return not self._sleepers
 
     def _move_to(self, at: datetime) -> None:
