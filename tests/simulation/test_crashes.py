@@ -14,8 +14,7 @@ PHASES = ("before", "after")
 CALLS = (
     "GetItem",  # the order
     "GetSecretValue",
-    "GetItem",  # the gate
-    "UpdateItem",  # acquires a slot
+    "UpdateItem",  # reads the gate and acquires a slot
     "checkOrder",
     "UpdateItem",  # releases the slot
     "GenerateDataKey",
