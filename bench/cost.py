@@ -48,7 +48,7 @@ def main() -> None:
 def monthly_usage() -> dict[str, int]:
     """Count what AWS bills each month independently of orders."""
     template, included = (
-        yaml_parse((PROJECT / name).read_text(encoding="utf-8")) for name in ("template.yaml", "observability.yaml")
+        yaml_parse((PROJECT / name).read_text(encoding="utf-8")) for name in ("template.yaml", "wiring.yaml")
     )
     resources = [resource for resource in [*template["Resources"].values(), *included.values()] if "Type" in resource]
     keys = [resource["Properties"] for resource in resources if resource["Type"] == "AWS::KMS::Key"]

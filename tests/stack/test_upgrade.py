@@ -33,7 +33,7 @@ def next_release(folder: Path) -> Path:
     """Give the template of a release that differs in the layer, in a function and in the workflow."""
     for name in ("functions", "layers", "statemachine"):
         shutil.copytree(PROJECT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
-    for name in ("template.yaml", "observability.yaml", "LICENSE", "README.md"):
+    for name in ("template.yaml", "wiring.yaml", "LICENSE", "README.md"):
         shutil.copy(PROJECT / name, folder / name)
     events = folder / "layers/core/giftcards/contracts/events.py"
     replace(events, "    schema_version: ", "    release: int = 2\n    schema_version: ")

@@ -7,7 +7,7 @@ from template.reading import Template, deploy, load
 
 @pytest.fixture
 def template() -> Template:
-    """template.yaml as written, with observability.yaml included."""
+    """template.yaml as written, with wiring.yaml included."""
     return load()
 
 

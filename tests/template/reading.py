@@ -20,7 +20,7 @@ NO_VALUE = {"Ref": "AWS::NoValue"}
 Template = dict[str, Any]
 
 
-INCLUDE = {"Name": "AWS::Include", "Parameters": {"Location": "observability.yaml"}}
+INCLUDE = {"Name": "AWS::Include", "Parameters": {"Location": "wiring.yaml"}}
 
 
 def _parse(name: str) -> Template:
@@ -31,7 +31,7 @@ def _parse(name: str) -> Template:
 
 @cache
 def _template_text() -> str:
-    template, included = _parse("template.yaml"), _parse("observability.yaml")
+    template, included = _parse("template.yaml"), _parse("wiring.yaml")
     assert template["Resources"].pop("Fn::Transform") == INCLUDE
     assert not template["Resources"].keys() & included.keys()
     template["Resources"] |= included
@@ -39,7 +39,7 @@ def _template_text() -> str:
 
 
 def load() -> Template:
-    """Return a fresh copy of template.yaml with observability.yaml included, intrinsic functions in their long form."""
+    """Return a fresh copy of template.yaml with wiring.yaml included, intrinsic functions in their long form."""
     return json.loads(_template_text())
 
 

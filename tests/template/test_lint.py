@@ -7,27 +7,25 @@ from pathlib import Path
 
 import yaml
 
-from template.reading import ROOT, as_list, load, resources
+from template.reading import ROOT, Template, as_list, load, resources
 
 
-def test_included_file_has_only_what_the_transform_accepts():
-    # AWS::Include accepts no tags (!Ref, !Sub) and no nested transform; the safe loader refuses tags.
-    text = (ROOT / "observability.yaml").read_text(encoding="utf-8")
-    included = yaml.safe_load(text)
-    assert "Fn::Transform" not in text
-    assert {resource["Type"] for resource in included.values()} == {
-        "AWS::CloudWatch::Alarm",
-        "AWS::CloudWatch::Dashboard",
-        "AWS::Logs::QueryDefinition",
-    }
+def included() -> Template:
+    """wiring.yaml as AWS::Include reads it: it accepts no tags (!Ref, !Sub), which the safe loader refuses."""
+    return yaml.safe_load((ROOT / "wiring.yaml").read_text(encoding="utf-8"))
+
+
+def test_included_file_has_no_nested_transform():
+    assert "Fn::Transform" not in (ROOT / "wiring.yaml").read_text(encoding="utf-8")
+    # `sam build` and `sam package` do not read the included file: no function, no layer, no local file.
+    assert {one["Type"] for one in included().values() if one["Type"].startswith("AWS::Serverless")} == set()
 
 
 def test_rollback_alarms_are_in_the_main_template():
     # samtranslator and a reader see them beside the setting that names them.
-    included = yaml.safe_load((ROOT / "observability.yaml").read_text(encoding="utf-8"))
     named = as_list(load()["Globals"]["Function"]["DeploymentPreference"]["Alarms"])
     alarms = {alarm.get("Ref") or alarm["Fn::If"][1]["Ref"] for alarm in named}
-    assert alarms == set(resources(load(), "AWS::CloudWatch::Alarm")) - set(included)
+    assert alarms == set(resources(load(), "AWS::CloudWatch::Alarm")) - set(included())
 
 
 def test_sam_validate_is_clean(tmp_path: Path):
