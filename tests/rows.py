@@ -52,6 +52,6 @@ def published(row: Row, published_at: datetime = NOW) -> Row:
     return kept | {"announcedAt": timestamp(published_at)}
 
 
-def card(order_id: str, index: int, ciphertext: bytes) -> Row:
-    """Return the keys and the ciphertext of a card's row."""
-    return {"pk": f"ORDER#{order_id}", "sk": f"CARD#{index:04d}", "ciphertext": ciphertext}
+def cards(order_id: str, first: int, ciphertext: bytes) -> Row:
+    """Return the keys and the ciphertext of a card row, by the index of its first card."""
+    return {"pk": f"ORDER#{order_id}", "sk": f"CARDS#{first:05d}", "ciphertext": ciphertext}

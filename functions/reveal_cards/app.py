@@ -8,7 +8,7 @@ from pydantic import ValidationError
 from giftcards import composition_root
 from giftcards.contracts.base import invalid_fields
 from giftcards.metrics import Metric
-from giftcards.use_cases.reveal_cards import MESSAGES, RevealOutcome, RevealRequest
+from giftcards.use_cases.reveal_cards import RevealOutcome, RevealRequest
 
 logger = composition_root.logger()
 metrics = composition_root.metrics()
@@ -26,22 +26,12 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
         composition_root.log(
             "WARNING", "reveal asked for", outcome=RevealOutcome.INVALID_REQUEST, cards=0, note=message
         )
-        return {"outcome": RevealOutcome.INVALID_REQUEST, "message": message, "cards": []}
+        return {"outcome": RevealOutcome.INVALID_REQUEST, "message": message, "cards": [], "nextIndex": None}
     logger.append_keys(orderId=request.order_id)
     revealed = composition_root.card_reveal().reveal(
         request, request_id=context.aws_request_id, now=composition_root.now()
     )
-    fields = {"outcome": revealed.outcome, "cards": len(revealed.cards), "note": revealed.detail}
+    answer = revealed.to_json()
+    fields = {"outcome": revealed.outcome, "cards": len(answer["cards"]), "note": revealed.detail}
     composition_root.log(revealed.outcome.level, "reveal asked for", **fields)
-    return {
-        "outcome": revealed.outcome,
-        "message": MESSAGES[revealed.outcome],
-        "cards": [
-            {
-                "index": index,
-                "value": card.value.get_secret_value(),
-                "serial": None if card.serial is None else card.serial.get_secret_value(),
-            }
-            for index, card in sorted(revealed.cards.items())
-        ],
-    }
+    return answer

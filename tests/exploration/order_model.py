@@ -1,17 +1,18 @@
 """One order, and everything that may happen to it at once: the model whose states `test_orders.py` explores.
 
 Real: the adapters, the use cases, `giftcards resume` and `restore`, and the workflow's definition. Made up: the
-supplier, which is asked without a gate; the bus; Step Functions; and the encryption, which only binds a card to its
-order, user, attempt and index. There is one order, ``o``. An execution waits for an OrderPlaced event.
+supplier, which is asked without a gate; the bus; Step Functions; and the encryption, which only binds cards to their
+order, user, delivery and index, two in a row. There is one order, ``o``. An execution waits for an OrderPlaced event.
 """
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import cache
 from types import SimpleNamespace
 from typing import Any, NamedTuple
+from zlib import crc32
 
 from botocore.exceptions import ClientError
 
@@ -20,12 +21,13 @@ from exploration.table import WRITES, Frozen, MemoryClient, MemoryTables, freeze
 from exploration.workflow_runner import STATES, Execution
 from giftcards.adapters.card_cipher import CardUnreadableError
 from giftcards.adapters.event_bus import EventBus
-from giftcards.adapters.order_table import OrderTable
+from giftcards.adapters.order_table import OrderTable, card_keys
+from giftcards.adapters.timestamps import timestamp
 from giftcards.contracts.events import SOURCE, HeldReason
 from giftcards.contracts.supplier import Card
 from giftcards.contracts.workflow import StepRequest
 from giftcards.rules.next_step import PollPolicy
-from giftcards.rules.orders import Acceptance, Order, event_for
+from giftcards.rules.orders import Acceptance, Order, delivery_id_of, event_for
 from giftcards.rules.schedule import PollSchedule
 from giftcards.use_cases.check_status import StatusCheck
 from giftcards.use_cases.deliver_cards import CardDelivery
@@ -35,7 +37,9 @@ from giftcards_cli.commands.restore import Restoration
 from giftcards_cli.commands.resume import resume_order
 from giftcards_cli.stack import CommandError
 
-ROW, CARDS = ("cards", "ORDER#o", "ORDER"), "CARD#"
+ROW = ("cards", "ORDER#o", "ORDER")
+CARDS_PER_ROW = 2
+PREVIOUS_CARD = {"pk": "ORDER#o", "userId": "alice"}
 INDEXES = {"open-orders": ("openStatus", "claimedAt"), "orders-by-user": ("userId", "claimedAt")}
 PATIENCE = PollPolicy(PollSchedule.parse("120:5,300:15,3600:60"), delayed_after_seconds=600)
 CLOSED = {"FULFILLED", "PARTIALLY_FILLED", "REFUNDED"}
@@ -71,6 +75,8 @@ class World(NamedTuple):
         The same, in the dead-letter queue.
     published
         Events of the service: detail-type and detail.
+    may_redeliver
+        Whether an order may be delivered again, at another time, because its rows are lost at some time.
     """
 
     answers: tuple[str, ...]
@@ -78,28 +84,42 @@ class World(NamedTuple):
     may_lose_rows: bool = False
     parked: tuple[str, ...] = ()
     published: frozenset[tuple[str, str]] = frozenset()
+    may_redeliver: bool = False
+
+    @property
+    def closings(self) -> frozenset[tuple[str, str]]:
+        """Events of the order's end; without their time where there may be two."""
+        closings = frozenset(event for event in self.published if event[0] in CLOSINGS)
+        if not self.may_redeliver:
+            return closings
+        return frozenset((kind, _as_text(json.loads(text) | {"occurredAt": ""})) for kind, text in closings)
 
 
 # ------------------------------------------------------------- what is made up
 
 
 class Seal:
-    """Stands in for the vault: binds each card to its order, user, attempt and index."""
+    """Stands in for the cipher: binds the cards of a row to their order, user, delivery and index."""
 
-    def encrypt(self, order_id: str, user_id: str, attempt: str, cards: Sequence[Card]) -> list[bytes]:
+    def encrypt(self, order: Order, cards: Sequence[Card]) -> dict[int, bytes]:
         values = [card.value.get_secret_value() for card in cards]
-        return [json.dumps([order_id, user_id, attempt, index, v]).encode() for index, v in enumerate(values, start=1)]
+        firsts = range(1, len(values) + 1, CARDS_PER_ROW)
+        return {first: self._sealed(order, first, values[first - 1 :][:CARDS_PER_ROW]) for first in firsts}
 
-    def decrypt(
-        self, order_id: str, user_id: str, attempt: str | None, ciphertexts: Mapping[int, bytes]
-    ) -> dict[int, Card]:
-        cards = {}
-        for index, sealed in ciphertexts.items():
-            *bound, value = json.loads(sealed)
-            if bound != [order_id, user_id, attempt, index]:
-                raise CardUnreadableError(f"card {index} is another's")
-            cards[index] = Card.model_validate({"value": value, "serial": "s"})
+    def decrypt(self, order: Order, ciphertexts: Mapping[int, bytes]) -> dict[int, Card]:
+        cards: dict[int, Card] = {}
+        for first, ciphertext in ciphertexts.items():
+            values = json.loads(ciphertext)[-1]
+            if ciphertext != self._sealed(order, first, values):
+                raise CardUnreadableError(f"the cards from {first} on are another's")
+            cards |= enumerate((Card(value=value, serial="s") for value in values), start=first)
         return cards
+
+    @staticmethod
+    def _sealed(order: Order, first: int, values: Sequence[str]) -> bytes:
+        is_earlier = order.card_rows is None and order.delivery_attempt is not None
+        delivery = [order.delivery_attempt] if is_earlier else [str(order.delivered_at), order.fulfilled_quantity]
+        return json.dumps([order.order_id, order.user_id, *delivery, first, list(values)]).encode()
 
 
 @cache
@@ -147,11 +167,15 @@ def deliver(runner: Runner, payload: Mapping[str, Any]) -> Mapping[str, Any]:
         bus=bus_of(runner),
         policy=PATIENCE,
         card_retention=None,
-        new_attempt=runner.token,
         measure=lambda *_: None,
     )
-    result = delivery.deliver(StepRequest.model_validate(payload), now=START, jitter=0.5)
+    result = delivery.deliver(StepRequest.model_validate(payload), now=_time_of(runner.token()), jitter=0.5)
     return result.model_dump(mode="json", by_alias=True)
+
+
+def _time_of(token: str) -> datetime:
+    """Give each delivery a millisecond that no other has, within a minute."""
+    return START + timedelta(milliseconds=crc32(token.encode()) % 60_000)
 
 
 PAYLOAD = {"orderId": "o", "userId": "alice", "claimedAt": START, "checks": 1, "failures": 0, "delayAnnounced": False}
@@ -171,6 +195,42 @@ def function_alone(name: str) -> Process:
             return str(deliver(runner, PAYLOAD)["outcome"])
         except Exception as error:  # noqa: BLE001 - nobody hears what it raises
             return type(error).__name__
+
+    return Process(name, run)
+
+
+def previous_delivery(name: str) -> Process:
+    """Make a DeliverCards of the previous release, which delivers two cards in two transactions."""
+
+    def run(runner: Runner, _carried: Any) -> str:
+        attempt = runner.token()
+        order = Order.model_validate(claimed(None)).model_copy(update={"delivery_attempt": attempt})
+        puts = [
+            {"Put": {"TableName": "cards", "Item": PREVIOUS_CARD | {"sk": f"CARD#000{index}", "ciphertext": sealed}}}
+            for index, value in enumerate(ANSWERS["two"], start=1)
+            for sealed in [Seal._sealed(order, index, [value])]
+        ]
+        key = {"TableName": "cards", "Key": {"pk": "ORDER#o", "sk": "ORDER"}}
+        names, values = {"#status": "status"}, {":handling": "HANDLING", ":userId": "alice", ":attempt": attempt}
+        is_open = "#status = :handling AND userId = :userId"
+        common = key | {"ExpressionAttributeNames": names, "ExpressionAttributeValues": values}
+        begin = {"UpdateExpression": "SET deliveryAttempt = :attempt", "ConditionExpression": is_open}
+        closed = {
+            "status": "FULFILLED", "quantity": 2, "fulfilledQuantity": 2, "checks": 1,
+            "deliveryId": delivery_id_of("o"), "deliveryAttempt": attempt, "deliveredAt": timestamp(_time_of(attempt)),
+        }  # fmt: skip
+        end = {
+            "UpdateExpression": "SET " + ", ".join(f"#{name} = :new_{name}" for name in closed),
+            "ConditionExpression": f"{is_open} AND deliveryAttempt = :attempt",
+            "ExpressionAttributeNames": {f"#{name}": name for name in closed},
+            "ExpressionAttributeValues": values | {f":new_{name}": value for name, value in closed.items()},
+        }
+        try:
+            runner.table.transact_write_items(TransactItems=[puts[0], {"Update": common | begin}])
+            runner.table.transact_write_items(TransactItems=[puts[1], {"Update": key | end}])
+        except ClientError as error:
+            return type(error).__name__
+        return "CLOSED"
 
     return Process(name, run)
 
@@ -217,14 +277,9 @@ def restore(*order_id: str) -> Process:
 
 
 def reveal() -> Process:
-    """Make a reveal whose query may meet the closing transaction halfway."""
-
     def run(runner: Runner, _carried: Any) -> tuple[str, tuple[str, ...]]:
-        def call(operation: str, arguments: Mapping[str, Any]) -> Any:
-            return runner.perform("half" if operation == "query" else "table", operation, arguments)
-
         card_reveal = CardReveal(
-            orders=OrderTable("cards", MemoryClient(call), pause=lambda _seconds: None),
+            orders=orders_of(runner),
             cipher=Seal(),
             audit=SimpleNamespace(add=lambda _record: None),
             measure=lambda *_: None,
@@ -248,10 +303,12 @@ def visible(row: Frozen | None, cards: frozenset[Frozen]) -> Any:
     assert row is None or "status" in row, "a row was made that is no order's"
     if row is None or row["status"] not in CLOSED:
         return None
-    due = range(1, int(row["fulfilledQuantity"]) + 1)
-    sealed = {int(card["sk"].removeprefix(CARDS)): card["ciphertext"] for card in cards}
-    assert set(due) <= sealed.keys(), "the order is closed and a card is missing"
-    opened = Seal().decrypt("o", row["userId"], row.get("deliveryAttempt"), {index: sealed[index] for index in due})
+    order = Order.model_validate(row)
+    stored = {card["sk"]: card["ciphertext"] for card in cards}
+    keys = card_keys(order)
+    assert {key["sk"] for key in keys.values()} <= stored.keys(), "the order is closed and a card row is missing"
+    opened = Seal().decrypt(order, {first: stored[key["sk"]] for first, key in keys.items()})
+    assert list(opened) == list(range(1, order.fulfilled_quantity + 1)), "the order is closed and a card is missing"
     values = tuple(card.value.get_secret_value() for card in opened.values())
     return frozenset((k, v) for k, v in row.items() if k not in CHANGES_AFTER_CLOSING), values
 
@@ -286,7 +343,7 @@ class GuardedTables(MemoryTables):
 
 
 def visible_in(rows: Frozen) -> Any:
-    cards = frozenset(row for key, row in rows.items() if key[0] == "cards" and key[2].startswith(CARDS))
+    cards = frozenset(row for key, row in rows.items() if key[0] == "cards" and key[2] != ROW[2])
     return visible(rows.get(ROW), cards)
 
 
@@ -316,7 +373,14 @@ class OrderModel(Model):
         may_lose_rows: bool = False,
         replacement: Sequence[Mapping[str, Any]] = (),
     ) -> None:
-        world = World(tuple(answers), tuple(placed), may_lose_rows, published=frozenset(_published(rows)))
+        has_copy = any(row["table"] == "copy" for row in rows)
+        world = World(
+            tuple(answers),
+            tuple(placed),
+            may_lose_rows,
+            published=frozenset(_published(rows)),
+            may_redeliver=may_lose_rows or has_copy or bool(replacement),
+        )
         super().__init__(processes, world, GuardedTables(INDEXES))
         self._first_rows, self._replacement = _as_rows(rows), _as_rows(replacement)
         self.tables.rows = self._first_rows
@@ -351,19 +415,6 @@ class OrderModel(Model):
                 yield "has used up its retries", world, False
             case "executions", _:
                 yield "is asked for", world, any(step.process.name == call.arguments["arn"] for step in running(state))
-            case "half", _:
-                yield from self._query(state, call)
-
-    def _query(self, state: State, call: Call) -> Iterator[Branch]:
-        """Answer a query that may meet the closing transaction halfway: the order is closed, its cards are not there.
-
-        It may do so whenever there is an order, which is more often than in DynamoDB.
-        """
-        self.tables.rows = state.rows
-        answer = self.tables.execute(call.operation, call.arguments)
-        yield "queries", state.world, answer
-        if half := [item for item in answer["Items"] if item["sk"] == "ORDER"]:
-            yield "queries into the closing transaction", state.world, freeze(answer | {"Items": half})
 
     def events(self, state: State) -> Iterable[tuple[str, State]]:
         """The supplier changes its answer, or somebody deletes the order's rows."""
@@ -380,7 +431,7 @@ class OrderModel(Model):
         """The promise, as far as one state shows it."""
         world: World = state.world
         row = state.rows.get(ROW)
-        closings = {event for event in world.published if event[0] in CLOSINGS}
+        closings = world.closings
         assert len(closings) <= 1, "the order was closed in two ways"
         if row is not None:
             is_done = row["status"] in CLOSED and "announcedAt" in row
@@ -480,7 +531,7 @@ def held(reason: HeldReason, **changes: Any) -> dict[str, Any]:
     return claimed("gone", status="HELD", openStatus="HELD", **why) | changes
 
 
-def delivered(table: str, attempt: str, cards: Sequence[str] = ("a", "b"), **changes: Any) -> list[dict[str, Any]]:
+def delivered(table: str, token: str, cards: Sequence[str] = ("a", "b"), **changes: Any) -> list[dict[str, Any]]:
     """Make the rows of a delivered order in a table, by the code that delivers.
 
     `changes` are made to the row of the open order before.
@@ -489,7 +540,7 @@ def delivered(table: str, attempt: str, cards: Sequence[str] = ("a", "b"), **cha
     row = claimed("gone", **changes)
     tables.rows = Frozen({ROW: _stored(row)})
     quiet = Quiet(tables, tables.rows, World(({2: "two", 3: "three"}[len(cards)],)))
-    quiet.token = lambda: attempt  # type: ignore[method-assign]
+    quiet.token = lambda: token  # type: ignore[method-assign]
     deliver(quiet, PAYLOAD | {"userId": row["userId"]})  # type: ignore[arg-type]
     return [{**thaw(row), "table": table} for key, row in quiet.rows.items() if key[0] == "cards"]
 
@@ -594,5 +645,5 @@ def recover(tables: MemoryTables, state: State) -> None:
     assert row is not None, "the order is lost"
     assert row["status"] in CLOSED, f"the order ends as {row['status']}"
     assert "announcedAt" in row, "the order ends without its event"
-    closings = {event for event in quiet.world.published if event[0] in CLOSINGS}
+    closings = quiet.world.closings
     assert len(closings) == 1, f"the order's end was published as {closings}"

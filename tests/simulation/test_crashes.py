@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from giftcards.adapters import order_table
+from giftcards.rules import card_rows
 from giftcards_local.supplier import cards_of
 from simulation.functions import Hook, Invocation, Killed
 from simulation.world import World
@@ -22,7 +22,7 @@ CALLS = (
     "PutEvents",
     "UpdateItem",  # the event is published
 )
-VARYING = {"ciphertext", "deliveryAttempt", "executionArn", "claimedAt", "deliveredAt", "announcedAt"}
+VARYING = {"ciphertext", "executionArn", "claimedAt", "deliveredAt", "announcedAt"}
 """Attributes that differ between two runs, by time or chance."""
 IDS = {"pk", "orderId", "deliveryId"}
 
@@ -46,13 +46,13 @@ def rows_of(world: World, order_id: str) -> list[dict[str, Any]]:
     return [{name: value for name, value in row.items() if name not in IDS | VARYING} for row in rows]
 
 
-def assert_delivered_once(world: World, order_id: str, quantity: int) -> None:
+def assert_delivered_once(world: World, order_id: str, quantity: int, *, card_rows: int = 1) -> None:
     order = world.stored(order_id)
     assert order is not None
     assert (order.status, order.fulfilled_quantity) == ("FULFILLED", quantity)
     assert order.announced_at is not None
     assert world.revealed(order_id) == cards_of(order_id, quantity)
-    assert len(rows_of(world, order_id)) == quantity + 1
+    assert len(rows_of(world, order_id)) == card_rows + 1
     delivered = [event for event in world.events(order_id) if event["detail-type"] == "CardsDelivered"]
     assert delivered, "no event was published"
     assert {event["detail"]["deliveryId"] for event in delivered} == {order.delivery_id}
@@ -83,70 +83,13 @@ def test_killed_delivery_runs_again_as_one_delivery(world: World, number: int, p
     assert world.timeline.is_quiet
 
 
-@pytest.mark.parametrize("phase", PHASES)
-@pytest.mark.parametrize("piece", [1, 2, 3])
-def test_delivery_killed_between_transactions_runs_again(
-    world: World, monkeypatch: pytest.MonkeyPatch, piece: int, phase: str
-) -> None:
-    monkeypatch.setattr(order_table, "TRANSACTION_ITEMS", 4)
-    order_id = world.buy(8)
-    first = CALLS.index("TransactWriteItems")
-    world.functions.hooks.append(killing(first + piece, phase))
-
-    world.place(order_id)
-    world.run(300)
-
-    assert_delivered_once(world, order_id, 8)
-
-
-@pytest.mark.parametrize("piece", [1, 2])
-def test_refund_after_a_killed_delivery_reveals_no_card(
-    world: World, monkeypatch: pytest.MonkeyPatch, piece: int
-) -> None:
-    monkeypatch.setattr(order_table, "TRANSACTION_ITEMS", 4)
-    order_id = world.buy(8)
-    world.functions.hooks.append(killing(CALLS.index("TransactWriteItems") + piece, "after"))
-    world.supplier.fault(
-        merge={"status": "REFUNDED", "fulfilled_quantity": 0, "fulfilled_amount": 0, "cards": []}, afterCalls=2
-    )
-
-    world.place(order_id)
-    world.run(300)
-
-    assert world.status(order_id) == "REFUNDED"
-    assert world.event_types(order_id) == ["OrderRefunded"]
-    assert world.revealed(order_id) == []
-
-
-@pytest.mark.parametrize("piece", [1, 2])
-def test_fewer_cards_after_a_killed_delivery_are_revealed_alone(
-    world: World, monkeypatch: pytest.MonkeyPatch, piece: int
-) -> None:
-    monkeypatch.setattr(order_table, "TRANSACTION_ITEMS", 4)
-    order_id = world.buy(8)
-    world.functions.hooks.append(killing(CALLS.index("TransactWriteItems") + piece, "after"))
-    last_two = cards_of(order_id, 8)[6:]
-    fewer = {"status": "PARTIALLY_FILLED", "fulfilled_quantity": 2, "fulfilled_amount": 980, "cards": last_two}
-    world.supplier.fault(merge=fewer, afterCalls=2)
-
-    world.place(order_id)
-    world.run(300)
-
-    assert world.status(order_id) == "PARTIALLY_FILLED"
-    assert world.revealed(order_id) == last_two
-
-
 ORDERS_OF_EVENTS = list(range(12))
 
 
 @pytest.mark.parametrize("seed", ORDERS_OF_EVENTS)
-@pytest.mark.parametrize("several", [False, True], ids=["one transaction", "several"])
-def test_two_concurrent_deliveries_are_one_delivery(
-    world: World, monkeypatch: pytest.MonkeyPatch, seed: int, *, several: bool
-) -> None:
+def test_two_concurrent_deliveries_are_one_delivery(world: World, monkeypatch: pytest.MonkeyPatch, seed: int) -> None:
     # An order with two executions, as after a sweep of a running order
-    if several:
-        monkeypatch.setattr(order_table, "TRANSACTION_ITEMS", 4)
+    monkeypatch.setattr(card_rows, "CARDS_PER_ROW", 3)
     quantity = 8
     order_id = world.buy(quantity)
     world.place(order_id)
@@ -166,7 +109,7 @@ def test_two_concurrent_deliveries_are_one_delivery(
     world.timeline.choose = choose
     world.run(400)
 
-    assert_delivered_once(world, order_id, quantity)
+    assert_delivered_once(world, order_id, quantity, card_rows=3)
     assert world.timeline.is_quiet
 
 

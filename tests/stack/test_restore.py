@@ -54,7 +54,7 @@ def lose(service: Service, order_id: str) -> None:
 
 def tamper(service: Service, order_id: str) -> None:
     """Change one byte of a card."""
-    card = next(row for row in service.items(order_id) if row["sk"]["S"].startswith("CARD#"))
+    card = next(row for row in service.items(order_id) if row["sk"]["S"].startswith("CARDS#"))
     changed = bytearray(card["ciphertext"]["B"])
     changed[-1] ^= 1
     service.cloud.client("dynamodb").put_item(

@@ -171,7 +171,7 @@ class Cloud:
         return [
             row
             for row in self.rows(self.card_table)
-            if row["pk"] == f"ORDER#{order_id}" and row["sk"].startswith("CARD#")
+            if row["pk"] == f"ORDER#{order_id}" and row["sk"].startswith("CARD")
         ]
 
     def open_orders(self) -> list[str]:

@@ -14,7 +14,6 @@ REGION = "eu-west-1"
 NOW = datetime(2026, 3, 14, 9, 26, 53, tzinfo=UTC)
 ORDER_ID = "6901616fe9e88196b4eb64b3"
 USER_ID = "user-4711"
-ATTEMPT = "attempt-1"
 EXECUTION = "arn:aws:states:eu-west-1:123456789012:execution:fulfil-order:1"
 POLL_POLICY = PollPolicy(PollSchedule.parse("120:5,300:15,3600:60"), delayed_after_seconds=600)
 

@@ -22,6 +22,7 @@ from giftcards.contracts.links import LinkRequest, RecipientSet, RedeemRequest
 from giftcards.metrics import Metric
 from giftcards.rules.links import hash_of, token_in
 from giftcards.rules.mails import MailPolicy
+from giftcards.rules.orders import Order
 from giftcards.use_cases.create_link import LinkAnswer, LinkCreation
 from giftcards.use_cases.issue_link import LinkIssue
 from giftcards.use_cases.redeem_link import LinkRedemption, Redeemed
@@ -30,7 +31,7 @@ from giftcards.use_cases.send_link import LinkMailing, MailResult
 from giftcards.use_cases.serve_page import LinkPage, PageAnswer, PageRequest
 from giftcards.use_cases.store_recipient import RecipientOutcome, RecipientStorage
 from support.cloud import Cloud, card_cipher, kms_client
-from support.examples import ATTEMPT, NOW, ORDER_ID, USER_ID
+from support.examples import NOW, ORDER_ID, USER_ID
 from support.secrets import MARK, cards
 
 PAGE_URL = "https://cards.shop.example"
@@ -80,11 +81,11 @@ class Buyer:
 
     def deliver(self, count: int = 2, *, quantity: int | None = None, **attributes: Any) -> None:
         """Store a delivered order with its cards, as DeliverCards does."""
-        row = rows.closed(rows.claimed(), count, quantity=quantity, deliveryAttempt=ATTEMPT, **attributes)
-        self.cloud.put(self.cloud.card_table, rows.published(row))
-        cipher = card_cipher(self.cloud.key_arn)
-        for index, ciphertext in enumerate(cipher.encrypt(ORDER_ID, USER_ID, ATTEMPT, cards(count)), start=1):
-            self.cloud.put(self.cloud.card_table, rows.card(ORDER_ID, index, ciphertext))
+        row = rows.closed(rows.claimed(), count, quantity=quantity, **attributes)
+        ciphertexts = card_cipher(self.cloud.key_arn).encrypt(Order.model_validate(row), cards(count))
+        self.cloud.put(self.cloud.card_table, rows.published(row | {"cardRows": list(ciphertexts)}))
+        for first, ciphertext in ciphertexts.items():
+            self.cloud.put(self.cloud.card_table, rows.cards(ORDER_ID, first, ciphertext))
 
     # what the shop does
 

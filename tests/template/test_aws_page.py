@@ -98,7 +98,7 @@ def test_operator_may_write_every_attribute_of_an_acceptance():
             requests.append(request)
 
     now = datetime(2026, 3, 14, tzinfo=UTC)
-    order = Order(order_id="1", user_id="alice", status=OrderStatus.HELD, claimed_at=now)
+    order = Order(order_id="1", user_id="alice", status=OrderStatus.HELD, claimed_at=now, held_at=now)
     OrderTable("cards", Recorder()).accept_cards(order, Acceptance(by="ops", reason="checked", at=now, cards=1))  # type: ignore[arg-type]
 
     (accept,) = (statement for statement in policies()[1]["Statement"] if statement["Sid"] == "AcceptCards")

@@ -172,9 +172,8 @@ OPENED_SECRETS = {
     "adapters/recipient_cipher.py": {"address.get_secret_value"},
     "use_cases/create_link.py": {"address.get_secret_value", "request.code.get_secret_value"},
     "use_cases/send_link.py": {"address.get_secret_value"},  # the mail names its recipient
-    "use_cases/redeem_link.py": {  # its answer is the one that the page shows
-        "card.value.get_secret_value",
-        "card.serial.get_secret_value",
+    "use_cases/reveal_cards.py": {"card.value.get_secret_value", "card.serial.get_secret_value"},  # what a user may see
+    "use_cases/redeem_link.py": {
         "request.token.get_secret_value",
         "request.code.get_secret_value",
         "request.view.get_secret_value",

@@ -31,6 +31,7 @@ OUTAGES = [
     client_error("ServiceUnavailable", 503),
     cancelled("None", "ThrottlingError"),
     cancelled("ProvisionedThroughputExceeded", "None"),
+    cancelled("TransactionConflict", "None"),
     EventNotPublishedError("CardsDelivered", ["ThrottlingException"]),
     EventNotPublishedError("CardsDelivered", ["InternalFailure"]),
     EndpointConnectionError(**URL),

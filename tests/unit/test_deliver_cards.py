@@ -16,10 +16,10 @@ from giftcards.adapters.order_table import OrderTable
 from giftcards.adapters.timestamps import timestamp
 from giftcards.contracts.supplier import SettledOrder
 from giftcards.contracts.workflow import Outcome, RetryState, StepResult
-from giftcards.rules.orders import close, delivery_id_of
+from giftcards.rules.orders import Order, close, delivery_id_of
 from giftcards.use_cases.deliver_cards import CardDelivery, OrderNotClaimedError
 from support.cloud import Cloud, client_error
-from support.examples import ATTEMPT, NOW, ORDER_ID, POLL_POLICY, USER_ID, step_request
+from support.examples import NOW, ORDER_ID, POLL_POLICY, USER_ID, step_request
 from support.gate import Clock, Measures, supplier_on
 from support.secrets import card_data, leaks, plaintext
 from support.supplier import SupplierDouble, answered, order_data, refused
@@ -44,7 +44,6 @@ def delivery(cloud: Cloud, cipher: CardCipher, orders: OrderTable, supplier: Sup
         bus,
         POLL_POLICY,
         card_retention=None,
-        new_attempt=lambda: ATTEMPT,
         measure=Measures(),
     )
 
@@ -63,8 +62,8 @@ def deliver(delivery: CardDelivery, cloud: Cloud) -> Deliver:
 
 
 def stored_cards(cloud: Cloud, cipher: CardCipher) -> list[dict[str, str]]:
-    sealed = {int(row["sk"][5:]): row["ciphertext"].value for row in cloud.card_rows()}
-    read = cipher.decrypt(ORDER_ID, USER_ID, ATTEMPT, sealed)
+    sealed = {int(row["sk"].removeprefix("CARDS#")): row["ciphertext"].value for row in cloud.card_rows()}
+    read = cipher.decrypt(Order.model_validate(cloud.order_row()), sealed)
     return [plaintext(read[index]) for index in sorted(read)]
 
 
@@ -311,8 +310,8 @@ def test_overtaken_delivery_publishes_what_the_other_stored(
     def overtake() -> None:
         order = orders.get(ORDER_ID)
         assert order is not None
-        sealed = cipher.encrypt(ORDER_ID, USER_ID, ATTEMPT, winner.cards)
-        orders.close(close(order, winner, ATTEMPT, NOW - timedelta(seconds=1), checks=12), sealed)
+        closed = close(order, winner, NOW - timedelta(seconds=1), checks=12)
+        orders.close(closed, cipher.encrypt(closed, winner.cards))
 
     cloud.at_next("TransactWriteItems", overtake)
 
@@ -385,21 +384,34 @@ def test_crash_after_closing_needs_no_second_encryption(
     assert stored_cards(cloud, cipher) == card_data(2)
 
 
-def test_repeat_completes_a_large_order_after_a_crash(
-    cloud: Cloud, cipher: CardCipher, supplier: SupplierDouble, deliver: Deliver, monkeypatch: pytest.MonkeyPatch
+def test_large_order_is_stored_in_one_write(
+    cloud: Cloud, cipher: CardCipher, supplier: SupplierDouble, deliver: Deliver
 ):
-    # Given an order of five cards whose delivery fails after the first two
-    monkeypatch.setattr(order_table, "TRANSACTION_ITEMS", 3)
     cloud.claim()
-    supplier.will(answered(order_data("FULFILLED", 5)), answered(order_data("FULFILLED", 5)))
-    cloud.at_next("TransactWriteItems", client_error("TransactWriteItems"), carried_out=True)
-    with pytest.raises(ClientError):
-        deliver()
-    assert (cloud.order_row()["status"], len(cloud.card_rows())) == ("HANDLING", 2)
+    supplier.will(answered(order_data("FULFILLED", 1_000)))
 
-    # When it is repeated, then every card is stored once
-    deliver(later=60)
-    assert stored_cards(cloud, cipher) == card_data(5)
+    assert deliver().outcome is Outcome.CLOSED
+
+    assert cloud.writes() == ["TransactWriteItems", "PutEvents", "UpdateItem"]
+    assert stored_cards(cloud, cipher) == card_data(1_000)
+
+
+def test_order_beyond_a_transaction_is_held_before_anything_is_written(
+    cloud: Cloud, supplier: SupplierDouble, deliver: Deliver, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(order_table, "MAX_ORDER_BYTES", 1_000)
+    cloud.claim()
+    supplier.will(*[answered(order_data("FULFILLED", 20))] * 3)
+
+    first = deliver(retry_state=RetryState())
+    second = deliver(later=30, retry_state=first.retry_state)
+    held = deliver(later=60, retry_state=second.retry_state)
+
+    assert [result.outcome for result in (first, second, held)] == [
+        *(Outcome.SUPPLIER_BUSY, Outcome.SUPPLIER_BUSY, Outcome.INVALID_ORDER)
+    ]
+    assert "1000 bytes" in held.message
+    assert cloud.writes() == []
 
 
 @pytest.mark.parametrize("operation", ["GetItem", "GetSecretValue", "GenerateDataKey", "TransactWriteItems"])

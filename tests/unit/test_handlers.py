@@ -91,6 +91,7 @@ def test_cards_that_were_delivered_are_revealed_by_index(container: Container, c
         "outcome": "REVEALED",
         "message": "",
         "cards": [{"index": index} | card for index, card in enumerate(card_data(12), start=1)],
+        "nextIndex": None,
     }
     (row,) = cloud.rows(cloud.audit_table)
     assert (row["requestId"], row["requestedBy"], row["reason"]) == ("request-7", "shop", "first look")
@@ -211,7 +212,7 @@ def test_invalid_reveal_request_is_answered_by_its_fields(container: Container, 
 
     answer = container.call("reveal_cards", event)
 
-    assert (answer["outcome"], answer["cards"]) == ("INVALID_REQUEST", [])
+    assert (answer["outcome"], answer["cards"], answer["nextIndex"]) == ("INVALID_REQUEST", [], None)
     assert fields in answer["message"]
     assert cloud.calls == []
 
@@ -220,7 +221,7 @@ def test_invalid_reveal_request_is_answered_by_its_fields(container: Container, 
 def test_request_to_reveal_that_is_no_object_is_answered_too(container: Container, event: Any):
     answer = container.call("reveal_cards", event)
 
-    assert (answer["outcome"], answer["cards"]) == ("INVALID_REQUEST", [])
+    assert (answer["outcome"], answer["cards"], answer["nextIndex"]) == ("INVALID_REQUEST", [], None)
 
 
 # -------------------------------------------------------------------- logging

@@ -140,7 +140,7 @@ def test_every_view_is_audited_before_it_is_answered(buyer: Buyer):
     assert record["outcome"] == "REVEALED"
 
 
-@pytest.mark.parametrize("operation", ["PutItem", "Query", "Decrypt"])
+@pytest.mark.parametrize("operation", ["PutItem", "TransactGetItems", "Decrypt"])
 def test_failing_view_gives_its_use_back(buyer: Buyer, operation: str):
     buyer.deliver()
     token = buyer.token()

@@ -7,12 +7,11 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-import rows
-from giftcards.adapters import aws, order_table
+from giftcards.adapters import aws
 from giftcards.adapters.order_table import (
     ORDER_ATTRIBUTES,
-    TRANSACTION_ITEMS,
     CardsNotReadError,
+    CardsTooLargeError,
     OrderNotOpenError,
     OrdersNotReadError,
     OrderTable,
@@ -22,14 +21,15 @@ from giftcards.adapters.order_table import (
 from giftcards.adapters.timestamps import timestamp
 from giftcards.contracts.statuses import OrderStatus
 from giftcards.contracts.supplier import SettledOrder
+from giftcards.rules.card_rows import grouped
 from giftcards.rules.orders import Order, close, delivery_id_of, with_card_expiry
 from support.cloud import Cloud, client_error
-from support.examples import ATTEMPT, NOW, ORDER_ID, USER_ID
+from support.examples import NOW, ORDER_ID, USER_ID
 from support.supplier import order_data
 
 CLAIMED = {"pk", "sk", "orderId", "userId", "status", "openStatus", "claimedAt", "executionArn"}
 COUNTED = CLAIMED | {"quantity", "fulfilledQuantity", "fulfilledAmount", "pricePerCard", "checks"}
-DELIVERED = COUNTED | {"deliveryId", "deliveryAttempt", "deliveredAt"}
+DELIVERED = COUNTED | {"deliveryId", "cardRows", "deliveredAt"}
 
 
 @pytest.fixture
@@ -42,14 +42,16 @@ def pauses() -> list[float]:
     return []
 
 
-@pytest.fixture
-def small_transactions(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Limit transactions to three items, so that small orders need several."""
-    monkeypatch.setattr(order_table, "TRANSACTION_ITEMS", 3)
+def ciphertexts(count: int, size: int = 16) -> dict[int, bytes]:
+    """Return as many ciphertexts as there are rows for so many cards."""
+    firsts = [row.start + 1 for row in grouped([50] * count)]
+    return {first: f"sealed-{first:04d}".encode().ljust(size) for first in firsts}
 
 
-def ciphertexts(count: int, size: int = 16) -> list[bytes]:
-    return [f"sealed-{index:04d}".encode().ljust(size) for index in range(1, count + 1)]
+def read_cards(
+    orders: OrderTable, order: Order | None = None, now: datetime = NOW, indexes: range = range(1, 10_000)
+) -> dict[int, bytes]:
+    return orders.get_ciphertexts(order_in(orders) if order is None else order, indexes, now=now)
 
 
 def settled(count: int) -> SettledOrder:
@@ -62,13 +64,12 @@ def close_with(
     *,
     retention: timedelta | None = None,
     order_id: str = ORDER_ID,
-    sealed: list[bytes] | None = None,
-    **changes: Any,
+    sealed: dict[int, bytes] | None = None,
 ) -> None:
     order = orders.get(order_id)
     assert order is not None
-    closed = with_card_expiry(close(order, settled(count), ATTEMPT, NOW, checks=12), retention)
-    orders.close(closed.model_copy(update=changes), ciphertexts(count) if sealed is None else sealed)
+    closed = with_card_expiry(close(order, settled(count), NOW, checks=12), retention)
+    orders.close(closed, ciphertexts(count) if sealed is None else sealed)
 
 
 def order_in(orders: OrderTable, order_id: str = ORDER_ID) -> Order:
@@ -103,7 +104,6 @@ def test_order_is_readable_with_any_placed_at(cloud: Cloud, orders: OrderTable, 
 
 def test_missing_order_is_none(orders: OrderTable):
     assert orders.get(ORDER_ID) is None
-    assert orders.get_with_cards(ORDER_ID, now=NOW) == (None, {})
 
 
 def test_unreadable_row_is_named_without_its_values(cloud: Cloud, orders: OrderTable):
@@ -119,47 +119,11 @@ def test_unreadable_row_is_named_without_its_values(cloud: Cloud, orders: OrderT
 
 def test_order_is_read_as_it_is_now(cloud: Cloud, orders: OrderTable):
     orders.get(ORDER_ID)
-    orders.get_with_cards(ORDER_ID, now=NOW)
 
-    assert [params["ConsistentRead"] for params in cloud.sent("GetItem") + cloud.sent("Query")] == [True, True]
-
-
-def test_delivered_order_is_read_with_all_its_cards(cloud: Cloud, orders: OrderTable):
-    cloud.claim()
-    for index in range(1, 5):  # of a failed attempt
-        row = rows.card(ORDER_ID, index, b"x" * 350_000)
-        cloud.put(cloud.card_table, row)
-    sealed = ciphertexts(4, size=350_000)
-
-    def deliver_before_the_second_page() -> None:
-        if len(cloud.sent("Query")) == 2:
-            close_with(orders, 4, sealed=sealed)
-
-    cloud.at_next("Query", deliver_before_the_second_page, times=2)
-
-    order, cards = orders.get_with_cards(ORDER_ID, now=NOW)
-
-    assert order is not None
-    assert order.status is OrderStatus.HANDLING or cards == dict(enumerate(sealed, start=1))
+    assert [params["ConsistentRead"] for params in cloud.sent("GetItem")] == [True]
 
 
-def test_order_and_cards_are_read_over_several_pages(cloud: Cloud, orders: OrderTable):
-    cloud.claim()
-    cloud.claim("another")
-    sealed = ciphertexts(4, size=350_000)  # DynamoDB's pages end at 1 MB
-    close_with(orders, 4, sealed=sealed)
-    close_with(orders, 1, order_id="another")
-    cloud.forget()
-
-    order, cards = orders.get_with_cards(ORDER_ID, now=NOW)
-
-    assert order is not None
-    assert order.status is OrderStatus.FULFILLED
-    assert cards == dict(enumerate(sealed, start=1))
-    assert len(cloud.sent("Query")) == 2
-
-
-# ------------------------------------------------- reading in a transaction
+# --------------------------------------------------------------- reading cards
 
 
 @pytest.fixture
@@ -169,26 +133,44 @@ def conflict() -> Exception:
     return aws.dynamodb().exceptions.TransactionCanceledException({"Error": {"Code": code}}, "TransactGetItems")
 
 
-@pytest.mark.usefixtures("small_transactions")
-@pytest.mark.parametrize("count", [1, 2, 3, 7])
-def test_cards_are_read_again_in_transactions(cloud: Cloud, orders: OrderTable, count: int):
+@pytest.mark.parametrize("count", [1, 100, 101, 2_500])  # moto allows 25 items, DynamoDB 100
+def test_cards_are_read_in_one_transaction(cloud: Cloud, orders: OrderTable, count: int):
     cloud.claim()
     close_with(orders, count)
+    order = order_in(orders)
     cloud.forget()
 
-    cards = orders.get_cards_again(order_in(orders), now=NOW)
-
-    assert cards == dict(enumerate(ciphertexts(count), start=1))
-    assert {operation for operation, _ in cloud.calls} == {"GetItem", "TransactGetItems"}
+    assert read_cards(orders, order) == ciphertexts(count)
+    assert [operation for operation, _ in cloud.calls] == ["TransactGetItems"]
 
 
-def test_cards_being_written_are_read_again_until_stored(cloud: Cloud, pauses: list[float], conflict: Exception):
+@pytest.mark.parametrize(
+    ("indexes", "firsts"),
+    [
+        (range(1, 201), [1, 101]),
+        (range(201, 251), [201]),
+        (range(100, 102), [1, 101]),
+        (range(250, 251), [201]),
+        (range(251, 251), []),
+    ],
+)
+def test_only_rows_with_the_requested_cards_are_read(
+    cloud: Cloud, orders: OrderTable, indexes: range, firsts: list[int]
+):
+    cloud.claim()
+    close_with(orders, 250)
+
+    assert list(read_cards(orders, indexes=indexes)) == firsts
+    assert len(cloud.sent("TransactGetItems")) == (1 if firsts else 0)
+
+
+def test_cards_being_written_are_read_when_stored(cloud: Cloud, pauses: list[float], conflict: Exception):
     orders = OrderTable(cloud.card_table, aws.dynamodb(), pause=pauses.append)
     cloud.claim()
-    close_with(orders, 2)
+    close_with(orders, 101)
     cloud.at_next("TransactGetItems", conflict, times=4)
 
-    assert sorted(orders.get_cards_again(order_in(orders), now=NOW)) == [1, 2]
+    assert sorted(read_cards(orders)) == [1, 101]
     assert pauses == [0.1, 0.2, 0.4, 0.8]
 
 
@@ -199,16 +181,27 @@ def test_cards_that_are_written_for_too_long_are_not_read(cloud: Cloud, pauses: 
     cloud.at_next("TransactGetItems", conflict, times=5)
 
     with pytest.raises(CardsNotReadError):
-        orders.get_cards_again(order_in(orders), now=NOW)
+        read_cards(orders)
 
 
-def test_missing_or_expired_cards_stay_missing(cloud: Cloud, orders: OrderTable):
+def test_missing_or_expired_rows_stay_missing(cloud: Cloud, orders: OrderTable):
     cloud.claim()
-    close_with(orders, 3, retention=timedelta(days=30))
+    close_with(orders, 250, retention=timedelta(days=30))
     cloud.delete(cloud.card_table, cloud.card_rows()[1])
 
-    assert sorted(orders.get_cards_again(order_in(orders), now=NOW)) == [1, 3]
-    assert orders.get_cards_again(order_in(orders), now=NOW + timedelta(days=31)) == {}
+    assert sorted(read_cards(orders)) == [1, 201]
+    assert read_cards(orders, now=NOW + timedelta(days=31)) == {}
+
+
+@pytest.mark.parametrize(
+    "row", [{}, {"ciphertext": None}, {"ciphertext": "text"}, {"ciphertext": b"x", "expiresAt": "soon"}]
+)
+def test_row_that_no_delivery_has_written_is_not_a_card_row(cloud: Cloud, orders: OrderTable, row: dict[str, Any]):
+    cloud.claim()
+    close_with(orders, 101)
+    cloud.put(cloud.card_table, {"pk": f"ORDER#{ORDER_ID}", "sk": "CARDS#00101"} | row)
+
+    assert sorted(read_cards(orders)) == [1]
 
 
 # ------------------------------------------------------------- reading many
@@ -303,50 +296,48 @@ def test_persistently_unprocessed_keys_are_an_error(cloud: Cloud, pauses: list[f
 # ------------------------------------------------------------------- closing
 
 
-@pytest.mark.parametrize(
-    ("count", "actions"),
-    [
-        (0, [1]),
-        (1, [2]),
-        (10, [11]),
-        (98, [99]),
-        (99, [100]),
-        (100, [100, 2]),
-        (198, [100, 100]),
-        (250, [100, 100, 53]),
-    ],
-)
-def test_order_is_closed_in_the_fewest_transactions(cloud: Cloud, orders: OrderTable, count: int, actions: list[int]):
+@pytest.mark.parametrize(("count", "items"), [(0, 1), (1, 2), (10, 2), (100, 2), (101, 3), (5_000, 51), (8_000, 81)])
+def test_order_is_closed_in_one_transaction(cloud: Cloud, orders: OrderTable, count: int, items: int):
     cloud.claim()
     cloud.forget()
 
     close_with(orders, count)
     orders.mark_published(order_in(orders), NOW)
 
-    transactions = [params["TransactItems"] for params in cloud.sent("TransactWriteItems")]
-    assert [len(items) for items in transactions] == actions
-    assert max(actions) <= TRANSACTION_ITEMS
-    assert cloud.writes() == ["TransactWriteItems"] * len(actions) + ["UpdateItem"]
-    assert [row["ciphertext"].value for row in cloud.card_rows()] == ciphertexts(count)
+    assert [len(params["TransactItems"]) for params in cloud.sent("TransactWriteItems")] == [items]
+    assert cloud.writes() == ["TransactWriteItems", "UpdateItem"]
+    assert [row["ciphertext"].value for row in cloud.card_rows()] == [*ciphertexts(count).values()]
 
 
-@pytest.mark.usefixtures("small_transactions")
-@pytest.mark.parametrize("count", [1, 2, 3, 7])
-def test_only_the_last_transaction_closes_the_order(cloud: Cloud, orders: OrderTable, count: int):
+LARGEST = {1: b"x" * 390_000} | dict.fromkeys(range(2, 12), b"x" * 361_000)
+"""Eleven rows, one card each: 4 MB."""
+
+
+@pytest.mark.parametrize(
+    "sealed",
+    [LARGEST | {11: b"x" * 361_001}, dict.fromkeys(range(1, 101), b"x")],
+    ids=["a byte too much", "a row too much"],
+)
+def test_cards_beyond_a_transaction_are_refused_before_anything_is_written(
+    cloud: Cloud, orders: OrderTable, sealed: dict[int, bytes]
+):
+    cloud.claim()
+    before = cloud.rows(cloud.card_table)
+    cloud.forget()
+
+    with pytest.raises(CardsTooLargeError, match=r"in (11|100) rows"):
+        close_with(orders, 100, sealed=sealed)
+
+    assert cloud.writes() == []
+    assert cloud.rows(cloud.card_table) == before
+
+
+def test_largest_order_is_closed(cloud: Cloud, orders: OrderTable):
     cloud.claim()
 
-    close_with(orders, count)
+    close_with(orders, 11, sealed=LARGEST)
 
-    *pieces, last = (
-        [item for item in params["TransactItems"] if "Put" not in item] for params in cloud.sent("TransactWriteItems")
-    )
-    assert [[set(item) for item in piece] for piece in pieces[:1]] == [[{"Update"}]] * len(pieces[:1])
-    assert [[set(item) for item in piece] for piece in pieces[1:]] == [[{"ConditionCheck"}]] * len(pieces[1:])
-    assert [set(item) for item in last] == [{"Update"}]
-    looks = [next(iter(piece[0].values()))["ConditionExpression"] for piece in [*pieces, last]]
-    assert looks == ["#status = :handling AND userId = :userId"] + [
-        "#status = :handling AND userId = :userId AND deliveryAttempt = :attempt"
-    ] * (len(looks) - 1)
+    assert read_cards(orders) == LARGEST
 
 
 def test_delivered_order_has_the_attributes_of_the_design(cloud: Cloud, orders: OrderTable):
@@ -367,17 +358,18 @@ def test_refunded_order_has_the_attributes_of_the_design(cloud: Cloud, orders: O
     close_with(orders, 0)
 
     row = cloud.order_row()
-    assert set(row) == COUNTED | {"deliveryAttempt", "refundedAt"}
+    assert set(row) == COUNTED | {"refundedAt"}
     assert (row["status"], row["fulfilledQuantity"]) == ("REFUNDED", 0)
 
 
 def test_card_row_has_the_attributes_of_the_design(cloud: Cloud, orders: OrderTable):
     cloud.claim()
 
-    close_with(orders, 12)
+    close_with(orders, 212)
 
     rows = cloud.card_rows()
-    assert [row["sk"] for row in rows] == [f"CARD#{index:04d}" for index in range(1, 13)]
+    assert [row["sk"] for row in rows] == ["CARDS#00001", "CARDS#00101", "CARDS#00201"]
+    assert cloud.order_row()["cardRows"] == [1, 101, 201]
     assert {frozenset(row) for row in rows} == {frozenset({"pk", "sk", "ciphertext", "userId", "deliveredAt"})}
     assert {(row["userId"], row["deliveredAt"]) for row in rows} == {(USER_ID, "2026-03-14T09:26:53.000Z")}
 
@@ -386,12 +378,11 @@ def test_expired_cards_are_hidden_before_they_are_deleted(cloud: Cloud, orders: 
     cloud.claim()
     close_with(orders, 2, retention=timedelta(days=30))
 
-    _, before = orders.get_with_cards(ORDER_ID, now=NOW + timedelta(days=29))
-    order, after = orders.get_with_cards(ORDER_ID, now=NOW + timedelta(days=30, seconds=1))
+    before = read_cards(orders, now=NOW + timedelta(days=29))
+    after = read_cards(orders, now=NOW + timedelta(days=30, seconds=1))
 
-    assert (len(before), after) == (2, {})
-    assert order is not None
-    assert len(cloud.card_rows()) == 2
+    assert (len(before), after) == (1, {})
+    assert len(cloud.card_rows()) == 1
 
 
 def test_cards_expire_and_the_order_keeps_the_time(cloud: Cloud, orders: OrderTable):
@@ -404,39 +395,16 @@ def test_cards_expire_and_the_order_keeps_the_time(cloud: Cloud, orders: OrderTa
     assert cloud.order_row()["cardsExpireAt"] == timestamp(NOW + timedelta(days=30))
 
 
-@pytest.mark.parametrize(
-    "row",
-    [
-        {"sk": "CARD#0002"},
-        {"sk": "CARD#0002", "ciphertext": None},
-        {"sk": "CARD#0002", "ciphertext": "text"},
-        {"sk": "CARD#0002", "ciphertext": b"x", "expiresAt": "soon"},
-        {"sk": "CARD#", "ciphertext": b"x"},
-        {"sk": "CARD#second", "ciphertext": b"x"},
-        {"sk": "NOTE", "ciphertext": b"x"},
-    ],
-)
-def test_row_that_no_delivery_has_written_is_not_a_cards(cloud: Cloud, orders: OrderTable, row: dict[str, Any]):
-    cloud.claim()
-    close_with(orders, 2)
-    cloud.put(cloud.card_table, {"pk": f"ORDER#{ORDER_ID}"} | row)
-
-    order, cards = orders.get_with_cards(ORDER_ID, now=NOW)
-
-    assert order is not None
-    assert sorted(cards) == ([1] if row["sk"] == "CARD#0002" else [1, 2])
-
-
 @pytest.mark.parametrize("retention", [None, timedelta(days=30)])
 def test_closed_order_is_read_as_it_was_closed(cloud: Cloud, orders: OrderTable, retention: timedelta | None):
     cloud.claim()
     order = orders.get(ORDER_ID)
     assert order is not None
-    closed = with_card_expiry(close(order, settled(2), ATTEMPT, NOW, checks=12), retention)
+    closed = with_card_expiry(close(order, settled(2), NOW, checks=12), retention)
 
     orders.close(closed, ciphertexts(2))
 
-    assert orders.get(ORDER_ID) == closed
+    assert orders.get(ORDER_ID) == closed.model_copy(update={"card_rows": (1,)})
 
 
 # -------------------------------------------------------------- lost closings
@@ -445,12 +413,11 @@ def test_closed_order_is_read_as_it_was_closed(cloud: Cloud, orders: OrderTable,
 def assert_not_open(cloud: Cloud, orders: OrderTable, order: Order, count: int) -> None:
     before = cloud.rows(cloud.card_table)
     with pytest.raises(OrderNotOpenError) as refusal:
-        orders.close(order, [b"other"] * count)
+        orders.close(order, {1: b"other"} if count else {})
     assert refusal.value.__cause__ is None
     assert cloud.rows(cloud.card_table) == before, "a refused closing has changed something"
 
 
-@pytest.mark.usefixtures("small_transactions")
 @pytest.mark.parametrize("count", [0, 1, 2, 5])
 def test_second_closing_changes_nothing(cloud: Cloud, orders: OrderTable, count: int):
     cloud.claim()
@@ -461,7 +428,6 @@ def test_second_closing_changes_nothing(cloud: Cloud, orders: OrderTable, count:
     assert_not_open(cloud, orders, order, count)
 
 
-@pytest.mark.usefixtures("small_transactions")
 @pytest.mark.parametrize("count", [1, 3])
 def test_held_order_is_not_closed(cloud: Cloud, orders: OrderTable, count: int):
     cloud.claim()
@@ -469,16 +435,15 @@ def test_held_order_is_not_closed(cloud: Cloud, orders: OrderTable, count: int):
     assert order is not None
     cloud.hold()
 
-    assert_not_open(cloud, orders, close(order, settled(count), ATTEMPT, NOW, checks=12), count)
+    assert_not_open(cloud, orders, close(order, settled(count), NOW, checks=12), count)
 
 
-@pytest.mark.usefixtures("small_transactions")
 @pytest.mark.parametrize("count", [1, 3])
 def test_order_of_another_user_is_not_closed(cloud: Cloud, orders: OrderTable, count: int):
     cloud.claim(user_id="another")
     order = orders.get(ORDER_ID)
     assert order is not None
-    mine = close(order.model_copy(update={"user_id": USER_ID}), settled(count), ATTEMPT, NOW, checks=12)
+    mine = close(order.model_copy(update={"user_id": USER_ID}), settled(count), NOW, checks=12)
 
     assert_not_open(cloud, orders, mine, count)
 
@@ -489,102 +454,32 @@ def test_order_that_was_never_claimed_is_not_closed(cloud: Cloud, orders: OrderT
     assert order is not None
 
     assert_not_open(
-        cloud, orders, close(order.model_copy(update={"order_id": ORDER_ID}), settled(1), ATTEMPT, NOW, checks=12), 1
+        cloud, orders, close(order.model_copy(update={"order_id": ORDER_ID}), settled(1), NOW, checks=12), 1
     )
 
 
-@pytest.mark.usefixtures("small_transactions")
-def test_order_closed_between_two_pieces_keeps_that_closing(cloud: Cloud, orders: OrderTable):
-    # Given a delivery of three cards that has written its first piece
+@pytest.mark.parametrize("count", [0, 1, 250])
+def test_closing_whose_answer_is_lost_is_whole_and_not_repeated(cloud: Cloud, orders: OrderTable, count: int):
+    # Given a closing that is carried out, and its answer is lost
     cloud.claim()
-    began = 0
-
-    def another_closes() -> None:
-        nonlocal began
-        began += 1
-        if began == 2:
-            close_with(orders, 1, sealed=[b"the winner's"])
-
-    cloud.at_next("TransactWriteItems", another_closes, times=2)
-
-    # When another closes the order first, then the delivery is refused
-    with pytest.raises(OrderNotOpenError):
-        close_with(orders, 3)
-    assert cloud.order_row()["fulfilledQuantity"] == 1
-    assert cloud.card_rows()[0]["ciphertext"].value == b"the winner's"
-
-
-@pytest.mark.usefixtures("small_transactions")
-def test_interrupted_closing_is_invisible_and_repeatable(cloud: Cloud, orders: OrderTable):
-    # Given a closing that fails after its first piece
-    cloud.claim()
-    began = 0
-
-    def breaks_off() -> None:
-        nonlocal began
-        began += 1
-        if began == 2:
-            raise client_error("TransactWriteItems")
-
-    cloud.at_next("TransactWriteItems", breaks_off, times=2)
+    order = order_in(orders)
+    cloud.at_next("TransactWriteItems", client_error("TransactWriteItems"), carried_out=True)
     with pytest.raises(ClientError):
-        close_with(orders, 5)
+        close_with(orders, count)
+    assert order_in(orders).status.is_final
 
-    # Then the order is still open, with some cards that no reader returns
-    assert cloud.order_row()["status"] == "HANDLING"
-    assert len(cloud.card_rows()) == 2
-
-    # And the same closing again completes it
-    close_with(orders, 5)
-    assert cloud.order_row()["status"] == "FULFILLED"
-    assert [row["ciphertext"].value for row in cloud.card_rows()] == ciphertexts(5)
+    # Then another changes nothing, with fewer cards or more
+    for others in (count, 150):
+        assert_not_open(cloud, orders, close(order, settled(others), NOW, checks=12), others)
+    assert read_cards(orders) == ciphertexts(count)
 
 
-@pytest.mark.usefixtures("small_transactions")
-@pytest.mark.parametrize("overtaken_before", [2, 3])
-def test_later_of_two_attempts_writes_every_card(cloud: Cloud, orders: OrderTable, overtaken_before: int):
-    # Given an attempt of five cards in three pieces
-    cloud.claim()
-    began = 0
+def test_closing_leaves_no_name_of_an_unfinished_attempt(cloud: Cloud, orders: OrderTable):
+    cloud.claim(deliveryAttempt="of the previous release")
 
-    def another_begins() -> None:
-        nonlocal began
-        began += 1
-        if began == overtaken_before:
-            close_with(orders, 5, sealed=[b"the later one's"] * 5, delivery_attempt="attempt-2")
+    close_with(orders, 2)
 
-    cloud.at_next("TransactWriteItems", another_begins, times=3)
-
-    # When a later one overtakes it between two pieces, then the earlier one is refused
-    with pytest.raises(OrderNotOpenError):
-        close_with(orders, 5)
-
-    # And no card of the order is the earlier one's
-    assert {row["ciphertext"].value for row in cloud.card_rows()} == {b"the later one's"}
-    assert cloud.order_row()["deliveryAttempt"] == "attempt-2"
-
-
-@pytest.mark.usefixtures("small_transactions")
-def test_overtaken_attempt_writes_nothing_more(cloud: Cloud, orders: OrderTable):
-    cloud.claim()
-
-    def another_takes_over() -> None:
-        cloud.put(cloud.card_table, cloud.order_row() | {"deliveryAttempt": "attempt-2"})
-
-    began = 0
-
-    def between_pieces() -> None:
-        nonlocal began
-        began += 1
-        if began == 2:
-            another_takes_over()
-
-    cloud.at_next("TransactWriteItems", between_pieces, times=3)
-
-    with pytest.raises(OrderNotOpenError):
-        close_with(orders, 5)
-    assert cloud.order_row()["status"] == "HANDLING"
-    assert len(cloud.card_rows()) == 2
+    assert set(cloud.order_row()) == DELIVERED
 
 
 def test_transaction_conflict_is_raised_as_it_is(cloud: Cloud, orders: OrderTable):

@@ -11,7 +11,7 @@ from giftcards.contracts.events import CardsDelivered, CardsPartiallyDelivered, 
 from giftcards.contracts.statuses import OrderStatus
 from giftcards.contracts.supplier import SettledOrder
 from giftcards.rules.orders import Order, close, delivery_id_of, event_for, time_to_delivery
-from support.examples import ATTEMPT, EXECUTION, NOW, ORDER_ID, USER_ID
+from support.examples import EXECUTION, NOW, ORDER_ID, USER_ID
 from support.secrets import leaks
 from support.supplier import order_data
 
@@ -26,7 +26,7 @@ def claimed(**changes: Any) -> Order:
 
 def closed(status: str = "FULFILLED", quantity: int = 2, at: datetime = NOW, **changes: Any) -> Order:
     settled = SettledOrder.model_validate(order_data(status, quantity, **changes))
-    return close(claimed(), settled, ATTEMPT, at, checks=12)
+    return close(claimed(), settled, at, checks=12)
 
 
 def published(order: Order) -> dict[str, Any]:
@@ -59,7 +59,7 @@ def test_fulfilled_order_has_counts_amounts_and_delivery():
 def test_checks_of_an_order_that_was_held_before_add_up(before: int | None, in_all: int):
     settled = SettledOrder.model_validate(order_data("FULFILLED", 1))
 
-    assert close(claimed(checks=before), settled, ATTEMPT, NOW, checks=3).checks == in_all
+    assert close(claimed(checks=before), settled, NOW, checks=3).checks == in_all
 
 
 @pytest.mark.parametrize(

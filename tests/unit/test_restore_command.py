@@ -1,12 +1,14 @@
 """`giftcards restore` restores what is missing and never overwrites a valid delivery."""
 
+from datetime import timedelta
 from typing import Any
 
 import pytest
 
 import rows
-from giftcards.adapters import aws, order_table
+from giftcards.adapters import aws
 from giftcards.adapters.order_table import OrderTable
+from giftcards.adapters.timestamps import timestamp
 from giftcards.contracts.supplier import SettledOrder
 from giftcards.rules.orders import close, delivery_id_of
 from support.cloud import Cloud
@@ -19,17 +21,20 @@ def orders_restored(count: int) -> str:
     return f"orders restored: {count}\n"
 
 
-def sealed(attempt: str, count: int) -> list[bytes]:
-    return [f"{attempt}-{index}".encode() for index in range(count)]
+DELIVERED_AT = {"first": NOW, "second": NOW + timedelta(milliseconds=1)}
 
 
-def deliver(cloud: Cloud, attempt: str, count: int) -> None:
-    """Close the order in the card table: with cards as delivered, without as refunded."""
+def sealed(delivery: str, count: int) -> dict[int, bytes]:
+    return {index: f"{delivery}-{index}".encode() for index in range(1, count + 1)}
+
+
+def deliver(cloud: Cloud, delivery: str, count: int) -> None:
+    """Close the order in the card table, with a row for each card: with cards as delivered, without as refunded."""
     orders = OrderTable(cloud.card_table, aws.dynamodb())
     order = orders.get(ORDER_ID)
     assert order is not None
     settled = SettledOrder.model_validate(order_data("FULFILLED" if count else "REFUNDED", count or 1))
-    orders.close(close(order, settled, attempt, NOW, checks=1), sealed(attempt, count))
+    orders.close(close(order, settled, DELIVERED_AT[delivery], checks=1), sealed(delivery, count))
 
 
 def lose(cloud: Cloud) -> None:
@@ -39,6 +44,10 @@ def lose(cloud: Cloud) -> None:
 
 def ciphertexts(cloud: Cloud) -> list[bytes]:
     return [row["ciphertext"].value for row in cloud.card_rows()]
+
+
+def is_of(cloud: Cloud, delivery: str) -> bool:
+    return cloud.order_row()["deliveredAt"] == timestamp(DELIVERED_AT[delivery])
 
 
 @pytest.fixture
@@ -61,16 +70,9 @@ def delivered(cloud: Cloud, copy: str) -> list[dict[str, Any]]:
     return cloud.rows(cloud.card_table)
 
 
-@pytest.fixture(params=[2, 100], ids=["three transactions", "one transaction"])
-def transaction_size(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Write three cards in three transactions, or in one."""
-    monkeypatch.setattr(order_table, "TRANSACTION_ITEMS", request.param)
-
-
 # ----------------------------------------------------------- missing orders
 
 
-@pytest.mark.usefixtures("transaction_size")
 def test_missing_order_is_restored(cloud: Cloud, giftcards: Giftcards, copy: str, delivered: Any):
     lose(cloud)
 
@@ -79,7 +81,6 @@ def test_missing_order_is_restored(cloud: Cloud, giftcards: Giftcards, copy: str
     assert giftcards("restore", "--from", copy) == CommandResult(0, orders_restored(0), "")
 
 
-@pytest.mark.usefixtures("transaction_size")
 @pytest.mark.parametrize("cards_again", [1, 3, 4])
 def test_order_that_is_delivered_meanwhile_keeps_its_rows(
     cloud: Cloud,
@@ -98,26 +99,8 @@ def test_order_that_is_delivered_meanwhile_keeps_its_rows(
     cloud.at_next("TransactWriteItems", deliver_again)
 
     assert giftcards("restore", "--from", copy) == CommandResult(0, orders_restored(0), "")
-    assert cloud.order_row()["deliveryAttempt"] == "second"
-    assert ciphertexts(cloud) == sealed("second", cards_again)
-
-
-@pytest.mark.parametrize("transaction_size", [2], indirect=True)
-def test_delivery_between_two_transactions_is_kept(
-    cloud: Cloud, giftcards: Giftcards, copy: str, delivered: Any, transaction_size: None
-):
-    lose(cloud)
-
-    def deliver_before_the_second() -> None:
-        if len(cloud.sent("TransactWriteItems")) == 2:
-            with cloud._aside():
-                cloud.claim()
-                deliver(cloud, "second", 3)
-
-    cloud.at_next("TransactWriteItems", deliver_before_the_second, times=2)
-
-    assert giftcards("restore", "--from", copy) == CommandResult(0, orders_restored(0), "")
-    assert ciphertexts(cloud) == sealed("second", 3)
+    assert is_of(cloud, "second")
+    assert ciphertexts(cloud) == [*sealed("second", cards_again).values()]
 
 
 def test_missing_order_row_is_restored_with_its_cards(cloud: Cloud, giftcards: Giftcards, copy: str, delivered: Any):
@@ -127,15 +110,14 @@ def test_missing_order_row_is_restored_with_its_cards(cloud: Cloud, giftcards: G
     assert cloud.rows(cloud.card_table) == delivered
 
 
-def test_open_order_is_restored_without_its_unfinished_delivery(cloud: Cloud, giftcards: Giftcards, copy: str):
-    cloud.claim(deliveryAttempt="in progress")
-    cloud.put(cloud.card_table, rows.card(ORDER_ID, 1, b"of its first piece"))
+def test_open_order_is_restored_without_cards(cloud: Cloud, giftcards: Giftcards, copy: str):
+    cloud.claim()
+    cloud.put(cloud.card_table, rows.cards(ORDER_ID, 1, b"of a delivery that is not in the order row"))
     take_copy(cloud, copy)
     lose(cloud)
 
     assert giftcards("restore", "--from", copy) == CommandResult(0, orders_restored(1), "")
     assert cloud.card_rows() == []
-    assert "deliveryAttempt" not in cloud.order_row()
     assert cloud.open_orders() == [ORDER_ID]
 
 
@@ -165,15 +147,15 @@ def test_invalid_row_of_the_copy_is_named_and_not_restored(cloud: Cloud, giftcar
 # ----------------------------------- a copy with a part of a transaction
 
 
-def lacks_a_card(cloud: Cloud, copy: str) -> None:
+def lacks_a_row(cloud: Cloud, copy: str) -> None:
     cloud.delete(copy, cloud.card_rows()[1])
 
 
-def has_a_card_of_an_earlier_attempt(cloud: Cloud, copy: str) -> None:
+def has_a_row_of_an_earlier_delivery(cloud: Cloud, copy: str) -> None:
     cloud.put(copy, cloud.card_rows()[1] | {"deliveredAt": "2026-03-14T09:26:52.000Z", "ciphertext": b"earlier-1"})
 
 
-PARTIAL = pytest.mark.parametrize("half", [lacks_a_card, has_a_card_of_an_earlier_attempt])
+PARTIAL = pytest.mark.parametrize("half", [lacks_a_row, has_a_row_of_an_earlier_delivery])
 
 
 @PARTIAL
@@ -225,8 +207,7 @@ def test_order_with_expired_cards_is_restored_as_closed(
 # ----------------------------------------------------- cards of one order
 
 
-@pytest.mark.usefixtures("transaction_size")
-def test_cards_of_the_same_attempt_are_restored(cloud: Cloud, giftcards: Giftcards, copy: str, delivered: Any):
+def test_cards_of_the_same_delivery_are_restored(cloud: Cloud, giftcards: Giftcards, copy: str, delivered: Any):
     cloud.put(cloud.card_table, cloud.card_rows()[0] | {"ciphertext": b"tampered"})
     cloud.delete(cloud.card_table, cloud.card_rows()[2])
 
@@ -234,16 +215,7 @@ def test_cards_of_the_same_attempt_are_restored(cloud: Cloud, giftcards: Giftcar
     assert cloud.rows(cloud.card_table) == delivered
 
 
-def test_cards_of_an_order_without_attempt_are_restored(cloud: Cloud, giftcards: Giftcards, copy: str, delivered: Any):
-    for table in (copy, cloud.card_table):
-        cloud.put(table, {name: value for name, value in cloud.order_row().items() if name != "deliveryAttempt"})
-
-    assert giftcards("restore", ORDER_ID, "--from", copy).code == 0
-    cloud.put(cloud.card_table, cloud.order_row() | {"deliveryAttempt": "second"})
-    assert giftcards("restore", ORDER_ID, "--from", copy).code == 1
-
-
-def test_cards_of_a_later_attempt_are_not_overwritten(cloud: Cloud, giftcards: Giftcards, copy: str, delivered: Any):
+def test_cards_of_a_later_delivery_are_not_overwritten(cloud: Cloud, giftcards: Giftcards, copy: str, delivered: Any):
     lose(cloud)
     cloud.claim()
     deliver(cloud, "second", 3)
@@ -254,18 +226,18 @@ def test_cards_of_a_later_attempt_are_not_overwritten(cloud: Cloud, giftcards: G
     assert cloud.order_row()["deliveryId"] == delivery_id_of(ORDER_ID)
 
 
-@pytest.mark.parametrize("meanwhile", ["claimed", "claimed with the same attempt", "delivered"])
+@pytest.mark.parametrize("meanwhile", ["claimed", "delivered"])
 def test_cards_are_not_overwritten_during_a_new_delivery(
     cloud: Cloud, giftcards: Giftcards, copy: str, delivered: Any, meanwhile: str
 ):
     def lose_and_claim() -> None:
         with cloud._aside():
             lose(cloud)
-            cloud.claim(**({"deliveryAttempt": "first"} if meanwhile == "claimed with the same attempt" else {}))
+            cloud.claim()
             if meanwhile == "delivered":
                 deliver(cloud, "second", 3)
 
     cloud.at_next("TransactWriteItems", lose_and_claim)
 
     assert giftcards("restore", ORDER_ID, "--from", copy).code == 1
-    assert ciphertexts(cloud) == (sealed("second", 3) if meanwhile == "delivered" else [])
+    assert ciphertexts(cloud) == ([*sealed("second", 3).values()] if meanwhile == "delivered" else [])

@@ -1,5 +1,7 @@
 """RevealCards returns cards to their own user only, after it has written the audit record."""
 
+import itertools
+import json
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
@@ -13,10 +15,12 @@ from giftcards.adapters.audit_table import AuditTable
 from giftcards.adapters.card_cipher import CardCipher
 from giftcards.adapters.order_table import CardsNotReadError, OrderTable
 from giftcards.contracts.supplier import SettledOrder
-from giftcards.rules.orders import close, with_card_expiry
+from giftcards.rules import card_rows
+from giftcards.rules.orders import Order, close, with_card_expiry
+from giftcards.use_cases import reveal_cards
 from giftcards.use_cases.reveal_cards import MESSAGES, CardReveal, Revealed, RevealOutcome, RevealRequest
 from support.cloud import Cloud, client_error
-from support.examples import ATTEMPT, NOW, ORDER_ID, USER_ID
+from support.examples import NOW, ORDER_ID, USER_ID
 from support.gate import Measures
 from support.secrets import card_data, cards, leaks, plaintext
 from support.supplier import order_data
@@ -33,10 +37,12 @@ def orders(cloud: Cloud) -> OrderTable:
 def reveal(cloud: Cloud, cipher: CardCipher, orders: OrderTable) -> Reveal:
     """Reveal the cards of an order, by default as its user."""
     card_reveal = CardReveal(orders, cipher, AuditTable(cloud.audit_table, aws.dynamodb()), Measures())
+    numbers = itertools.count(1)
 
     def reveal(**asked: Any) -> Revealed:
         fields = {"orderId": ORDER_ID, "userId": USER_ID, "requestedBy": "shop", "reason": "first look"}
-        revealed = card_reveal.reveal(RevealRequest.model_validate(fields | asked), request_id="request-1", now=NOW)
+        request = RevealRequest.model_validate(fields | asked)
+        revealed = card_reveal.reveal(request, request_id=f"request-{next(numbers)}", now=NOW)
         assert not leaks(repr(revealed), repr(cloud.rows(cloud.audit_table)))
         return revealed
 
@@ -58,11 +64,28 @@ def delivered(cloud: Cloud, cipher: CardCipher, orders: OrderTable) -> Callable[
         order = orders.get(order_id)
         assert order is not None
         settled = SettledOrder.model_validate(order_data(status, quantity))
-        closed = with_card_expiry(close(order, settled, ATTEMPT, NOW - timedelta(days=1), checks=1), retention)
-        orders.close(closed, cipher.encrypt(order_id, user_id, ATTEMPT, settled.cards))
+        closed = with_card_expiry(close(order, settled, NOW - timedelta(days=1), checks=1), retention)
+        orders.close(closed, cipher.encrypt(closed, settled.cards))
         cloud.forget()
 
     return delivered
+
+
+@pytest.fixture(autouse=True)
+def _two_cards_in_a_row(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Give three cards two rows."""
+    monkeypatch.setattr(card_rows, "CARDS_PER_ROW", 2)
+
+
+@pytest.fixture
+def earlier(cloud: Cloud, cipher: CardCipher, delivered: Callable[..., None]) -> list[dict[str, Any]]:
+    """Deliver the order, lose its rows and deliver it again; returns the card rows of the first delivery."""
+    delivered(quantity=3)
+    rows = cloud.card_rows()
+    order = Order.model_validate(cloud.order_row()).model_copy(update={"delivered_at": NOW - timedelta(days=2)})
+    sealed = cipher.encrypt(order, cards(3))
+    cloud.forget()
+    return [row | {"ciphertext": ciphertext} for row, ciphertext in zip(rows, sealed.values(), strict=True)]
 
 
 def outcomes_written_down(cloud: Cloud) -> list[str]:
@@ -87,7 +110,7 @@ def test_user_sees_the_cards_for_one_kms_call(
 
     assert revealed.outcome is RevealOutcome.REVEALED
     assert [plaintext(revealed.cards[index]) for index in range(1, shown + 1)] == card_data(shown)
-    assert [operation for operation, _ in cloud.calls] == ["Query", "Decrypt", "PutItem"]
+    assert [operation for operation, _ in cloud.calls] == ["GetItem", "TransactGetItems", "Decrypt", "PutItem"]
 
 
 def test_audit_record_has_requester_user_and_reason(cloud: Cloud, delivered: Callable[..., None], reveal: Reveal):
@@ -174,7 +197,7 @@ def test_cards_of_a_delivery_that_broke_off_are_not_believed(
     assert_not_shown(cloud, reveal(), RevealOutcome.NOT_DELIVERED)
 
 
-@pytest.mark.parametrize("deleted", range(4))
+@pytest.mark.parametrize("deleted", range(3))
 def test_cards_past_their_retention_are_gone(
     cloud: Cloud, delivered: Callable[..., None], reveal: Reveal, deleted: int
 ):
@@ -185,38 +208,61 @@ def test_cards_past_their_retention_are_gone(
     assert_not_shown(cloud, reveal(), RevealOutcome.CARDS_EXPIRED)
 
 
-# ------------------------------------------ a query into the closing transaction
+# -------------------------------------------------------------- large orders
 
 
-@pytest.mark.parametrize("seen", range(3))
-def test_query_ahead_of_its_cards_is_no_tampering(
-    cloud: Cloud, delivered: Callable[..., None], reveal: Reveal, seen: int
+def test_requested_cards_are_revealed_and_no_other_row_is_read(
+    cloud: Cloud, cipher: CardCipher, orders: OrderTable, delivered: Callable[..., None]
 ):
-    delivered()
-    cloud.at_next("Query", {"Items": [cloud.order_row(), *cloud.card_rows()[:seen]]})
+    delivered(quantity=9)
+    card_reveal = CardReveal(orders, cipher, AuditTable(cloud.audit_table, aws.dynamodb()), Measures())
+    request = RevealRequest(order_id=ORDER_ID, user_id=USER_ID)
 
-    revealed = reveal()
+    revealed = card_reveal.reveal(request, request_id="request-1", now=NOW, indexes=range(4, 7))
 
-    assert [plaintext(revealed.cards[index]) for index in (1, 2, 3)] == card_data(3)
-    assert outcomes_written_down(cloud) == ["REVEALED"]
+    assert {index: plaintext(card) for index, card in revealed.cards.items()} == dict(
+        zip(range(4, 7), card_data(9)[3:6], strict=True)
+    )
+    (sent,) = cloud.sent("TransactGetItems")
+    assert [item["Get"]["Key"]["sk"] for item in sent["TransactItems"]] == ["CARDS#00003", "CARDS#00005"]
 
 
-def test_query_with_an_earlier_card_is_no_tampering(
-    cloud: Cloud, cipher: CardCipher, delivered: Callable[..., None], reveal: Reveal
+@pytest.mark.parametrize(("room", "sizes"), [(10_000_000, [9]), (700, [5, 4]), (300, [2, 2, 2, 2, 1])])
+def test_answer_has_as_many_cards_as_fit_and_names_the_next(
+    delivered: Callable[..., None],
+    reveal: Reveal,
+    monkeypatch: pytest.MonkeyPatch,
+    room: int,
+    sizes: list[int],
 ):
-    delivered()
-    first, *rest = cloud.card_rows()
-    earlier = first | {"ciphertext": cipher.encrypt(ORDER_ID, USER_ID, "an earlier attempt", cards(1))[0]}
-    cloud.at_next("Query", {"Items": [cloud.order_row(), earlier, *rest]})
+    monkeypatch.setattr(reveal_cards, "MAX_ANSWER_BYTES", room)
+    delivered(quantity=9)
 
-    assert len(reveal().cards) == 3
+    answers, next_index = [], 1
+    while next_index is not None:
+        answers.append(reveal(fromIndex=next_index).to_json())
+        next_index = answers[-1]["nextIndex"]
+
+    assert [len(answer["cards"]) for answer in answers] == sizes
+    assert all(len(json.dumps(answer["cards"])) <= room for answer in answers)
+    shown = [card for answer in answers for card in answer["cards"]]
+    assert shown == [{"index": index} | card for index, card in enumerate(card_data(9), start=1)]
+
+
+def test_answer_without_cards_has_no_next(delivered: Callable[..., None], reveal: Reveal):
+    delivered()
+
+    assert reveal(fromIndex=4).to_json() == {"outcome": "REVEALED", "message": "", "cards": [], "nextIndex": None}
+    assert reveal(userId="another").to_json()["nextIndex"] is None
+
+
+# -------------------------------------------------- during the closing transaction
 
 
 def test_cards_still_being_written_are_not_ready(cloud: Cloud, cipher: CardCipher, delivered: Callable[..., None]):
     delivered()
     code = "TransactionCanceledException"
     conflict = aws.dynamodb().exceptions.TransactionCanceledException({"Error": {"Code": code}}, "TransactGetItems")
-    cloud.at_next("Query", {"Items": [cloud.order_row()]})
     cloud.at_next("TransactGetItems", conflict, times=100)
     orders = OrderTable(cloud.card_table, aws.dynamodb(), pause=lambda _seconds: None)
     card_reveal = CardReveal(orders, cipher, AuditTable(cloud.audit_table, aws.dynamodb()), Measures())
@@ -230,8 +276,8 @@ def test_cards_still_being_written_are_not_ready(cloud: Cloud, cipher: CardCiphe
 # ----------------------------------------------------------------- tampering
 
 
-@pytest.mark.parametrize("position", range(3))
-def test_missing_card_shows_none_of_them(cloud: Cloud, delivered: Callable[..., None], reveal: Reveal, position: int):
+@pytest.mark.parametrize("position", range(2))
+def test_missing_row_shows_none_of_them(cloud: Cloud, delivered: Callable[..., None], reveal: Reveal, position: int):
     delivered()
     cloud.delete(cloud.card_table, cloud.card_rows()[position])
 
@@ -268,22 +314,37 @@ def test_malformed_order_row_hides_all_cards_and_is_audited(
     assert_not_shown(cloud, reveal(), RevealOutcome.CARDS_UNREADABLE)
 
 
-def test_leftover_cards_of_a_failed_attempt_are_hidden(
-    cloud: Cloud, cipher: CardCipher, delivered: Callable[..., None], reveal: Reveal
-):
-    delivered()
-    leftover = cipher.encrypt(ORDER_ID, USER_ID, "an earlier attempt", cards(4))[3]
-    cloud.put(cloud.card_table, cloud.card_rows()[2] | {"sk": "CARD#0004", "ciphertext": leftover})
+def test_row_of_an_earlier_delivery_hides_all_cards(cloud: Cloud, reveal: Reveal, earlier: list[dict[str, Any]]):
+    cloud.put(cloud.card_table, earlier[0])
+
+    assert_not_shown(cloud, reveal(), RevealOutcome.CARDS_UNREADABLE)
+
+
+def test_rows_beyond_those_of_the_order_row_are_ignored(cloud: Cloud, reveal: Reveal, earlier: list[dict[str, Any]]):
+    cloud.put(cloud.card_table, earlier[1] | {"sk": "CARDS#00005"})
+    cloud.put(cloud.card_table, earlier[1] | {"sk": "CARD#0001"})
 
     assert [plaintext(card) for card in reveal().cards.values()] == card_data(3)
 
 
-def test_card_of_an_earlier_attempt_hides_all_cards(
-    cloud: Cloud, cipher: CardCipher, delivered: Callable[..., None], reveal: Reveal
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"fulfilledQuantity": 2, "cardRows": [1]},
+        {"fulfilledQuantity": 4},
+        {"cardRows": [1]},
+        {"cardRows": [3, 1]},
+        {"cardRows": []},
+        {"cardRows": "all"},
+        {"cardRows": None},
+        {"deliveredAt": "2026-03-14T09:26:52.999Z"},
+    ],
+)
+def test_order_row_that_disagrees_with_its_cards_hides_all_cards(
+    cloud: Cloud, delivered: Callable[..., None], reveal: Reveal, change: dict[str, Any]
 ):
     delivered()
-    earlier = cipher.encrypt(ORDER_ID, USER_ID, "an earlier attempt", cards(1))[0]
-    cloud.put(cloud.card_table, cloud.card_rows()[0] | {"ciphertext": earlier})
+    cloud.put(cloud.card_table, cloud.order_row() | change)
 
     assert_not_shown(cloud, reveal(), RevealOutcome.CARDS_UNREADABLE)
 
@@ -313,7 +374,7 @@ def test_changed_ciphertext_hides_all_cards_and_is_audited(
 
 def test_swapped_rows_show_none_of_the_cards(cloud: Cloud, delivered: Callable[..., None], reveal: Reveal):
     delivered()
-    first, second, _ = cloud.card_rows()
+    first, second = cloud.card_rows()
     cloud.put(cloud.card_table, first | {"ciphertext": second["ciphertext"]})
     cloud.put(cloud.card_table, second | {"ciphertext": first["ciphertext"]})
 

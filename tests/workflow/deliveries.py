@@ -12,6 +12,7 @@ from giftcards.contracts.statuses import OrderStatus
 from giftcards.contracts.supplier import Card, SettledOrder
 from giftcards.contracts.workflow import StepRequest, StepResult
 from giftcards.rules.next_step import PollPolicy
+from giftcards.rules.orders import Order
 from giftcards.rules.schedule import PollSchedule
 from giftcards.use_cases.deliver_cards import CardDelivery
 from workflow.answers import Closed, Raised
@@ -41,8 +42,8 @@ class _Supplier:
 
 
 class _CardCipher:
-    def encrypt(self, _order_id: str, _user_id: str, _attempt: str, cards: Sequence[Card]) -> list[bytes]:
-        return [b"sealed" for _ in cards]
+    def encrypt(self, _order: Order, cards: Sequence[Card]) -> dict[int, bytes]:
+        return {1: b"sealed"} if cards else {}
 
 
 class _DeadBus:
@@ -59,7 +60,6 @@ def close_order(request: StepRequest, closed: Closed, table_name: str, bus_name:
         bus=EventBus(bus_name, client("events")) if closed.announces else _DeadBus(),
         policy=PollPolicy(PollSchedule.parse("60:5"), delayed_after_seconds=30),
         card_retention=None,
-        new_attempt=lambda: "attempt-1",
         measure=lambda _metric, _value: None,
     )
     try:

@@ -51,7 +51,7 @@ DELIVERED = frozenset(
         "checks",
         "deliveredAt",
         "deliveryId",
-        "deliveryAttempt",
+        "cardRows",
         "announcedAt",
     }
 )

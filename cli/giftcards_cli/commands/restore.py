@@ -25,6 +25,7 @@ _DELIVERY_ATTRIBUTES = {
     "pricePerCard",
     "deliveryId",
     "deliveryAttempt",
+    "cardRows",
     "deliveredAt",
     "cardsExpireAt",
     "announcedAt",
@@ -109,12 +110,12 @@ class Restoration:
             raise CommandError(
                 f"the copy lacks some cards of order {order_id}; nothing was changed. Restore a backup of another time"
             )
-        # The deliveryId does not tell: it is the same for all deliveries of an order. Cards are bound to their attempt.
+        # The deliveryId does not tell: it is the same for all deliveries of an order. Their time is not.
         if not self.orders.restore_cards(order, cards):
             raise CommandError(
                 f"order {order_id} differs from its copy (delivered later, or not delivered yet); nothing was changed"
             )
-        return len(cards)
+        return (order.fulfilled_quantity or 0) if cards else 0
 
     def _restore_order(self, row: Row) -> int:
         """Restore an order that has no row, and return the number of its cards."""
@@ -122,16 +123,12 @@ class Restoration:
         if order is None:
             return 0
         cards = self._cards(row, order) if order.status.is_final else []
-        if order.status.is_final:
-            restored_row = row if cards is not None else _reopened(row)
-        else:  # an unfinished delivery must not close the order without its cards
-            restored_row = _without(row, {"deliveryAttempt"})
-        if not self.orders.restore(restored_row, cards or []):
+        if not self.orders.restore(row if cards is not None else _reopened(row), cards or []):
             return 0
         self.restored += 1
         if cards is None:
             self.reopened.append(order.order_id)
-        return len(cards or [])
+        return (order.fulfilled_quantity or 0) if cards else 0
 
     def _readable(self, row: Row) -> Order | None:
         try:
@@ -141,14 +138,14 @@ class Restoration:
             return None
 
     def _cards(self, row: Row, order: Order) -> list[Row] | None:
-        """Return the cards of a closed order; None if the copy lacks any card that has not expired.
+        """Return the card rows of a closed order; None if the copy lacks any that has not expired.
 
-        A backup can contain a part of the transaction that closed the order: some cards are missing or belong to an
-        earlier attempt. The cards of the right attempt have the order's ``deliveredAt``.
+        A backup can contain a part of the transaction that closed the order: some card rows are missing or are of an
+        earlier delivery. Those of the right one have the order's ``deliveredAt``.
         https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/transaction-apis.html
         """
         stored = {card["sk"]: card for card in self._copied_rows(row["pk"])}
-        expected = [stored.get(key["sk"]) for key in card_keys(order)]
+        expected = [stored.get(key["sk"]) for key in card_keys(order).values()]
         cards = [card for card in expected if card is not None and card.get("deliveredAt") == row.get("deliveredAt")]
         are_expired = order.cards_expire_at is not None and order.cards_expire_at <= datetime.now(UTC)
         return cards if are_expired or len(cards) == len(expected) else None

@@ -1,6 +1,7 @@
 """``giftcards reveal``."""
 
-from typing import Annotated
+from collections.abc import Iterator
+from typing import Annotated, Any
 
 import typer
 
@@ -24,10 +25,19 @@ def reveal(
     with aws_errors(stack):
         deployed = Stack.connect(stack)
         request = RevealRequest(order_id=order_id, user_id=user, reason=reason, requested_by=deployed.caller()[:256])
-        answer = deployed.invoke("RevealCards", request.model_dump(by_alias=True))
-    if answer["outcome"] != "REVEALED":
-        raise CommandError(answer["message"])
+        cards = list(_revealed(deployed, request.model_dump(by_alias=True)))
     if as_json:
-        output.print_json({"orderId": order_id, "userId": user, "cards": answer["cards"]})
+        output.print_json({"orderId": order_id, "userId": user, "cards": cards})
         return
-    output.print_cards(answer["cards"])
+    output.print_cards(cards)
+
+
+def _revealed(deployed: Stack, request: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Ask for all cards of an order: an answer of the function has as many as fit."""
+    next_index: int | None = 1
+    while next_index is not None:
+        answer = deployed.invoke("RevealCards", request | {"fromIndex": next_index})
+        if answer["outcome"] != "REVEALED":
+            raise CommandError(answer["message"])
+        yield from answer["cards"]
+        next_index = answer.get("nextIndex")

@@ -15,7 +15,6 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import wraps
 from typing import TYPE_CHECKING, Any, TypeVar, cast
-from uuid import uuid4
 
 from aws_lambda_powertools import Metrics
 
@@ -162,7 +161,6 @@ def card_delivery() -> "CardDelivery":
         bus=EventBus(settings.order_bus_name, aws.event_bridge()),
         policy=settings.policy,
         card_retention=settings.card_retention,
-        new_attempt=lambda: str(uuid4()),
         measure=measure,
     )
 

@@ -53,7 +53,7 @@ def check_status_has_no_permissions(scene: Scene) -> Failure:
 def ciphertext_is_changed(scene: Scene) -> Failure:
     """The ciphertext of a delivered card is changed."""
     scene.delivered_order()
-    (row,) = (item for item in scene.service.items(scene.order_id) if item["sk"]["S"].startswith("CARD#"))
+    (row,) = (item for item in scene.service.items(scene.order_id) if item["sk"]["S"].startswith("CARDS#"))
     table, card = scene.service.stack.outputs["CardTableName"], row["ciphertext"]["B"]
     changed = row | {"ciphertext": {"B": card[:-1] + bytes([card[-1] ^ 1])}}
     scene.client("dynamodb").put_item(TableName=table, Item=changed)

@@ -29,7 +29,8 @@ _PACED = CONFIG.merge(Config(retries={"mode": "adaptive", "total_max_attempts": 
 _LIMITS = {"ProvisionedThroughputExceededException", "RequestLimitExceeded", "TransactionInProgressException"}
 # DynamoDB cancels a transaction that it throttles with status 400; only the reasons show why
 # (https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_TransactWriteItems.html).
-_CANCELLED_BY_LIMITS = {"ProvisionedThroughputExceeded", "ThrottlingError"}
+# A conflict is another request for one of the items, at the same moment.
+_CANCELLED_FOR_NOW = {"ProvisionedThroughputExceeded", "ThrottlingError", "TransactionConflict"}
 
 
 class AwsUnavailableError(Exception):
@@ -47,8 +48,8 @@ def outage_of(error: BaseException | None) -> AwsUnavailableError | None:
             code = error.response.get("Error", {}).get("Code", "")
             status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
             reasons: Any = error.response.get("CancellationReasons", [])
-            is_limited = any(reason.get("Code") in _CANCELLED_BY_LIMITS for reason in reasons)
-            if status >= 500 or code in _LIMITS or "Throttl" in code or is_limited:
+            is_cancelled = any(reason.get("Code") in _CANCELLED_FOR_NOW for reason in reasons)
+            if status >= 500 or code in _LIMITS or "Throttl" in code or is_cancelled:
                 return AwsUnavailableError(f"{error.operation_name}: {code}")
         if isinstance(error, EventNotPublishedError) and error.is_transient:
             return AwsUnavailableError(str(error))

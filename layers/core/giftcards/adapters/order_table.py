@@ -14,6 +14,7 @@ from giftcards.adapters.timestamps import timestamp
 from giftcards.contracts.base import Contract, invalid_fields
 from giftcards.contracts.events import HeldReason
 from giftcards.contracts.statuses import OrderStatus
+from giftcards.rules.card_rows import MAX_CARD_ROWS, MAX_ORDER_BYTES
 from giftcards.rules.orders import CLOSING_FIELDS, Acceptance, Order
 
 if TYPE_CHECKING:
@@ -26,13 +27,16 @@ BATCH_ITEMS = 100
 TRIES = 5
 FIRST_PAUSE_SECONDS = 0.1
 """Before the first retry for items that DynamoDB left out; doubled each time, 1.5 s in total."""
-_CARD = "CARD#"
 ORDER_ATTRIBUTES = tuple(sorted(str(field.alias) for field in Order.model_fields.values()))
 """Attributes of an order row. A projection on them never reads a ciphertext, in any row."""
 
 
 class OrderNotOpenError(Exception):
     """The order is not open: another delivery has closed it, or it is held."""
+
+
+class CardsTooLargeError(Exception):
+    """The cards do not fit into one transaction, and nothing was written. The message says how large they are."""
 
 
 class CardsNotReadError(Exception):
@@ -81,22 +85,33 @@ def order_key(order_id: str) -> dict[str, str]:
     return {"pk": f"ORDER#{order_id}", "sk": "ORDER"}
 
 
-def card_keys(order: Order) -> list[dict[str, str]]:
-    """Return the keys of a closed order's cards, sorted by index."""
-    pk = order_key(order.order_id)["pk"]
-    return [{"pk": pk, "sk": _card_sk(index)} for index in range(1, (order.fulfilled_quantity or 0) + 1)]
+def card_keys(order: Order, indexes: range | None = None) -> dict[int, dict[str, str]]:
+    """Return the keys of a closed order's card rows, by the index of the first card in each.
+
+    Parameters
+    ----------
+    indexes
+        Only rows that hold some of these cards; None is all.
+    """
+    pk, total = order_key(order.order_id)["pk"], order.fulfilled_quantity or 0
+    if order.card_rows is None:  # closed by an earlier release, with a row for each card
+        firsts, prefix, digits = tuple(range(1, total + 1)), "CARD#", 4
+    else:
+        firsts, prefix, digits = order.card_rows, "CARDS#", 5
+    wanted = range(1, total + 1) if indexes is None else indexes
+    return {
+        first: {"pk": pk, "sk": f"{prefix}{first:0{digits}d}"}
+        for first, next_first in zip(firsts, (*firsts[1:], total + 1), strict=False)
+        if first < wanted.stop and wanted.start < next_first
+    }
 
 
-def _card_sk(index: int) -> str:
-    return f"{_CARD}{index:04d}"
-
-
-def _ciphertext_in(item: Mapping[str, Any], now: datetime) -> dict[int, bytes]:
-    """Return a card's ciphertext by its index; nothing if it has expired or is not a row of a delivery."""
+def _ciphertext_in(item: Mapping[str, Any], now: datetime) -> bytes | None:
+    """Return a card row's ciphertext; None if it has expired or is not a row of a delivery."""
     with suppress(KeyError, TypeError, ValueError):
         if item.get("expiresAt", math.inf) > now.timestamp():
-            return {int(item["sk"].removeprefix(_CARD)): bytes(item["ciphertext"])}
-    return {}
+            return bytes(item["ciphertext"])
+    return None
 
 
 def _attributes(model: Contract, fields: Set[str] | None = None) -> dict[str, Any]:
@@ -120,7 +135,7 @@ def _readable(item: Mapping[str, Any]) -> Order:
 
 
 class OrderTable:
-    """One row for an order, one for each card. A reader trusts only the order row.
+    """One row for an order, and some for its cards: ``rules/card_rows.py``. A reader trusts only the order row.
 
     Parameters
     ----------
@@ -180,44 +195,25 @@ class OrderTable:
         rows = (row for batch in batches for row in self._batch(batch))
         return {row["pk"].removeprefix("ORDER#"): _read(row) for row in rows}
 
-    def get_with_cards(self, order_id: str, *, now: datetime) -> tuple[Order | None, dict[int, bytes]]:
-        """Read an order and its cards' ciphertexts by index, from 1, without expired ones.
+    def get_ciphertexts(self, order: Order, indexes: range, *, now: datetime) -> dict[int, bytes]:
+        """Read the card rows of a closed order that hold some of these cards, by the index of the first card in each.
 
-        DynamoDB deletes expired rows within days, and not all at once.
+        Rows that are missing, malformed or expired are left out: DynamoDB deletes expired rows within days, and not all
+        at once. TransactGetItems, unlike a query, fails while the transaction that closes the order is in progress
+        (https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/transaction-apis.html#transaction-isolation).
 
         Raises
         ------
-        UnreadableOrderError
-            If the order row has invalid attributes.
+        CardsNotReadError
+            If DynamoDB does not return them within ``TRIES`` calls.
         """
-        order, cards = None, dict[int, bytes]()
-        condition = {
-            "KeyConditionExpression": "pk = :pk",
-            "ExpressionAttributeValues": {":pk": order_key(order_id)["pk"]},
-            "ConsistentRead": True,
-            # The order row first: the cards that it counts were stored before it.
-            "ScanIndexForward": False,
-        }
-        for item in self._pages("query", condition):
-            if item["sk"] == "ORDER":
-                order = _readable(item)
-            else:
-                cards |= _ciphertext_in(item, now)
-        return order, cards
-
-    def get_cards_again(self, order: Order, *, now: datetime) -> dict[int, bytes]:
-        """Read the cards of a delivered order, isolated from the transaction that closed it.
-
-        A query is isolated from a transaction only for each item: it can return the closed order row without the cards
-        of the same transaction. TransactGetItems fails while such a transaction is in progress.
-        https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/transaction-apis.html#transaction-isolation
-        """
-        keys = card_keys(order)
-        cards = dict[int, bytes]()
-        for start in range(0, len(keys), TRANSACTION_ITEMS - 1):  # as many as close() writes, at most 4 MB
-            for item in self._get_in_transaction(keys[start : start + TRANSACTION_ITEMS - 1]):
-                cards |= _ciphertext_in(item, now)
-        return cards
+        keys = list(card_keys(order, indexes).items())
+        found: dict[int, bytes | None] = {}
+        for start in range(0, len(keys), TRANSACTION_ITEMS):
+            part = keys[start : start + TRANSACTION_ITEMS]
+            for (first, _), item in zip(part, self._get_in_transaction([key for _, key in part]), strict=True):
+                found[first] = _ciphertext_in(item, now)
+        return {first: ciphertext for first, ciphertext in found.items() if ciphertext is not None}
 
     def list(
         self, *, status: OrderStatus | None = None, user_id: str | None = None
@@ -303,33 +299,33 @@ class OrderTable:
         """
         return self._sweep(order, "SET sweptAt = :at", at, unless_since)
 
-    def close(self, order: Order, cards: Sequence[bytes]) -> None:
-        """Store the cards and close the order, atomically for a reader.
-
-        Up to 99 cards and the order row are one transaction. More cards are written in several transactions, the order
-        row last. The first one writes this attempt's id into the order row and the others require it, so that of two
-        concurrent attempts the later one writes everything, and the other one writes nothing after it.
+    def close(self, order: Order, ciphertexts: Mapping[int, bytes]) -> None:
+        """Store the cards and close the order, in one transaction.
 
         Parameters
         ----------
         order
             The closed order.
-        cards
-            Ciphertexts sorted by index.
+        ciphertexts
+            By the index of the first card in each.
 
         Raises
         ------
+        CardsTooLargeError
+            If they do not fit into a transaction. Nothing was written.
         OrderNotOpenError
-            If the order is no longer open, or a later attempt has taken over.
+            If the order is no longer open.
         """
-        pieces = self._puts_in_pieces(
-            [self._card_item(order, index, ciphertext) for index, ciphertext in enumerate(cards, start=1)]
-        )
-        if len(pieces) > 1:
-            self._transact([*pieces[0], {"Update": self._taking_over(order)}])
-            for piece in pieces[1:-1]:
-                self._transact([*piece, {"ConditionCheck": self._while_taken_over(order)}])
-        self._transact([*pieces[-1], {"Update": self._closing(order, is_last_of_several=len(pieces) > 1)}])
+        size = sum(map(len, ciphertexts.values()))
+        if size > MAX_ORDER_BYTES or len(ciphertexts) > MAX_CARD_ROWS:
+            raise CardsTooLargeError(
+                f"No card is stored: all {order.fulfilled_quantity} take {size} bytes in {len(ciphertexts)} rows, "
+                f"and one transaction holds {MAX_ORDER_BYTES} bytes in {MAX_CARD_ROWS} rows."
+            )
+        stored = order.model_copy(update={"card_rows": tuple(ciphertexts) or None})
+        keys = card_keys(stored)
+        puts = [self._put(keys[first] | self._card_attributes(order, text)) for first, text in ciphertexts.items()]
+        self._transact([*puts, {"Update": self._closing(stored)}])
 
     def accept_cards(self, order: Order, acceptance: Acceptance) -> bool:
         """Record that an operator accepts the cards of an order that is held as SUPPLIER_CONTRACT_BROKEN.
@@ -375,36 +371,44 @@ class OrderTable:
         """Write the rows of an order that has no row, and return whether this was done.
 
         The order row is written last, because a reader trusts the cards once it exists. Each transaction requires that
-        there is no order row: if the order is claimed meanwhile, its delivery overwrites the cards written so far.
+        there is no order row: if the order is claimed meanwhile, no reader uses what was written so far.
         """
         key = {"pk": order["pk"], "sk": order["sk"]}
         no_row = {"TableName": self._table_name, "ConditionExpression": "attribute_not_exists(pk)"}
-        *earlier, last = self._puts_in_pieces(cards)
+        *earlier, last = self._transactions_of(cards)
         try:
-            for piece in earlier:
-                self._transact([*piece, {"ConditionCheck": no_row | {"Key": key}}])
+            for puts in earlier:
+                self._transact([*puts, {"ConditionCheck": no_row | {"Key": key}}])
             self._transact([*last, {"Put": no_row | {"Item": order}}])
         except OrderNotOpenError:
             return False
         return True
 
     def restore_cards(self, order: Order, cards: Sequence[Mapping[str, Any]]) -> bool:
-        """Write the cards of a delivered order as its attempt stored them, and return whether this was done.
+        """Write the cards of a delivered order as they were stored, and return whether this was done.
 
-        It is not done if another attempt delivered the order: cards are bound to their attempt.
+        It is not done unless the order row is of the same delivery, which its time identifies: cards are bound to it.
         """
-        check = self._while_closed_by(order)
+        check = {
+            "TableName": self._table_name,
+            "Key": order_key(order.order_id),
+            "ConditionExpression": "deliveredAt = :deliveredAt",
+            "ExpressionAttributeValues": {":deliveredAt": order.delivered_at and timestamp(order.delivered_at)},
+        }
         try:
-            for piece in self._puts_in_pieces(cards):
-                self._transact([*piece, {"ConditionCheck": check}])
+            for puts in self._transactions_of(cards):
+                self._transact([*puts, {"ConditionCheck": check}])
         except OrderNotOpenError:
             return False
         return True
 
-    def _puts_in_pieces(self, rows: Sequence[Mapping[str, Any]]) -> Sequence[Sequence[dict[str, Any]]]:
-        puts = [{"Put": {"TableName": self._table_name, "Item": row}} for row in rows]
-        room = TRANSACTION_ITEMS - 1  # the order row takes one
-        return [puts[start : start + room] for start in range(0, len(puts), room)] or [[]]
+    def _transactions_of(self, rows: Sequence[Mapping[str, Any]]) -> Sequence[Sequence[dict[str, Any]]]:
+        """Divide rows into transactions. Only an order of an earlier release, with a row a card, needs several."""
+        puts = [self._put(row) for row in rows]
+        return [puts[start : start + MAX_CARD_ROWS] for start in range(0, len(puts), MAX_CARD_ROWS)] or [[]]
+
+    def _put(self, row: Mapping[str, Any]) -> dict[str, Any]:
+        return {"Put": {"TableName": self._table_name, "Item": row}}
 
     def _batch(self, keys: Sequence[Mapping[str, str]]) -> Iterator[dict[str, Any]]:
         names = {f"#{attribute}": attribute for attribute in ("pk", *ORDER_ATTRIBUTES)}
@@ -427,16 +431,15 @@ class OrderTable:
         left = len(waiting[self._table_name]["Keys"])
         raise OrdersNotReadError(f"DynamoDB did not return {left} of {len(keys)} orders in {TRIES} calls.")
 
-    def _get_in_transaction(self, keys: Sequence[Mapping[str, str]]) -> Iterator[dict[str, Any]]:
+    def _get_in_transaction(self, keys: Sequence[Mapping[str, str]]) -> Sequence[Mapping[str, Any]]:
         gets = [{"Get": {"TableName": self._table_name, "Key": key}} for key in keys]
         for attempt in range(TRIES):
             if attempt:
                 self._pause(FIRST_PAUSE_SECONDS * 2 ** (attempt - 1))
             with suppress(self._dynamodb.exceptions.TransactionCanceledException):
                 answer = self._dynamodb.transact_get_items(TransactItems=gets)
-                yield from (response["Item"] for response in answer["Responses"] if "Item" in response)
-                return
-        raise CardsNotReadError(f"DynamoDB did not return {len(keys)} cards in {TRIES} calls.")
+                return [response.get("Item", {}) for response in answer["Responses"]]
+        raise CardsNotReadError(f"DynamoDB did not return {len(keys)} card rows in {TRIES} calls.")
 
     def _sweep(self, order: Order, update: str, at: datetime, unless_since: datetime) -> bool:
         values = {
@@ -462,58 +465,28 @@ class OrderTable:
             return False
         return True
 
-    def _card_item(self, order: Order, index: int, ciphertext: bytes) -> dict[str, Any]:
-        item = {
-            "pk": order_key(order.order_id)["pk"],
-            "sk": _card_sk(index),
+    @staticmethod
+    def _card_attributes(order: Order, ciphertext: bytes) -> dict[str, Any]:
+        attributes = {
             "ciphertext": ciphertext,
             "userId": order.user_id,
             "deliveredAt": order.delivered_at and timestamp(order.delivered_at),
         }
         expiry = order.cards_expire_at
-        return item if expiry is None else item | {"expiresAt": int(expiry.timestamp())}
+        return attributes if expiry is None else attributes | {"expiresAt": int(expiry.timestamp())}
 
-    def _while_open(self, order: Order) -> dict[str, Any]:
+    def _closing(self, order: Order) -> dict[str, Any]:
+        """Close an open order. A delivery of the previous release that broke off can have left its attempt's id."""
+        values = _attributes(order, CLOSING_FIELDS)
         return {
             "TableName": self._table_name,
             "Key": order_key(order.order_id),
+            "UpdateExpression": f"SET {', '.join(f'#{name} = :new_{name}' for name in values)} REMOVE deliveryAttempt",
             "ConditionExpression": "#status = :handling AND userId = :userId",
-            "ExpressionAttributeNames": {"#status": "status"},
-            "ExpressionAttributeValues": {":handling": OrderStatus.HANDLING, ":userId": order.user_id},
+            "ExpressionAttributeNames": {f"#{name}": name for name in values},
+            "ExpressionAttributeValues": {f":new_{name}": value for name, value in values.items()}
+            | {":handling": OrderStatus.HANDLING, ":userId": order.user_id},
         }
-
-    def _taking_over(self, order: Order) -> dict[str, Any]:
-        update = self._while_open(order)
-        update["UpdateExpression"] = "SET deliveryAttempt = :attempt"
-        update["ExpressionAttributeValues"] |= {":attempt": order.delivery_attempt}
-        return update
-
-    def _while_taken_over(self, order: Order) -> dict[str, Any]:
-        check = self._while_open(order)
-        check["ConditionExpression"] += " AND deliveryAttempt = :attempt"
-        check["ExpressionAttributeValues"] |= {":attempt": order.delivery_attempt}
-        return check
-
-    def _while_closed_by(self, order: Order) -> dict[str, Any]:
-        check = {
-            "TableName": self._table_name,
-            "Key": order_key(order.order_id),
-            "ConditionExpression": "#status = :status AND attribute_not_exists(deliveryAttempt)",
-            "ExpressionAttributeNames": {"#status": "status"},
-            "ExpressionAttributeValues": {":status": order.status},
-        }
-        if order.delivery_attempt is not None:  # older orders have none
-            check["ConditionExpression"] = "#status = :status AND deliveryAttempt = :attempt"
-            check["ExpressionAttributeValues"] = {":status": order.status, ":attempt": order.delivery_attempt}
-        return check
-
-    def _closing(self, order: Order, *, is_last_of_several: bool) -> dict[str, Any]:
-        values = _attributes(order, CLOSING_FIELDS)
-        update = self._while_taken_over(order) if is_last_of_several else self._while_open(order)
-        update["UpdateExpression"] = "SET " + ", ".join(f"#{name} = :new_{name}" for name in values)
-        update["ExpressionAttributeNames"] |= {f"#{name}": name for name in values}
-        update["ExpressionAttributeValues"] |= {f":new_{name}": value for name, value in values.items()}
-        return update
 
     def _transact(self, actions: Sequence[Mapping[str, Any]]) -> None:
         try:

@@ -31,7 +31,7 @@ CLOSING_FIELDS = frozenset(
         "undelivered_cards",
         "checks",
         "delivery_id",
-        "delivery_attempt",
+        "card_rows",
         "delivered_at",
         "cards_expire_at",
         "refunded_at",
@@ -91,6 +91,11 @@ class Order(Contract):
         it is ``quantity - fulfilled_quantity``.
     undelivered_cards
         Cards that arrived and are not delivered.
+    card_rows
+        Index of the first card in each of its card rows. None if it has no cards, or if an earlier release closed it
+        and wrote a row for each card.
+    delivery_attempt
+        The delivery that closed the order in such a release, and is inside each of these cards; None for the oldest.
     """
 
     order_id: Identifier
@@ -111,6 +116,7 @@ class Order(Contract):
     undelivered_cards: int | None = None
     checks: int | None = None
     delivery_id: str | None = None
+    card_rows: tuple[Annotated[int, Field(ge=1)], ...] | None = None
     delivery_attempt: str | None = None
     delivered_at: AwareDatetime | None = None
     cards_expire_at: AwareDatetime | None = None
@@ -152,13 +158,11 @@ def delivery_id_of(order_id: str) -> str:
     return str(uuid5(_DELIVERIES, order_id))
 
 
-def close(order: Order, settled: SettledOrder, attempt: str, now: datetime, *, checks: int) -> Order:
+def close(order: Order, settled: SettledOrder, now: datetime, *, checks: int) -> Order:
     """Close an open order with the supplier's result, at the millisecond that its row will have.
 
     Parameters
     ----------
-    attempt
-        Id of this delivery attempt, which tells its cards from those that an earlier attempt left behind.
     checks
         Of the execution that closes the order; the row has those of earlier executions.
     """
@@ -176,7 +180,8 @@ def close(order: Order, settled: SettledOrder, attempt: str, now: datetime, *, c
             "undelivered_cards": (accepted and accepted.undelivered_cards) or None,
             "checks": (order.checks or 0) + checks,
             "delivery_id": None if is_refund else delivery_id_of(order.order_id),
-            "delivery_attempt": attempt,
+            "card_rows": None,
+            "delivery_attempt": None,
             "delivered_at": None if is_refund else now,
             "refunded_at": now if is_refund else None,
         }

@@ -1,16 +1,15 @@
 """DeliverCards: get the cards, encrypt them in memory, store them, close the order, publish its event.
 
-It is idempotent: a condition in the table closes the order only once, and the event is made from the closed row, so a
-retry after a crash at any point publishes the same event again.
+It is idempotent: one transaction stores all cards and closes the order, only once, and the event is made from the
+closed row, so a retry after a crash at any point publishes the same event again.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from giftcards.adapters.card_cipher import CardCipher
 from giftcards.adapters.event_bus import EventBus
-from giftcards.adapters.order_table import OrderNotOpenError, OrderTable
+from giftcards.adapters.order_table import CardsTooLargeError, OrderNotOpenError, OrderTable
 from giftcards.contracts.statuses import OrderStatus
 from giftcards.contracts.supplier import ArrivedOrder, OrderProgress, SettledOrder
 from giftcards.contracts.workflow import AcceptedArrival, Outcome, RetryState, StepRequest, StepResult
@@ -40,8 +39,6 @@ class CardDelivery:
     ----------
     card_retention
         None keeps the cards.
-    new_attempt
-        Returns a unique id of a delivery attempt.
     """
 
     supplier: GatedSupplier
@@ -50,7 +47,6 @@ class CardDelivery:
     bus: EventBus
     policy: PollPolicy
     card_retention: timedelta | None
-    new_attempt: Callable[[], str]
     measure: Meter
 
     def deliver(self, request: StepRequest, *, now: datetime, jitter: float) -> StepResult:
@@ -66,10 +62,10 @@ class CardDelivery:
             settled, arrival = self._ask(order, request, now)
             if not isinstance(settled, SettledOrder) or not settled.status.is_final:
                 return self._try_again(settled, request, now, jitter, arrival)
-            order = self._close(order, settled, request, now)
-        if not order.status.is_final:
-            busy = SupplierFailure(FailureKind.BUSY, "Another delivery of this order is in progress.")
-            return self._try_again(busy, request, now, jitter)
+            closed = self._close(order, settled, request, now)
+            if isinstance(closed, SupplierFailure):
+                return self._try_again(closed, request, now, jitter, arrival)
+            order = closed
         if order.announced_at is None:
             self.bus.publish(event_for(order))
             self.orders.mark_published(order, now)
@@ -113,14 +109,18 @@ class CardDelivery:
             waited = now - order.ordered_at
             self.measure(Metric.TIME_TO_DELIVERY, max(0.0, waited.total_seconds()))
 
-    def _close(self, order: Order, settled: SettledOrder, request: StepRequest, now: datetime) -> Order:
-        attempt = self.new_attempt()
-        closed = with_card_expiry(close(order, settled, attempt, now, checks=request.checks), self.card_retention)
-        ciphertexts = self.cipher.encrypt(order.order_id, order.user_id, attempt, settled.cards)
+    def _close(
+        self, order: Order, settled: SettledOrder, request: StepRequest, now: datetime
+    ) -> Order | SupplierFailure:
+        closed = with_card_expiry(close(order, settled, now, checks=request.checks), self.card_retention)
         try:
-            self.orders.close(closed, ciphertexts)
-        except OrderNotOpenError:  # another delivery has closed the order, or taken over
-            return self._claimed(request)
+            self.orders.close(closed, self.cipher.encrypt(closed, settled.cards))
+        except CardsTooLargeError as error:
+            return SupplierFailure(FailureKind.ORDER_REJECTED, str(error))
+        except OrderNotOpenError:  # another delivery has closed it, or it was held, and may be resumed already
+            current = self._claimed(request)
+            resumed = SupplierFailure(FailureKind.BUSY, "The order was held and resumed during this delivery.")
+            return current if current.status.is_final else resumed
         return closed
 
     def _claimed(self, request: StepRequest) -> Order:

@@ -20,7 +20,7 @@ from giftcards.rules.links import (
     hash_of,
     token_in,
 )
-from giftcards.use_cases.reveal_cards import CardReveal, RevealOutcome, RevealRequest
+from giftcards.use_cases.reveal_cards import CardReveal, RevealOutcome, RevealRequest, card_as_json
 
 
 @dataclass(frozen=True)
@@ -56,14 +56,7 @@ class Redeemed:
             "view": self.view,
             "uses": self.link.uses if self.link else 0,
             "codeTries": self.link.code_tries if self.link else 0,
-            "cards": [
-                {
-                    "index": index,
-                    "value": card.value.get_secret_value(),
-                    "serial": None if card.serial is None else card.serial.get_secret_value(),
-                }
-                for index, card in sorted(self.cards.items())
-            ],
+            "cards": [card_as_json(index, card) for index, card in sorted(self.cards.items())],
         }
 
 

@@ -1,9 +1,10 @@
 """RevealCards: decrypt the cards of one order for its user, after writing an audit record."""
 
-from collections.abc import Mapping
+import json
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
+from typing import Any
 
 from pydantic import Field
 
@@ -16,12 +17,23 @@ from giftcards.contracts.workflow import Level
 from giftcards.metrics import Meter, Metric
 from giftcards.rules.orders import Order
 
+MAX_ANSWER_BYTES = 5_000_000
+"""Of the cards in an answer. A function's response can have 6 MB
+(https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html)."""
+
 
 class RevealRequest(Contract):
-    """Input of RevealCards."""
+    """Input of RevealCards.
+
+    Attributes
+    ----------
+    from_index
+        The first card to show, from 1: ``nextIndex`` of the answer before.
+    """
 
     order_id: Identifier
     user_id: Identifier
+    from_index: int = Field(default=1, ge=1)
     requested_by: str = Field(default="unknown", max_length=256)
     reason: str = Field(default="", max_length=512)
 
@@ -70,6 +82,30 @@ class Revealed:
     cards: dict[int, Card] = field(default_factory=dict)
     detail: str = field(default="", compare=False)
 
+    def to_json(self) -> dict[str, Any]:
+        """Write the answer of RevealCards, as many cards as fit: ``nextIndex`` is the first of the others, or null."""
+        shown: list[dict[str, Any]] = []
+        room = MAX_ANSWER_BYTES
+        for index, card in sorted(self.cards.items()):
+            written = card_as_json(index, card)
+            room -= len(json.dumps(written)) + len(", ")
+            if room < 0:
+                break
+            shown.append(written)
+        rest = sorted(self.cards)[len(shown) :]
+        return {
+            "outcome": self.outcome,
+            "message": MESSAGES[self.outcome],
+            "cards": shown,
+            "nextIndex": rest[0] if rest else None,
+        }
+
+
+def card_as_json(index: int, card: Card) -> dict[str, Any]:
+    """Take a card out of its secret, for the answer to the caller who may see it."""
+    serial = None if card.serial is None else card.serial.get_secret_value()
+    return {"index": index, "value": card.value.get_secret_value(), "serial": serial}
+
 
 @dataclass(frozen=True)
 class CardReveal:
@@ -88,7 +124,7 @@ class CardReveal:
         Parameters
         ----------
         indexes
-            Which cards, from 1; None decrypts all.
+            Which cards, from 1; None decrypts all from ``request.from_index`` on.
         """
         revealed = self._reveal(request, now, indexes)
         self.audit.add(
@@ -110,7 +146,7 @@ class CardReveal:
 
     def _reveal(self, request: RevealRequest, now: datetime, indexes: range | None) -> Revealed:
         try:
-            order, ciphertexts = self.orders.get_with_cards(request.order_id, now=now)
+            order = self.orders.get(request.order_id)
         except UnreadableOrderError as error:
             return Revealed(RevealOutcome.CARDS_UNREADABLE, detail=str(error))
         if order is None or order.user_id != request.user_id:
@@ -119,22 +155,17 @@ class CardReveal:
             return Revealed(RevealOutcome.NOT_DELIVERED)
         if order.cards_expire_at is not None and order.cards_expire_at <= now:
             return Revealed(RevealOutcome.CARDS_EXPIRED)
-        revealed = self._decrypt(order, ciphertexts, indexes)
-        if revealed.outcome is RevealOutcome.CARDS_UNREADABLE:
-            # The query may have overlapped the closing transaction, which is no tampering.
-            revealed = self._decrypt(order, self.orders.get_cards_again(order, now=now), indexes)
-        return revealed
+        everything = range(request.from_index, (order.fulfilled_quantity or 0) + 1)
+        return self._decrypt(order, everything if indexes is None else indexes, now)
 
-    def _decrypt(self, order: Order, ciphertexts: Mapping[int, bytes], indexes: range | None) -> Revealed:
-        # The order row has the number of cards: a failed attempt can have left more.
-        due = range(1, (order.fulfilled_quantity or 0) + 1)
-        if not set(due) <= ciphertexts.keys():
-            return Revealed(RevealOutcome.CARDS_UNREADABLE, detail="card rows are missing")
-        stored = {index: ciphertexts[index] for index in due if indexes is None or index in indexes}
+    def _decrypt(self, order: Order, indexes: range, now: datetime) -> Revealed:
+        ciphertexts = self.orders.get_ciphertexts(order, indexes, now=now)
         try:
-            cards = self.cipher.decrypt(order.order_id, order.user_id, order.delivery_attempt, stored)
+            cards = self.cipher.decrypt(order, ciphertexts)
         except CardUnreadableError as error:
             return Revealed(RevealOutcome.CARDS_UNREADABLE, detail=str(error))
         except KeyUnavailableError as error:
             return Revealed(RevealOutcome.KEY_UNAVAILABLE, detail=str(error))
-        return Revealed(RevealOutcome.REVEALED, cards=cards)
+        if not cards.keys() >= set(indexes):
+            return Revealed(RevealOutcome.CARDS_UNREADABLE, detail="card rows are missing")
+        return Revealed(RevealOutcome.REVEALED, cards={index: cards[index] for index in indexes})
