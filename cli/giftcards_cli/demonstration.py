@@ -232,8 +232,8 @@ class _Session:
         events = sum(story.publications for story in orders)
         wait_for(lambda: len(self._order_events()) >= events, within_seconds=STALLED_AFTER_SECONDS)
         for story in orders:
-            heard = (event for event in self._order_events() if event["detail"]["orderId"] == story.order_id)
-            story.events = [event["detail-type"] for event in heard]
+            about = (event for event in self._order_events() if event["detail"]["orderId"] == story.order_id)
+            story.events = [event["detail-type"] for event in about]
 
     def show_table(self, story: Story) -> None:
         """Print the rows of one order."""
@@ -291,7 +291,7 @@ class _Session:
         _section(f"Order {buyer.order_id} mailed to its buyer", buyer.run())
 
         def missing() -> set[str]:
-            return _BUYER_EVENTS - {event["detail-type"] for event in self._bus.heard_of(buyer.order_id)}
+            return _BUYER_EVENTS - {event["detail-type"] for event in self._bus.events_about(buyer.order_id)}
 
         if not wait_for(lambda: not missing(), within_seconds=STALLED_AFTER_SECONDS):
             buyer.failures.append(f"buyer: not published: {', '.join(sorted(missing()))}")
@@ -302,7 +302,7 @@ class _Session:
         places = chain(
             evidence.function_logs(self._client("logs")),
             evidence.workflow_history(self._step_functions, outputs["StateMachineArn"]),
-            (("bus", json.dumps(event).encode()) for event in self._bus.heard()),
+            (("bus", json.dumps(event).encode()) for event in self._bus.events()),
             evidence.table(self._client("dynamodb"), outputs["CardTableName"]),
             evidence.table(self._client("dynamodb"), self._stack.link_table_name),
         )
@@ -311,7 +311,7 @@ class _Session:
         return leaks
 
     def _order_events(self) -> list[dict[str, Any]]:
-        return [event for event in self._bus.heard() if event["detail-type"] not in _BUYER_EVENTS]
+        return [event for event in self._bus.events() if event["detail-type"] not in _BUYER_EVENTS]
 
     def _update(self, story: Story) -> None:
         story.order = self._stack.orders.get(story.order_id)

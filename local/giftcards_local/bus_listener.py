@@ -19,18 +19,18 @@ class BusListener:
         events.put_rule(Name="bus-listener", EventBusName=bus_name, EventPattern=json.dumps({"source": [SOURCE]}))
         target = {"Id": "queue", "Arn": attributes["Attributes"]["QueueArn"]}
         events.put_targets(Rule="bus-listener", EventBusName=bus_name, Targets=[target])  # type: ignore[list-item]
-        self._heard: list[dict[str, Any]] = []
+        self._events: list[dict[str, Any]] = []
 
-    def heard(self) -> list[dict[str, Any]]:
+    def events(self) -> list[dict[str, Any]]:
         """Return every event so far, with its envelope."""
         while True:
             messages = self._sqs.receive_message(QueueUrl=self._queue_url, MaxNumberOfMessages=10).get("Messages", [])
             for message in messages:
-                self._heard.append(json.loads(message["Body"]))
+                self._events.append(json.loads(message["Body"]))
                 self._sqs.delete_message(QueueUrl=self._queue_url, ReceiptHandle=message["ReceiptHandle"])
             if not messages:
-                return self._heard
+                return self._events
 
-    def heard_of(self, order_id: str) -> list[dict[str, Any]]:
+    def events_about(self, order_id: str) -> list[dict[str, Any]]:
         """Return every event of one order so far."""
-        return [event for event in self.heard() if event["detail"].get("orderId") == order_id]
+        return [event for event in self.events() if event["detail"].get("orderId") == order_id]

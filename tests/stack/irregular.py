@@ -1,4 +1,4 @@
-"""What the tests of an irregular supplier share: a deployment, and orders with which nothing is wrong."""
+"""A deployment for tests of irregular answers, with good orders."""
 
 import json
 from collections.abc import Iterator
@@ -12,14 +12,14 @@ from giftcards_local.supplier import cards_of, error_body
 from support.service import Service, deployed
 
 DEADLINE_SECONDS = 120
-"""Longer than a doubt has to last; a refused order is held at the deadline."""
+"""Longer than the minute of a doubt; a refused order is held at the deadline."""
 PARAMETERS = {"PollSchedule": f"{DEADLINE_SECONDS}:4", "DelayedAfterSeconds": "600", "LogRetentionDays": "1"}
 GOOD_ORDERS = 12
 USER = "alice"
 
 
 def refused(status: int, code: str, **more: Any) -> dict[str, Any]:
-    """Make a fault in which the supplier refuses a call."""
+    """Return a fault in which the supplier refuses a call."""
     return {"status": status, "body": error_body(code, "m")} | more
 
 
@@ -31,7 +31,7 @@ class Running:
     orders: dict[str, str] = field(default_factory=dict)
 
     def place_good_orders(self) -> list[str]:
-        """Place and publish orders with which nothing is wrong."""
+        """Buy and place orders without a fault."""
         placed = [self.service.order(2) for _ in range(GOOD_ORDERS)]
         for order_id in placed:
             self.service.publish({"orderId": order_id, "userId": USER})

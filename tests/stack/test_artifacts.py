@@ -1,4 +1,4 @@
-"""What `sam build` makes: for production from any host, and needing nothing but the layers and boto3."""
+"""Artifacts of `sam build`: they fit the production runtime on any host, and need only the layers and boto3."""
 
 import os
 import platform
@@ -19,7 +19,7 @@ from giftcards_local.pythons import find_python
 RUNTIME_HAS = ("boto3", "botocore", "s3transfer", "urllib3", "dateutil", "six.py", "jmespath")
 ADAPTERS = ("api_key", "aws", "gate_table", "oneclickdz.supplier")
 CARD_ADAPTERS = (*ADAPTERS, "audit_table", "event_bus", "order_table", "card_cipher")
-FUNCTIONS = {  # its layers, topmost first, and the adapters that it uses, some of which are imported on the first call
+FUNCTIONS = {  # its layers, topmost first, and its adapters, some of which are imported on the first call
     "CheckStatusFunction": (("CoreLayer",), ADAPTERS),
     "DeliverCardsFunction": (("EncryptionLayer", "CoreLayer"), CARD_ADAPTERS),
     "RevealCardsFunction": (("EncryptionLayer", "CoreLayer"), CARD_ADAPTERS),
@@ -43,7 +43,7 @@ RUNTIMES = ("3.12", "3.13", "3.14")
 
 @dataclass(frozen=True)
 class Build:
-    """What `sam build` made for one runtime and architecture."""
+    """The output of `sam build` for one runtime and architecture."""
 
     folder: Path
     version: str
@@ -55,7 +55,7 @@ class Build:
 
     @property
     def interpreter(self) -> str | None:
-        """A Python of this version on this machine."""
+        """A Python of this version on this machine, or None."""
         return find_python(self.version)
 
 
@@ -67,7 +67,7 @@ def _environment() -> dict[str, str]:
 
 
 def sam_build(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """Build as a person does: parameters on the command line, nothing in the environment."""
+    """Build with parameters on the command line and an empty environment."""
     return subprocess.run(
         ["sam", "build", "--build-dir", str(folder / "build"), *arguments],
         cwd=PROJECT, env=_environment() | {"__SAM_CLI_APP_DIR": str(folder / "sam")},
@@ -77,7 +77,7 @@ def sam_build(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]
 
 @pytest.fixture(scope="module")
 def build_for(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, str], Build]:
-    """Return a function that builds for one runtime and architecture, once: a build takes up to ten seconds."""
+    """Return a function that builds once for each runtime and architecture. A build lasts up to ten seconds."""
 
     @cache
     def build(version: str, architecture: str) -> Build:
@@ -92,7 +92,7 @@ def build_for(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, str], 
 
 @pytest.fixture(params=[(v, a) for v in RUNTIMES for a in ELF_MACHINE], ids="-".join)
 def production_build(request: pytest.FixtureRequest, build_for: Callable[[str, str], Build]) -> Build:
-    """Build as for AWS, for each runtime and architecture that the template allows there."""
+    """Build for AWS, for each runtime and architecture that the template allows."""
     return build_for(*request.param)
 
 
@@ -106,17 +106,17 @@ def test_native_modules_are_for_the_runtime_and_the_processor(production_build: 
 
 
 def test_layers_are_compiled_where_this_machine_has_the_python(production_build: Build) -> None:
-    # Lambda cannot write into a layer: what is not compiled, each cold start compiles again.
+    # A layer is read-only, so each cold start would compile the modules again.
     suffix = f".cpython-{production_build.version.replace('.', '')}.pyc"
     for layer in production_build.layers:
         compiled = set(layer.rglob("*.pyc"))
         expected = {file.parent / "__pycache__" / f"{file.stem}{suffix}" for file in layer.rglob("*.py")}
         assert compiled == (expected if production_build.interpreter else set())
-        # Flags 0b01: by the source's hash, which is not looked at again; zip changes the times of files.
+        # Flags 0b01: valid without a look at the source, because zip changes the times of files.
         assert {path.read_bytes()[4:8] for path in compiled} <= {b"\x01\x00\x00\x00"}
 
 
-def test_the_layer_of_check_status_is_small_and_has_neither_boto3_nor_the_encryption_sdk(
+def test_core_layer_is_small_without_boto3_and_encryption_sdk(
     production_build: Build,
 ) -> None:
     layer = production_build.folder / "CoreLayer"
@@ -128,15 +128,13 @@ def test_the_layer_of_check_status_is_small_and_has_neither_boto3_nor_the_encryp
 
 
 @pytest.mark.parametrize("function", FUNCTIONS)
-def test_what_aws_gets_imports_with_its_layers_and_boto3_alone(
-    production_build: Build, tmp_path: Path, function: str
-) -> None:
+def test_production_artifacts_import_alone(production_build: Build, tmp_path: Path, function: str) -> None:
     if production_build.architecture != host_architecture() or production_build.interpreter is None:
         pytest.skip("this machine cannot run it")
     import_alone(production_build.interpreter, production_build.folder, tmp_path, function)
 
 
-def test_a_runtime_that_aws_refuses_is_not_built(tmp_path: Path) -> None:
+def test_unsupported_runtime_is_not_built(tmp_path: Path) -> None:
     refused = sam_build(tmp_path, "--parameter-overrides", "PythonRuntime=python3.11")
     assert refused.returncode != 0
     (reason,) = (
@@ -147,15 +145,13 @@ def test_a_runtime_that_aws_refuses_is_not_built(tmp_path: Path) -> None:
 
 @pytest.fixture(scope="module")
 def build_for_this_machine(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Build as for the local cloud: artifacts of another processor cannot be imported here."""
+    """Build for this machine's processor, so that the artifacts can be imported here."""
     return LocalCloud(tmp_path_factory.mktemp("local")).build()
 
 
 @pytest.mark.parametrize("function", FUNCTIONS)
-def test_each_artifact_imports_with_its_layers_and_boto3_alone(
-    build_for_this_machine: Path, tmp_path: Path, function: str
-) -> None:
-    """The local cloud lends functions its own packages, so a forgotten requirement would go unnoticed there."""
+def test_local_artifacts_import_alone(build_for_this_machine: Path, tmp_path: Path, function: str) -> None:
+    """The local cloud's own packages are importable in its functions, so it does not notice a missing requirement."""
     import_alone(sys.executable, build_for_this_machine, tmp_path, function)
 
 
@@ -174,6 +170,6 @@ def import_alone(interpreter: str, build: Path, tmp_path: Path, function: str) -
     adapter_modules = [f"giftcards.adapters.{adapter}" for adapter in adapters]
     modules = ", ".join([f"giftcards.use_cases.{use_case}", *adapter_modules])
     program = f"import sys; sys.path[:0] = {path!r}; import app, {modules}"
-    command = [interpreter, "-I", "-S", "-B", "-c", program]  # -I -S: nothing of this environment is on its path
+    command = [interpreter, "-I", "-S", "-B", "-c", program]  # -I -S: without this environment's packages
     imported = subprocess.run(command, env={"STAGE_NAME": "test"}, capture_output=True, timeout=60, check=False)
     assert imported.returncode == 0, imported.stderr.decode()

@@ -1,4 +1,4 @@
-"""The buyer's side on the local cloud: mail, link, page and cards over HTTP, with the functions' roles enforced."""
+"""The buyer's side on the local cloud: mail, link, page and cards over HTTP, with enforced roles."""
 
 import json
 import re
@@ -15,7 +15,7 @@ from giftcards_local.processes import wait_for
 from giftcards_local.supplier import cards_of
 from support.service import Service
 
-pytestmark = pytest.mark.usefixtures("unknown_orders")  # it sets the API key
+pytestmark = pytest.mark.usefixtures("unknown_orders")  # the fixture sets the API key
 BOTS = ("Slackbot-LinkExpanding 1.0", "facebookexternalhit/1.1", "WhatsApp/2.23", "Mozilla/5.0 (Windows; Safelinks)")
 
 
@@ -50,7 +50,7 @@ def shown_cards(body: str) -> list[tuple[str, str]]:
 
 
 def delivered(service: Service, quantity: int = 2, **recipient: Any) -> str:
-    """Fulfil an order of alice, and name its recipient first where there is one."""
+    """Fulfil an order of alice's; publish its recipient first, if one is given."""
     order_id = service.order(quantity)
     if recipient:
         publish(service, {"orderId": order_id, "userId": "alice", **recipient})
@@ -62,7 +62,7 @@ def delivered(service: Service, quantity: int = 2, **recipient: Any) -> str:
 def url_of(service: Service, order_id: str, *options: str) -> str:
     finished = service.giftcards("link", order_id, "--user", "alice", *options, "--json")
     assert finished.returncode == 0, finished.stderr
-    service.printed.pop()  # the link is what this command is for
+    service.printed.pop()  # this command prints a link
     return str(json.loads(finished.stdout)["url"])
 
 
@@ -86,7 +86,7 @@ def test_buyer_gets_a_mail_and_sees_the_cards_twice(service: Service) -> None:
     sent = service.until_event(order_id, "LinkMailSent")
     viewed = service.until_event(order_id, "CardsViewed")
     assert (viewed["linkId"], viewed["count"]) == (sent["linkId"], 2)
-    events = json.dumps(service.bus.heard_of(order_id))
+    events = json.dumps(service.bus.events_about(order_id))
     assert url.rpartition("/")[2] not in events
     assert not any(secret in events for card in expected for secret in card)
     service.giftcards("links", order_id)

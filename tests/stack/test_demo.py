@@ -1,4 +1,4 @@
-"""The demo: it ends well, and it stops everything that it started, whatever ends it."""
+"""The demo succeeds, and stops everything that it started."""
 
 import signal
 import subprocess
@@ -10,7 +10,7 @@ from support.hostile import hostile_environment, listening
 from support.laptop import GIFTCARDS, NO_AWS, is_all_stopped, run, uv_cache
 
 
-def test_the_demo_ends_well_in_a_hostile_environment_and_a_pipe_and_stops_everything(tmp_path: Path) -> None:
+def test_demo_succeeds_in_a_hostile_environment_and_stops(tmp_path: Path) -> None:
     home, tmp_path = tmp_path / "home", tmp_path / "gift cards é"
     with listening() as listener:
         variables = hostile_environment(listener.url, home) | {"UV_CACHE_DIR": uv_cache()}
@@ -28,7 +28,7 @@ def test_the_demo_ends_well_in_a_hostile_environment_and_a_pipe_and_stops_everyt
     assert "/c/" not in demo.stdout
 
 
-def test_ctrl_c_stops_the_demo_and_everything_that_it_started(tmp_path: Path) -> None:
+def test_ctrl_c_stops_the_demo_and_its_processes(tmp_path: Path) -> None:
     demo = subprocess.Popen(
         [*GIFTCARDS, "demo", "--keep", str(tmp_path)],
         stdout=subprocess.PIPE,

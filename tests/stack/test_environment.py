@@ -1,4 +1,4 @@
-"""The service on a laptop whose environment leads AWS programs astray, in a folder with an awkward name."""
+"""The local service in a shell configured for AWS, and in a folder with spaces in its name."""
 
 import subprocess
 from collections.abc import Iterator
@@ -26,7 +26,7 @@ def listener() -> Iterator[Listener]:
         yield running
 
 
-def test_no_variable_or_file_of_the_user_leads_the_local_service_astray(listener: Listener, tmp_path: Path) -> None:
+def test_local_service_ignores_the_users_aws_configuration(listener: Listener, tmp_path: Path) -> None:
     with cloned(tmp_path / "gift cards é's") as clone:
         variables = hostile_environment(listener.url, tmp_path / "home") | {"UV_CACHE_DIR": uv_cache()}
         done = subprocess.run(

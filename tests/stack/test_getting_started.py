@@ -23,25 +23,25 @@ GETTING_STARTED = blocks("docs/getting-started.md")
 
 @pytest.fixture(scope="module")
 def clone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """Give a copy of this repository, and stop what runs in it."""
+    """Copy this repository, and stop what runs in the copy in the end."""
     with cloned(tmp_path_factory.mktemp("clone")) as copy:
         yield copy
 
 
 def follow(page: list[Block], clone: Path) -> None:
-    """Follow a part of a page in a clone, and see what it says."""
+    """Run a part of a page in a clone, and compare what it prints."""
     printed = run_blocks(page, clone, NO_AWS | variables_of(clone), within_seconds=600)
     missing = {str(block): not_printed(block, text) for block, text in zip(page, printed, strict=True)}
     assert {block: lines for block, lines in missing.items() if lines} == {}
 
 
-def test_a_newcomer_who_follows_getting_started_sees_what_it_says(clone: Path) -> None:
+def test_getting_started_prints_what_it_shows(clone: Path) -> None:
     follow(GETTING_STARTED[:-1], clone)
 
 
-def test_the_same_service_works_against_a_real_supplier_and_shows_it_no_key_but_its_own(clone: Path) -> None:
+def test_real_supplier_gets_only_its_own_key(clone: Path) -> None:
     key = "key-of-the-real-supplier"
-    local = LocalService(clone / ".giftcards")  # as the newcomer has left it
+    local = LocalService(clone / ".giftcards")  # as the previous test left it
     stack = Stack(STACK_NAME, local.cloud.session, local.cloud.url)
     with SupplierServer(SupplierBook(api_keys=[key], fulfil_after=0)) as real:
         order_id = real.control.add_order(1)
@@ -59,7 +59,7 @@ def test_the_same_service_works_against_a_real_supplier_and_shows_it_no_key_but_
         assert {call.key_id for call in real.control.calls()} == {key_id(key)}
 
 
-def test_cleaning_up_as_getting_started_says_leaves_nothing_that_runs_or_remembers(clone: Path) -> None:
+def test_clean_up_removes_processes_and_state(clone: Path) -> None:
     local = LocalService(clone / ".giftcards")
 
     follow(GETTING_STARTED[-1:], clone)

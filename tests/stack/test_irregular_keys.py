@@ -20,7 +20,7 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
         yield deployed
 
 
-def test_secret_of_several_values_is_never_sent_and_a_single_one_is_used(running: Running) -> None:  # row 10
+def test_secret_with_several_values_is_never_sent(running: Running) -> None:  # row 10
     running.put_secret(json.dumps({"apiKey": SANDBOX_API_KEY, "other": "kQ7vX2mW9pL4"}))
     orders = running.place_good_orders()
 
@@ -35,7 +35,7 @@ def test_secret_of_several_values_is_never_sent_and_a_single_one_is_used(running
 @pytest.mark.parametrize(
     ("status", "code"), [(400, "INVALID_ACCESS_TOKEN"), (200, "invalid-access-token")], ids=["6 with 400", "6 with 200"]
 )
-def test_key_refused_with_another_status_is_presented_no_more(running: Running, status: int, code: str) -> None:
+def test_key_refused_with_another_status_is_not_used_again(running: Running, status: int, code: str) -> None:
     control = running.service.supplier.control
     control.clear_faults()
     control.clear_calls()
@@ -60,12 +60,12 @@ def test_block_of_the_address_is_read_in_any_spelling(running: Running) -> None:
     assert "403 IP_BLOCKED" in running.gate()["message"]
     control.clear_faults(fault)
 
-    # The order that has met the block waits for as long as it was told; those that come afterwards do not.
+    # Only the order that received the block waits for all of its Retry-After.
     assert running.service.giftcards("gate", "--open").returncode == 0
     running.assert_delivered(running.place_good_orders())
 
 
-def test_no_card_and_no_key_is_left_behind(running: Running) -> None:
+def test_no_card_or_key_leaks(running: Running) -> None:
     searched, leaks = evidence.search(running.service.evidence(), running.service.secrets())
 
     assert searched > 100_000

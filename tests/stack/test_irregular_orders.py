@@ -1,8 +1,8 @@
-"""Irregular answers of the supplier, through the whole stack, beside good orders.
+"""Irregular answers of the supplier, through the whole stack, in parallel with good orders.
 
-All irregular orders are in progress at the same time, so that the minute that a doubt takes passes once; while the
-refused ones wait for their deadline, a person accepts the cards of others. The tests share one deployment and run in
-the order of this file.
+All irregular orders are in progress at the same time, so that their minutes of doubt pass together. While the refused
+orders wait for their deadline, an operator accepts the cards of others. The tests share one deployment and run in the
+order of this file.
 """
 
 import json
@@ -32,13 +32,13 @@ class Irregularity:
     Attributes
     ----------
     name
-        Begins with the number of its row in the table of irregularities.
+        Starts with the number of its row in the table of irregularities.
     fault
-        What the simulator does to this order.
+        The simulator's fault for this order.
     outcome
-        The final status, or why the order is held.
+        The final status, or the held reason.
     cards
-        The revealed cards; None means those of the simulator.
+        The revealed cards; None: the simulator's.
     message
         Part of the held message: a code or a field.
     """
@@ -124,7 +124,7 @@ def test_irregular_order_is_delivered(running: Running, case: Irregularity) -> N
     order = running.service.until_published(order_id)
 
     assert order.status is case.outcome
-    assert [event["detail-type"] for event in running.service.bus.heard_of(order_id)] == ["CardsDelivered"]
+    assert [event["detail-type"] for event in running.service.bus.events_about(order_id)] == ["CardsDelivered"]
     event = running.service.until_event(order_id, "CardsDelivered")
     assert (event["quantity"], event["fulfilledQuantity"]) == (2, 2)
     has_amounts = not case.name.startswith("3 amount")
@@ -160,12 +160,12 @@ def test_unreadable_amount_is_no_discrepancy(running: Running) -> None:
 
 
 ACCEPTED = {"accepted count": [1, 2], "1 value of blanks": [2]}
-"""By irregularity, the numbers of the cards that can be accepted."""
+"""The numbers of the cards that can be accepted, by irregularity."""
 
 
 @pytest.fixture(scope="module")
 def accepted(running: Running) -> list[str]:
-    """Accept the cards of held orders. The doubt has to persist once more before they are delivered."""
+    """Accept the cards of held orders, which are delivered after another minute of doubt."""
     orders = {name: until_held(running, name).order_id for name in ACCEPTED}
     for name, order_id in orders.items():
         count = str(len(ACCEPTED[name]))
@@ -185,7 +185,7 @@ def test_cards_are_not_accepted_without_a_reason(running: Running) -> None:
     assert running.service.stack.orders.get(order.order_id) == order
 
 
-@pytest.mark.usefixtures("accepted")  # their minute of doubt passes meanwhile
+@pytest.mark.usefixtures("accepted")  # during their minute of doubt
 @pytest.mark.parametrize("name", ["4 unknown for ever", "4 cards never come"])
 def test_acceptance_delivers_no_order_that_has_no_cards(running: Running, name: str) -> None:
     order = until_held(running, name)
@@ -212,7 +212,7 @@ def test_refused_order_is_held_after_its_deadline(running: Running, case: Irregu
     assert_held(running, case)
 
 
-def test_no_card_and_no_key_is_left_behind(running: Running) -> None:
+def test_no_card_or_key_leaks(running: Running) -> None:
     secrets = [*running.service.secrets(), *(str(card["value"]) for card in code_only())]
 
     searched, leaks = evidence.search(running.service.evidence(), secrets)

@@ -1,4 +1,4 @@
-"""The service on a laptop: its processes, what survives a stop, and the messages of the command line."""
+"""The service on a laptop: its processes, its state after a restart, and messages of the command line."""
 
 import json
 import signal
@@ -25,10 +25,10 @@ from giftcards_local.supplier import (
 from support.laptop import GIFTCARDS, NO_AWS, run
 
 IDLE_PARENT = "import subprocess, sys; print(subprocess.Popen('cat', stdin=-1).pid, flush=True); sys.stdin.read()"
-"""Starts a process that waits for input, and reaps nothing: it waits for input itself."""
+"""Starts a process, and does not reap it. Both wait for input."""
 
 
-def test_a_process_that_has_the_pid_of_an_earlier_one_is_left_alone() -> None:
+def test_process_with_a_reused_pid_is_not_stopped() -> None:
     bystander = subprocess.Popen(["sleep", "60"], start_new_session=True)
     try:
         remembered = Process(pid=bystander.pid, started=0.0, port=1)
@@ -39,7 +39,7 @@ def test_a_process_that_has_the_pid_of_an_earlier_one_is_left_alone() -> None:
         bystander.kill()
 
 
-def test_a_process_that_nobody_reaps_is_stopped_without_waiting_for_that() -> None:
+def test_process_is_stopped_although_it_is_not_reaped() -> None:
     parent = subprocess.Popen(
         [sys.executable, "-c", IDLE_PARENT], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )
@@ -61,10 +61,10 @@ def local(tmp_path: Path) -> Iterator[LocalService]:
     try:
         yield service
     finally:
-        LocalService(service.folder).down()  # whoever of the test started it
+        LocalService(service.folder).down()  # whichever test started it
 
 
-def test_what_has_happened_and_what_is_open_survives_down_and_up_until_it_is_wiped(local: LocalService) -> None:
+def test_orders_survive_a_restart_and_not_a_wipe(local: LocalService) -> None:
     local.up(fulfil_after_seconds=0, parameters={"PollSchedule": "60:1"})
     with SupplierControl(local.state.supplier_url) as supplier:
         order_id = supplier.add_order(2)
@@ -90,7 +90,7 @@ def test_what_has_happened_and_what_is_open_survives_down_and_up_until_it_is_wip
     assert [card["value"] for card in cards] == [card["value"] for card in cards_of(order_id, 2)]
     with SupplierControl(again.state.supplier_url) as supplier:
         supplier.change_order(waiting, fulfil_after=0)
-    assert wait_for(lambda: delivered(waiting), within_seconds=30)  # what was open goes on
+    assert wait_for(lambda: delivered(waiting), within_seconds=30)  # the open order is resumed
 
     with SupplierControl(again.state.supplier_url) as supplier:
         running = supplier.add_order(1, fulfil_after=3600)
@@ -98,13 +98,13 @@ def test_what_has_happened_and_what_is_open_survives_down_and_up_until_it_is_wip
     assert wait_for(lambda: stack.orders.get(running) is not None, within_seconds=10)
     before = stack.orders.get(running)
     again._resume_orders()
-    assert stack.orders.get(running) == before  # what is being worked on is left alone
+    assert stack.orders.get(running) == before  # orders in progress continue
 
     again.wipe()
     assert not local.folder.exists()
 
 
-def test_the_simulator_runs_by_itself_and_answers_as_documented() -> None:
+def test_simulator_runs_alone_and_answers_as_documented() -> None:
     port = free_port()
     simulator = subprocess.Popen(
         [*GIFTCARDS, "local", "supplier", "--port", str(port), "--fulfil-after", "0"],
@@ -155,7 +155,7 @@ def test_the_simulator_runs_by_itself_and_answers_as_documented() -> None:
     ],
     ids=["no region", "no credentials", "nothing there"],
 )
-def test_missing_stack_is_one_line_that_says_how_to_create_it(
+def test_missing_stack_is_one_line_with_the_fix(
     arguments: list[str], environment: dict[str, str], named: str, tmp_path: Path
 ) -> None:
     finished = run(*arguments, HOME=str(tmp_path), **environment)

@@ -1,7 +1,7 @@
-"""The supplier's list against the orders here, on a real deployment: found, told once, and nothing of a card left.
+"""Reconciliation on a real deployment: discrepancies are found and published once.
 
-The tests share one deployment and run in the order of this file. What is young is no difference yet, so the orders
-of these tests were placed, claimed and closed long ago.
+The tests share one deployment and run in the order of this file. Recent orders are not compared, so the orders of these
+tests are dated back.
 """
 
 import json
@@ -21,11 +21,11 @@ HOURS_AGO = datetime.now(UTC) - timedelta(hours=2)
 AGED = {"placed_seconds_ago": 7200}
 
 
-pytestmark = pytest.mark.usefixtures("unknown_orders")  # with them, the API key is set
+pytestmark = pytest.mark.usefixtures("unknown_orders")  # the fixture sets the API key
 
 
 def rewrite(service: Service, order_id: str, **attributes: str) -> None:
-    """Change attributes of an order's row as if everything had happened earlier."""
+    """Change attributes of an order's row, to date it back."""
     service.cloud.dynamodb().update_item(
         TableName=service.stack.outputs["CardTableName"],
         Key={"pk": f"ORDER#{order_id}", "sk": "ORDER"},
@@ -42,19 +42,19 @@ def reconcile(service: Service, *options: str) -> dict[str, Any]:
     return answer
 
 
-def found(answer: dict[str, Any], order_id: str) -> list[tuple[str, bool]]:
-    return [(one["kind"], one["isNew"]) for one in answer["differences"] if one["orderId"] == order_id]
+def kinds(answer: dict[str, Any], order_id: str) -> list[tuple[str, bool]]:
+    return [(found["kind"], found["isNew"]) for found in answer["differences"] if found["orderId"] == order_id]
 
 
 @pytest.fixture(scope="module")
 def unclaimed(service: Service) -> str:
-    """Give an order that was paid two hours ago and never announced."""
+    """Return an order that was paid two hours ago and never placed."""
     return service.order(3, **AGED)
 
 
 @pytest.fixture(scope="module")
 def overdue(service: Service, unknown_orders: tuple[str, ...]) -> str:
-    """Give an order that is held, and that the supplier has settled since."""
+    """Return a held order that the supplier has settled."""
     order_id = unknown_orders[0]
     service.until_status(order_id, OrderStatus.HELD)
     rewrite(service, order_id, claimedAt=timestamp(HOURS_AGO))
@@ -63,7 +63,7 @@ def overdue(service: Service, unknown_orders: tuple[str, ...]) -> str:
 
 @pytest.fixture(scope="module")
 def mismatch(service: Service) -> str:
-    """Give an order that was delivered, and whose price the supplier has changed since."""
+    """Return a delivered order whose price the supplier changed afterwards."""
     order_id = service.order(2, **AGED)
     service.publish({"orderId": order_id, "userId": "bob"})
     service.until_published(order_id)
@@ -73,7 +73,7 @@ def mismatch(service: Service) -> str:
 
 @pytest.fixture(scope="module")
 def pending_again(service: Service) -> str:
-    """Give an order that was delivered hours ago, and that the supplier says to be handling again."""
+    """Return an order that was delivered hours ago, and is HANDLING at the supplier again."""
     order_id = service.order(1, **AGED)
     service.publish({"orderId": order_id, "userId": "carol"})
     service.until_published(order_id)
@@ -83,24 +83,24 @@ def pending_again(service: Service) -> str:
 
 
 @pytest.fixture(scope="module")
-def alike(service: Service) -> str:
-    """Give an order that was delivered as the supplier says."""
+def matching(service: Service) -> str:
+    """Return a delivered order that matches the supplier's."""
     order_id = service.order(4, type_id="TEST_PARTIAL", **AGED)
     service.publish({"orderId": order_id, "userId": "dave"})
     service.until_published(order_id)
     return order_id
 
 
-def test_differences_are_found_announced_and_told_as_json(
-    service: Service, unclaimed: str, overdue: str, mismatch: str, alike: str
+def test_discrepancies_are_published_and_printed_as_json(
+    service: Service, unclaimed: str, overdue: str, mismatch: str, matching: str
 ) -> None:
-    young = service.order(1)
+    recent = service.order(1)
     answer = reconcile(service)
 
-    assert found(answer, unclaimed) == [("UNCLAIMED", True)]
-    assert found(answer, overdue) == [("OVERDUE", True)]
-    assert found(answer, mismatch) == [("MISMATCH", True)]
-    assert found(answer, alike) == found(answer, young) == []
+    assert kinds(answer, unclaimed) == [("UNCLAIMED", True)]
+    assert kinds(answer, overdue) == [("OVERDUE", True)]
+    assert kinds(answer, mismatch) == [("MISMATCH", True)]
+    assert kinds(answer, matching) == kinds(answer, recent) == []
     event = OrderUnclaimed.model_validate(service.until_event(unclaimed, "OrderUnclaimed"))
     assert (event.quantity, event.status) == (3, "FULFILLED")
     late = OrderOverdue.model_validate(service.until_event(overdue, "OrderOverdue"))
@@ -111,35 +111,35 @@ def test_differences_are_found_announced_and_told_as_json(
     assert "pricePerCard is 490 here and 495.5 at the supplier" in differs.message
 
 
-def test_an_order_that_is_pending_again_at_the_supplier_is_a_mismatch(service: Service, pending_again: str) -> None:
-    assert found(reconcile(service), pending_again) == [("MISMATCH", True)]
+def test_order_that_is_pending_again_is_a_mismatch(service: Service, pending_again: str) -> None:
+    assert kinds(reconcile(service), pending_again) == [("MISMATCH", True)]
 
     event = OrderMismatch.model_validate(service.until_event(pending_again, "OrderMismatch"))
     assert event.fields == ("status",)
 
 
-def test_what_was_announced_is_not_announced_again(
+def test_discrepancy_is_published_once(
     service: Service, unclaimed: str, overdue: str, mismatch: str, pending_again: str
 ) -> None:
     answer = reconcile(service)
 
-    assert found(answer, unclaimed) == [("UNCLAIMED", False)]
-    assert found(answer, overdue) == [("OVERDUE", False)]
-    assert found(answer, mismatch) == found(answer, pending_again) == [("MISMATCH", False)]
+    assert kinds(answer, unclaimed) == [("UNCLAIMED", False)]
+    assert kinds(answer, overdue) == [("OVERDUE", False)]
+    assert kinds(answer, mismatch) == kinds(answer, pending_again) == [("MISMATCH", False)]
     assert sum(answer["newDifferences"].values()) == 0
     for order_id in (unclaimed, overdue, mismatch, pending_again):
-        kinds = [event["detail-type"] for event in service.bus.heard_of(order_id)]
-        assert sum(kind in {"OrderUnclaimed", "OrderOverdue", "OrderMismatch"} for kind in kinds) == 1
+        types = [event["detail-type"] for event in service.bus.events_about(order_id)]
+        assert sum(name in {"OrderUnclaimed", "OrderOverdue", "OrderMismatch"} for name in types) == 1
 
 
-def test_an_order_that_is_taken_up_is_no_difference_any_more(service: Service, overdue: str) -> None:
+def test_resumed_order_is_no_discrepancy(service: Service, overdue: str) -> None:
     assert service.giftcards("resume", overdue).returncode == 0
     service.until_published(overdue)
 
-    assert found(reconcile(service), overdue) == []
+    assert kinds(reconcile(service), overdue) == []
 
 
-def test_a_list_of_several_pages_is_compared_to_its_end(service: Service) -> None:
+def test_every_page_of_the_list_is_compared(service: Service) -> None:
     order_ids = [service.order(1, placed_seconds_ago=90_000, fulfil_after=1_000_000) for _ in range(230)]
     service.supplier.control.clear_calls()
     yesterday = f"{datetime.now(UTC) - timedelta(seconds=90_000):%Y-%m-%d}"
@@ -147,13 +147,13 @@ def test_a_list_of_several_pages_is_compared_to_its_end(service: Service) -> Non
     answer = reconcile(service, "--from", yesterday, "--to", yesterday)
 
     assert answer["pages"] == 3
-    assert all(found(answer, order_id) == [("UNCLAIMED", True)] for order_id in order_ids)
+    assert all(kinds(answer, order_id) == [("UNCLAIMED", True)] for order_id in order_ids)
     assert sum(call.route == "list" for call in service.supplier.control.calls()) == 3
     for order_id in order_ids:
         service.supplier.control.change_order(order_id, fulfil_after=0)
 
 
-def test_differences_are_shown_as_a_table(service: Service, unclaimed: str) -> None:
+def test_discrepancies_are_printed_as_a_table(service: Service, unclaimed: str) -> None:
     shown = service.giftcards("reconcile")
 
     assert (shown.returncode, shown.stderr) == (0, "")
@@ -162,7 +162,7 @@ def test_differences_are_shown_as_a_table(service: Service, unclaimed: str) -> N
     assert "compared" in shown.stdout.splitlines()[-1]
 
 
-def test_a_run_that_cannot_be_completed_fails_with_one_line(service: Service) -> None:
+def test_incomplete_run_fails_with_one_line(service: Service) -> None:
     fault = service.supplier.control.add_fault(route="list", status=500)
     try:
         failed = service.giftcards("reconcile", "--json")
@@ -175,14 +175,14 @@ def test_a_run_that_cannot_be_completed_fails_with_one_line(service: Service) ->
     assert json.loads(failed.stdout)["outcome"] == "SUPPLIER_UNAVAILABLE"
 
 
-def test_days_that_cannot_be_are_bad_usage(service: Service) -> None:
+def test_invalid_day_is_wrong_usage(service: Service) -> None:
     refused = service.giftcards("reconcile", "--from", "2026-02-30")
 
     assert (refused.returncode, refused.stdout) == (2, "")
     assert refused.stderr.count("\n") == 1
 
 
-def test_the_reconciliation_is_scheduled(service: Service) -> None:
+def test_reconciliation_is_scheduled(service: Service) -> None:
     name = service.physical_id("ReconcileOrdersSchedule")
     schedule = service.cloud.client("scheduler").get_schedule(Name=name)
 
@@ -191,7 +191,7 @@ def test_the_reconciliation_is_scheduled(service: Service) -> None:
     assert schedule["Target"]["Arn"].endswith(f":function:{function}:live")
 
 
-def test_the_roles_of_the_stack_let_nobody_else_read_the_list_of_differences(service: Service) -> None:
+def test_discrepancy_rows_have_only_these_attributes(service: Service) -> None:
     table = service.physical_id("DifferenceTable")
     rows = service.cloud.client("dynamodb").scan(TableName=table)["Items"]
 
@@ -199,7 +199,7 @@ def test_the_roles_of_the_stack_let_nobody_else_read_the_list_of_differences(ser
     assert all(set(row) == {"pk", "sk", "details", "message", "announcedAt", "expiresAt"} for row in rows)
 
 
-def test_each_run_leaves_its_metrics_in_its_log(service: Service) -> None:
+def test_each_run_logs_its_metrics(service: Service) -> None:
     logs = service.cloud.client("logs")
 
     def lines() -> list[str]:
@@ -216,7 +216,7 @@ def test_each_run_leaves_its_metrics_in_its_log(service: Service) -> None:
     assert any('"level":"WARNING"' in line.replace(" ", "") and "orders reconciled" in line for line in lines())
 
 
-def test_no_card_and_no_key_is_found_in_anything_that_all_this_left_behind(service: Service) -> None:
+def test_no_card_or_key_leaks(service: Service) -> None:
     searched, leaks = evidence.search(service.evidence(), service.secrets())
     assert searched > 50_000
     assert leaks == []

@@ -1,4 +1,4 @@
-"""Backup and restore on a real deployment: rows are damaged, and come back from a copy made at a point in time."""
+"""Backup and restore on a real deployment: damaged rows are restored from an earlier copy of the table."""
 
 import json
 from collections.abc import Iterator
@@ -10,12 +10,12 @@ from giftcards_local.supplier import cards_of
 from support.service import Service
 
 COPY = "cards-restored"
-pytestmark = pytest.mark.usefixtures("unknown_orders")  # with them, the API key is set
+pytestmark = pytest.mark.usefixtures("unknown_orders")  # the fixture sets the API key
 
 
 @pytest.fixture(scope="module")
 def delivered(service: Service) -> str:
-    """An order of alice's with two cards."""
+    """Return a delivered order of alice's with two cards."""
     order_id = service.order(2)
     service.publish({"orderId": order_id, "userId": "alice"})
     service.until_published(order_id)
@@ -24,7 +24,7 @@ def delivered(service: Service) -> str:
 
 @pytest.fixture(scope="module")
 def waiting(service: Service, delivered: str) -> str:
-    """An order of bob's that the supplier has not settled yet."""
+    """Return an order of bob's that the supplier has not settled yet."""
     order_id = service.order(1, fulfil_after=3600)
     service.publish({"orderId": order_id, "userId": "bob"})
     service.until_status(order_id, OrderStatus.HANDLING)
@@ -33,7 +33,7 @@ def waiting(service: Service, delivered: str) -> str:
 
 @pytest.fixture(scope="module")
 def copy(service: Service, delivered: str, waiting: str) -> Iterator[str]:
-    """A copy of the card table as it was when one order was delivered and the other waited."""
+    """Copy the card table while one order is delivered and the other waits."""
     dynamodb = service.cloud.client("dynamodb")
     dynamodb.restore_table_to_point_in_time(
         SourceTableName=service.stack.outputs["CardTableName"], TargetTableName=COPY, UseLatestRestorableTime=True
@@ -71,9 +71,7 @@ def values(order_id: str) -> list[str]:
     return [card["value"] for card in cards_of(order_id, 2)]
 
 
-def test_lost_orders_come_back_and_their_cards_are_readable(
-    service: Service, copy: str, delivered: str, waiting: str
-) -> None:
+def test_lost_orders_are_restored_with_their_cards(service: Service, copy: str, delivered: str, waiting: str) -> None:
     before = service.items(delivered)
     lose(service, delivered)
     lose(service, waiting)
@@ -85,11 +83,11 @@ def test_lost_orders_come_back_and_their_cards_are_readable(
     assert revealed(service, delivered) == values(delivered)
 
 
-def test_a_second_run_changes_nothing(service: Service, copy: str) -> None:
+def test_second_run_changes_nothing(service: Service, copy: str) -> None:
     assert service.giftcards("restore", "--from", copy).stdout == "orders restored: 0\n"
 
 
-def test_changed_cards_of_one_order_come_back(service: Service, copy: str, delivered: str) -> None:
+def test_changed_cards_of_one_order_are_restored(service: Service, copy: str, delivered: str) -> None:
     tamper(service, delivered)
     assert revealed(service, delivered) == []
 
@@ -99,10 +97,10 @@ def test_changed_cards_of_one_order_come_back(service: Service, copy: str, deliv
     assert revealed(service, delivered) == values(delivered)
 
 
-def test_an_order_that_waited_is_delivered_once(service: Service, copy: str, waiting: str) -> None:
+def test_order_that_waited_is_delivered_once(service: Service, copy: str, waiting: str) -> None:
     service.supplier.control.change_order(waiting, fulfil_after=0)
     service.until_published(waiting)
-    assert [event["detail-type"] for event in service.bus.heard_of(waiting)].count("CardsDelivered") == 1
+    assert [event["detail-type"] for event in service.bus.events_about(waiting)].count("CardsDelivered") == 1
 
 
 def test_cards_of_another_delivery_are_not_overwritten(service: Service, copy: str, waiting: str) -> None:
@@ -115,7 +113,7 @@ def test_cards_of_another_delivery_are_not_overwritten(service: Service, copy: s
     assert service.items(waiting) == before
 
 
-def test_a_copy_that_is_not_there_is_one_line(service: Service) -> None:
+def test_missing_copy_is_one_line(service: Service) -> None:
     refused = service.giftcards("restore", "--from", "no-such-table")
     assert (refused.returncode, refused.stdout) == (1, "")
     assert refused.stderr == "giftcards: AWS refused Scan: ResourceNotFoundException\n"

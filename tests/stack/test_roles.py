@@ -1,7 +1,7 @@
-"""What the local cloud lets each function's role do, call by call: what is not in its row is refused.
+"""Each function's role may make exactly the calls of its row: the local cloud enforces the policy.
 
-The other tests over permissions read the template. This one presents the credentials of a role to a cloud that
-enforces its policy, so a permission that comes from somewhere else, or does not mean what it seems to, is found.
+Other tests read the permissions in the template. These tests use the credentials of each role, so they also find a
+permission that has another source, or another effect than it seems to have.
 """
 
 import json
@@ -17,14 +17,15 @@ from giftcards_local import STACK_NAME
 from giftcards_local.environment import local_session
 from support.service import Service
 
-pytestmark = pytest.mark.usefixtures("unknown_orders", "late_order")  # later files need them held, which takes a minute
+# Later files need these orders held, which takes a minute.
+pytestmark = pytest.mark.usefixtures("unknown_orders", "late_order")
 CONTEXT = {"orderId": "probe", "userId": "probe"}
-"""Decrypting asks for the context that the ciphertext was made with."""
+"""Encryption context, for both encryption and decryption."""
 
 
 @dataclass
 class Caller:
-    """Somebody who calls the cloud, and what it is called about: rows, events and messages of no order."""
+    """A principal, with clients and the arguments of its calls. No call is about an order."""
 
     session: boto3.Session
     url: str
@@ -34,7 +35,7 @@ class Caller:
 
     def __getattr__(self, service: str) -> Any:
         client = self.session.client(service, endpoint_url=self.url)  # type: ignore[call-overload]
-        setattr(self, service, client)  # asked for once: making a client takes longer than calling it
+        setattr(self, service, client)  # building a client takes longer than a call
         return client
 
     def name(self, logical_id: str) -> str:
@@ -76,8 +77,8 @@ class Caller:
         return self.name("FulfilOrderStateMachine").replace(":stateMachine:", ":execution:") + ":probe"
 
     def invoke(self, function: str) -> Any:
-        # Without effect even where it is let through: no function knows what to do with this.
-        # By the ARN of the alias, as functions do: the local cloud compares the name as it is with the policy.
+        # No function accepts this payload. The name is the alias's ARN, because the local cloud compares it as
+        # written with the policy.
         alias = f"arn:aws:lambda:us-east-1:000000000000:function:{self.name(f'{function}Function')}:live"
         return getattr(self, "lambda").invoke(FunctionName=alias, Payload=b"[]")
 
@@ -125,17 +126,17 @@ CALLS: dict[str, Callable[[Caller], Any]] = {
     "delete a card in a transaction": lambda a: a.in_transaction("Delete", "CardTable"),
     "delete the card table": lambda a: a.dynamodb.delete_table(TableName=a.name("CardTable")),
     # keys
-    "make a data key of the cards": lambda a: a.kms.generate_data_key(
+    "generate a data key of the cards": lambda a: a.kms.generate_data_key(
         KeyId=a.name("CardKey"), KeySpec="AES_256", EncryptionContext=CONTEXT
     ),
-    "open a data key of the cards": lambda a: a.kms.decrypt(
+    "decrypt a data key of the cards": lambda a: a.kms.decrypt(
         KeyId=a.name("CardKey"), CiphertextBlob=a.wrapped, EncryptionContext=CONTEXT
     ),
     "encrypt with the key of the cards": lambda a: a.kms.encrypt(KeyId=a.name("CardKey"), Plaintext=b"probe"),
-    "hand a data key of the cards over to another key": lambda a: a.kms.re_encrypt(
+    "re-encrypt a data key of the cards": lambda a: a.kms.re_encrypt(
         CiphertextBlob=a.wrapped, SourceEncryptionContext=CONTEXT, DestinationKeyId=a.name("StorageKey")
     ),
-    "let somebody else use the key of the cards": lambda a: a.kms.create_grant(
+    "grant the key of the cards to another principal": lambda a: a.kms.create_grant(
         KeyId=a.name("CardKey"), GranteePrincipal="arn:aws:iam::000000000000:root", Operations=["Decrypt"]
     ),
     "delete the key of the cards": lambda a: a.kms.schedule_key_deletion(KeyId=a.name("CardKey")),
@@ -150,10 +151,10 @@ CALLS: dict[str, Callable[[Caller], Any]] = {
     # the supplier's gate and key
     "read the gate": lambda a: a.dynamodb.get_item(**a.row("GateTable")),
     "change the gate": lambda a: a.dynamodb.update_item(**a.change("GateTable")),
-    "open the gate by deleting it": lambda a: a.dynamodb.delete_item(**a.row("GateTable")),
+    "delete the gate": lambda a: a.dynamodb.delete_item(**a.row("GateTable")),
     "put another gate": lambda a: a.dynamodb.put_item(**a.item("GateTable")),
     "read the supplier's key": lambda a: a.secretsmanager.get_secret_value(SecretId=a.name("SupplierApiKeySecret")),
-    "tell the supplier's keys apart": lambda a: a.secretsmanager.describe_secret(
+    "read the version of the supplier's key": lambda a: a.secretsmanager.describe_secret(
         SecretId=a.name("SupplierApiKeySecret")
     ),
     "replace the supplier's key": lambda a: a.secretsmanager.put_secret_value(
@@ -175,23 +176,23 @@ CALLS: dict[str, Callable[[Caller], Any]] = {
     "derive a token": lambda a: a.kms.generate_mac(
         KeyId=a.name("LinkKey"), Message=b"probe", MacAlgorithm="HMAC_SHA_256"
     ),
-    "seal an address": lambda a: a.kms.encrypt(KeyId=a.name("RecipientKey"), Plaintext=b"probe"),
-    "open an address": lambda a: a.kms.decrypt(KeyId=a.name("RecipientKey"), CiphertextBlob=a.sealed),
+    "encrypt an address": lambda a: a.kms.encrypt(KeyId=a.name("RecipientKey"), Plaintext=b"probe"),
+    "decrypt an address": lambda a: a.kms.decrypt(KeyId=a.name("RecipientKey"), CiphertextBlob=a.sealed),
     "send mail": lambda a: a.sesv2.send_email(
         FromEmailAddress="cards@shop.example",
         Destination={"ToAddresses": ["probe@mail.example"]},
         Content={"Raw": {"Data": b"To: probe@mail.example\n\nprobe"}},
     ),
     # events, queues, the workflow, other functions
-    "announce": lambda a: a.events.put_events(Entries=[a.event]),
-    "announce on another bus": lambda a: a.events.put_events(Entries=[a.event | {"EventBusName": "default"}]),
-    "keep a failed run": lambda a: a.sqs.send_message(QueueUrl=a.name("FunctionsDeadLetterQueue"), MessageBody="probe"),
-    "take a failed run away": lambda a: a.sqs.receive_message(QueueUrl=a.name("FunctionsDeadLetterQueue")),
-    "keep an announcement": lambda a: a.sqs.send_message(
-        QueueUrl=a.name("OrderPlacedDeadLetterQueue"), MessageBody="probe"
+    "publish": lambda a: a.events.put_events(Entries=[a.event]),
+    "publish on another bus": lambda a: a.events.put_events(Entries=[a.event | {"EventBusName": "default"}]),
+    "queue a failed run": lambda a: a.sqs.send_message(
+        QueueUrl=a.name("FunctionsDeadLetterQueue"), MessageBody="probe"
     ),
-    "take an announcement away": lambda a: a.sqs.receive_message(QueueUrl=a.name("OrderPlacedDeadLetterQueue")),
-    "ask how an execution is": lambda a: a.stepfunctions.describe_execution(executionArn=a.execution()),
+    "receive a failed run": lambda a: a.sqs.receive_message(QueueUrl=a.name("FunctionsDeadLetterQueue")),
+    "queue an event": lambda a: a.sqs.send_message(QueueUrl=a.name("OrderPlacedDeadLetterQueue"), MessageBody="probe"),
+    "receive an event": lambda a: a.sqs.receive_message(QueueUrl=a.name("OrderPlacedDeadLetterQueue")),
+    "describe an execution": lambda a: a.stepfunctions.describe_execution(executionArn=a.execution()),
     "read an execution's history": lambda a: a.stepfunctions.get_execution_history(executionArn=a.execution()),
     "start an execution": lambda a: a.stepfunctions.start_execution(
         stateMachineArn=a.name("FulfilOrderStateMachine"), input="{}"
@@ -199,10 +200,10 @@ CALLS: dict[str, Callable[[Caller], Any]] = {
     "stop an execution": lambda a: a.stepfunctions.stop_execution(executionArn=a.execution()),
     **{f"call {function}": lambda a, function=function: a.invoke(function) for function in FUNCTIONS},
     "read a log": lambda a: a.logs.filter_log_events(logGroupName=a.name("RevealCardsLogGroup")),
-    "give itself more rights": lambda a: a.iam.put_role_policy(
+    "extend its own policy": lambda a: a.iam.put_role_policy(
         RoleName=a.name("CheckStatusRole"), PolicyName="more", PolicyDocument=json.dumps({"Statement": []})
     ),
-    "take the role of RevealCards": lambda a: a.sts.assume_role(
+    "assume the role of RevealCards": lambda a: a.sts.assume_role(
         RoleArn=f"arn:aws:iam::000000000000:role/{a.name('RevealCardsRole')}", RoleSessionName="probe"
     ),
 }
@@ -220,49 +221,49 @@ MAY = {
         "put a card in a transaction",
         "change an order in a transaction",
         "check an order in a transaction",
-        "make a data key of the cards",
-        "announce",
+        "generate a data key of the cards",
+        "publish",
     },
     "RevealCards": {
         "list cards",
         "read a card",
         "read cards in a transaction",
-        "open a data key of the cards",
+        "decrypt a data key of the cards",
         "write an audit record",
     },
     "SweepOrders": {
         "list open orders",
         "change an order",
         "change an order in a transaction",
-        "ask how an execution is",
-        "announce",
-        "keep a failed run",
+        "describe an execution",
+        "publish",
+        "queue a failed run",
     },
     "ReconcileOrders": {
         "read the supplier's key",
         "read the gate",
         "change the gate",
         "read cards in a batch",
-        "announce",
-        "keep a failed run",
+        "publish",
+        "queue a failed run",
     },
-    "CountEvents": {"keep a failed run"},
+    "CountEvents": {"queue a failed run"},
     "MeasureOrders": {
         "list open orders",
         "read the gate",
-        "tell the supplier's keys apart",
+        "read the version of the supplier's key",
     },
-    "StoreRecipient": {"seal an address", "change a link", "announce", "keep a failed run"},
+    "StoreRecipient": {"encrypt an address", "change a link", "publish", "queue a failed run"},
     "SendLink": {
-        "open an address",
+        "decrypt an address",
         "derive a token",
         "read a link",
         "put a link",
         "change a link",
         "list due mails",
         "send mail",
-        "announce",
-        "keep a failed run",
+        "publish",
+        "queue a failed run",
     },
     "CreateLink": {
         "read a card",
@@ -280,11 +281,11 @@ MAY = {
         "list cards",
         "read a card",
         "read cards in a transaction",
-        "open a data key of the cards",
+        "decrypt a data key of the cards",
         "write an audit record",
-        "announce",
+        "publish",
     },
-    "RecordMailStatus": {"change a link", "announce", "keep a failed run"},
+    "RecordMailStatus": {"change a link", "publish", "queue a failed run"},
 }
 
 
@@ -297,23 +298,23 @@ HARMLESS = [
     "read an audit record",
     "list audit records",
     "scan audit records",
-    "take a failed run away",
+    "receive a failed run",
     "read an execution's history",
     "read a log",
 ]
-"""Calls that no role may make and that change nothing: an administrator makes them, so they are well formed."""
+"""Calls without effect that no role may make. An administrator makes them, to show that they are valid."""
 
 
 @pytest.fixture(scope="module")
 def resources(service: Service) -> dict[str, str]:
-    """Give the name of everything in the stack."""
+    """Return the physical id of each resource of the stack."""
     described = service.cloud.client("cloudformation").describe_stack_resources(StackName=STACK_NAME)
     return {found["LogicalResourceId"]: found["PhysicalResourceId"] for found in described["StackResources"]}
 
 
 @pytest.fixture(scope="module")
 def callers(service: Service, resources: dict[str, str]) -> Iterator[dict[str, Caller]]:
-    """Give somebody with the credentials of each role. On AWS nobody but Lambda could take these roles."""
+    """Return a caller with the credentials of each role. On AWS only Lambda can assume these roles."""
     wrapped = service.cloud.client("kms").generate_data_key(
         KeyId=resources["CardKey"], KeySpec="AES_256", EncryptionContext=CONTEXT
     )["CiphertextBlob"]
@@ -321,8 +322,10 @@ def callers(service: Service, resources: dict[str, str]) -> Iterator[dict[str, C
     found = {}
     for function in MAY:
         role_arn = f"arn:aws:iam::000000000000:role/{resources[f'{function}Role']}"
-        taken = service.cloud.client("sts").assume_role(RoleArn=role_arn, RoleSessionName="probe")["Credentials"]
-        session = local_session((taken["AccessKeyId"], taken["SecretAccessKey"], taken["SessionToken"]))
+        credentials = service.cloud.client("sts").assume_role(RoleArn=role_arn, RoleSessionName="probe")["Credentials"]
+        session = local_session(
+            (credentials["AccessKeyId"], credentials["SecretAccessKey"], credentials["SessionToken"])
+        )
         found[function] = Caller(session, service.cloud.url, resources, wrapped, sealed)
     yield found
     service.cloud.client("sqs").purge_queue(QueueUrl=resources["FunctionsDeadLetterQueue"])
@@ -333,7 +336,7 @@ def is_refused(call: Callable[[Caller], Any], caller: Caller) -> bool:
         call(caller)
     except ClientError as error:
         code = str(error.response["Error"]["Code"])
-        if code == "ExecutionDoesNotExist":  # it has been looked for, so the role may ask
+        if code == "ExecutionDoesNotExist":  # the cloud looked for it, so the call is allowed
             return False
         if not code.startswith("AccessDenied"):
             raise
@@ -343,21 +346,19 @@ def is_refused(call: Callable[[Caller], Any], caller: Caller) -> bool:
 
 @pytest.mark.parametrize("call", CALLS)
 @pytest.mark.parametrize("function", MAY)
-def test_a_role_may_do_what_its_function_does_and_nothing_else(
-    callers: dict[str, Caller], function: str, call: str
-) -> None:
+def test_role_may_make_exactly_the_calls_of_its_row(callers: dict[str, Caller], function: str, call: str) -> None:
     may = not is_refused(CALLS[call], callers[function])
     assert may == (call in MAY[function]), f"{function} {'may' if may else 'may not'} {call}"
 
 
-def test_every_function_has_its_row(resources: dict[str, str]) -> None:
+def test_every_function_has_a_row(resources: dict[str, str]) -> None:
     functions = {name.removesuffix("Function") for name in resources if name.endswith("Function")}
     assert functions == set(MAY) == set(FUNCTIONS)
     assert set().union(*MAY.values()) <= set(CALLS)
 
 
 @pytest.mark.parametrize("call", HARMLESS)
-def test_a_call_that_every_role_is_refused_is_one_that_the_cloud_answers(
+def test_refused_calls_are_valid(
     service: Service, callers: dict[str, Caller], resources: dict[str, str], call: str
 ) -> None:
     wrapped = callers["RevealCards"].wrapped

@@ -1,7 +1,7 @@
-"""The main job on a real deployment: an announced order becomes encrypted cards and one event.
+"""The service on a real deployment: an order becomes encrypted cards and one event.
 
-The tests share one deployment and run in the order of this file: the first sees the service before anybody has
-set the API key, the last searches everything that all the others left behind.
+The tests share one deployment and run in the order of this file: the first test needs the service without an API key,
+the last ones search everything that the others wrote.
 """
 
 import json
@@ -31,18 +31,16 @@ UNKNOWN_ORDER = "0123456789abcdef01234567"
 
 @dataclass(frozen=True)
 class EarlyOrders:
-    """Orders that end as held. They are the first to be published, so that their time passes beside other tests.
+    """Orders that will be held. They are placed first, so that their time passes during other tests.
 
     Attributes
     ----------
     late
-        Pending at the supplier until its deadline has passed.
+        Pending at the supplier past its deadline.
     unknown
-        The supplier does not know it.
+        Unknown to the supplier.
     broken
-        The supplier's answer breaks its contract.
-    fault
-        Id of the simulator's fault that breaks the answer.
+        Has a ``fault`` of the simulator, so that the answer contradicts itself.
     """
 
     late: str
@@ -65,15 +63,15 @@ def early(service: Service) -> EarlyOrders:
 
 
 @pytest.mark.usefixtures("early")
-def test_orders_wait_while_no_api_key_is_set_and_go_on_when_it_is(service: Service) -> None:
+def test_order_waits_until_the_api_key_is_set(service: Service) -> None:
     order_id = service.order()
     service.publish({"orderId": order_id, "userId": "alice"})
 
-    def says_why() -> bool:
+    def shows_reason() -> bool:
         shown = service.giftcards("show", order_id, "--json")
         return shown.returncode == 0 and "KEY_MISSING" in (json.loads(shown.stdout)["waitingFor"] or "")
 
-    assert wait_for(says_why, within_seconds=30)
+    assert wait_for(shows_reason, within_seconds=30)
     assert service.supplier.control.calls() == []
 
     service.cloud.set_api_key(SANDBOX_API_KEY)
@@ -81,7 +79,7 @@ def test_orders_wait_while_no_api_key_is_set_and_go_on_when_it_is(service: Servi
     assert json.loads(service.giftcards("show", order_id, "--json").stdout)["waitingFor"] is None
 
 
-def test_a_fulfilled_order_becomes_encrypted_cards_and_one_event(service: Service) -> None:
+def test_fulfilled_order_becomes_encrypted_cards_and_one_event(service: Service) -> None:
     order_id = service.order(2)
     service.publish({"orderId": order_id, "userId": "alice", "placedAt": "2025-10-29T01:00:00Z", "ignored": [1]})
 
@@ -98,7 +96,7 @@ def test_a_fulfilled_order_becomes_encrypted_cards_and_one_event(service: Servic
 
 def test_order_of_5000_cards_is_delivered_and_revealed(service: Service) -> None:
     order_id = service.order(5_000)
-    service.orders[order_id] = 20  # whose cards the search for leaks looks for; all would take it a minute
+    service.orders[order_id] = 20  # the search for leaks looks for the cards of 20; all would take a minute
     service.publish({"orderId": order_id, "userId": "alice"})
 
     assert service.until_published(order_id).fulfilled_quantity == 5_000
@@ -111,21 +109,21 @@ def test_order_of_5000_cards_is_delivered_and_revealed(service: Service) -> None
     assert len(shown.stdout) > 300_000
 
 
-def test_an_order_that_takes_several_checks_is_asked_for_on_schedule(service: Service) -> None:
+def test_pending_order_is_checked_on_schedule(service: Service) -> None:
     order_id = service.order(fulfil_after=3600)
     service.publish({"orderId": order_id, "userId": "bob"})
 
-    def asked() -> int:
+    def checks() -> int:
         return sum(call.order_id == order_id for call in service.supplier.control.calls())
 
-    assert wait_for(lambda: asked() >= 3, within_seconds=30)
+    assert wait_for(lambda: checks() >= 3, within_seconds=30)
     service.supplier.control.change_order(order_id, fulfil_after=0)
     assert service.until_published(order_id).status is OrderStatus.FULFILLED
     at = [call.at for call in service.supplier.control.calls() if call.order_id == order_id]
     assert all((later - earlier).total_seconds() >= 0.9 for earlier, later in pairwise(at[:-1]))
 
 
-def test_a_partially_filled_order_delivers_the_cards_that_came(service: Service) -> None:
+def test_partially_filled_order_delivers_its_cards(service: Service) -> None:
     order_id = service.order(4, type_id="TEST_PARTIAL")
     service.publish({"orderId": order_id, "userId": "carol"})
 
@@ -136,7 +134,7 @@ def test_a_partially_filled_order_delivers_the_cards_that_came(service: Service)
     assert len(service.items(order_id)) == 3
 
 
-def test_a_refunded_order_is_announced_and_has_no_cards(service: Service) -> None:
+def test_refunded_order_is_published_without_cards(service: Service) -> None:
     order_id = service.order(1, type_id="TEST_REFUND")
     service.publish({"orderId": order_id, "userId": "dave"})
 
@@ -145,7 +143,7 @@ def test_a_refunded_order_is_announced_and_has_no_cards(service: Service) -> Non
     assert [item["sk"]["S"] for item in service.items(order_id)] == ["ORDER"]
 
 
-def test_more_cards_than_one_transaction_holds_are_all_delivered(service: Service) -> None:
+def test_more_cards_than_fit_into_one_transaction_are_delivered(service: Service) -> None:
     order_id = service.order(230)
     service.publish({"orderId": order_id, "userId": "erin"})
 
@@ -155,18 +153,18 @@ def test_more_cards_than_one_transaction_holds_are_all_delivered(service: Servic
     assert [{"value": card["value"], "serial": card["serial"]} for card in cards] == cards_of(order_id, 230)
 
 
-def test_an_order_announced_three_times_at_once_is_delivered_once(service: Service) -> None:
+def test_order_placed_three_times_is_delivered_once(service: Service) -> None:
     order_id = service.order(1)
     service.publish({"orderId": order_id, "userId": "frank"}, times=3)
 
     service.until_published(order_id)
     assert wait_for(lambda: service.executions_of(order_id) == ["SUCCEEDED"] * 3, within_seconds=30)
-    heard = [event["detail-type"] for event in service.bus.heard_of(order_id)]
-    assert sorted(heard) == ["CardsDelivered", "OrderRepeated", "OrderRepeated"]
+    types = [event["detail-type"] for event in service.bus.events_about(order_id)]
+    assert sorted(types) == ["CardsDelivered", "OrderRepeated", "OrderRepeated"]
     assert len(service.items(order_id)) == 2
 
 
-def test_a_delivered_order_announced_for_another_user_is_disputed_and_changes_nothing(service: Service) -> None:
+def test_delivered_order_placed_for_another_user_is_disputed(service: Service) -> None:
     order_id = service.order(1)
     service.publish({"orderId": order_id, "userId": "grace"})
     service.until_published(order_id)
@@ -192,22 +190,25 @@ def test_a_delivered_order_announced_for_another_user_is_disputed_and_changes_no
     ],
     ids=["no order", "empty order", "long order", "non-ASCII order", "no user", "text", "list"],
 )
-def test_an_invalid_announcement_claims_nothing_and_is_announced_as_held(
+def test_invalid_event_claims_nothing_and_is_published_as_held(
     service: Service, early: EarlyOrders, detail: object
 ) -> None:
-    def asked() -> int:
+    def calls() -> int:
         others = {early.late, early.unknown, early.broken}
         return sum(call.order_id not in others for call in service.supplier.control.calls())
 
-    held = [e for e in service.bus.heard() if e["detail"].get("reason") == "INVALID_ORDER"]
-    calls = asked()
+    def held_events() -> list[dict[str, object]]:
+        return [event for event in service.bus.events() if event["detail"].get("reason") == "INVALID_ORDER"]
+
+    held = held_events()
+    calls_before = calls()
     table = service.stack.outputs["CardTableName"]
     rows = service.cloud.client("dynamodb").scan(TableName=table, Select="COUNT")["Count"]
 
     service.publish(detail)
 
     def more_held() -> list[dict[str, object]]:
-        return [e for e in service.bus.heard() if e["detail"].get("reason") == "INVALID_ORDER"][len(held) :]
+        return held_events()[len(held) :]
 
     assert wait_for(lambda: len(more_held()) == 1, within_seconds=20)
     (event,) = more_held()
@@ -217,7 +218,7 @@ def test_an_invalid_announcement_claims_nothing_and_is_announced_as_held(
     )
     assert event["detail"].get("userId") == given.get("userId")
     assert service.cloud.client("dynamodb").scan(TableName=table, Select="COUNT")["Count"] == rows
-    assert asked() == calls
+    assert calls() == calls_before
 
 
 def test_order_is_held_when_the_deadline_passes_and_can_be_resumed(service: Service, early: EarlyOrders) -> None:
@@ -232,8 +233,8 @@ def test_order_is_held_when_the_deadline_passes_and_can_be_resumed(service: Serv
     service.supplier.control.change_order(early.late, fulfil_after=0)
     service.publish({"orderId": early.late, "userId": "judy"})
     service.until_published(early.late)
-    kinds = [event["detail-type"] for event in service.bus.heard_of(early.late)]
-    assert kinds == ["OrderDelayed", "OrderHeld", "CardsDelivered"]
+    types = [event["detail-type"] for event in service.bus.events_about(early.late)]
+    assert types == ["OrderDelayed", "OrderHeld", "CardsDelivered"]
 
 
 def test_order_is_held_when_the_supplier_does_not_know_it(service: Service, early: EarlyOrders) -> None:
@@ -244,7 +245,7 @@ def test_order_is_held_when_the_supplier_does_not_know_it(service: Service, earl
     assert (execution["status"], execution["error"]) == ("FAILED", "ORDER_UNKNOWN")
 
 
-def test_order_is_held_without_cards_when_the_answer_breaks_the_contract(service: Service, early: EarlyOrders) -> None:
+def test_order_with_a_contradicting_answer_is_held(service: Service, early: EarlyOrders) -> None:
     order = service.until_status(early.broken, OrderStatus.HELD)
     assert order.held_reason is HeldReason.SUPPLIER_CONTRACT_BROKEN
     assert [item["sk"]["S"] for item in service.items(early.broken)] == ["ORDER"]
@@ -254,18 +255,18 @@ def test_order_is_held_without_cards_when_the_answer_breaks_the_contract(service
     assert service.until_published(early.broken).fulfilled_quantity == 2
 
 
-def test_a_rotated_key_is_picked_up_and_the_refused_one_is_not_presented_again(service: Service) -> None:
+def test_new_key_is_used_and_the_refused_one_is_not(service: Service) -> None:
     service.supplier.control.set_keys(["the-new-key-1111111111111111"])
     service.supplier.control.clear_calls()
     order_id = service.order()
     service.publish({"orderId": order_id, "userId": "leo"})
 
-    def says_why() -> bool:
+    def shows_reason() -> bool:
         shown = json.loads(service.giftcards("show", order_id, "--json").stdout)
         return "KEY_REFUSED" in (shown["waitingFor"] or "")
 
     try:
-        assert wait_for(says_why, within_seconds=30)
+        assert wait_for(shows_reason, within_seconds=30)
         service.cloud.set_api_key("the-new-key-1111111111111111")
         assert service.until_published(order_id, within=90).status.is_delivered  # the key is cached for 60 s
         keys = [call.key_id for call in service.supplier.control.calls()]
@@ -274,7 +275,7 @@ def test_a_rotated_key_is_picked_up_and_the_refused_one_is_not_presented_again(s
         service.supplier.control.set_keys([SANDBOX_API_KEY, "the-new-key-1111111111111111"])
 
 
-def test_a_reveal_is_written_down_and_costs_one_decrypt_for_all_cards(service: Service) -> None:
+def test_reveal_is_recorded_in_the_audit_table(service: Service) -> None:
     order_id = service.order(10)
     service.publish({"orderId": order_id, "userId": "mia"})
     service.until_published(order_id)
@@ -297,7 +298,7 @@ def test_a_reveal_is_written_down_and_costs_one_decrypt_for_all_cards(service: S
     assert all(record["requestedBy"]["S"].startswith("arn:aws:") for record in records)
 
 
-def test_the_command_line_lists_and_shows_orders_as_json(service: Service) -> None:
+def test_commands_list_and_show_orders_as_json(service: Service) -> None:
     order_id = service.order(1, fulfil_after=3600)
     placed = service.giftcards("place", order_id, "--user", "nina")
     assert (placed.returncode, placed.stderr) == (0, "")
@@ -326,47 +327,47 @@ def test_the_command_line_lists_and_shows_orders_as_json(service: Service) -> No
     assert order_id in service.giftcards("orders").stdout
 
 
-def test_an_order_is_watched_to_its_end_and_counted_with_what_it_cost(service: Service) -> None:
+def test_order_is_watched_and_its_cost_is_counted(service: Service) -> None:
     order_id = service.order(3, fulfil_after=3600)
     with service.watching() as changes:
 
-        def seen() -> list[tuple[str, bool]]:
+        def shown() -> list[tuple[str, bool]]:
             return [(change["status"], change["isOpen"]) for change in changes() if change.get("orderId") == order_id]
 
         service.publish({"orderId": order_id, "userId": "olga"})
-        assert wait_for(lambda: ("HANDLING", True) in seen(), within_seconds=MAX_WAIT_SECONDS)
+        assert wait_for(lambda: ("HANDLING", True) in shown(), within_seconds=MAX_WAIT_SECONDS)
         service.supplier.control.change_order(order_id, fulfil_after=0)
         order = service.until_published(order_id)
-        assert wait_for(lambda: ("FULFILLED", False) in seen(), within_seconds=MAX_WAIT_SECONDS)
+        assert wait_for(lambda: ("FULFILLED", False) in shown(), within_seconds=MAX_WAIT_SECONDS)
 
     history = service.cloud.client("stepfunctions").get_execution_history(
         executionArn=order.execution_arn, maxResults=1000
     )
-    made = 1 + sum("stateEnteredEventDetails" in event for event in history["events"])
-    assert costs.usage(order)["stepFunctionsStateTransitions"] == made
-    asked = sum(call.order_id == order_id for call in service.supplier.control.calls())
-    assert 2 <= asked <= costs.supplier_calls(order)  # a check that finds no place at the gate asks nobody
+    transitions = 1 + sum("stateEnteredEventDetails" in event for event in history["events"])
+    assert costs.usage(order)["stepFunctionsStateTransitions"] == transitions
+    calls = sum(call.order_id == order_id for call in service.supplier.control.calls())
+    assert 2 <= calls <= costs.supplier_calls(order)  # a check without a slot makes no call
 
-    told = json.loads(service.giftcards("stats", "--since", "90m", "--json").stdout)
-    assert (told["delivered"] >= 1, told["unreadable"]) == (True, [])
-    assert told["supplierCalls"] >= asked
-    assert 0 < told["usdPerOrder"] < 0.01
+    stats = json.loads(service.giftcards("stats", "--since", "90m", "--json").stdout)
+    assert (stats["delivered"] >= 1, stats["unreadable"]) == (True, [])
+    assert stats["supplierCalls"] >= calls
+    assert 0 < stats["usdPerOrder"] < 0.01
 
 
-def test_the_command_line_says_that_there_is_no_stack_of_that_name(service: Service) -> None:
+def test_missing_stack_is_named(service: Service) -> None:
     finished = service.giftcards("orders", "--stack", "nope")
     assert finished.returncode == 1
     assert "there is no stack 'nope'" in finished.stderr
 
 
-def test_no_card_and_no_key_is_found_in_anything_that_all_this_left_behind(service: Service) -> None:
+def test_no_card_or_key_leaks(service: Service) -> None:
     searched, leaks = evidence.search(service.evidence(), service.secrets())
     assert searched > 100_000
     assert leaks == []
 
 
-def test_the_search_finds_a_card_that_is_planted(service: Service) -> None:
-    planted = cards_of("no order of this service", 1)[0]["value"]  # which no other test may search for
+def test_planted_card_is_found(service: Service) -> None:
+    planted = cards_of("no order of this service", 1)[0]["value"]  # no other test searches for this card
     service.publish({"orderId": "planted", "userId": "oscar", "note": planted})
 
     def leaks() -> list[evidence.Leak]:

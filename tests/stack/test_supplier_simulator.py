@@ -1,4 +1,4 @@
-"""The simulator over a real socket: what only a connection can show."""
+"""The simulator over a real socket."""
 
 import os
 import signal
@@ -91,7 +91,7 @@ def test_connection_dropped_in_the_body_gives_part_of_it(server, http):
     assert http.get(f"{CHECK}/{order_id}").json()["data"]["status"] == "FULFILLED"
 
 
-def test_delayed_answer_runs_into_the_time_limit_of_the_client_only(server, http):
+def test_delayed_answer_exceeds_the_clients_timeout(server, http):
     server.control.add_fault(delay_seconds=60, route="validate")
 
     with pytest.raises(httpx.ReadTimeout):
@@ -100,7 +100,7 @@ def test_delayed_answer_runs_into_the_time_limit_of_the_client_only(server, http
     assert http.get("/v3/gift-cards/list").status_code == 200
 
 
-def test_slow_body_keeps_each_read_short_and_the_whole_long(server, http):
+def test_slow_body_has_short_reads_and_a_long_total(server, http):
     server.control.add_fault(slow_body={"chunkBytes": 10, "intervalSeconds": 0.02}, raw_body="x" * 100)
     started = time.monotonic()
 
@@ -112,7 +112,7 @@ def test_slow_body_keeps_each_read_short_and_the_whole_long(server, http):
     assert sum(map(len, pieces)) == 100
 
 
-def test_endless_body_goes_on_until_the_client_leaves(server, http):
+def test_endless_body_ends_with_the_connection(server, http):
     server.control.add_fault(endless_body=True, times=1)
     received = 0
 
@@ -127,7 +127,7 @@ def test_endless_body_goes_on_until_the_client_leaves(server, http):
 
 
 @pytest.mark.parametrize("fault", [{"delay_seconds": 600}, {"endless_body": True}])
-def test_server_stops_without_waiting_for_answers_under_way(fault):
+def test_server_stops_without_waiting_for_answers(fault):
     with SupplierServer() as server:
         server.control.add_fault(**fault)
         address = ("127.0.0.1", int(server.url.rpartition(":")[2]))
@@ -157,7 +157,7 @@ def test_orders_survive_a_restart_on_the_same_port(tmp_path):
     assert after == before
 
 
-def test_control_says_what_was_wrong(server):
+def test_control_names_the_invalid_field(server):
     with pytest.raises(ControlRefusedError, match="quantity"):
         server.control.add_order(0)
     with pytest.raises(ControlRefusedError, match="no order nobody"):
@@ -181,7 +181,7 @@ def test_taken_port_is_an_error_and_not_an_exit(server):
         serve(int(server.url.rpartition(":")[2]))
 
 
-def test_simulator_in_another_process_is_controlled_by_url_and_prints_nothing(tmp_path):
+def test_simulator_in_another_process_is_controlled_by_url(tmp_path):
     program = (
         "import sys; from pathlib import Path; from giftcards_local.supplier import serve\n"
         "serve(0, fulfil_after=0, on_ready=lambda url: print(url, flush=True))"

@@ -1,4 +1,4 @@
-"""An update while orders wait: a new layer, function and workflow, deployed over executions that are under way."""
+"""An upgrade while orders wait: a new layer, function and workflow are deployed over running executions."""
 
 import json
 import shutil
@@ -15,9 +15,9 @@ from giftcards_local.supplier import SANDBOX_API_KEY, cards_of
 from support.service import Service, deployed
 
 PARAMETERS = {"PollSchedule": "600:10", "DelayedAfterSeconds": "540", "LogRetentionDays": "1"}
-"""Nothing reaches its deadline."""
+"""No order reaches its deadline."""
 MAX_CONCURRENT_FUNCTIONS = "5"
-"""Each one more costs the local cloud a second to unpack its layers."""
+"""The local cloud needs a second for each, to unpack its layers."""
 ORDERS = 20
 USERS = ("alice", "bob", "carol")
 MAX_WAIT_SECONDS = 120.0
@@ -25,12 +25,12 @@ MAX_WAIT_SECONDS = 120.0
 
 def replace(path: Path, old: str, new: str) -> None:
     text = path.read_text(encoding="utf-8")
-    assert text.count(old) == 1, f"{path.name} is not as it was: {old}"
+    assert text.count(old) == 1, f"{path.name} no longer contains: {old}"
     path.write_text(text.replace(old, new), encoding="utf-8")
 
 
 def next_release(folder: Path) -> Path:
-    """Give the template of a release that differs in the layer, in a function and in the workflow."""
+    """Return the template of a release with another layer, function and workflow."""
     for name in ("functions", "layers", "statemachine"):
         shutil.copytree(PROJECT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("template.yaml", "wiring.yaml", "LICENSE", "README.md"):
@@ -48,7 +48,7 @@ def next_release(folder: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def updated(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Service, dict[str, str]]]:
-    """Deploy release 2 while orders wait, then let the supplier settle them."""
+    """Deploy release 2 while orders wait, then settle them at the supplier."""
     with pytest.MonkeyPatch.context() as patched:
         patched.setenv("LAMBDA_ACCOUNT_CONCURRENCY", MAX_CONCURRENT_FUNCTIONS)
         with deployed(tmp_path_factory.mktemp("update"), PARAMETERS) as service:
@@ -68,7 +68,7 @@ def updated(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Service,
 
 
 def announced(service: Service, order_id: str) -> list[dict[str, Any]]:
-    return [event for event in service.bus.heard_of(order_id) if event["detail-type"] != "OrderDelayed"]
+    return [event for event in service.bus.events_about(order_id) if event["detail-type"] != "OrderDelayed"]
 
 
 def states_of(service: Service, order_id: str) -> set[str]:
@@ -80,7 +80,7 @@ def states_of(service: Service, order_id: str) -> set[str]:
     return {event["stateEnteredEventDetails"]["name"] for event in events if "stateEnteredEventDetails" in event}
 
 
-def test_orders_that_waited_during_an_update_all_end_right_and_none_twice(
+def test_orders_that_waited_are_each_delivered_once(
     updated: tuple[Service, dict[str, str]],
 ) -> None:
     service, waiting = updated
@@ -92,19 +92,19 @@ def test_orders_that_waited_during_an_update_all_end_right_and_none_twice(
     assert {call.order_id for call in service.supplier.control.calls() if call.status == 200} >= set(waiting)
 
 
-def test_they_are_delivered_by_the_new_release(updated: tuple[Service, dict[str, str]]) -> None:
+def test_waiting_orders_are_delivered_by_the_new_release(updated: tuple[Service, dict[str, str]]) -> None:
     service, waiting = updated
     assert {announced(service, order_id)[0]["detail"].get("release") for order_id in waiting} == {2}
 
 
-def test_their_cards_are_readable_by_their_users(updated: tuple[Service, dict[str, str]]) -> None:
+def test_cards_of_waiting_orders_are_readable(updated: tuple[Service, dict[str, str]]) -> None:
     service, waiting = updated
     for order_id, user_id in waiting.items():
         cards = service.stack.invoke("RevealCards", {"orderId": order_id, "userId": user_id})["cards"]
         assert [card["value"] for card in cards] == [card["value"] for card in cards_of(order_id, 2)]
 
 
-def test_an_order_after_the_update_takes_the_new_workflow(updated: tuple[Service, dict[str, str]]) -> None:
+def test_new_order_runs_the_new_workflow(updated: tuple[Service, dict[str, str]]) -> None:
     service, _ = updated
     order_id = service.order()
     service.publish({"orderId": order_id, "userId": "dave"})
@@ -112,7 +112,7 @@ def test_an_order_after_the_update_takes_the_new_workflow(updated: tuple[Service
     assert "Release2" in states_of(service, order_id)
 
 
-def test_nothing_is_left_in_a_queue_and_no_card_anywhere(updated: tuple[Service, dict[str, str]]) -> None:
+def test_no_message_is_queued_and_no_card_leaks(updated: tuple[Service, dict[str, str]]) -> None:
     service, _ = updated
     assert service.dead_letters() == []
     _, leaks = evidence.search(service.evidence(), service.secrets())

@@ -1,4 +1,4 @@
-"""Orders that do not go on by themselves, on a real deployment: swept, resumed, replayed.
+"""Orders that need a sweep, an operator or a replay, on a real deployment.
 
 The tests share one deployment and run in the order of this file.
 """
@@ -15,12 +15,12 @@ from giftcards_local import evidence
 from giftcards_local.processes import wait_for
 from support.service import Service
 
-pytestmark = pytest.mark.usefixtures("unknown_orders")  # with them, the API key is set
+pytestmark = pytest.mark.usefixtures("unknown_orders")  # the fixture sets the API key
 
 
 @pytest.fixture(scope="module")
 def abandoned(service: Service) -> str:
-    """Give an order that is pending at the supplier and whose execution somebody has stopped."""
+    """Return a pending order whose execution was stopped."""
     order_id = service.order(fulfil_after=3600)
     service.publish({"orderId": order_id, "userId": "alice", "placedAt": "2026-11-01T10:00:00Z"})
     abort(service, service.until_status(order_id, OrderStatus.HANDLING))
@@ -36,8 +36,8 @@ def sweep(service: Service) -> dict[str, Any]:
     return service.stack.invoke("SweepOrders", {})
 
 
-def apart_from_delay(service: Service, *order_ids: str) -> list[Order | None]:
-    """Give orders without what a pending one is told at any moment: that it is delayed."""
+def without_delay(service: Service, *order_ids: str) -> list[Order | None]:
+    """Return orders without ``delayed_at``, which a pending order can get at any time."""
     orders = [service.stack.orders.get(order_id) for order_id in order_ids]
     return [order and order.model_copy(update={"delayed_at": None}) for order in orders]
 
@@ -46,8 +46,8 @@ def dead_letters(service: Service) -> Any:
     return service.cloud.client("sqs"), service.physical_id("OrderPlacedDeadLetterQueue")
 
 
-def lying_in_the_queue(service: Service) -> list[str]:
-    """Give the bodies in the dead-letter queue, and leave them there for everybody to see."""
+def bodies(service: Service) -> list[str]:
+    """Return the bodies in the dead-letter queue, and leave the messages there."""
     sqs, url = dead_letters(service)
     messages = sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=10, VisibilityTimeout=0).get("Messages", [])
     return [message["Body"] for message in messages]
@@ -61,27 +61,27 @@ def event_of(order_id: str, user_id: str) -> str:
 # --------------------------------------------------------------------- sweep
 
 
-def test_an_order_whose_execution_was_stopped_is_found_and_delivered_once(service: Service, abandoned: str) -> None:
+def test_stopped_order_is_swept_and_delivered_once(service: Service, abandoned: str) -> None:
     swept = sweep(service)
 
     assert swept["takenUp"] == 1
     assert swept["checked"] >= 1
-    order = service.until(abandoned, lambda order: order.execution_arn is not None, "taken up")
+    order = service.until(abandoned, lambda order: order.execution_arn is not None, "resumed")
     assert order.swept_at is not None
     service.supplier.control.change_order(abandoned, fulfil_after=0)
     assert service.until_published(abandoned).status is OrderStatus.FULFILLED
     CardsDelivered.model_validate(service.until_event(abandoned, "CardsDelivered"))
-    assert [event["detail-type"] for event in service.bus.heard_of(abandoned)] == ["CardsDelivered"]
+    assert [event["detail-type"] for event in service.bus.events_about(abandoned)] == ["CardsDelivered"]
     assert sorted(service.executions_of(abandoned)) == ["ABORTED", "SUCCEEDED"]
 
 
-def test_an_order_is_not_taken_up_a_second_time_within_the_hour(service: Service) -> None:
+def test_order_is_swept_once_an_hour(service: Service) -> None:
     order_id = service.order(fulfil_after=3600)
     service.publish({"orderId": order_id, "userId": "bob"})
     first = service.until_status(order_id, OrderStatus.HANDLING)
     abort(service, first)
     assert sweep(service)["takenUp"] == 1
-    again = service.until(order_id, lambda order: order.execution_arn is not None, "taken up")
+    again = service.until(order_id, lambda order: order.execution_arn is not None, "resumed")
     abort(service, again)
 
     assert sweep(service)["takenUp"] == 0
@@ -90,7 +90,7 @@ def test_an_order_is_not_taken_up_a_second_time_within_the_hour(service: Service
     assert service.executions_of(order_id) == ["ABORTED"] * 2
 
 
-def test_an_order_that_is_being_handled_is_left_alone(service: Service) -> None:
+def test_running_order_is_not_swept(service: Service) -> None:
     order_id = service.order(fulfil_after=3600)
     service.publish({"orderId": order_id, "userId": "carol"})
     before = service.until_status(order_id, OrderStatus.HANDLING)
@@ -102,13 +102,13 @@ def test_an_order_that_is_being_handled_is_left_alone(service: Service) -> None:
     service.until_published(order_id)
 
 
-def test_an_order_that_was_closed_and_never_announced_is_announced(service: Service) -> None:
+def test_unpublished_order_is_swept_and_published(service: Service) -> None:
     order_id = service.order()
     service.publish({"orderId": order_id, "userId": "dave"})
     delivered = service.until_published(order_id)
     service.execution(delivered)
     table = service.cloud.dynamodb()
-    table.update_item(  # as if DeliverCards had ended before it could announce
+    table.update_item(  # as if DeliverCards had been killed before it published
         TableName=service.stack.outputs["CardTableName"],
         Key={"pk": f"ORDER#{order_id}", "sk": "ORDER"},
         UpdateExpression="SET openStatus = :handling REMOVE announcedAt",
@@ -119,11 +119,11 @@ def test_an_order_that_was_closed_and_never_announced_is_announced(service: Serv
 
     again = service.until_published(order_id)
     assert (again.delivery_id, again.delivered_at) == (delivered.delivery_id, delivered.delivered_at)
-    heard = [CardsDelivered.model_validate(event["detail"]) for event in service.bus.heard_of(order_id)]
-    assert [event.delivery_id for event in heard] == [delivered.delivery_id] * 2
+    events = [CardsDelivered.model_validate(event["detail"]) for event in service.bus.events_about(order_id)]
+    assert [event.delivery_id for event in events] == [delivered.delivery_id] * 2
 
 
-def test_the_sweep_is_scheduled(service: Service) -> None:
+def test_sweep_is_scheduled(service: Service) -> None:
     name = service.physical_id("SweepOrdersSchedule")
     schedule = service.cloud.client("scheduler").get_schedule(Name=name)
 
@@ -135,7 +135,7 @@ def test_the_sweep_is_scheduled(service: Service) -> None:
 # -------------------------------------------------------------------- resume
 
 
-def test_resuming_what_is_not_held_changes_nothing_and_says_why(service: Service) -> None:
+def test_order_that_is_not_held_cannot_be_resumed(service: Service) -> None:
     delivered, refunded = service.order(), service.order(1, type_id="TEST_REFUND")
     pending = service.order(fulfil_after=3600)
     for order_id in (delivered, refunded, pending):
@@ -144,7 +144,7 @@ def test_resuming_what_is_not_held_changes_nothing_and_says_why(service: Service
     service.until_published(refunded)
     service.until_status(pending, OrderStatus.HANDLING)
     expected = {delivered: "delivered", refunded: "refunded", pending: "in progress"}
-    before = apart_from_delay(service, *expected)
+    before = without_delay(service, *expected)
 
     for order_id, reason in (expected | {"unknown-order": "unknown-order"}).items():
         refused = service.giftcards("resume", order_id)
@@ -152,7 +152,7 @@ def test_resuming_what_is_not_held_changes_nothing_and_says_why(service: Service
         assert refused.stderr.count("\n") == 1
         assert reason in refused.stderr
 
-    assert apart_from_delay(service, *expected) == before
+    assert without_delay(service, *expected) == before
     assert all(len(service.executions_of(order_id)) == 1 for order_id in expected)
     assert service.stack.orders.get("unknown-order") is None
     service.supplier.control.change_order(pending, fulfil_after=0)
@@ -161,13 +161,13 @@ def test_resuming_what_is_not_held_changes_nothing_and_says_why(service: Service
 
 @pytest.fixture(scope="module")
 def held(service: Service, unknown_orders: tuple[str, ...]) -> list[Order]:
-    """Give two orders of erin's that the supplier does not know."""
+    """Return two held orders of erin's, which the supplier does not know."""
     return [service.until_status(order_id, OrderStatus.HELD) for order_id in unknown_orders[1:]]
 
 
 @pytest.fixture(scope="module")
 def late(service: Service, late_order: str) -> Order:
-    """Give an order of frank's that is held because its deadline has passed."""
+    """Return a held order of frank's, whose deadline has passed."""
     return service.until_status(late_order, OrderStatus.HELD)
 
 
@@ -175,9 +175,7 @@ def until_resumed(service: Service, held: Order) -> Order:
     return service.until(held.order_id, lambda now: now.execution_arn != held.execution_arn, "resumed")
 
 
-def test_resuming_one_reason_leaves_orders_of_other_reasons_held(
-    service: Service, held: list[Order], late: Order
-) -> None:
+def test_orders_with_other_reasons_stay_held(service: Service, held: list[Order], late: Order) -> None:
     resumed = service.giftcards("resume", "--reason", "UNEXPECTED_ERROR")
 
     assert (resumed.returncode, resumed.stderr) == (0, "")
@@ -213,7 +211,7 @@ def test_all_held_orders_are_resumed(service: Service, late: Order) -> None:
 # -------------------------------------------------------------------- replay
 
 
-def test_a_replayed_event_is_delivered_and_an_unreadable_one_stays(service: Service) -> None:
+def test_replayed_event_is_delivered_and_an_unreadable_one_stays(service: Service) -> None:
     order_id = service.order(2)
     sqs, url = dead_letters(service)
     sqs.send_message(QueueUrl=url, MessageBody=event_of(order_id, "grace"))
@@ -226,10 +224,10 @@ def test_a_replayed_event_is_delivered_and_an_unreadable_one_stays(service: Serv
     assert "not an event" in replayed.stderr
     assert "unreadable-body" not in replayed.stdout + replayed.stderr
     assert service.until_published(order_id).fulfilled_quantity == 2
-    assert lying_in_the_queue(service) == ["unreadable-body"]
+    assert bodies(service) == ["unreadable-body"]
 
 
-def test_an_announcement_that_is_replayed_twice_is_delivered_once(service: Service) -> None:
+def test_event_that_is_replayed_twice_is_delivered_once(service: Service) -> None:
     sqs, url = dead_letters(service)
     sqs.purge_queue(QueueUrl=url)
     order_id = service.order()
@@ -239,14 +237,14 @@ def test_an_announcement_that_is_replayed_twice_is_delivered_once(service: Servi
     replayed = service.giftcards("replay-dlq")
 
     assert (replayed.returncode, replayed.stderr) == (0, "")
-    assert lying_in_the_queue(service) == []
+    assert bodies(service) == []
     service.until_published(order_id)
     assert wait_for(lambda: service.executions_of(order_id) == ["SUCCEEDED"] * 2, within_seconds=30)
-    heard = [event["detail-type"] for event in service.bus.heard_of(order_id)]
-    assert sorted(heard) == ["CardsDelivered", "OrderRepeated"]
+    types = [event["detail-type"] for event in service.bus.events_about(order_id)]
+    assert sorted(types) == ["CardsDelivered", "OrderRepeated"]
 
 
-# ---------------------------------------------- what became of the resumed orders
+# ------------------------------------------------------------ resumed orders
 
 
 def test_resumed_order_is_held_again_for_its_own_user(service: Service, held: list[Order]) -> None:
@@ -272,13 +270,13 @@ def test_resumed_order_is_delivered_when_its_cause_is_gone(service: Service, hel
 # ------------------------------------------------------------------ evidence
 
 
-def test_no_card_and_no_key_is_found_in_anything_that_all_this_left_behind(service: Service) -> None:
+def test_no_card_or_key_leaks(service: Service) -> None:
     searched, leaks = evidence.search(service.evidence(), service.secrets())
     assert searched > 50_000
     assert leaks == []
 
 
-def test_each_sweep_leaves_its_metric_in_its_log(service: Service) -> None:
+def test_each_sweep_logs_its_metric(service: Service) -> None:
     logs = service.cloud.client("logs")
     group = f"/aws/lambda/{service.physical_id('SweepOrdersFunction')}"
     groups = [found["logGroupName"] for found in logs.describe_log_groups()["logGroups"]]

@@ -80,7 +80,7 @@ class Service:
         found: list[dict[str, Any]] = []
 
         def has_arrived() -> bool:
-            found[:] = [e["detail"] for e in self.bus.heard_of(order_id) if e["detail-type"] == detail_type]
+            found[:] = [e["detail"] for e in self.bus.events_about(order_id) if e["detail-type"] == detail_type]
             return bool(found)
 
         assert wait_for(has_arrived, within_seconds=MAX_WAIT_SECONDS), f"no {detail_type} about {order_id}"
@@ -195,7 +195,7 @@ class Service:
         """Return everything that the service wrote."""
         yield from evidence.function_logs(self.cloud.client("logs"))
         yield from evidence.workflow_history(self.cloud.client("stepfunctions"), self.stack.outputs["StateMachineArn"])
-        yield from (("bus", json.dumps(event).encode()) for event in self.bus.heard())
+        yield from (("bus", json.dumps(event).encode()) for event in self.bus.events())
         for name in self.cloud.client("dynamodb").list_tables()["TableNames"]:
             yield from evidence.table(self.cloud.client("dynamodb"), name)
         yield from (("dead letters", body.encode()) for body in self.dead_letters())

@@ -61,7 +61,6 @@ NOT_YET = (
     "tests/browser/conftest.py",
     "tests/conftest.py",
     "tests/exploration/",
-    "tests/stack/",
     "tests/support/examples.py",
     "tests/template/command_lines.py",
     "tests/template/reading.py",
