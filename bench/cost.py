@@ -58,7 +58,7 @@ def monthly_usage() -> dict[str, int]:
         "kmsKeyRotation": 2 * sum(key["EnableKeyRotation"] for key in keys),  # the first two of a key are billed
         "secret": sum(resource["Type"] == "AWS::SecretsManager::Secret" for resource in resources),
         "customMetric": len(Metric),  # at most: those with a value within the month
-        "alarmMetric": sum(sum("MetricStat" in one for one in alarm.get("Metrics", [])) or 1 for alarm in alarms),
+        "alarmMetric": sum(sum("MetricStat" in query for query in alarm.get("Metrics", [])) or 1 for alarm in alarms),
         "dashboard": sum(resource["Type"] == "AWS::CloudWatch::Dashboard" for resource in resources),
     }
 

@@ -1,4 +1,4 @@
-"""What all tests share."""
+"""Set-up of all tests."""
 
 import gc
 
@@ -6,12 +6,10 @@ from moto.core import models
 
 from support import quick_moto
 
-# moto hooks itself into botocore, and besides into `requests`, which nothing here uses. To register that took longer
-# than most tests, each time a cloud was made.
+# moto also patches `requests`, which nothing here uses, and needs longer for it than most tests do.
 models.RESPONSES_METHODS.clear()
 
 quick_moto.install()
 
-# Clouds, models of services and collected tests are many objects that live long; looking through them again and again
-# took a fifth of the time.
+# Most objects live long: clouds, service models, collected tests. Searching them for garbage took a fifth of the time.
 gc.set_threshold(100_000, 50, 50)

@@ -1,7 +1,7 @@
 """List the direct requirements that have newer versions. Run with `make outdated`; it changes nothing.
 
-It asks the package registry that uv is configured for about the names in requirements/*.in and
-layers/*/requirements.in, and about uv, whose version is in the Makefile.
+It asks uv's package registry about the names in requirements/*.in and layers/*/requirements.in, and about uv, whose
+version is in the Makefile.
 """
 
 import re
@@ -54,12 +54,12 @@ def direct() -> list[Direct]:
 
 
 def newest(names: Iterable[str]) -> dict[str, Version]:
-    """Ask the registry for the newest release of each name.
+    """Return the newest release of each name.
 
     Raises
     ------
     ConnectionError
-        The registry gave no answer. The message is uv's reason, one line.
+        If the registry does not answer. The message is uv's, in one line.
     """
     asked = subprocess.run(  # noqa: S603 - this project's uv
         [UV, "pip", "compile", "--quiet", "--no-deps", "--universal", "--python-version", "3.11", "-"],
@@ -77,14 +77,18 @@ def newest(names: Iterable[str]) -> dict[str, Version]:
 
 def outdated(everything: Iterable[Direct], versions: dict[str, Version]) -> list[tuple[Direct, Version]]:
     """Return the requirements that have a newer version, each with that version."""
-    return [(one, versions[one.name]) for one in everything if versions[one.name] > one.used]
+    return [
+        (requirement, versions[requirement.name])
+        for requirement in everything
+        if versions[requirement.name] > requirement.used
+    ]
 
 
 def main() -> None:
     """Print the table."""
     everything = direct()
     try:
-        found = outdated(everything, newest(sorted({one.name for one in everything})))
+        found = outdated(everything, newest(sorted({requirement.name for requirement in everything})))
     except (ConnectionError, subprocess.TimeoutExpired) as problem:
         sys.exit(f"outdated: no package registry answered: {problem}")
     console = Console(highlight=False)
@@ -92,12 +96,10 @@ def main() -> None:
         table = Table(box=None, header_style="bold")
         for column in ("PACKAGE", "USED", "NEWEST", "ASKED FOR IN", "LIMITS"):
             table.add_column(column, no_wrap=True)
-        for one, version in found:
-            table.add_row(one.name, str(one.used), str(version), one.source, one.limits)
+        for requirement, version in found:
+            table.add_row(requirement.name, str(requirement.used), str(version), requirement.source, requirement.limits)
         console.print(table)
-        console.print(
-            "\n`make lock UPGRADE=--upgrade` takes what has no limits and is not held back by another package."
-        )
+        console.print("\n`make lock UPGRADE=--upgrade` upgrades what has no limits here or in another package.")
     console.print(f"{len(found)} of {len(everything)} direct requirements have a newer version.")
 
 

@@ -1,4 +1,4 @@
-"""These tests open the buyer's page in a real browser. They run in an environment of their own, see the Makefile."""
+"""Tests of the buyer's page in a real browser. They have a separate environment; see the Makefile."""
 
 import email
 import email.policy
@@ -22,7 +22,7 @@ document.addEventListener('securitypolicyviolation', event => window.violations.
 
 @dataclass
 class Tab:
-    """A page of the browser, with what it asked for and complained about."""
+    """A page of the browser, with its requests and its console messages."""
 
     page: Page
     server: PageServer
@@ -61,7 +61,7 @@ def running_server() -> Iterator[PageServer]:
 
 @pytest.fixture
 def server(running_server: PageServer) -> PageServer:
-    """Return the server, as if it had just started."""
+    """Return the server in its first state."""
     running_server.on_get = ("READY", {})
     running_server.on_post = ("SHOWN", {})
     running_server.post_seconds = 0.0
@@ -93,7 +93,7 @@ def new_tab(browser: Browser, server: PageServer) -> Iterator[Callable[..., Tab]
 
 @pytest.fixture
 def tab(new_tab: Callable[..., Tab]) -> Tab:
-    """Return a tab as wide as a telephone."""
+    """Return a tab as wide as a phone."""
     return new_tab()
 
 

@@ -1,4 +1,4 @@
-"""The order that most tests are about, and the request that the workflow makes for it."""
+"""The order of most tests, and the workflow's request for it."""
 
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -26,11 +26,11 @@ DOUBTED = RetryState(
 
 
 def step_request(**changes: Any) -> StepRequest:
-    """Make the input of CheckStatus and DeliverCards: claimed 60 s ago, and one more doubtful answer holds the order.
+    """Return the input of CheckStatus and DeliverCards: claimed 60 s ago, and one more doubtful answer holds the order.
 
-    The fields of ``retry_state`` can also be given by their own names.
+    Arguments can also be fields of ``retry_state``.
     """
-    known: dict[str, Any] = {
+    fields: dict[str, Any] = {
         "order_id": ORDER_ID,
         "user_id": USER_ID,
         "execution": "event-1",
@@ -40,5 +40,5 @@ def step_request(**changes: Any) -> StepRequest:
         "retry_state": DOUBTED,
     }
     state = {name: changes.pop(name) for name in RetryState.model_fields if name in changes}
-    request = StepRequest(**known | changes)
+    request = StepRequest(**fields | changes)
     return request.model_copy(update={"retry_state": request.retry_state.model_copy(update=state)})

@@ -1,7 +1,7 @@
-"""Find out what a block of commands would run, and whether these commands exist as written.
+"""Find the command lines of a block, and check that their commands and options exist.
 
-Bash reads the block, with a function in place of every program. So quotes, continued lines and substitutions work as
-in a shell, and nothing runs.
+Bash reads the block with a function for every program. So quotes, continued lines and substitutions work as in a shell,
+and nothing runs.
 """
 
 import json
@@ -31,7 +31,7 @@ FOREIGN = ("cd", "cat", "curl", "git", "grep", "jq", "python", "rm", "sed", "sle
 NAMED = rf"(?<![\w./\"'-])(?:{'|'.join(OURS)}) +(?=[\w\"$-])"
 TARGETS = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.M))
 
-# Global options of the AWS command line, and how many values they take.
+# Global options of the AWS command line, and the number of their values.
 GLOBAL = {
     **dict.fromkeys(("--debug", "--no-verify-ssl", "--no-paginate", "--no-sign-request", "--no-cli-pager"), 0),
     **dict.fromkeys(("--output", "--query", "--profile", "--region", "--endpoint-url", "--color", "--ca-bundle"), 1),
@@ -41,7 +41,7 @@ PAGINATION = {"--max-items": 1, "--page-size": 1, "--starting-token": 1}
 RENAMED = {("Subscribe", "Endpoint"): "--notification-endpoint"}  # because a global option has the name already
 OUTPUTS = {"json", "text", "table", "yaml", "yaml-stream", "off"}
 CUSTOM = {("logs", "tail"): {"--since": 1, "--filter-pattern": 1, "--format": 1, "--follow": 0}}
-"""Commands of the AWS command line that have no model: options and how many values they take, plus one argument."""
+"""Commands of the AWS command line without a model: options, the number of their values, and one argument."""
 SERVICES = {"s3api": "s3", "configservice": "config", "deploy": "codedeploy"}  # botocore has another name for these
 
 
@@ -50,15 +50,13 @@ def recorded(commands: str, folder: Path) -> list[list[str]]:
 
     Parameters
     ----------
-    commands
-        The block.
     folder
         An empty folder.
 
     Raises
     ------
     AssertionError
-        If bash cannot read it, it names an unknown program, or a command of it is not reached.
+        If bash cannot read the block, it names an unknown program, or it does not reach every command.
     """
     commands = commands.replace(".venv/bin/", "")
     functions = [f'{name}() {{ printf "%s\\0" "$(($# + 1))" {name} "$@" >&9; }}' for name in OURS]
@@ -78,12 +76,12 @@ def recorded(commands: str, folder: Path) -> list[list[str]]:
     words = iter(record.read_text().split("\0")[:-1])
     found = [[next(words) for _ in range(int(count))] for count in words]
     named = re.findall(NAMED, re.sub(r"^\s*#.*$", "", commands, flags=re.M))
-    assert len(found) >= len(named), f"these commands are not all reached: {found}"
+    assert len(found) >= len(named), f"the block does not reach all of these commands: {found}"
     return found
 
 
 def problems(words: list[str]) -> list[str]:
-    """Return what is wrong with a command line; an empty list if nothing is."""
+    """Return the errors in a command line."""
     check = {"aws": _aws, "sam": _sam, "giftcards": _giftcards, "make": _make}[words[0]]
     try:
         return list(check(words[1:]))
@@ -190,7 +188,7 @@ def _options(operation: OperationModel, words: list[str]) -> Iterator[str]:
 
 
 def _split(members: dict[str, str], shape: Shape | None, words: list[str]) -> tuple[dict[str, list[str]], list[str]]:
-    """Give each option its values: none, one, or all up to the next option."""
+    """Return each option with its values: none, one, or all up to the next option."""
     given, others, rest = dict[str, list[str]](), list[str](), list(words)
     while rest:
         word = rest.pop(0)
@@ -242,9 +240,9 @@ def _document(option: str, values: list[str], shape: Shape) -> Iterator[str]:
             yield f"{option}: {report.generate_report()}"
         return
     inner = shape.member if shape.type_name == "list" else shape
-    known = getattr(inner, "members", None)
-    if known is None:
+    members = getattr(inner, "members", None)
+    if members is None:
         return
     for name in re.findall(r"(?:^|,)(\w+)=", " ".join(values)):
-        if name not in known:
+        if name not in members:
             yield f"{option} has no field {name}"

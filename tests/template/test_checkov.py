@@ -1,4 +1,4 @@
-"""Findings of checkov in the template as deployed to AWS, and why some are accepted."""
+"""Findings of checkov in the template as deployed to AWS, and why each is accepted."""
 
 import json
 import os
@@ -11,7 +11,7 @@ from template.reading import ROOT, Template
 CHECKOV = ROOT / ".venv-checks/bin/checkov"
 FUNCTIONS = "AWS::Lambda::Function.*"
 
-# Accepted findings, by check and resource, and why. Nowhere else: the template has no `checkov:skip`.
+# Accepted findings, by check and resource, with the reason. The template has no `checkov:skip`.
 ACCEPTED = {
     ("CKV_AWS_27", "AWS::SQS::Queue.*"): (
         "SQS encrypts the queues (SqsManagedSseEnabled), which this check does not know. They contain no card; "
@@ -57,18 +57,23 @@ def findings(template: Template, folder: Path) -> set[tuple[str, str]]:
     )
     try:
         report = json.loads(result.stdout)
-        looked_at = report["summary"]["resource_count"]
+        examined = report["summary"]["resource_count"]
     except (ValueError, KeyError):
         raise AssertionError(f"checkov did not read the template:\n{result.stdout}{result.stderr}") from None
-    assert looked_at >= len(template["Resources"])
+    assert examined >= len(template["Resources"])
     skipped = [(finding["check_id"], finding["resource"]) for finding in report["results"].get("skipped_checks", [])]
     assert skipped == [], "add it to ACCEPTED with a reason instead"
     return {(finding["check_id"], finding["resource"]) for finding in report["results"]["failed_checks"]}
 
 
-def test_checkov_finds_only_what_is_accepted_for_a_reason(on_aws: Template, tmp_path: Path):
+def test_every_finding_is_accepted_with_a_reason(on_aws: Template, tmp_path: Path):
     found = findings(on_aws, tmp_path)
-    accepted_by = {one: [key for key in ACCEPTED if key[0] == one[0] and fnmatchcase(one[1], key[1])] for one in found}
-    assert sorted(one for one, keys in accepted_by.items() if not keys) == [], "fix it, or accept it with a reason"
+    accepted_by = {
+        (check, resource): [key for key in ACCEPTED if key[0] == check and fnmatchcase(resource, key[1])]
+        for check, resource in found
+    }
+    assert sorted(finding for finding, keys in accepted_by.items() if not keys) == [], (
+        "fix it, or accept it with a reason"
+    )
     assert set(ACCEPTED) - {key for keys in accepted_by.values() for key in keys} == set(), "no longer found"
     assert [key for key, reason in ACCEPTED.items() if not reason.strip()] == [], "give the reason"

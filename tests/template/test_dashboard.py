@@ -1,4 +1,4 @@
-"""The dashboard shows what is measured, and saved queries ask for what is logged."""
+"""The dashboard shows every metric, and saved queries use logged fields."""
 
 import re
 from collections.abc import Callable, Iterable, Iterator
@@ -19,7 +19,7 @@ NOT_SHOWN = {
     Metric.VIEW_REFUSED: "its reasons are",
     Metric.AMOUNT_MISSING: "nothing waits for it; the books are completed some day",
 }
-OF_AWS = {  # the metrics that are looked at, and of which kind of resource their one dimension names one
+OF_AWS = {  # metrics of AWS services by namespace and dimension, and the type of the resource that the dimension names
     ("AWS/States", "StateMachineArn"): (
         {"ExecutionsStarted", "ExecutionsSucceeded", "ExecutionsFailed", "ExecutionsAborted", "ExecutionsTimedOut"}
         | {"ExecutionTime"},
@@ -51,18 +51,18 @@ def metrics_of(listed: Iterable[Row]) -> Iterator[Row]:
     return (row for row in listed if row.expression is None)
 
 
-def test_widgets_lie_side_by_side_in_24_columns(body: dict[str, Any]):
+def test_widgets_fill_24_columns_without_overlap(body: dict[str, Any]):
     taken: set[tuple[int, int]] = set()
     for widget in body["widgets"]:
         x, y, width, height = (widget[key] for key in ("x", "y", "width", "height"))
         place = {(column, row) for column in range(x, x + width) for row in range(y, y + height)}
-        assert not taken & place, f"{widget['properties']} lies on another widget"
+        assert not taken & place, f"{widget['properties']} overlaps another widget"
         taken |= place
     height = max(row for _, row in taken) + 1
     assert taken == {(column, row) for column in range(24) for row in range(height)}
 
 
-def test_every_graph_has_a_title_a_unit_and_begins_at_zero(body: dict[str, Any]):
+def test_every_graph_has_a_title_a_unit_and_starts_at_zero(body: dict[str, Any]):
     graphs = [widget["properties"] for widget in body["widgets"] if widget["type"] == "metric"]
     for held in graphs:
         assert held["title"]
@@ -72,12 +72,12 @@ def test_every_graph_has_a_title_a_unit_and_begins_at_zero(body: dict[str, Any])
             assert axis["label"]
 
 
-def test_every_metric_is_shown_or_left_out_for_a_reason(all_rows: list[Row]):
+def test_every_metric_is_shown_or_excluded_for_a_reason(all_rows: list[Row]):
     shown = {row.name for row in metrics_of(all_rows) if row.namespace == NAMESPACE}
     assert shown == {metric.label for metric in Metric} - {metric.label for metric in NOT_SHOWN}
 
 
-def test_metrics_of_the_service_are_those_of_this_stack(all_rows: list[Row]):
+def test_own_metrics_have_the_dimension_of_this_stack(all_rows: list[Row]):
     own = [row.dimensions for row in metrics_of(all_rows) if row.namespace == NAMESPACE]
     assert own == [{"service": "giftcards", "stage": "prod"}] * len(own)
 
@@ -87,12 +87,12 @@ def test_aws_metrics_are_of_resources_of_this_stack(all_rows: list[Row], templat
         if row.namespace == NAMESPACE:
             continue
         (dimension, value), *index = row.dimensions.items()
-        known, kind = OF_AWS[row.namespace, dimension]
-        assert row.name in known
+        names, kind = OF_AWS[row.namespace, dimension]
+        assert row.name in names
         resource = value.removesuffix(".QueueName")
-        assert resource in resources(template, kind), f"{row.name} of {value}, which is no {kind}"
+        assert resource in resources(template, kind), f"{row.name} of {value}, which is not a {kind}"
         if index:
-            indexes = {made["IndexName"] for made in properties(template, resource)["GlobalSecondaryIndexes"]}
+            indexes = {index["IndexName"] for index in properties(template, resource)["GlobalSecondaryIndexes"]}
             assert index[0][0] == "GlobalSecondaryIndexName"
             assert index[0][1] in indexes
 
@@ -104,9 +104,9 @@ def test_statistics_fit_the_metrics(body: dict[str, Any]):
         for row in metrics_of(rows(widget)):
             stat = row.options.get("stat", widget["properties"]["stat"])
             if row.name in gauges:
-                assert stat == "Maximum", f"{row.name} is how it is now"
+                assert stat == "Maximum", f"{row.name} is a gauge"
             elif units.get(row.name) == "Count":
-                assert stat == "Sum", f"{row.name} counts"
+                assert stat == "Sum", f"{row.name} is a count"
 
 
 @pytest.mark.parametrize("metric", ["Errors", "Throttles", "Duration", "ConcurrentExecutions"])
@@ -124,7 +124,7 @@ def test_every_alarm_is_shown(body: dict[str, Any], template: Template):
     assert len(widget["properties"]["alarms"]) == len(arns)
 
 
-def test_dashboard_says_where_the_runbook_is(body: dict[str, Any]):
+def test_dashboard_links_to_the_runbook(body: dict[str, Any]):
     assert "[runbook](RunbookUrl)" in body["widgets"][0]["properties"]["markdown"]
 
 
@@ -152,7 +152,7 @@ def test_picture_is_in_the_docs():
 
 
 def logged_by() -> dict[str, set[str]]:
-    """Return the keys of log lines as docs/observability.md has them, and which functions write each."""
+    """Return the keys of log lines in docs/observability.md, and the functions that write each."""
     page = (ROOT / "docs/observability.md").read_text(encoding="utf-8")
     table = page.split("| key | functions | meaning |")[1].split("\n\n")[0]
     found: dict[str, set[str]] = {}
@@ -164,21 +164,21 @@ def logged_by() -> dict[str, set[str]]:
     return found
 
 
-def asked_for(query: str) -> set[str]:
-    """Return the fields that a query names and does not make itself."""
+def fields_of(query: str) -> set[str]:
+    """Return the fields that a query reads, without those that it defines."""
     plain = re.sub(r'"[^"]*"', "", query)
-    made = set(re.findall(r"\bas (\w+)", plain))
-    return set(re.findall(r"@?[a-zA-Z_]\w*", plain)) - made - WORDS_OF_QUERIES - MADE_BY_INSIGHTS
+    defined = set(re.findall(r"\bas (\w+)", plain))
+    return set(re.findall(r"@?[a-zA-Z_]\w*", plain)) - defined - WORDS_OF_QUERIES - MADE_BY_INSIGHTS
 
 
 def bad_queries(template: Template) -> list[str]:
-    """Say which saved queries ask where nothing is logged, or for what is not."""
+    """Return a problem for each log group that does not exist and each field that is not logged in a query's groups."""
     found, logged = [], logged_by()
     for name, query in resources(template, "AWS::Logs::QueryDefinition").items():
         groups = [group["Ref"] for group in query["Properties"]["LogGroupNames"]]
         found += [f"{name}: no log group {group}" for group in groups if group not in template["Resources"]]
         functions = {group.removesuffix("LogGroup") for group in groups}
-        for field in sorted(asked_for(query["Properties"]["QueryString"])):
+        for field in sorted(fields_of(query["Properties"]["QueryString"])):
             if not logged.get(field, set()) & functions:
                 found.append(f"{name}: {field} is not logged there")
     return found
@@ -195,13 +195,13 @@ def test_saved_queries_filter_by_logged_values(on_aws: Template):
     assert values <= {OrderHeld.detail_type, *Outcome, *ReconciliationOutcome}
 
 
-def test_saved_queries_have_each_parameter_that_they_use(on_aws: Template):
+def test_saved_queries_declare_their_parameters(on_aws: Template):
     for query in resources(on_aws, "AWS::Logs::QueryDefinition").values():
         named = {parameter["Name"] for parameter in query["Properties"].get("Parameters", [])}
         assert set(re.findall(r"\{\{(\w+)\}\}", query["Properties"]["QueryString"])) == named
 
 
-def test_saved_queries_are_on_aws_only_and_each_is_described(on_aws: Template, on_local_cloud: Template):
+def test_saved_queries_are_on_aws_only_and_in_the_docs(on_aws: Template, on_local_cloud: Template):
     assert not resources(on_local_cloud, "AWS::Logs::QueryDefinition")
     page = (ROOT / "docs/observability.md").read_text(encoding="utf-8")
     for query in resources(on_aws, "AWS::Logs::QueryDefinition").values():

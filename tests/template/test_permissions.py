@@ -1,4 +1,4 @@
-"""Least privilege: one role for each function, named actions, named resources. The tables below are the whole of it."""
+"""Least privilege: one role for each function, named actions, named resources."""
 
 from collections.abc import Callable
 from typing import Any
@@ -50,24 +50,24 @@ def functions(template: Template) -> set[str]:
 
 @pytest.mark.parametrize("function", sorted(functions(load()) | set(PERMISSIONS)))
 def test_function_may_do_exactly_this(on_aws: Template, function: str):
-    assert function in PERMISSIONS, f"write down in PERMISSIONS what {function} may do, and nothing more"
+    assert function in PERMISSIONS, f"add {function} to PERMISSIONS"
     assert grants(on_aws, role_of(on_aws, function)) == PERMISSIONS[function], (
-        f"{function} may do something else than PERMISSIONS says: change the one that is wrong, and docs/security.md"
+        f"{function} and PERMISSIONS differ: fix the one that is wrong, and docs/security.md"
     )
 
 
-def test_the_schedules_may_start_their_functions_and_keep_what_fails(on_aws: Template):
+def test_schedules_may_invoke_their_functions_and_queue_failures(on_aws: Template):
     assert grants(on_aws, "SchedulerRole") == SCHEDULES
 
 
 @pytest.mark.parametrize("function", sorted(PERMISSIONS))
-def test_lambda_may_connect_those_who_call_the_supplier_to_a_vpc(in_vpc: Template, function: str):
+def test_functions_that_call_the_supplier_may_join_a_vpc(in_vpc: Template, function: str):
     connected = CONNECTED if function in CALLING_THE_SUPPLIER else set()
     assert grants(in_vpc, role_of(in_vpc, function)) == PERMISSIONS[function] | connected
 
 
 @pytest.mark.parametrize("function", sorted(CALLING_THE_SUPPLIER))
-def test_code_in_a_vpc_may_not_do_what_lambda_may(in_vpc: Template, function: str):
+def test_code_may_not_use_the_vpc_permissions_of_lambda(in_vpc: Template, function: str):
     (body,) = (s.body for s in statements(in_vpc) if s.holder == role_of(in_vpc, function) and not s.allows)
     assert {f"{action} on {body['Resource']}" for action in body["Action"]} == CONNECTED
     functions_of_this_stack = (
@@ -76,19 +76,19 @@ def test_code_in_a_vpc_may_not_do_what_lambda_may(in_vpc: Template, function: st
     assert body["Condition"] == {"ArnLike": {"lambda:SourceFunctionArn": {"Fn::Sub": functions_of_this_stack}}}
 
 
-def test_a_deployment_may_move_the_aliases_of_this_stack_and_look_at_alarms(on_aws: Template):
+def test_deployment_may_move_aliases_and_read_alarms(on_aws: Template):
     of_functions = {of for name in functions(on_aws) for of in (name, f"{name}Aliaslive")}
     moving = {f"{action} on {of}" for action in MOVING_AN_ALIAS for of in of_functions}
     assert grants(on_aws, "DeploymentRole") == {*moving, "cloudwatch:DescribeAlarms on *"}
 
 
-def test_every_role_takes_the_permissions_boundary(in_vpc: Template, on_aws: Template):
+def test_every_role_has_the_permissions_boundary(in_vpc: Template, on_aws: Template):
     for role in resources(in_vpc, "AWS::IAM::Role"):
         assert properties(in_vpc, role).get("PermissionsBoundary") == ref("PermissionsBoundaryArn"), role
         assert "PermissionsBoundary" not in properties(on_aws, role)
 
 
-def test_every_function_has_a_role_of_its_own(on_aws: Template):
+def test_every_function_has_its_own_role(on_aws: Template):
     roles = [role_of(on_aws, function) for function in sorted(functions(on_aws))]
     assert len(set(roles)) == len(roles) == len(PERMISSIONS)
 
@@ -99,42 +99,42 @@ def test_there_are_no_other_roles(on_aws: Template):
     assert not resources(on_aws, "AWS::IAM::Policy", "AWS::IAM::ManagedPolicy", "AWS::IAM::User", "AWS::IAM::Group")
 
 
-def test_every_statement_names_its_purpose_its_actions_and_its_resources(on_aws: Template, in_vpc: Template):
+def test_every_statement_has_a_sid_actions_and_resources(on_aws: Template, in_vpc: Template):
     assert not loose_statements(on_aws)
     assert not loose_statements(in_vpc)
 
 
-def test_every_statement_of_a_policy_has_a_sid_of_its_own(on_aws: Template):
+def test_sids_of_a_policy_are_unique(on_aws: Template):
     names = [statement.name for statement in statements(on_aws)]
-    assert len(set(names)) == len(names), f"two statements with one Sid among {sorted(names)}"
+    assert len(set(names)) == len(names), f"duplicate Sid in {sorted(names)}"
 
 
 @pytest.mark.parametrize("exceptions", [EVERY_RESOURCE, EVERY_ACTION], ids=["every resource", "every action"])
 def test_every_exception_is_still_needed(in_vpc: Template, exceptions: dict[str, str]):
     gone = set(exceptions) - {statement.name for statement in statements(in_vpc)}
-    assert not gone, f"there is no such statement any more, delete its exception: {sorted(gone)}"
+    assert not gone, f"delete the exceptions of statements that no longer exist: {sorted(gone)}"
 
 
-def test_every_prefix_is_of_this_stack_and_is_needed(on_aws: Template):
+def test_every_prefix_is_of_this_stack_and_needed(on_aws: Template):
     used = {grant.split(" on ")[1] for role in resources(on_aws, "AWS::IAM::Role") for grant in grants(on_aws, role)}
     assert set(PREFIXES) <= used
-    # The name as it is written, because a reference to the workflow from a role of a function makes a cycle.
+    # The written name: a reference from a function's role to the workflow would be a cycle.
     workflow = properties(on_aws, "FulfilOrderStateMachine")["StateMachineName"]["Fn::Sub"]
     assert [prefix.split(":execution:")[1] for prefix, _ in PREFIXES.values()] == [f"{workflow}:*"]
 
 
-def test_no_policy_is_borrowed(template: Template):
+def test_no_managed_policy_is_attached(template: Template):
     assert not borrowed_policies(template)
 
 
-def test_sam_attaches_nothing(on_aws: Template):
+def test_sam_attaches_no_policy(on_aws: Template):
     attached = {
         name for name, role in resources(on_aws, "AWS::IAM::Role").items() if "ManagedPolicyArns" in role["Properties"]
     }
-    assert not attached, f"give {sorted(attached)} statements of their own instead of managed policies"
+    assert not attached, f"replace the managed policies of {sorted(attached)} by statements"
 
 
-def test_every_role_is_assumed_by_one_service_only(on_aws: Template):
+def test_every_role_is_assumed_by_one_service(on_aws: Template):
     assert not lenient_trust(on_aws, TRUSTED_SERVICES)
 
 
@@ -185,24 +185,24 @@ def no_purpose(template: Template) -> None:
         (no_purpose, "a Sid"),
     ],
 )
-def test_a_loose_statement_is_found(template: Template, break_it: Callable[[Template], None], complaint: str):
+def test_loose_statement_is_detected(template: Template, break_it: Callable[[Template], None], complaint: str):
     break_it(template)
     assert any(complaint in found for found in loose_statements(deploy(template, on_aws=True)))
 
 
-def test_an_added_permission_is_found(template: Template):
+def test_added_permission_is_detected(template: Template):
     statement_of(template, "CheckStatusFunction", 1)["Action"].append("dynamodb:DeleteItem")
     deployed = deploy(template, on_aws=True)
     assert "dynamodb:DeleteItem on GateTable" in grants(deployed, role_of(deployed, "CheckStatusFunction"))
 
 
 @pytest.mark.parametrize("policy", ["AWSLambdaExecute", {"DynamoDBCrudPolicy": {"TableName": ref("CardTable")}}])
-def test_a_borrowed_policy_is_found(template: Template, policy: Any):
+def test_managed_policy_is_detected(template: Template, policy: Any):
     properties(template, "CheckStatusFunction")["Policies"] = [policy]
     assert borrowed_policies(template)
 
 
-def test_a_role_that_anybody_may_assume_is_found(template: Template):
+def test_role_that_any_principal_may_assume_is_detected(template: Template):
     trust = properties(template, "OrderPlacedRuleRole")["AssumeRolePolicyDocument"]["Statement"][0]
     trust["Principal"] = {"AWS": "*"}
     assert lenient_trust(deploy(template, on_aws=True), TRUSTED_SERVICES)

@@ -35,7 +35,7 @@ INFRASTRUCTURE = {
     },
 }
 
-# By service integration: its action, and which argument names the resource.
+# By service integration: its action, and the argument that names the resource.
 INTEGRATIONS: dict[str, tuple[str, Callable[[dict[str, Any]], list[str]]]] = {
     "arn:${Partition}:states:::dynamodb:putItem": ("dynamodb:PutItem", lambda arguments: [arguments["TableName"]]),
     "arn:${Partition}:states:::dynamodb:getItem": ("dynamodb:GetItem", lambda arguments: [arguments["TableName"]]),
@@ -63,7 +63,7 @@ def tasks(machine: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
 
 def needs(task: dict[str, Any], substitutions: dict[str, Any]) -> set[str]:
     """Return the permission that a Task needs, as ``action on resource``."""
-    assert task["Resource"] in INTEGRATIONS, f"add to INTEGRATIONS which action {task['Resource']} takes, on what"
+    assert task["Resource"] in INTEGRATIONS, f"add the action of {task['Resource']} to INTEGRATIONS"
     action, named_by = INTEGRATIONS[task["Resource"]]
     needed = set()
     for argument in named_by(task["Arguments"]):
@@ -91,9 +91,9 @@ def test_role_allows_the_task(on_aws: Template, state: str):
     assert not missing, f"{state} would be denied: allow {ROLE} {sorted(missing)}"
 
 
-def test_role_allows_nothing_that_no_task_needs(on_aws: Template):
+def test_role_allows_only_what_a_task_needs(on_aws: Template):
     found = superfluous(on_aws)
-    assert not found, f"no task needs this, take it from {ROLE}: {sorted(found)}"
+    assert not found, f"no task needs this, remove it from {ROLE}: {sorted(found)}"
 
 
 def test_other_permissions_of_the_role_are_listed(on_aws: Template):

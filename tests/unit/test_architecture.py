@@ -79,7 +79,7 @@ def reached(path: Path) -> set[Path]:
     waiting = {path}
     while waiting:
         seen |= waiting
-        waiting = {further for one in waiting for further in own(one)} - seen
+        waiting = {imported for file in waiting for imported in own(file)} - seen
     return seen
 
 
@@ -93,7 +93,7 @@ def test_parts_of_the_core_import_only_the_parts_below(path: Path):
 
 
 @pytest.mark.parametrize("path", sorted((CORE / "giftcards").rglob("*.py")), ids=named)
-def test_no_module_imports_itself_over_others(path: Path):
+def test_imports_have_no_cycle(path: Path):
     assert not any(path in reached(imported) for imported in own(path))
 
 
@@ -109,14 +109,14 @@ def test_there_are_modules_to_check():
 
 
 @pytest.mark.parametrize("path", RULES + CONTRACTS, ids=named)
-def test_rules_and_contracts_reach_nothing_outside(path: Path):
+def test_rules_and_contracts_import_no_io_library(path: Path):
     for module in reached(path):
         assert not tops(module) & OUTSIDE, f"{named(path)} reaches {named(module)}"
         assert not any(name.startswith("giftcards.adapters") for name in imports(module)), named(module)
 
 
 @pytest.mark.parametrize("path", RULES + CONTRACTS, ids=named)
-def test_rules_and_contracts_read_no_clock_and_no_random(path: Path):
+def test_rules_and_contracts_use_no_clock_and_no_randomness(path: Path):
     called = {
         node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
         for node in ast.walk(parsed(path))
@@ -130,7 +130,7 @@ def test_rules_and_contracts_read_no_clock_and_no_random(path: Path):
 @pytest.mark.parametrize(
     "path", [path for path in sorted((CORE / "giftcards").rglob("*.py")) if "adapters" not in path.parts], ids=named
 )
-def test_only_adapters_talk_to_the_outside(path: Path):
+def test_only_adapters_import_io_libraries(path: Path):
     logger = {"aws_lambda_powertools"} if path.name in {"composition_root.py", "logs.py"} else set()
 
     assert tops(path) & OUTSIDE <= logger
@@ -145,7 +145,7 @@ def test_functions_import_only_core_parser_and_logger(path: Path):
 
 
 @pytest.mark.parametrize("path", sorted((CORE / "giftcards").rglob("*.py")), ids=named)
-def test_core_imports_neither_cli_nor_local_cloud(path: Path):
+def test_core_does_not_import_cli_local_cloud_or_tests(path: Path):
     assert not tops(path) & {"giftcards_cli", "giftcards_local", "unit", "workflow", "moto"}
 
 
@@ -179,13 +179,13 @@ OPENED_SECRETS = {
         "request.view.get_secret_value",
     },
 }
-"""Where a secret is taken out, and which."""
+"""The files that open a secret, and which."""
 
 
 @pytest.mark.parametrize(
     "path", [path for path in sorted((CORE / "giftcards").rglob("*.py")) if path not in CONTRACTS], ids=named
 )
-def test_only_the_cipher_takes_a_card_out_of_its_secret(path: Path):
+def test_secrets_are_opened_only_in_these_places(path: Path):
     opens = [
         ast.unparse(node.func)
         for node in ast.walk(parsed(path))

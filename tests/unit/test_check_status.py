@@ -1,4 +1,4 @@
-"""CheckStatus asks once, answers the workflow, and handles no card."""
+"""CheckStatus calls the supplier once and handles no card."""
 
 from datetime import timedelta
 from typing import Any
@@ -21,8 +21,8 @@ def status_check(cloud: Cloud, supplier: SupplierDouble) -> StatusCheck:
     return StatusCheck(supplier_on(cloud, supplier, Clock()), POLL_POLICY, Measures())
 
 
-def check(status_check: StatusCheck, **known: Any) -> StepResult:
-    result = status_check.check(step_request(**known), now=NOW, jitter=0)
+def check(status_check: StatusCheck, **fields: Any) -> StepResult:
+    result = status_check.check(step_request(**fields), now=NOW, jitter=0)
     assert not leaks(repr(result))
     return result
 
@@ -75,13 +75,10 @@ def test_answer_about_all_orders_blocks_the_gate(
 
 
 def test_orders_wait_while_no_key_is_set(cloud: Cloud, supplier: SupplierDouble):
-    # Given a secret without a value
     status_check = StatusCheck(supplier_on(cloud, supplier, Clock()), POLL_POLICY, Measures())
 
-    # When orders are checked, even days after their deadline
     outcomes = {check(status_check, claimed_at=NOW - timedelta(days=days)).outcome for days in range(3)}
 
-    # Then they wait, and no request is sent
     assert outcomes == {Outcome.GATE_CLOSED}
     assert supplier.requests == []
 
@@ -120,12 +117,12 @@ def test_no_call_without_a_readable_key_and_a_slot(
     assert supplier.requests == []
 
 
-def test_execution_from_before_an_update_continues(status_check: StatusCheck, supplier: SupplierDouble):
-    # Given a request of an older workflow, without execution and unansweredSince
-    known = step_request().model_dump(mode="json", by_alias=True, exclude={"execution", "retry_state"})
-    known["failures"] = 2
+def test_execution_of_the_previous_release_continues(status_check: StatusCheck, supplier: SupplierDouble):
+    # A request of the previous release's workflow
+    request = step_request().model_dump(mode="json", by_alias=True, exclude={"execution", "retry_state"})
+    request["failures"] = 2
     supplier.will(answered(order_data("FULFILLED")))
 
-    result = status_check.check(StepRequest.model_validate(known), now=NOW, jitter=0)
+    result = status_check.check(StepRequest.model_validate(request), now=NOW, jitter=0)
 
     assert (result.outcome, result.unanswered_since) == (Outcome.SETTLED, NOW)

@@ -1,4 +1,4 @@
-"""What counts as a discrepancy between the supplier's list and our orders, and which event it publishes."""
+"""Discrepancies between the supplier's list and our orders, and their events."""
 
 import re
 from datetime import datetime, timedelta
@@ -117,7 +117,7 @@ def test_pending_order_that_is_open_here_is_no_discrepancy(status: OrderStatus):
         (listed(fulfilled_amount=0, price_per_card=0), ours(fulfilled_amount=Decimal(0), price_per_card=Decimal(0))),
     ],
 )
-def test_order_closed_as_the_supplier_says_is_no_discrepancy(supplier_says: ListedOrder, order: Order):
+def test_order_that_matches_the_list_is_no_discrepancy(supplier_says: ListedOrder, order: Order):
     assert compare(supplier_says, order, NOW) is None
 
 
@@ -136,19 +136,19 @@ def test_order_closed_as_the_supplier_says_is_no_discrepancy(supplier_says: List
     ],
 )
 def test_numbers_that_differ_are_named_with_both_values(
-    changes: dict[str, Any], fields: list[str], here: list[Any], there: list[Any]
+    changes: dict[str, Any], fields: list[str], here: list[Any], at_supplier: list[Any]
 ):
     discrepancy = found(listed(**changes), ours())
 
     assert (discrepancy.kind, discrepancy.user_id) == (DiscrepancyKind.MISMATCH, USER_ID)
     assert list(discrepancy.fields) == fields
     assert discrepancy.ours == dict(zip(fields, here, strict=True))
-    assert discrepancy.theirs == dict(zip(fields, there, strict=True))
+    assert discrepancy.theirs == dict(zip(fields, at_supplier, strict=True))
     assert all(field in discrepancy.message for field in fields)
 
 
 @pytest.mark.parametrize(
-    ("supplier_says", "order", "here", "there"),
+    ("listing", "order", "here", "at_supplier"),
     [
         (listed("REFUNDED"), ours(), "FULFILLED", "REFUNDED"),
         (listed(), refunded(), "REFUNDED", "FULFILLED"),
@@ -156,12 +156,12 @@ def test_numbers_that_differ_are_named_with_both_values(
         (listed("HANDLING"), ours(), "FULFILLED", "HANDLING"),
     ],
 )
-def test_status_that_differs_is_named_with_both_values(supplier_says: ListedOrder, order: Order, here: str, there: str):
-    discrepancy = found(supplier_says, order)
+def test_status_that_differs_is_named_with_both_values(listing: ListedOrder, order: Order, here: str, at_supplier: str):
+    discrepancy = found(listing, order)
 
     assert discrepancy.kind is DiscrepancyKind.MISMATCH
-    assert (discrepancy.ours["status"], discrepancy.theirs["status"]) == (here, there)
-    assert re.search(rf"status\b.*\b{here}\b.*\b{there}\b", discrepancy.message)
+    assert (discrepancy.ours["status"], discrepancy.theirs["status"]) == (here, at_supplier)
+    assert re.search(rf"status\b.*\b{here}\b.*\b{at_supplier}\b", discrepancy.message)
 
 
 def test_counts_that_differ_are_named_with_both_values():
@@ -281,7 +281,7 @@ def test_overdue_order_stays_the_same_discrepancy_with_age():
 
 
 @pytest.mark.parametrize(
-    ("one", "other"),
+    ("first", "other"),
     [
         (found(listed("HANDLING"), None), found(listed(), None)),
         (found(listed(), ours(OrderStatus.HANDLING)), found(listed(), ours(OrderStatus.HELD))),
@@ -290,5 +290,5 @@ def test_overdue_order_stays_the_same_discrepancy_with_age():
         (unreadable_row(ORDER_ID, ("status",)), found(BrokenOrder(ORDER_ID, ("status",)), None)),
     ],
 )
-def test_other_details_are_another_discrepancy(one: Discrepancy, other: Discrepancy):
-    assert one.details != other.details
+def test_other_details_are_another_discrepancy(first: Discrepancy, other: Discrepancy):
+    assert first.details != other.details

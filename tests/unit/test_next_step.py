@@ -82,9 +82,9 @@ def step(
     age: float = 60,
     jitter: float = 0.5,
     policy: PollPolicy = POLL_POLICY,
-    **known: Any,
+    **fields: Any,
 ) -> StepResult:
-    request = step_request(claimed_at=NOW - timedelta(seconds=age), **known)
+    request = step_request(claimed_at=NOW - timedelta(seconds=age), **fields)
     return next_step(answer, request, now=NOW, policy=policy, jitter=jitter)
 
 
@@ -95,14 +95,14 @@ def step(
 def test_every_failure_kind_has_its_outcome(kind: FailureKind):
     result = step(failure(kind))
 
-    assert result.outcome is AFTER_FAILURE[kind], "decide here what the new kind results in"
+    assert result.outcome is AFTER_FAILURE[kind], "add the outcome of the new kind"
     assert result.message.startswith("What happened.")
     assert result.retry_state.doubt == (doubt_of(kind, 60, 3) if kind in DOUBTS else DOUBTED.doubt)
 
 
 @pytest.mark.parametrize("status", SUPPLIER_STATUSES)
 def test_every_status_of_the_supplier_has_its_outcome(status: OrderStatus):
-    assert step(progress(status)).outcome is AFTER_ANSWER[status], "decide here what the new status results in"
+    assert step(progress(status)).outcome is AFTER_ANSWER[status], "add the outcome of the new status"
 
 
 def test_every_outcome_but_closed_is_reached():
@@ -126,13 +126,13 @@ def test_failure_about_the_order_holds_it_at_any_age(kind: FailureKind, age: flo
     kind=st.sampled_from(SERIOUS),
     age=st.integers(0, DEADLINE * 100_000).map(lambda milliseconds: milliseconds / 1_000),
     retry_after=st.none() | st.floats(0, MAX_WAIT),
-    known=st.fixed_dictionaries({"failures": st.integers(0, 10**6), "checks": st.integers(0, MAX_CHECKS - 1)}),
+    fields=st.fixed_dictionaries({"failures": st.integers(0, 10**6), "checks": st.integers(0, MAX_CHECKS - 1)}),
     jitter=jitters,
 )
 def test_supplier_failure_never_ends_an_order(
-    kind: FailureKind, age: float, retry_after: float | None, known: dict[str, int], jitter: float
+    kind: FailureKind, age: float, retry_after: float | None, fields: dict[str, int], jitter: float
 ):
-    result = step(failure(kind, retry_after), age=age, jitter=jitter, **known)
+    result = step(failure(kind, retry_after), age=age, jitter=jitter, **fields)
 
     assert result.outcome in WAITS
     assert result.wait_seconds >= (POLL_POLICY.schedule.next_wait(age, jitter) or 1)
@@ -172,15 +172,15 @@ def test_unanswered_time_extends_the_deadline():
 
 
 def test_outages_that_are_over_add_up():
-    known = {"failures": 1, "unanswered_since": NOW - timedelta(seconds=50), "unanswered_seconds": 7_200}
+    fields = {"failures": 1, "unanswered_since": NOW - timedelta(seconds=50), "unanswered_seconds": 7_200}
 
-    assert step(progress(), age=DEADLINE + 7_249, **known).outcome is Outcome.PENDING
-    assert step(progress(), age=DEADLINE + 7_249, **known).unanswered_seconds == 7_250
-    assert step(progress(), age=DEADLINE + 7_250, **known).outcome is Outcome.DEADLINE_PASSED
+    assert step(progress(), age=DEADLINE + 7_249, **fields).outcome is Outcome.PENDING
+    assert step(progress(), age=DEADLINE + 7_249, **fields).unanswered_seconds == 7_250
+    assert step(progress(), age=DEADLINE + 7_250, **fields).outcome is Outcome.DEADLINE_PASSED
 
 
 @pytest.mark.parametrize("answer", [failure(), progress(OrderStatus.FULFILLED)])
-def test_outage_is_counted_when_it_is_over_and_not_before(answer: OrderProgress | SupplierFailure):
+def test_outage_is_counted_when_it_is_over(answer: OrderProgress | SupplierFailure):
     since = NOW - timedelta(hours=2)
 
     result = step(answer, failures=9, unanswered_since=since, unanswered_seconds=60)
@@ -406,7 +406,7 @@ def test_50_orders_at_a_long_blocked_gate_are_spread(kind: FailureKind, seconds:
 
 
 @given(kind=st.sampled_from(PASSING), retry_after=st.floats(0, MAX_WAIT), jitter=jitters)
-def test_no_order_sleeps_through_a_retry_after_of_days(kind: FailureKind, retry_after: float, jitter: float):
+def test_wait_has_a_limit_during_a_retry_after_of_days(kind: FailureKind, retry_after: float, jitter: float):
     assert step(failure(kind, retry_after), jitter=jitter).wait_seconds <= MAX_BACKOFF_SECONDS * 1.2
 
 
@@ -473,7 +473,7 @@ def test_doubt_is_the_held_reason_when_the_history_is_full(kind: FailureKind):
 @pytest.mark.parametrize(
     "answer", [progress(), *(failure(kind) for kind in PASSING if kind is not FailureKind.ORDER_REFUSED)]
 )
-def test_order_is_held_when_the_executions_history_is_used_up(answer: OrderProgress | SupplierFailure):
+def test_order_is_held_when_the_history_is_full(answer: OrderProgress | SupplierFailure):
     result = step(answer, checks=MAX_CHECKS)
 
     assert result.outcome is Outcome.DEADLINE_PASSED

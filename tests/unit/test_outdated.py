@@ -31,7 +31,7 @@ def release(folder: Path, name: str, version: str) -> None:
 
 
 def test_pins_layers_and_uv_are_checked(script: ModuleType):
-    found = {(one.name, one.source) for one in script.direct()}
+    found = {(direct.name, direct.source) for direct in script.direct()}
     assert found >= {
         ("aws-encryption-sdk", "layers/encryption/requirements.in"),
         ("aws-sam-cli", "requirements/dev.in"),

@@ -356,13 +356,13 @@ def test_250_orders_on_three_pages_are_all_compared(cloud: Cloud, supplier: Supp
 
 
 def test_shifting_pages_miss_and_repeat_nothing(cloud: Cloud, bench: Bench):
-    # Given a supplier that ignores the end of the window, and orders placed between two pages
+    # The supplier ignores the end of the window, and gets orders between two pages.
     orders = [order(f"order-{number}") for number in range(150)]
     later = [order("later-1"), order("later-2"), *orders]
 
     report = bench.run(listing(orders, 1), listing(later, 2))
 
-    # Then shifted orders appear again, and none is missing
+    # Shifted orders appear twice, and none is missing.
     published = [detail["orderId"] for _, detail in cloud.announced()]
     assert sorted(published) == sorted(f"order-{number}" for number in range(150))
     assert (report.outcome, report.orders) == (COMPLETE, 150)
@@ -401,7 +401,7 @@ def test_200_pages_are_read_at_most():
 
 
 @pytest.mark.parametrize(
-    ("answer", "outcome", "said"),
+    ("answer", "outcome", "message"),
     [
         (refused(500, "INTERNAL_ERROR"), UNAVAILABLE, "500 INTERNAL_ERROR"),
         (refused(429, "RATE_LIMIT_EXCEEDED"), UNAVAILABLE, "429 RATE_LIMIT_EXCEEDED"),
@@ -419,14 +419,14 @@ def test_200_pages_are_read_at_most():
     ],
 )
 def test_failure_on_a_page_keeps_what_was_found(
-    cloud: Cloud, bench: Bench, answer: httpx.Response | Exception, outcome: ReconciliationOutcome, said: str
+    cloud: Cloud, bench: Bench, answer: httpx.Response | Exception, outcome: ReconciliationOutcome, message: str
 ):
     orders = [order(f"order-{number}") for number in range(150)]
 
     report = bench.run(listing(orders, 1), answer)
 
     assert (report.outcome, report.pages, report.orders) == (outcome, 1, 100)
-    assert said in report.message
+    assert message in report.message
     assert (report.differences_found, report.metrics[Metric.RECONCILIATION_INCOMPLETE]) == (100, 1)
     assert len(cloud.announced()) == 100
 
@@ -462,7 +462,7 @@ def test_run_queues_while_others_call_the_supplier(cloud: Cloud, bench: Bench):
     assert sum(bench.pauses) >= 4
 
 
-def test_run_that_queues_to_the_end_of_its_time_is_not_complete(cloud: Cloud, bench: Bench):
+def test_run_that_queues_until_its_timeout_is_incomplete(cloud: Cloud, bench: Bench):
     occupy(cloud, NOW + timedelta(hours=1))
 
     report = bench.run(seconds=98)
@@ -471,7 +471,7 @@ def test_run_that_queues_to_the_end_of_its_time_is_not_complete(cloud: Cloud, be
     assert bench.clock.at == NOW + timedelta(seconds=68)
 
 
-def test_run_stops_30_seconds_before_it_would_be_ended(
+def test_run_stops_30_seconds_before_its_timeout(
     supplier: SupplierDouble, bench: Bench, monkeypatch: pytest.MonkeyPatch
 ):
     orders = [order(f"order-{number}", "HANDLING", time=timestamp(NOW)) for number in range(500)]
@@ -513,7 +513,7 @@ def test_run_that_cannot_read_all_rows_is_not_complete(cloud: Cloud, bench: Benc
 
 
 @pytest.mark.parametrize(
-    ("asked", "placed_from", "placed_to"),
+    ("arguments", "placed_from", "placed_to"),
     [
         ({}, "2026-03-13T00:00:00.000Z", "2026-03-14T09:26:53.000Z"),
         ({"from": "2026-03-10"}, "2026-03-10T00:00:00.000Z", "2026-03-14T09:26:53.000Z"),
@@ -524,8 +524,8 @@ def test_run_that_cannot_read_all_rows_is_not_complete(cloud: Cloud, bench: Benc
         ({"source": "aws.scheduler"}, "2026-03-13T00:00:00.000Z", "2026-03-14T09:26:53.000Z"),
     ],
 )
-def test_window_is_whole_days_in_utc_up_to_now(asked: dict[str, Any], placed_from: str, placed_to: str):
-    window = ReconcileRequest.model_validate(asked).window(NOW)
+def test_window_is_whole_days_in_utc_up_to_now(arguments: dict[str, Any], placed_from: str, placed_to: str):
+    window = ReconcileRequest.model_validate(arguments).window(NOW)
 
     assert (timestamp(window.placed_from), timestamp(window.placed_to)) == (placed_from, placed_to)
 
@@ -537,21 +537,23 @@ def test_days_are_days_in_utc_wherever_the_clock_is():
 
 
 @pytest.mark.parametrize(
-    ("asked", "said"),
+    ("arguments", "message"),
     [
         ({"first_day": date(2026, 3, 15)}, "future"),
         ({"first_day": date(2026, 3, 12), "last_day": date(2026, 3, 11)}, "last day"),
     ],
 )
-def test_empty_window_is_refused(asked: dict[str, Any], said: str):
-    with pytest.raises(EmptyWindowError, match=said):
-        ReconcileRequest(**asked).window(NOW)
+def test_empty_window_is_refused(arguments: dict[str, Any], message: str):
+    with pytest.raises(EmptyWindowError, match=message):
+        ReconcileRequest(**arguments).window(NOW)
 
 
-@pytest.mark.parametrize("asked", [{"from": MARK}, {"to": "2026-13-01"}, {"from": "1999-12-31"}, {"to": "0001-01-01"}])
-def test_day_that_is_none_is_refused_by_its_field(asked: dict[str, Any]):
-    with pytest.raises(ValidationError, match=next(iter(asked))) as refusal:
-        ReconcileRequest.model_validate(asked)
+@pytest.mark.parametrize(
+    "arguments", [{"from": MARK}, {"to": "2026-13-01"}, {"from": "1999-12-31"}, {"to": "0001-01-01"}]
+)
+def test_invalid_day_is_refused_by_its_field(arguments: dict[str, Any]):
+    with pytest.raises(ValidationError, match=next(iter(arguments))) as refusal:
+        ReconcileRequest.model_validate(arguments)
 
     assert not leaks(refusal.value)
 
@@ -602,6 +604,6 @@ def test_rows_are_read_in_batches_of_order_attributes(cloud: Cloud, bench: Bench
     reads = {name for name, params in cloud.calls if "CardTable" in str(params)}
     assert reads == {"BatchGetItem"}
     (params,) = cloud.sent("BatchGetItem")
-    asked = params["RequestItems"]["CardTable"]
-    assert "ciphertext" not in str(asked)
-    assert set(asked["ProjectionExpression"].split(", ")) == set(asked["ExpressionAttributeNames"])
+    arguments = params["RequestItems"]["CardTable"]
+    assert "ciphertext" not in str(arguments)
+    assert set(arguments["ProjectionExpression"].split(", ")) == set(arguments["ExpressionAttributeNames"])

@@ -1,4 +1,4 @@
-"""The supplier's list: read page by page, each order separately, without its cards."""
+"""The supplier's list is read page by page, each order separately and without its cards."""
 
 import json
 import re
@@ -25,7 +25,7 @@ FROM, TO = datetime(2026, 3, 13, tzinfo=UTC), NOW
 def ask(supplier: SupplierDouble, answer: httpx.Response | Exception, page: int = 1) -> Any:
     supplier.will(answer)
     listed = Supplier(BASE_URL, supplier.client()).list_orders(page, FROM, TO, SecretStr(API_KEY))
-    assert not leaks(repr(listed), str(listed)), "the result shows a card or the key"
+    assert not leaks(repr(listed), str(listed)), "the result contains a card or the key"
     return listed
 
 
@@ -72,7 +72,7 @@ def test_listed_order_has_counts_and_exact_amounts(supplier: SupplierDouble):
     assert (order.fulfilled_quantity, str(order.fulfilled_amount), str(order.price_per_card)) == (2, "981.1", "490.5")
 
 
-def test_nothing_is_taken_of_the_cards_in_the_list(supplier: SupplierDouble):
+def test_list_contains_no_cards(supplier: SupplierDouble):
     (order,) = items(supplier, order_data(cards=[MARK, {"value": MARK}, [MARK]], note=MARK))
 
     assert set(type(order).model_fields) == {
@@ -190,7 +190,7 @@ def without(name: str) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(
-    ("data", "said"),
+    ("data", "message"),
     [
         ({"items": [order_data()]}, "data.pagination"),
         ({"pagination": page_data()["pagination"]}, "data.items"),
@@ -208,11 +208,11 @@ def without(name: str) -> dict[str, Any]:
         (page_data(order_data(), order_data(), results=1), "items .* pagination"),
     ],
 )
-def test_page_that_could_miss_orders_breaks_the_contract(supplier: SupplierDouble, data: Any, said: str):
+def test_page_that_could_miss_orders_breaks_the_contract(supplier: SupplierDouble, data: Any, message: str):
     failure = ask(supplier, answered(data))
 
     assert failure.kind is FailureKind.CONTRACT_BROKEN
-    assert re.search(said, failure.message)
+    assert re.search(message, failure.message)
 
 
 def test_page_other_than_requested_breaks_the_contract(supplier: SupplierDouble):

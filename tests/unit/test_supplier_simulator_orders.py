@@ -192,23 +192,23 @@ def test_list_is_newest_first_with_cards_of_final_orders(http, clock):
 
 
 def test_list_is_paged(http):
-    made = [add(http) for _ in range(5)]
+    placed = [add(http) for _ in range(5)]
 
     data = http.get(LIST, params={"page": 2, "pageSize": 2}).json()["data"]
 
-    assert [item["_id"] for item in data["items"]] == [made[2], made[1]]
+    assert [item["_id"] for item in data["items"]] == [placed[2], placed[1]]
     assert data["pagination"] == {"page": 2, "pageSize": 2, "totalPages": 3, "totalResults": 5}
 
 
 def test_list_is_limited_to_a_time_range(http, clock):
-    made = []
+    placed = []
     for _ in range(4):
-        made.append(add(http))
+        placed.append(add(http))
         clock.advance(60)
 
     query = {"from": "2025-10-29T01:01:00.000Z", "to": "2025-10-29T02:02:00+01:00"}
 
-    assert [item["_id"] for item in http.get(LIST, params=query).json()["data"]["items"]] == [made[2], made[1]]
+    assert [item["_id"] for item in http.get(LIST, params=query).json()["data"]["items"]] == [placed[2], placed[1]]
 
 
 @pytest.mark.parametrize(
