@@ -80,7 +80,7 @@ def superfluous(template: Template) -> set[str]:
     for_tasks = copy.deepcopy(template)
     for policy in properties(for_tasks, ROLE)["Policies"]:
         document = policy["PolicyDocument"]
-        document["Statement"] = [one for one in document["Statement"] if one.get("Sid") not in INFRASTRUCTURE]
+        document["Statement"] = [kept for kept in document["Statement"] if kept.get("Sid") not in INFRASTRUCTURE]
     return grants(for_tasks, ROLE) - needed
 
 

@@ -122,7 +122,7 @@ def test_order_that_matches_the_list_is_no_discrepancy(supplier_says: ListedOrde
 
 
 @pytest.mark.parametrize(
-    ("changes", "fields", "here", "there"),
+    ("changes", "fields", "here", "at_supplier"),
     [
         (
             {"fulfilled_amount": 5, "price_per_card": 2.5},
