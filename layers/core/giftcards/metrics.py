@@ -7,11 +7,12 @@ separate metrics, because with a dimension for them an alarm would have to name 
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum, StrEnum
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
-from giftcards.contracts.events import HeldReason
-from giftcards.rules.links import LinkState
-from giftcards.rules.supplier_failure import FailureKind
+if TYPE_CHECKING:  # every function imports this module on its cold start
+    from giftcards.contracts.events import HeldReason
+    from giftcards.rules.links import LinkState
+    from giftcards.rules.supplier_failure import FailureKind
 
 NAMESPACE = "giftcards"
 
@@ -223,17 +224,17 @@ class Metric(Enum):
         return self.value.meaning
 
     @classmethod
-    def of_hold(cls, reason: HeldReason) -> Self:
+    def of_hold(cls, reason: "HeldReason") -> Self:
         """Return the metric of a held reason."""
         return cls[f"HELD_{reason}"]
 
     @classmethod
-    def of_call(cls, failure: FailureKind | None) -> Self:
+    def of_call(cls, failure: "FailureKind | None") -> Self:
         """Return the metric of a call's result; None is a documented answer."""
         return cls[f"SUPPLIER_{failure or 'ANSWERED'}"]
 
     @classmethod
-    def of_refused_view(cls, state: LinkState) -> Self:
+    def of_refused_view(cls, state: "LinkState") -> Self:
         """Give the metric of why a link showed no card."""
         return cls[f"VIEW_{state}"]
 

@@ -3,13 +3,15 @@
 import os
 from collections.abc import Mapping
 from datetime import timedelta
-from typing import Annotated, Self
+from typing import TYPE_CHECKING, Annotated, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-from giftcards.rules.mails import MailPolicy
 from giftcards.rules.next_step import PollPolicy
 from giftcards.rules.schedule import PollSchedule
+
+if TYPE_CHECKING:
+    from giftcards.rules.mails import MailPolicy
 
 NonEmpty = Annotated[str, Field(min_length=1)]
 
@@ -18,6 +20,7 @@ class Settings(BaseModel):
     """Settings of every function. A variable is the field's name in capitals."""
 
     model_config = ConfigDict(
+        defer_build=True,
         alias_generator=str.upper,
         frozen=True,
         arbitrary_types_allowed=True,
@@ -119,8 +122,10 @@ class LinkSettings(Settings):
     aws_endpoint_url: str = ""
 
     @property
-    def mail_policy(self) -> MailPolicy:
+    def mail_policy(self) -> "MailPolicy":
         """What mails and links are like. On the local cloud, the page has the cloud's own address."""
+        from giftcards.rules.mails import MailPolicy  # noqa: PLC0415 - only the buyer's functions need it
+
         is_local = self.page_url.startswith("/")
         return MailPolicy(
             page_url=f"{self.aws_endpoint_url}{self.page_url}" if is_local else self.page_url,

@@ -66,7 +66,7 @@ class ContradictionError(ValueError):
 
 
 class _Answer(BaseModel):
-    model_config = ConfigDict(frozen=True, hide_input_in_errors=True, extra="ignore")
+    model_config = ConfigDict(defer_build=True, frozen=True, hide_input_in_errors=True, extra="ignore")
 
 
 class OrderProgress(_Answer):

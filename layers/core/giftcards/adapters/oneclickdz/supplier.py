@@ -47,7 +47,7 @@ def _truth(value: Any) -> bool | None:
 
 
 class _Answered(BaseModel, Generic[Data]):
-    model_config = ConfigDict(hide_input_in_errors=True)
+    model_config = ConfigDict(defer_build=True, hide_input_in_errors=True)
 
     success: Annotated[Literal[True], BeforeValidator(_as_success)] = True
     data: Data
