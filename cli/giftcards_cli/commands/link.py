@@ -13,7 +13,7 @@ from giftcards_local import STACK_NAME
 def link(  # noqa: PLR0913, PLR0917 - the options of one command
     order_id: OrderId,
     user: Annotated[str, typer.Option("--user", help="The user the cards belong to.")],
-    channel: Annotated[str, typer.Option("--channel", help="Names the link; each channel has its own.")] = "shop",
+    channel: Annotated[str, typer.Option("--channel", help="Names the link; each channel has its own link.")] = "shop",
     language: Annotated[str | None, typer.Option("--language", help="Language of the page: ar, fr or en.")] = None,
     label: Annotated[str | None, typer.Option("--label", help="What the page calls the order.")] = None,
     code: Annotated[
@@ -24,7 +24,9 @@ def link(  # noqa: PLR0913, PLR0917 - the options of one command
     replace: Annotated[  # noqa: FBT002
         bool, typer.Option("--replace", help="Close all earlier links of the order and create a new one.")
     ] = False,
-    mail: Annotated[str | None, typer.Option("--mail", help="Address to mail the link to; it is not stored.")] = None,
+    mail: Annotated[
+        str | None, typer.Option("--mail", help="Email address to send the link to; it is not stored.")
+    ] = None,
     stack: StackName = STACK_NAME,
     as_json: AsJson = False,  # noqa: FBT002
 ) -> None:

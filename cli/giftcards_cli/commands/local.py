@@ -92,7 +92,7 @@ def down() -> None:
 def mail(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")] = False,  # noqa: FBT002
 ) -> None:
-    """Show the mails that the local cloud has sent, the newest last. No mail leaves this machine."""
+    """Show the emails that the local cloud has sent, newest last. No email leaves this machine."""
     service = _service()
     if not service.is_running:
         raise CommandError("the local cloud is not running; start it with `giftcards local up`")
@@ -101,7 +101,7 @@ def mail(
         output.print_json(mails)
         return
     if not mails:
-        output.console.print("no mail yet: publish RecipientSet for a delivered order")
+        output.console.print("no email yet: publish RecipientSet for a delivered order")
     for sent in mails:
         output.say(f"to       {sent['to']}\nsubject  {sent['subject']}\n")
         output.say(f"{sent['text'].strip()}\n")

@@ -17,7 +17,7 @@ def place(
     user: Annotated[str, typer.Option("--user", help="The user the cards belong to.")],
     stack: StackName = STACK_NAME,
 ) -> None:
-    """Start fulfilment of an order that is placed at the supplier (publishes OrderPlaced)."""
+    """Start fulfilling an order that was placed at the supplier (publishes OrderPlaced)."""
     event = validated(OrderPlaced, order_id=order_id, user_id=user, placed_at=datetime.now(UTC))
     with aws_errors(stack):
         deployed = Stack.connect(stack)

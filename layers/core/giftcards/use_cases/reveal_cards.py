@@ -66,7 +66,7 @@ class RevealOutcome(StrEnum):
 
 MESSAGES = {
     RevealOutcome.REVEALED: "",
-    RevealOutcome.NOT_FOUND: "This user has no order of this id.",
+    RevealOutcome.NOT_FOUND: "This user has no order with this id.",
     RevealOutcome.NOT_DELIVERED: "The order has not been delivered.",
     RevealOutcome.CARDS_EXPIRED: "The cards' retention has ended; they are deleted.",
     RevealOutcome.CARDS_UNREADABLE: "The stored cards cannot be decrypted or fail their checks. Tell the operator.",
