@@ -304,7 +304,7 @@ def test_sent_mails_are_printed_oldest_first(giftcards: Giftcards, outbox: list[
 
 def test_empty_outbox_says_so(giftcards: Giftcards, outbox: list[dict[str, Any]]):
     assert json.loads(giftcards("local", "mail", "--json").out) == outbox == []
-    assert "no mail" in giftcards("local", "mail").out
+    assert "no email" in giftcards("local", "mail").out
 
 
 def test_mail_of_a_stopped_cloud_is_one_line(giftcards: Giftcards, monkeypatch: pytest.MonkeyPatch):
