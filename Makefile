@@ -124,7 +124,8 @@ docs: setup ## Regenerate the workflow's picture, event schemas, two pages and t
 pictures: $(BROWSER)/.installed ## Draw the pictures of the buyer's page in docs/pictures
 	@PYTHONPATH=tests:layers/core $(BROWSER)/bin/python -m browser.draw_pictures
 
-bench: setup ## Measure the handlers: time, size, calls
+bench: setup ## Measure the handlers and orders of many cards: time, size, calls
+	$(BIN)/python bench/cards.py
 	$(BIN)/python bench/handlers.py
 
 bench-scale: setup ## Compare today, the release before and the documents' loop under load (LONG=1: longer, writes docs/scale.md)

@@ -206,7 +206,7 @@ def warm_delivery(
 
     with counted_calls() as calls:
         handler(request(order_ids[-1]), CONTEXT)
-    yield f"DeliverCards: writes for {CARDS} cards", calls["writes"], CARDS + 2, ""
+    yield f"DeliverCards: writes for {CARDS} cards", calls["writes"], 3, ""
     yield "DeliverCards: GenerateDataKey", calls["GenerateDataKey"], 1, ""
     reveal = load("reveal_cards", cloud, "RevealCardsFunction")
     with counted_calls() as calls:

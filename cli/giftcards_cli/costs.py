@@ -2,8 +2,8 @@
 
 The formula counts the direct path of an order from OrderPlaced to its outcome; a test compares it with a run of the
 real workflow. Not included is what a row does not record: retries, repeated OrderPlaced events, ten state transitions
-for each time that the order is held and resumed, deliveries that fail, the chunks of an order of more than 99 cards.
-Also not included: logs, traces, data transfer and the scheduled functions.
+for each time that the order is held and resumed, deliveries that fail. Also not included: logs, traces, data transfer
+and the scheduled functions.
 """
 
 import json
@@ -14,11 +14,16 @@ from importlib.resources import files
 from pydantic import BaseModel, ConfigDict
 from pydantic.alias_generators import to_camel
 
+from giftcards.rules.card_rows import grouped
 from giftcards.rules.orders import Order
 
 FUNCTION_GB = {"CheckStatus": 0.5, "DeliverCards": 1.0}
 FUNCTION_SECONDS = 0.5
 """Duration of a function including the supplier's response: a generous estimate."""
+CARD_BYTES = 80
+"""Of a card in a ciphertext, with a code and a serial of some 20 characters."""
+CARD_ROW_BYTES = 800
+"""Of a card row without its cards: keys, attributes, and the header of the ciphertext."""
 INDEXES = 2
 """Global secondary indexes; each holds a copy of the order row."""
 
@@ -58,12 +63,14 @@ def supplier_calls(order: Order) -> int:
 def usage(order: Order) -> dict[str, float]:
     """Return the billed usage of a closed order, by the names of the price list.
 
-    Rows are below 1 KB, so a write is one unit, two in a transaction, and one more per index.
+    Order rows are below 1 KB, so a write is one unit, two in a transaction, and one more per index. Card rows are as
+    this release writes them, whichever has written this order's.
     """
     checks, cards = order.checks or 0, order.fulfilled_quantity or 0
     calls, delays = checks + 1, int(order.delayed_at is not None)
     claim = published = delay = 1 + INDEXES
-    close = 2 * (cards + 1) + INDEXES
+    card_rows = sum(-(-(CARD_ROW_BYTES + len(row) * CARD_BYTES) // 1024) for row in grouped([CARD_BYTES] * cards))
+    close = 2 * (card_rows + 1) + INDEXES
     return {
         "stepFunctionsStateTransitions": 1 + _OPENING + checks * _CHECK + delays * _DELAY + _CLOSING,  # 1 is the start
         "lambdaRequests": calls,

@@ -48,8 +48,7 @@ def a_day(cloud: Cloud, ago: Callable[[timedelta], str]) -> None:
     cloud.claim("waiting", claimed_at=datetime.now(UTC) - 50 * HOUR)
     cloud.claim("held")
     cloud.hold("held", "ORDER_UNKNOWN")
-    for card in (1, 2):
-        cloud.put(cloud.card_table, rows.card("delivered-1", card, b"x"))
+    cloud.put(cloud.card_table, rows.cards("delivered-1", 1, b"x"))
     cloud.forget()
 
 
@@ -185,12 +184,19 @@ def test_usage_of_an_order_with_two_cards_and_four_checks():
         "stepFunctionsStateTransitions": 19,
         "lambdaRequests": 5,
         "lambdaArmGbSeconds": 1.5,
-        "dynamodbWriteRequestUnits": 24,
+        "dynamodbWriteRequestUnits": 22,
         "dynamodbReadRequestUnits": 6,
         "kmsRequests": 1,
         "eventBridgeCustomEvents": 2,
     }
     assert costs.supplier_calls(closed_order()) == 5
+
+
+@pytest.mark.parametrize(("cards", "units"), [(1, 22), (10, 24), (100, 38), (5_000, 920)])
+def test_writes_of_an_order_follow_the_size_of_its_card_rows(cards: int, units: int):
+    order = closed_order(quantity=cards, fulfilled_quantity=cards)
+
+    assert costs.usage(order)["dynamodbWriteRequestUnits"] == units
 
 
 def test_refund_uses_no_key_and_delay_adds_an_event():
