@@ -17,16 +17,13 @@ from rich.panel import Panel
 from rich.table import Table
 
 from giftcards.contracts.events import (
-    CardsDelivered,
-    CardsPartiallyDelivered,
     CardsViewed,
     LinkMailSent,
     OrderPlaced,
-    OrderRefunded,
     OrderRepeated,
 )
 from giftcards.contracts.statuses import OrderStatus
-from giftcards.rules.orders import Order
+from giftcards.rules.orders import CLOSING_EVENTS, Order
 from giftcards_cli.buyer_story import BuyerStory
 from giftcards_cli.output import console, status_text
 from giftcards_cli.stack import Stack
@@ -49,11 +46,6 @@ _WORDS = {
     "Route": "checking",
     "DeliverCards": "delivering",
     "OrderClosed": "closed",
-}
-_EVENTS = {
-    OrderStatus.FULFILLED: CardsDelivered.detail_type,
-    OrderStatus.PARTIALLY_FILLED: CardsPartiallyDelivered.detail_type,
-    OrderStatus.REFUNDED: OrderRefunded.detail_type,
 }
 _BUYER_EVENTS = {LinkMailSent.detail_type, CardsViewed.detail_type}
 
@@ -107,7 +99,7 @@ class Story:
             return f"{self.order.fulfilled_quantity} cards, expected {self.cards}"
         if self.checks <= self.pending_checks:
             return f"checked {self.checks} times, expected more than {self.pending_checks}"
-        expected = [OrderRepeated.detail_type] * (self.publications - 1) + [_EVENTS[self.status]]
+        expected = [OrderRepeated.detail_type] * (self.publications - 1) + [CLOSING_EVENTS[self.status].detail_type]
         if Counter(self.events) != Counter(expected):
             return f"events {self.events}, expected {expected} in any order"
         return None

@@ -33,6 +33,12 @@ STYLES = {
     OrderStatus.REFUNDED: "blue",
     OrderStatus.HELD: "bold red",
 }
+CLOSED_AS = {
+    OrderStatus.FULFILLED: "delivered",
+    OrderStatus.PARTIALLY_FILLED: "partially delivered",
+    OrderStatus.REFUNDED: "refunded",
+}
+"""What people call a final status."""
 _TIMELINE = (
     ("placed_at", "placed by the shop", "placed by the shop"),
     ("swept_at", "found without an execution", "found without an execution, released by SweepOrders"),

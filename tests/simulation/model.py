@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from giftcards.contracts.statuses import OrderStatus
+from giftcards.rules.orders import CLOSING_EVENTS
 from giftcards_local import evidence
 from giftcards_local.supplier import cards_of
 from giftcards_local.supplier.book import OrderChange
@@ -39,7 +40,7 @@ BREAKING = tuple(
 )
 AWS_CALLS = ("GetItem", "UpdateItem", "GetSecretValue", "GenerateDataKey", "TransactWriteItems", "PutEvents")
 AWS_CODES = ("ThrottlingException", "InternalServerError", "AccessDeniedException")
-CLOSING_EVENTS = {"CardsDelivered", "CardsPartiallyDelivered", "OrderRefunded"}
+CLOSING_TYPES = {event.detail_type for event in CLOSING_EVENTS.values()}
 CHANGED_AFTER_CLOSING = {"announcedAt", "openStatus", "executionArn", "sweptAt"}
 
 
@@ -175,7 +176,7 @@ class Model:
         )
 
     def _check_events(self, order_id: str, placed: Placed, events: list[dict[str, Any]]) -> None:
-        closing = [event for event in events if event["detail-type"] in CLOSING_EVENTS]
+        closing = [event for event in events if event["detail-type"] in CLOSING_TYPES]
         assert len({repr(event["detail"]) for event in closing}) <= 1, f"{order_id} has two closing events"
         assert all(event["detail"]["userId"] == placed.owner for event in closing)
         delays = [event for event in events if event["detail-type"] == "OrderDelayed"]
@@ -224,7 +225,7 @@ class Model:
             expected = cards if user == placed.owner else []
             assert self.world.revealed(order_id, user) == expected, f"{user} gets wrong cards of {order_id}"
         self.happened[f"ended {order.status}"] += 1
-        closing = [event_type for event_type in self.world.event_types(order_id) if event_type in CLOSING_EVENTS]
+        closing = [event_type for event_type in self.world.event_types(order_id) if event_type in CLOSING_TYPES]
         assert closing, f"{order_id} has no closing event"
         if len(closing) > 1:
             self.happened["closing events published again"] += 1

@@ -21,7 +21,7 @@ from botocore.exceptions import ClientError
 from giftcards.contracts.events import HeldReason
 from giftcards.contracts.statuses import OrderStatus
 from giftcards.rules.gate import MAX_CONCURRENT_CALLS
-from giftcards.rules.orders import Order
+from giftcards.rules.orders import CLOSING_EVENTS, Order
 from giftcards.rules.schedule import MAX_BACKOFF_SECONDS
 from giftcards_local import STACK_NAME, evidence
 from giftcards_local.processes import wait_for
@@ -62,11 +62,7 @@ FAULTS: dict[str, dict[str, Any]] = {
 
 The last two cause a doubt once, which holds no order."""
 
-CLOSING_EVENTS = {
-    OrderStatus.FULFILLED: "CardsDelivered",
-    OrderStatus.PARTIALLY_FILLED: "CardsPartiallyDelivered",
-    OrderStatus.REFUNDED: "OrderRefunded",
-}
+CLOSING_TYPES = {event.detail_type for event in CLOSING_EVENTS.values()}
 
 
 @dataclass
@@ -245,8 +241,8 @@ class Chaos:
         return self.service.stack.invoke("RevealCards", {"orderId": order.order_id, "userId": user_id})
 
     def closing_events(self, order: Placed) -> list[dict[str, Any]]:
-        types = CLOSING_EVENTS.values()
-        return [event for event in self.service.bus.events_about(order.order_id) if event["detail-type"] in types]
+        events = self.service.bus.events_about(order.order_id)
+        return [event for event in events if event["detail-type"] in CLOSING_TYPES]
 
     def struck(self, order: Placed) -> int:
         """Return how often the fault of an order occurred."""
@@ -308,7 +304,7 @@ class Chaos:
             delivery_id = now.delivery_id if now and order.cards else None
             others = [user for user in (STRANGER, *USERS) if user != order.user_id][:3]
             is_correct = (
-                published == {(CLOSING_EVENTS[order.status], delivery_id, order.user_id)}
+                published == {(CLOSING_EVENTS[order.status].detail_type, delivery_id, order.user_id)}
                 and self.rows(order) == order.cards + 1
                 and all(self.reveal(order, other)["outcome"] == "NOT_FOUND" for other in others)
                 and not any(self.reveal(order, other)["cards"] for other in others)

@@ -130,8 +130,8 @@ OF_SEVERAL = {
             "IF((waiting > 0) AND ((0 * waiting + delivered + partially + refunded) == 0), 1, 0)",
             {
                 "waiting": in_a_quarter("Minimum", Metric.ORDERS_WAITING),
-                "delivered": in_a_quarter("Sum", Metric.ORDER_DELIVERED),
-                "partially": in_a_quarter("Sum", Metric.ORDER_PARTIALLY_DELIVERED),
+                "delivered": in_a_quarter("Sum", Metric.ORDER_FULFILLED),
+                "partially": in_a_quarter("Sum", Metric.ORDER_PARTIALLY_FILLED),
                 "refunded": in_a_quarter("Sum", Metric.ORDER_REFUNDED),
             },
         ),

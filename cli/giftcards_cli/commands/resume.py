@@ -119,9 +119,7 @@ def resume_order(orders: OrderTable, bus: EventBus, order_id: str) -> str:
 
 
 def _state(order: Order) -> str:
-    if order.status is OrderStatus.HANDLING:
-        return "is in progress"
-    return f"is delivered ({order.status})" if order.status.is_delivered else "is refunded"
+    return "is in progress" if order.status is OrderStatus.HANDLING else f"is {output.CLOSED_AS[order.status]}"
 
 
 def _resume_held(deployed: Stack, reason: HeldReason | None) -> None:

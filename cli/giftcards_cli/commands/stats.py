@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any
 
 import typer
+from pydantic.alias_generators import to_camel
 from rich.table import Table
 
 from giftcards.adapters.order_table import UnreadableOrder
@@ -139,9 +140,7 @@ class Tally:
         prices = costs.prices()
         return {
             "since": timestamp(since),
-            "delivered": self.statuses[OrderStatus.FULFILLED],
-            "partiallyDelivered": self.statuses[OrderStatus.PARTIALLY_FILLED],
-            "refunded": self.statuses[OrderStatus.REFUNDED],
+            **{to_camel(word.replace(" ", "_")): self.statuses[status] for status, word in output.CLOSED_AS.items()},
             "waiting": self.statuses[OrderStatus.HANDLING],
             "waitingSince": None if self.oldest is None else timestamp(self.oldest),
             "held": self.statuses[OrderStatus.HELD],
@@ -166,11 +165,7 @@ def _summary_table(tally: Tally, since: str, start: datetime) -> Table:
     grid.columns[1].justify = "right"
     count = tally.statuses
     grid.add_row(f"closed in the last {since}", "[bold]orders[/]", f"since {output.clock(start)}")
-    for status, word in (
-        (OrderStatus.FULFILLED, "delivered"),
-        (OrderStatus.PARTIALLY_FILLED, "partially delivered"),
-        (OrderStatus.REFUNDED, "refunded"),
-    ):
+    for status, word in output.CLOSED_AS.items():
         grid.add_row(f"  {word}", str(count[status]))
     grid.add_row("open now")
     oldest = "" if tally.oldest is None else f"oldest: {output.duration_text(datetime.now(UTC) - tally.oldest)}"

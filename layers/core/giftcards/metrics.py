@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Self
 
 if TYPE_CHECKING:  # every function imports this module on its cold start
     from giftcards.contracts.events import HeldReason
+    from giftcards.contracts.statuses import OrderStatus
     from giftcards.rules.links import LinkState
     from giftcards.rules.supplier_failure import FailureKind
 
@@ -42,13 +43,13 @@ class Metric(Enum):
     ORDER_CLAIMED = _Described(
         "OrderClaimed", Unit.COUNT, "CheckStatus", "An execution checks its order for the first time."
     )
-    ORDER_DELIVERED = _Described(
+    ORDER_FULFILLED = _Described(
         "OrderDelivered",
         Unit.COUNT,
         "DeliverCards",
         "All cards of an order are stored, and CardsDelivered is published.",
     )
-    ORDER_PARTIALLY_DELIVERED = _Described(
+    ORDER_PARTIALLY_FILLED = _Described(
         "OrderPartiallyDelivered",
         Unit.COUNT,
         "DeliverCards",
@@ -229,13 +230,18 @@ class Metric(Enum):
         return cls[f"HELD_{reason}"]
 
     @classmethod
+    def of_status(cls, status: "OrderStatus") -> Self:
+        """Return the metric of orders that are closed with a status."""
+        return cls[f"ORDER_{status}"]
+
+    @classmethod
     def of_call(cls, failure: "FailureKind | None") -> Self:
         """Return the metric of a call's result; None is a documented answer."""
         return cls[f"SUPPLIER_{failure or 'ANSWERED'}"]
 
     @classmethod
     def of_refused_view(cls, state: "LinkState") -> Self:
-        """Give the metric of why a link showed no card."""
+        """Return the metric of a link that showed no card, by the reason."""
         return cls[f"VIEW_{state}"]
 
 

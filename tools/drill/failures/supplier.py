@@ -1,7 +1,10 @@
 """Failures of the supplier, and of its API key."""
 
+from typing import get_args
+
 from drill.scene import SHORTENED, Failure, Scene
 from giftcards.contracts.events import HeldReason
+from giftcards.contracts.statuses import FinalStatus
 from giftcards.metrics import Metric
 from giftcards_local.supplier import SANDBOX_API_KEY
 
@@ -13,7 +16,7 @@ def answers_503(scene: Scene) -> Failure:
     scene.emitted(Metric.SUPPLIER_BUSY)
     scene.run("MeasureOrders")
     waiting = scene.emitted(Metric.ORDERS_WAITING)
-    closed = (Metric.ORDER_DELIVERED, Metric.ORDER_PARTIALLY_DELIVERED, Metric.ORDER_REFUNDED)
+    closed = [Metric.of_status(status) for status in get_args(FinalStatus)]
     assert [metric.label for metric in closed if scene.values(metric)] == []
     yield f"{waiting}, nothing delivered"
     scene.service.supplier.control.clear_faults()

@@ -1,5 +1,6 @@
 """The life cycle of an order: open, held, closed."""
 
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Annotated, Any
@@ -38,6 +39,11 @@ CLOSING_FIELDS = frozenset(
     }
 )
 """Fields of an order that its closing sets."""
+CLOSING_EVENTS: Mapping[OrderStatus, type[OrderEvent]] = {
+    OrderStatus.FULFILLED: CardsDelivered,
+    OrderStatus.PARTIALLY_FILLED: CardsPartiallyDelivered,
+    OrderStatus.REFUNDED: OrderRefunded,
+}
 
 
 def _none_if_invalid(value: Any, validate: ValidatorFunctionWrapHandler) -> Any:
@@ -209,14 +215,9 @@ def event_to_resume(order: Order) -> OrderPlaced:
 
 def event_for(order: Order) -> OrderEvent:
     """Make the event of a closed order for the shop; it is the same each time."""
+    if order.status not in CLOSING_EVENTS:
+        raise ValueError(f"an order that is {order.status} has no event")
     fields = order.model_dump(exclude_none=True) | {"occurred_at": order.closed_at}
-    match order.status:
-        case OrderStatus.FULFILLED:
-            return CardsDelivered.model_validate(fields)
-        case OrderStatus.PARTIALLY_FILLED:
-            refunded = order.refunded_quantity or (order.quantity or 0) - (order.fulfilled_quantity or 0)
-            return CardsPartiallyDelivered.model_validate(fields | {"refunded_quantity": refunded})
-        case OrderStatus.REFUNDED:
-            return OrderRefunded.model_validate(fields)
-        case _:
-            raise ValueError(f"an order that is {order.status} has no event")
+    if order.status is OrderStatus.PARTIALLY_FILLED and not order.refunded_quantity:
+        fields["refunded_quantity"] = (order.quantity or 0) - (order.fulfilled_quantity or 0)
+    return CLOSING_EVENTS[order.status].model_validate(fields)

@@ -20,12 +20,6 @@ from giftcards.rules.orders import Order, close, event_for, with_card_expiry
 from giftcards.rules.supplier_failure import FailureKind, SupplierFailure
 from giftcards.use_cases.gated_supplier import GatedSupplier
 
-_MEASURED = {
-    OrderStatus.FULFILLED: Metric.ORDER_DELIVERED,
-    OrderStatus.PARTIALLY_FILLED: Metric.ORDER_PARTIALLY_DELIVERED,
-    OrderStatus.REFUNDED: Metric.ORDER_REFUNDED,
-}
-
 
 class OrderNotClaimedError(Exception):
     """There is no open or closed order with this id for this user, although the workflow has claimed it."""
@@ -101,7 +95,7 @@ class CardDelivery:
         return result.model_copy(update={"retry_state": result.retry_state.model_copy(update={"accepted": arrival})})
 
     def _measure(self, order: Order, now: datetime) -> None:
-        self.measure(_MEASURED[order.status], 1)
+        self.measure(Metric.of_status(order.status), 1)
         if order.status.is_delivered:
             self.measure(Metric.CARDS_DELIVERED, order.fulfilled_quantity or 0)
             if order.missing_amounts:
