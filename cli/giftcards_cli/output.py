@@ -126,7 +126,7 @@ def mail_document(mail: Mail | None, links: Sequence[Link]) -> dict[str, Any] | 
         state = "FAILED"
     elif mail.sent_at is not None:
         state = "SENT" if bounce is None else "BOUNCED"
-    elif mail.due_at is not None:
+    elif mail.due_at is not None and mail.delivery_id is not None:
         state = "DUE"
     elif mail.recipient_at is not None:
         state = "WAITING_FOR_DELIVERY"

@@ -19,6 +19,7 @@ from giftcards.adapters.audit_table import AuditTable
 from giftcards.adapters.event_bus import EventBus, EventNotPublishedError
 from giftcards.adapters.gate_table import GateTable
 from giftcards.adapters.link_table import LinkTable
+from giftcards.adapters.mail_table import MailTable
 from giftcards.adapters.order_table import OrdersNotReadError, OrderTable, UnreadableOrder, UnreadableOrderError
 from giftcards.rules.gate import Block
 from giftcards.rules.orders import Order
@@ -127,6 +128,10 @@ class Stack:
     @cached_property
     def links(self) -> LinkTable:
         return LinkTable(self.link_table_name, self.dynamodb)
+
+    @cached_property
+    def mails(self) -> MailTable:
+        return MailTable(self.link_table_name, self.dynamodb)
 
     @cached_property
     def bus(self) -> EventBus:

@@ -14,17 +14,20 @@ from giftcards.adapters.audit_table import AuditTable
 from giftcards.adapters.event_bus import EventBus
 from giftcards.adapters.link_key import LinkKey
 from giftcards.adapters.link_table import LinkTable
-from giftcards.adapters.mailer import Mailer
+from giftcards.adapters.mail_table import MailTable
+from giftcards.adapters.mailer import LINK_TAG, Mailer
 from giftcards.adapters.order_table import OrderTable
 from giftcards.adapters.recipient_cipher import RecipientCipher
 from giftcards.contracts.events import CardsDelivered
-from giftcards.contracts.links import LinkRequest, RecipientSet, RedeemRequest
+from giftcards.contracts.links import LinkRequest, RecipientSet, RedeemRequest, SesEvent
 from giftcards.metrics import Metric
 from giftcards.rules.links import hash_of, token_in
 from giftcards.rules.mails import MailPolicy
 from giftcards.rules.orders import Order
 from giftcards.use_cases.create_link import LinkAnswer, LinkCreation
 from giftcards.use_cases.issue_link import LinkIssue
+from giftcards.use_cases.mail_link import LinkMailer
+from giftcards.use_cases.record_mail_status import MailStatus, MailStatusRecording
 from giftcards.use_cases.redeem_link import LinkRedemption, Redeemed
 from giftcards.use_cases.reveal_cards import CardReveal
 from giftcards.use_cases.send_link import LinkMailing, MailResult
@@ -74,7 +77,9 @@ class Buyer:
     creation: LinkCreation
     redemption: LinkRedemption
     page: LinkPage
+    reports: MailStatusRecording
     links: LinkTable
+    mails_stored: MailTable
     measured: Measurements
 
     # what happens before
@@ -120,6 +125,15 @@ class Buyer:
         created = self.create(**changes).created
         assert created is not None
         return created.url.rpartition("/")[2]
+
+    def report(self, link_hash: str, bounce: Mapping[str, str] | None, at: datetime) -> MailStatus:
+        """Report a bounce, or a complaint, as SES does."""
+        detail: dict[str, Any] = {"mail": {"tags": {LINK_TAG: [link_hash]}}}
+        if bounce is not None:
+            detail["bounce"] = bounce
+        name = "Email Complaint Received" if bounce is None else "Email Bounced"
+        event = {"source": "aws.ses", "detail-type": name, "time": at.isoformat(), "detail": detail}
+        return self.reports.record(SesEvent.model_validate(event))
 
     # what the buyer or the public does
 
@@ -171,15 +185,17 @@ def new_buyer(cloud: Cloud) -> Buyer:
     hmac_key = kms_client().create_key(KeySpec="HMAC_256", KeyUsage="GENERATE_VERIFY_MAC")["KeyMetadata"]["Arn"]
     recipient_key = cloud.create_key()
     links = LinkTable(cloud.link_table, aws.dynamodb())
+    mails = MailTable(cloud.link_table, aws.dynamodb())
     orders = OrderTable(cloud.card_table, aws.dynamodb())
     bus = EventBus(cloud.bus, aws.event_bridge())
     aws.ses().create_email_identity(EmailIdentity="shop.example")
-    mailer = Mailer("cards@shop.example", "links", aws.ses())
-    issue = LinkIssue(links, LinkKey(hmac_key, kms_client()))
+    mailer = LinkMailer(Mailer("cards@shop.example", "links", aws.ses()), POLICY)
+    key = LinkKey(hmac_key, kms_client())
+    issue = LinkIssue(links, key)
     cipher = RecipientCipher(recipient_key, kms_client())
     reveal = CardReveal(orders, card_cipher(cloud.key_arn), AuditTable(cloud.audit_table, aws.dynamodb()), measured)
     tickets = (f"{number:032x}" for number in itertools.count())
-    redemption = LinkRedemption(links, reveal, bus, lambda: next(tickets), measured)
+    redemption = LinkRedemption(links, key, reveal, bus, lambda: next(tickets), measured)
 
     def redeem(request: Mapping[str, Any]) -> Mapping[str, Any]:
         redeemed = redemption.redeem(RedeemRequest.model_validate(request), request_id=next(_REQUEST_IDS), now=NOW)
@@ -188,11 +204,13 @@ def new_buyer(cloud: Cloud) -> Buyer:
     cloud.forget()
     return Buyer(
         cloud=cloud,
-        storage=RecipientStorage(links, cipher, bus, POLICY.recipient_retention),
-        mailing=LinkMailing(links, issue, cipher, mailer, bus, POLICY, measured),
+        storage=RecipientStorage(mails, cipher, bus, POLICY.recipient_retention),
+        mailing=LinkMailing(mails, links, issue, cipher, mailer, bus, POLICY, measured),
         creation=LinkCreation(orders, issue, mailer, POLICY, measured),
         redemption=redemption,
         page=LinkPage(links, redeem, POLICY.shop_name, POLICY.shop_contact, POLICY.language),
+        reports=MailStatusRecording(links, mails, bus),
         links=links,
+        mails_stored=mails,
         measured=measured,
     )

@@ -126,6 +126,7 @@ PERMISSIONS = {
         "dynamodb:Query on CardTable",
         "dynamodb:PutItem on AuditTable",
         "kms:Decrypt on CardKey",
+        "kms:VerifyMac on LinkKey",
         "events:PutEvents on OrderBus",
         "logs:CreateLogStream on RedeemLinkLogGroup",
         "logs:PutLogEvents on RedeemLinkLogGroup",

@@ -1,6 +1,7 @@
 """The buyer's page and mails: what is public, what is logged, and what exists without mail and without a domain."""
 
 import json
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -204,3 +205,24 @@ def logs_the_address(template: Template) -> None:
 def test_talkative_access_log_is_detected(template: Template, break_it: Callable[[Template], None]):
     break_it(template)
     assert access_log(template) != LOGGED
+
+
+@pytest.mark.parametrize(
+    ("sender", "is_taken"),
+    [
+        ("none", True),
+        ("cards@shop.example", True),
+        ("cards.dz+en_1-a@mail.shop-1.example", True),
+        ("a" * 64 + "@shop.example", True),
+        ("a" * 65 + "@shop.example", False),
+        (".cards@shop.example", False),
+        ("cards.@shop.example", False),
+        ("cards..dz@shop.example", False),
+        ("cards@-shop.example", False),
+        ("cards@shop", False),
+        ("Cards <cards@shop.example>", False),
+        ("cards@shop.example,other@shop.example", False),
+    ],
+)
+def test_sender_is_one_address_that_ses_accepts(template: Template, sender: str, *, is_taken: bool):
+    assert bool(re.fullmatch(template["Parameters"]["MailFrom"]["AllowedPattern"], sender)) is is_taken

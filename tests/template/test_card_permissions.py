@@ -33,6 +33,7 @@ def test_only_link_functions_derive_tokens(on_aws: Template):
     # A token opens a link, so this is as strong as decrypting.
     makers = {role_of(on_aws, function) for function in ("CreateLinkFunction", "SendLinkFunction")}
     assert holders(on_aws, "kms:GenerateMac", "LinkKey") == makers
+    assert holders(on_aws, "kms:VerifyMac", "LinkKey") == {role_of(on_aws, "RedeemLinkFunction")}
 
 
 def test_function_that_stores_an_address_cannot_decrypt_it(on_aws: Template):

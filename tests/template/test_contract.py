@@ -24,6 +24,7 @@ PARAMETERS = {
     "VpcSecurityGroupIds": "none",
     "PermissionsBoundaryArn": "none",
     "RevealPrincipalArns": "none",
+    "LinkPrincipalArns": "none",
     "ShopName": "Gift cards",
     "ShopContact": "the shop",
     "PageLanguage": "ar",

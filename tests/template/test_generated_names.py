@@ -10,9 +10,15 @@ MAX_ARCHIVE_NAME_LENGTH = 48
 def test_no_generated_name_is_cut(on_aws: Template):
     # CloudFormation appends a hyphen and 12 characters, and cuts the stack's name where that makes more than 64
     # characters. The patterns of the policies (`<stack>-…`) then match nothing.
-    generated = resources(on_aws, "AWS::IAM::Role") | resources(on_aws, "AWS::Serverless::Function")
-    longest = max(len(name) for name in generated)
-    assert MAX_STACK_NAME_LENGTH + len("-") + longest + len("-") + 12 <= 64
+    generated = resources(on_aws, "AWS::IAM::Role") | resources(on_aws, "AWS::Lambda::Function")
+    assert {"RevealCardsRole", "RevealCardsFunction"} <= set(generated)
+    suffixes = {
+        given["Fn::Sub"].removeprefix("${AWS::StackName}") if given else f"-{logical_id}-{12 * 'x'}"
+        for logical_id, resource in generated.items()
+        for given in [resource["Properties"].get("FunctionName")]
+    }
+    assert all(suffix.startswith("-") for suffix in suffixes)
+    assert {suffix for suffix in suffixes if MAX_STACK_NAME_LENGTH + len(suffix) > 64} == set()
 
 
 def test_stack_whose_names_would_be_cut_cannot_be_created(on_aws: Template):

@@ -2,13 +2,11 @@
 
 import io
 import json
-from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
 
 import pytest
 
-from giftcards import buyer_root
 from giftcards.adapters import aws
 from giftcards.metrics import Metric
 from support.cloud import Cloud, client_error, kms_client
@@ -38,7 +36,7 @@ VARIABLES = {
 
 
 @pytest.fixture
-def buyer(container: Container, cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> Iterator[Buyer]:
+def buyer(container: Container, cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> Buyer:
     """Return the buyer's side with the environment that the template gives its functions."""
     buyer = new_buyer(cloud)
     hmac_key = kms_client().create_key(KeySpec="HMAC_256", KeyUsage="GENERATE_VERIFY_MAC")["KeyMetadata"]["Arn"]
@@ -73,12 +71,7 @@ def buyer(container: Container, cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -
             return {"Payload": io.BytesIO(json.dumps(answer).encode())}
 
     monkeypatch.setattr(aws, "lambda_", Lambda)
-    monkeypatch.setattr(buyer_root, "now", lambda: NOW)
-    for build in buyer_root.BUILDERS:
-        build.cache_clear()
-    yield buyer
-    for build in buyer_root.BUILDERS:
-        build.cache_clear()
+    return buyer
 
 
 def visit(container: Container, method: str, token: str, body: str = "") -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """StoreRecipient and SendLink: one mail, always the same, whatever comes first and whatever fails."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -8,6 +9,7 @@ import pytest
 from botocore.exceptions import ConnectTimeoutError
 from pydantic import ValidationError
 
+from giftcards.adapters import aws
 from giftcards.contracts.links import RecipientSet
 from giftcards.metrics import Metric
 from giftcards.rules.links import hash_of
@@ -173,7 +175,13 @@ def test_unreachable_ses_leaves_the_mail_due(buyer: Buyer):
 
 @pytest.mark.parametrize(
     "code",
-    ["MessageRejected", "AccountSuspendedException", "SendingPausedException", "MailFromDomainNotVerifiedException"],
+    [
+        "BadRequestException",
+        "MessageRejected",
+        "AccountSuspendedException",
+        "SendingPausedException",
+        "MailFromDomainNotVerifiedException",
+    ],
 )
 def test_refusing_ses_is_asked_again_for_a_day(buyer: Buyer, code: str):
     buyer.name_recipient()
@@ -186,15 +194,98 @@ def test_refusing_ses_is_asked_again_for_a_day(buyer: Buyer, code: str):
     assert buyer.cloud.announced()[-1][1]["reason"] == "REFUSED"
 
 
-def test_invalid_address_is_published_and_can_be_corrected(buyer: Buyer):
+def test_unreadable_address_is_published_and_can_be_corrected(buyer: Buyer):
     buyer.name_recipient()
-    buyer.cloud.at_next("SendEmail", client_error("SendEmail", "BadRequestException"))
+    buyer.cloud.put("LinkTable", order_row(buyer) | {"recipient": b"unreadable"})
     assert buyer.announce().outcome is MailOutcome.FAILED
     assert buyer.cloud.announced()[-1][1]["reason"] == "INVALID_RECIPIENT"
 
     assert buyer.name_recipient(email="bob@mail.example") is RecipientOutcome.STORED
     assert buyer.run_schedule(NOW + QUARTER)[0].outcome is MailOutcome.SENT
-    assert buyer.mails()[-1]["To"] == "bob@mail.example"
+    assert [mail["To"] for mail in buyer.mails()] == ["bob@mail.example"]
+
+
+@pytest.mark.parametrize("is_delivered", [False, True])
+def test_mail_that_could_not_be_sent_in_time_expires(buyer: Buyer, *, is_delivered: bool):
+    buyer.name_recipient()
+    if is_delivered:
+        buyer.mails_stored.set_delivery(_delivery(ORDER_ID), "delivery", at=NOW)  # and killed before it was due
+    assert buyer.run_schedule(NOW + timedelta(days=30, seconds=-1)) == []
+    assert buyer.run_schedule(NOW + timedelta(days=30))[0].outcome is MailOutcome.FAILED
+    assert buyer.cloud.announced()[-1][1]["reason"] == "EXPIRED"
+    assert "recipient" not in order_row(buyer)
+    assert buyer.mails() == []
+
+
+def test_retention_that_was_raised_sends_nothing_before_a_delivery(buyer: Buyer):
+    buyer.name_recipient()
+    longer = replace(buyer.mailing.policy, recipient_retention=timedelta(days=365))
+    mailing = replace(buyer.mailing, policy=longer)
+    results = mailing.send_due(lambda: NOW + timedelta(days=30), may_go_on=lambda: True)
+    assert [result.note for result in results] == ["EXPIRED"]
+
+
+def test_row_of_a_delivery_outlives_a_recipient_who_comes_late(buyer: Buyer):
+    buyer.announce()
+    late = NOW + timedelta(days=80)
+    buyer.name_recipient(late)
+    assert order_row(buyer)["expireAt"] > (late + buyer.storage.retention).timestamp()
+
+
+@pytest.mark.parametrize(
+    ("bounce", "can_be_corrected"),
+    [
+        ({"bounceType": "Permanent", "bounceSubType": "General"}, True),
+        ({"bounceType": "Permanent", "bounceSubType": "OnAccountSuppressionList"}, True),
+        ({"bounceType": "Transient", "bounceSubType": "General"}, False),  # an out-of-office reply, too
+        (None, False),
+    ],
+)
+def test_mail_that_bounced_makes_room_for_a_corrected_address(
+    buyer: Buyer, bounce: dict[str, str] | None, *, can_be_corrected: bool
+):
+    buyer.name_recipient()
+    buyer.announce()
+    token = buyer.mailed_token()
+    buyer.report(hash_of(token), bounce, NOW + timedelta(hours=1))
+    later = NOW + timedelta(hours=2)
+    expected = RecipientOutcome.STORED if can_be_corrected else RecipientOutcome.ALREADY_SET
+    assert buyer.name_recipient(later, email="bob@mail.example") is expected
+    buyer.run_schedule(later)
+    sent_to = [ADDRESS, "bob@mail.example"] if can_be_corrected else [ADDRESS]
+    assert [mail["To"] for mail in buyer.mails()] == sent_to
+    assert buyer.mailed_token() == token
+    assert ("mailBounce" in buyer.link_row(token)) is not can_be_corrected
+
+
+def test_report_about_an_earlier_recipient_changes_nothing(buyer: Buyer):
+    buyer.name_recipient()
+    buyer.announce()
+    bounce = {"bounceType": "Permanent", "bounceSubType": "General"}
+    link_hash = hash_of(buyer.mailed_token())
+    buyer.report(link_hash, bounce, NOW + timedelta(hours=1))
+    buyer.name_recipient(NOW + timedelta(hours=2), email="bob@mail.example")
+    buyer.run_schedule(NOW + timedelta(hours=2))
+    buyer.report(link_hash, bounce, NOW + timedelta(hours=1))
+    later = NOW + timedelta(hours=3)
+    assert buyer.name_recipient(later, email="carol@mail.example") is RecipientOutcome.ALREADY_SET
+
+
+def test_order_with_as_many_links_as_it_may_have_gets_its_mail(buyer: Buyer):
+    buyer.deliver()
+    for number in range(20):
+        buyer.token(channel=f"channel-{number}")
+    buyer.name_recipient()
+    assert buyer.announce().outcome is MailOutcome.SENT
+
+
+def test_mail_waits_while_others_change_the_links(buyer: Buyer):
+    buyer.name_recipient()
+    reasons = {"CancellationReasons": [{"Code": "TransactionConflict"}]}
+    conflict = aws.dynamodb().exceptions.TransactionCanceledException(reasons, "TransactWriteItems")  # type: ignore[arg-type]
+    buyer.cloud.at_next("TransactWriteItems", conflict, times=5)
+    assert buyer.announce().outcome is MailOutcome.BUSY
+    assert [result.outcome for result in buyer.run_schedule(NOW + timedelta(seconds=1))] == [MailOutcome.SENT]
 
 
 def test_mail_that_is_due_too_long_expires(buyer: Buyer):
@@ -220,8 +311,8 @@ def test_failing_bus_repeats_the_event_and_not_the_mail(buyer: Buyer):
 def test_one_failing_mail_does_not_stop_the_others(buyer: Buyer):
     for order in ("order-a", "order-b"):
         buyer.name_recipient(orderId=order)
-        buyer.links.set_delivery(_delivery(order), "delivery", at=NOW)
-        buyer.links.make_due(order, USER_ID, at=NOW)
+        buyer.mails_stored.set_delivery(_delivery(order), "delivery", at=NOW)
+        buyer.mails_stored.make_due(order, USER_ID, at=NOW)
     buyer.cloud.at_next("SendEmail", client_error("SendEmail", "TooManyRequestsException"))
     with pytest.raises(Exception, match="TooMany"):
         buyer.run_schedule(NOW)
@@ -230,8 +321,8 @@ def test_one_failing_mail_does_not_stop_the_others(buyer: Buyer):
 
 def test_run_stops_when_its_time_is_over(buyer: Buyer):
     buyer.name_recipient()
-    buyer.links.set_delivery(_delivery(ORDER_ID), "delivery", at=NOW)
-    buyer.links.make_due(ORDER_ID, USER_ID, at=NOW)
+    buyer.mails_stored.set_delivery(_delivery(ORDER_ID), "delivery", at=NOW)
+    buyer.mails_stored.make_due(ORDER_ID, USER_ID, at=NOW)
     assert buyer.mailing.send_due(lambda: NOW, may_go_on=lambda: False) == []
     assert buyer.mails() == []
 
@@ -311,7 +402,7 @@ def test_revoked_mail_is_not_sent(buyer: Buyer):
 
 def test_recipient_corrected_at_once_is_kept(buyer: Buyer):
     buyer.name_recipient()
-    buyer.cloud.at_next("SendEmail", client_error("SendEmail", "BadRequestException"))
+    buyer.cloud.put("LinkTable", order_row(buyer) | {"recipient": b"unreadable"})
     buyer.cloud.at_next(
         "PutEvents",
         lambda: buyer.name_recipient(email="bob@mail.example"),

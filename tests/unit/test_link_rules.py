@@ -17,6 +17,7 @@ from giftcards.rules.links import (
     digits_of,
     hash_of,
     is_label,
+    mac_of,
     new_link,
     token_in,
     token_message,
@@ -24,19 +25,25 @@ from giftcards.rules.links import (
 )
 from support.examples import NOW, ORDER_ID, USER_ID
 
-TOKEN = token_of(bytes(range(32)))
+MAC = bytes(range(32))
+TOKEN = token_of(MAC)
 OPTIONS = LinkOptions("shop", "fr", None, uses=3, days=30, code="4711")
 IDENTIFIERS = st.text(st.characters(min_codepoint=0x21, max_codepoint=0x7E), min_size=1, max_size=20)
 
 
 def link(cards_expire_at: datetime | None = None, **changes: object) -> Link:
-    new = new_link(TOKEN, 0, Delivery(ORDER_ID, USER_ID, 2, 2, cards_expire_at), OPTIONS, NOW)
+    new = new_link(MAC, 0, Delivery(ORDER_ID, USER_ID, 2, 2, cards_expire_at), OPTIONS, NOW)
     return dataclasses.replace(new, **changes)  # type: ignore[arg-type]
 
 
 def test_token_has_160_bits_in_characters_that_mail_keeps():
     assert len(TOKEN) == 32
     assert set(TOKEN) <= set("abcdefghijklmnopqrstuvwxyz234567")
+
+
+def test_token_and_tail_are_the_whole_mac():
+    assert mac_of(TOKEN, link().mac_tail) == MAC
+    assert MAC.hex() not in link().mac_tail + TOKEN
 
 
 @given(

@@ -88,12 +88,16 @@ def test_revoked_links_show_nothing_and_can_be_followed_by_a_new_one(buyer: Buye
     assert buyer.redeem(buyer.token()).state is LinkState.SHOWN
 
 
-def test_order_remembers_twenty_links(buyer: Buyer):
+def test_order_has_at_most_twenty_open_links(buyer: Buyer):
     buyer.deliver()
     for number in range(20):
         buyer.token(channel=f"channel-{number}")
     assert buyer.create(channel="one-more").outcome is LinkOutcome.TOO_MANY_LINKS
     assert buyer.create(channel="one-more", replace=True).outcome is LinkOutcome.CREATED
+    for number in range(19):  # closed links do not count
+        assert buyer.create(channel=f"channel-{number}").outcome is LinkOutcome.CREATED
+    assert buyer.create(channel="channel-19").outcome is LinkOutcome.TOO_MANY_LINKS
+    assert len(buyer.links.get_links(ORDER_ID, USER_ID).hashes) == 40
 
 
 def test_links_created_at_once_are_all_remembered(buyer: Buyer):
@@ -102,7 +106,7 @@ def test_links_created_at_once_are_all_remembered(buyer: Buyer):
         stale = buyer.links.get_links(ORDER_ID, USER_ID)
         buyer.token(channel=operation)
         assert buyer.links.get_links(ORDER_ID, USER_ID) != stale
-    assert len(buyer.links.get_links(ORDER_ID, USER_ID).current) == 2
+    assert len(buyer.links.get_links(ORDER_ID, USER_ID).open) == 2
 
 
 def test_link_can_be_mailed_without_storing_the_address(buyer: Buyer):
@@ -165,12 +169,33 @@ def test_missing_card_gives_the_use_back(buyer: Buyer):
     assert "lastUsedAt" not in buyer.link_row(token)
 
 
-def test_row_moved_to_another_user_decrypts_nothing(buyer: Buyer):
+@pytest.mark.parametrize(
+    "changes", [{"orderId": "other"}, {"userId": "mallory"}, {"channel": "x"}, {"generation": 1}, {"macTail": "0" * 24}]
+)
+def test_row_that_names_something_else_than_its_link_shows_nothing(buyer: Buyer, changes: dict[str, Any]):
     buyer.deliver()
     token = buyer.token()
-    buyer.cloud.put("LinkTable", buyer.link_row(token) | {"userId": "mallory"})
+    buyer.cloud.put("LinkTable", buyer.link_row(token) | changes)
     shown = buyer.redeem(token)
-    assert (shown.state, shown.cards) == (LinkState.LATER, {})
+    assert (shown.state, shown.note, shown.cards) == (LinkState.LATER, "NOT_GENUINE", {})
+    assert buyer.link_row(token)["uses"] == 0
+
+
+def test_row_written_for_an_invented_token_shows_nothing(buyer: Buyer):
+    buyer.deliver()
+    forged = "a" * 32  # by a principal that can write to the table but has no LinkKey
+    buyer.cloud.put("LinkTable", buyer.link_row(buyer.token()) | {"pk": f"LINK#{hash_of(forged)}"})
+    assert buyer.redeem(forged).state is LinkState.LATER
+    assert buyer.cloud.rows(buyer.cloud.audit_table) == []
+
+
+def test_unavailable_key_takes_no_use(buyer: Buyer):
+    buyer.deliver()
+    token = buyer.token()
+    buyer.cloud.at_next("VerifyMac", client_error("VerifyMac", "KMSInternalException"))
+    with pytest.raises(Exception, match="KMSInternal"):
+        buyer.redeem(token)
+    assert buyer.link_row(token)["uses"] == 0
 
 
 def test_fifteen_views_at_once_use_nine_uses_nine_times(buyer: Buyer):

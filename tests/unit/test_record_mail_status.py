@@ -4,11 +4,8 @@ from typing import Any
 
 import pytest
 
-from giftcards.adapters import aws
-from giftcards.adapters.event_bus import EventBus
 from giftcards.contracts.links import SesEvent
 from giftcards.rules.links import hash_of
-from giftcards.use_cases.record_mail_status import MailStatusRecording
 from support.cloud import Cloud
 from support.links import ADDRESS, Buyer, new_buyer
 
@@ -65,8 +62,7 @@ def test_report_reaches_the_shop(
 ):
     buyer.deliver()
     link_hash = hash_of(buyer.token())
-    recording = MailStatusRecording(buyer.links, EventBus(buyer.cloud.bus, aws.event_bridge()))
-    status = recording.record(report(detail_type, link_hash, bounce))
+    status = buyer.reports.record(report(detail_type, link_hash, bounce))
     ((name, detail),) = buyer.cloud.announced()
     assert (name, detail[published[1]]) == (published[0], published[2])
     assert status.link_id == link_hash[:16]
@@ -78,7 +74,6 @@ def test_report_reaches_the_shop(
     [("Email Bounced", None), ("Email Bounced", "0" * 64), ("Email Delivered", "0" * 64), ("Email Opened", None)],
 )
 def test_report_about_nothing_of_ours_is_ignored(buyer: Buyer, detail_type: str, link_hash: str | None):
-    recording = MailStatusRecording(buyer.links, EventBus(buyer.cloud.bus, aws.event_bridge()))
-    recording.record(report(detail_type, link_hash))
+    buyer.reports.record(report(detail_type, link_hash))
     assert buyer.cloud.announced() == []
     assert buyer.cloud.rows("LinkTable") == []

@@ -42,13 +42,13 @@ def revoke_links(order_id: OrderId, stack: StackName = STACK_NAME) -> None:
         deployed = Stack.connect(stack)
         order = existing_order(deployed.orders, order_id)
         order_links = deployed.links.get_links(order.order_id, order.user_id)
-        mail = deployed.links.get_mail(order.order_id, order.user_id)
+        mail = deployed.mails.get(order.order_id, order.user_id)
         has_nothing = mail is None and not order_links.is_stored
         # Also where no link is open: a mail that is due would send one.
         is_revoked = has_nothing or deployed.links.replace(order_links, None, at=datetime.now(UTC))
     if not is_revoked:
         raise CommandError("the order's links have changed meanwhile; run the command again")
-    output.say(f"revoked {len(order_links.current)} links of order {order_id}")
+    output.say(f"revoked {len(order_links.open)} links of order {order_id}")
 
 
 def links_of(deployed: Stack, order: Order) -> list[Link]:

@@ -18,7 +18,7 @@ def show(order_id: OrderId, stack: StackName = STACK_NAME, as_json: AsJson = Fal
         order = existing_order(deployed.orders, order_id)
         block = deployed.block(now) if order.status is OrderStatus.HANDLING else None
         links = links_of(deployed, order)
-        mail = deployed.links.get_mail(order.order_id, order.user_id)
+        mail = deployed.mails.get(order.order_id, order.user_id)
     waiting_for = None if block is None else output.block_text(block)
     link_documents = [link_document(link, now) for link in links]
     mail_document = output.mail_document(mail, links)

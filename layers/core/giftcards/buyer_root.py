@@ -5,11 +5,10 @@ neither pydantic nor the Encryption SDK.
 """
 
 import json
-import os
 from collections.abc import Mapping
-from datetime import UTC, datetime
-from functools import cache
 from typing import TYPE_CHECKING, Any
+
+from giftcards.outside import now, once, outside
 
 if TYPE_CHECKING:
     from giftcards.use_cases.create_link import LinkCreation
@@ -19,34 +18,31 @@ if TYPE_CHECKING:
     from giftcards.use_cases.serve_page import LinkPage
     from giftcards.use_cases.store_recipient import RecipientStorage
 
-
-def now() -> datetime:
-    """Return the time in UTC."""
-    return datetime.now(UTC)
+__all__ = ["now"]  # ServePage gets the time from this module
 
 
-@cache
+@once
 def recipient_storage() -> "RecipientStorage":
     """Build what StoreRecipient needs."""
     from datetime import timedelta
 
     from giftcards.adapters import aws
     from giftcards.adapters.event_bus import EventBus
-    from giftcards.adapters.link_table import LinkTable
+    from giftcards.adapters.mail_table import MailTable
     from giftcards.adapters.recipient_cipher import RecipientCipher
     from giftcards.settings import StoreRecipientSettings
     from giftcards.use_cases.store_recipient import RecipientStorage
 
-    settings = StoreRecipientSettings.from_environment()
+    settings = StoreRecipientSettings.from_environment(outside().environment)
     return RecipientStorage(
-        links=LinkTable(settings.link_table_name, aws.dynamodb()),
+        mails=MailTable(settings.link_table_name, aws.dynamodb()),
         cipher=RecipientCipher(settings.recipient_key_arn, aws.kms()),
         bus=EventBus(settings.order_bus_name, aws.event_bridge()),
         retention=timedelta(days=settings.recipient_days),
     )
 
 
-@cache
+@once
 def link_mailing() -> "LinkMailing":
     """Build what SendLink needs."""
     from giftcards import composition_root
@@ -54,26 +50,30 @@ def link_mailing() -> "LinkMailing":
     from giftcards.adapters.event_bus import EventBus
     from giftcards.adapters.link_key import LinkKey
     from giftcards.adapters.link_table import LinkTable
+    from giftcards.adapters.mail_table import MailTable
     from giftcards.adapters.mailer import Mailer
     from giftcards.adapters.recipient_cipher import RecipientCipher
     from giftcards.settings import SendLinkSettings
     from giftcards.use_cases.issue_link import LinkIssue
+    from giftcards.use_cases.mail_link import LinkMailer
     from giftcards.use_cases.send_link import LinkMailing
 
-    settings = SendLinkSettings.from_environment()
+    settings = SendLinkSettings.from_environment(outside().environment)
     links = LinkTable(settings.link_table_name, aws.dynamodb())
+    mailer = Mailer(settings.mail_from, settings.mail_configuration_set, aws.ses())
     return LinkMailing(
+        mails=MailTable(settings.link_table_name, aws.dynamodb()),
         links=links,
         issue=LinkIssue(links, LinkKey(settings.link_key_arn, aws.kms())),
         cipher=RecipientCipher(settings.recipient_key_arn, aws.kms()),
-        mailer=Mailer(settings.mail_from, settings.mail_configuration_set, aws.ses()),
+        mailer=LinkMailer(mailer, settings.mail_policy),
         bus=EventBus(settings.order_bus_name, aws.event_bridge()),
         policy=settings.mail_policy,
         measure=composition_root.measure,
     )
 
 
-@cache
+@once
 def link_creation() -> "LinkCreation":
     """Build what CreateLink needs."""
     from giftcards import composition_root
@@ -85,19 +85,24 @@ def link_creation() -> "LinkCreation":
     from giftcards.settings import CreateLinkSettings
     from giftcards.use_cases.create_link import LinkCreation
     from giftcards.use_cases.issue_link import LinkIssue
+    from giftcards.use_cases.mail_link import LinkMailer
 
-    settings = CreateLinkSettings.from_environment()
-    sends_mail = settings.mail_from != "none"
+    settings = CreateLinkSettings.from_environment(outside().environment)
+    mailer = None
+    if settings.mail_from != "none":
+        mailer = LinkMailer(
+            Mailer(settings.mail_from, settings.mail_configuration_set, aws.ses()), settings.mail_policy
+        )
     return LinkCreation(
         orders=OrderTable(settings.card_table_name, aws.dynamodb()),
         issue=LinkIssue(LinkTable(settings.link_table_name, aws.dynamodb()), LinkKey(settings.link_key_arn, aws.kms())),
-        mailer=Mailer(settings.mail_from, settings.mail_configuration_set, aws.ses()) if sends_mail else None,
+        mailer=mailer,
         policy=settings.mail_policy,
         measure=composition_root.measure,
     )
 
 
-@cache
+@once
 def link_redemption() -> "LinkRedemption":
     """Build what RedeemLink needs."""
     import secrets
@@ -105,20 +110,21 @@ def link_redemption() -> "LinkRedemption":
     from giftcards import composition_root
     from giftcards.adapters import aws
     from giftcards.adapters.audit_table import AuditTable
-    from giftcards.adapters.card_cipher import CardCipher
     from giftcards.adapters.event_bus import EventBus
+    from giftcards.adapters.link_key import LinkKey
     from giftcards.adapters.link_table import LinkTable
     from giftcards.adapters.order_table import OrderTable
     from giftcards.settings import RedeemLinkSettings
     from giftcards.use_cases.redeem_link import LinkRedemption
     from giftcards.use_cases.reveal_cards import CardReveal
 
-    settings = RedeemLinkSettings.from_environment()
+    settings = RedeemLinkSettings.from_environment(outside().environment)
     return LinkRedemption(
         links=LinkTable(settings.link_table_name, aws.dynamodb()),
+        key=LinkKey(settings.link_key_arn, aws.kms()),
         reveal=CardReveal(
             orders=OrderTable(settings.card_table_name, aws.dynamodb()),
-            cipher=CardCipher(settings.card_key_arn),
+            cipher=outside().card_cipher(settings.card_key_arn),
             audit=AuditTable(settings.audit_table_name, aws.dynamodb()),
             measure=composition_root.measure,
         ),
@@ -128,29 +134,32 @@ def link_redemption() -> "LinkRedemption":
     )
 
 
-@cache
+@once
 def mail_status_recording() -> "MailStatusRecording":
     """Build what RecordMailStatus needs."""
     from giftcards.adapters import aws
     from giftcards.adapters.event_bus import EventBus
     from giftcards.adapters.link_table import LinkTable
+    from giftcards.adapters.mail_table import MailTable
     from giftcards.settings import RecordMailStatusSettings
     from giftcards.use_cases.record_mail_status import MailStatusRecording
 
-    settings = RecordMailStatusSettings.from_environment()
+    settings = RecordMailStatusSettings.from_environment(outside().environment)
     return MailStatusRecording(
-        LinkTable(settings.link_table_name, aws.dynamodb()), EventBus(settings.order_bus_name, aws.event_bridge())
+        links=LinkTable(settings.link_table_name, aws.dynamodb()),
+        mails=MailTable(settings.link_table_name, aws.dynamodb()),
+        bus=EventBus(settings.order_bus_name, aws.event_bridge()),
     )
 
 
-@cache
+@once
 def link_page() -> "LinkPage":
     """Build what ServePage needs. Its settings are read without pydantic, which alone doubles the cold start."""
     from giftcards.adapters import aws
     from giftcards.adapters.link_table import LinkTable
     from giftcards.use_cases.serve_page import LinkPage
 
-    function = os.environ["REDEEM_LINK_FUNCTION_ARN"]
+    function = outside().environment["REDEEM_LINK_FUNCTION_ARN"]
 
     def redeem(request: Mapping[str, Any]) -> Mapping[str, Any]:
         answer = aws.lambda_().invoke(FunctionName=function, Payload=json.dumps(request).encode())
@@ -160,13 +169,9 @@ def link_page() -> "LinkPage":
         return redeemed
 
     return LinkPage(
-        links=LinkTable(os.environ["LINK_TABLE_NAME"], aws.dynamodb()),
+        links=LinkTable(outside().environment["LINK_TABLE_NAME"], aws.dynamodb()),
         redeem=redeem,
-        shop_name=os.environ["SHOP_NAME"],
-        shop_contact=os.environ["SHOP_CONTACT"],
-        language=os.environ["PAGE_LANGUAGE"],
+        shop_name=outside().environment["SHOP_NAME"],
+        shop_contact=outside().environment["SHOP_CONTACT"],
+        language=outside().environment["PAGE_LANGUAGE"],
     )
-
-
-BUILDERS = (recipient_storage, link_mailing, link_creation, link_redemption, mail_status_recording, link_page)
-"""Everything that is built once; tests clear it."""

@@ -6,21 +6,15 @@ together (bench/handlers.py), and not every function needs all of them.
 Tests replace what comes from outside, and start another container, with one call: ``use``.
 """
 
-import os
-import random
-import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from functools import wraps
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING
 
 from aws_lambda_powertools import Metrics
 
-from giftcards.adapters.oneclickdz.supplier import Supplier, new_client
 from giftcards.logs import log, logger
 from giftcards.metrics import NAMESPACE, Metric
+from giftcards.outside import Outside, now, once, outside, use
 from giftcards.rules.gate import CHECK_SLOT_WAIT, DELIVERY_SLOT_WAIT, NO_SLOT_WAIT, SlotWait
 from giftcards.settings import (
     CheckStatusSettings,
@@ -36,81 +30,18 @@ from giftcards.use_cases.check_status import StatusCheck
 from giftcards.use_cases.gated_supplier import GatedSupplier
 
 if TYPE_CHECKING:
-    from giftcards.adapters.card_cipher import CardCipher
     from giftcards.use_cases.deliver_cards import CardDelivery
     from giftcards.use_cases.measure_orders import OrderMeasurement
     from giftcards.use_cases.reconcile_orders import Reconciliation
     from giftcards.use_cases.reveal_cards import CardReveal
     from giftcards.use_cases.sweep_orders import OrderSweep
 
-__all__ = ["log", "logger"]  # functions log through this module
-
-Built = TypeVar("Built")
-
-
-def _supplier(base_url: str) -> Supplier:
-    return Supplier(base_url, new_client())
-
-
-def _card_cipher(key_arn: str) -> "CardCipher":
-    from giftcards.adapters.card_cipher import CardCipher
-
-    return CardCipher(key_arn)
-
-
-@dataclass(frozen=True)
-class Outside:
-    """What the functions of a container take from outside, except boto3's clients.
-
-    Attributes
-    ----------
-    jitter
-        Returns a random number in [0, 1).
-    pause
-        Sleeps for some seconds.
-    built
-        What the container has built, by the name of its builder.
-    """
-
-    environment: Mapping[str, str] = field(default_factory=lambda: os.environ)
-    now: Callable[[], datetime] = lambda: datetime.now(UTC)
-    jitter: Callable[[], float] = random.random
-    pause: Callable[[float], None] = time.sleep
-    supplier: Callable[[str], Supplier] = _supplier
-    card_cipher: Callable[[str], "CardCipher"] = _card_cipher
-    built: dict[str, Any] = field(default_factory=dict, repr=False)
-
-
-_outside = Outside()
-
-
-def use(outside: Outside) -> Outside:
-    """Replace what comes from outside and what is built from it. Return what was in use. For tests."""
-    global _outside
-    previous, _outside = _outside, outside
-    return previous
-
-
-def _once(build: Callable[[], Built]) -> Callable[[], Built]:
-    """Build when a container first needs it."""
-
-    @wraps(build)
-    def built() -> Built:
-        if build.__name__ not in _outside.built:
-            _outside.built[build.__name__] = build()
-        return cast("Built", _outside.built[build.__name__])
-
-    return built
-
-
-def now() -> datetime:
-    """Return the time in UTC."""
-    return _outside.now()
+__all__ = ["Outside", "log", "logger", "now", "use"]  # functions and tests get these from this module
 
 
 def jitter() -> float:
     """Return a random number in [0, 1)."""
-    return _outside.jitter()
+    return outside().jitter()
 
 
 @contextmanager
@@ -127,11 +58,11 @@ def naming_outages() -> Iterator[None]:
         raise outage from None
 
 
-@_once
+@once
 def metrics() -> Metrics:
     """Build the metrics, which CloudWatch reads from the log (embedded metric format)."""
     built = Metrics(namespace=NAMESPACE)
-    built.set_default_dimensions(stage=CountEventsSettings.from_environment(_outside.environment).stage_name)
+    built.set_default_dimensions(stage=CountEventsSettings.from_environment(outside().environment).stage_name)
     return built
 
 
@@ -140,23 +71,23 @@ def measure(metric: Metric, value: float) -> None:
     metrics().add_metric(name=metric.label, unit=metric.unit, value=value)
 
 
-@_once
+@once
 def status_check() -> StatusCheck:
-    settings = CheckStatusSettings.from_environment(_outside.environment)
+    settings = CheckStatusSettings.from_environment(outside().environment)
     return StatusCheck(_gated_supplier(settings, CHECK_SLOT_WAIT), settings.policy, measure)
 
 
-@_once
+@once
 def card_delivery() -> "CardDelivery":
     from giftcards.adapters import aws
     from giftcards.adapters.event_bus import EventBus
     from giftcards.adapters.order_table import OrderTable
     from giftcards.use_cases.deliver_cards import CardDelivery
 
-    settings = DeliverCardsSettings.from_environment(_outside.environment)
+    settings = DeliverCardsSettings.from_environment(outside().environment)
     return CardDelivery(
         supplier=_gated_supplier(settings, DELIVERY_SLOT_WAIT),
-        cipher=_outside.card_cipher(settings.card_key_arn),
+        cipher=outside().card_cipher(settings.card_key_arn),
         orders=OrderTable(settings.card_table_name, aws.dynamodb()),
         bus=EventBus(settings.order_bus_name, aws.event_bridge()),
         policy=settings.policy,
@@ -165,23 +96,23 @@ def card_delivery() -> "CardDelivery":
     )
 
 
-@_once
+@once
 def card_reveal() -> "CardReveal":
     from giftcards.adapters import aws
     from giftcards.adapters.audit_table import AuditTable
     from giftcards.adapters.order_table import OrderTable
     from giftcards.use_cases.reveal_cards import CardReveal
 
-    settings = RevealCardsSettings.from_environment(_outside.environment)
+    settings = RevealCardsSettings.from_environment(outside().environment)
     return CardReveal(
         orders=OrderTable(settings.card_table_name, aws.dynamodb()),
-        cipher=_outside.card_cipher(settings.card_key_arn),
+        cipher=outside().card_cipher(settings.card_key_arn),
         audit=AuditTable(settings.audit_table_name, aws.dynamodb()),
         measure=measure,
     )
 
 
-@_once
+@once
 def order_sweep() -> "OrderSweep":
     from giftcards.adapters import aws
     from giftcards.adapters.event_bus import EventBus
@@ -189,7 +120,7 @@ def order_sweep() -> "OrderSweep":
     from giftcards.adapters.order_table import OrderTable
     from giftcards.use_cases.sweep_orders import OrderSweep
 
-    settings = SweepOrdersSettings.from_environment(_outside.environment)
+    settings = SweepOrdersSettings.from_environment(outside().environment)
     return OrderSweep(
         orders=OrderTable(settings.card_table_name, aws.dynamodb()),
         executions=Executions(aws.step_functions()),
@@ -197,7 +128,7 @@ def order_sweep() -> "OrderSweep":
     )
 
 
-@_once
+@once
 def order_measurement() -> "OrderMeasurement":
     from giftcards.adapters import aws
     from giftcards.adapters.api_key import ApiKeySource
@@ -205,7 +136,7 @@ def order_measurement() -> "OrderMeasurement":
     from giftcards.adapters.order_table import OrderTable
     from giftcards.use_cases.measure_orders import OrderMeasurement
 
-    settings = MeasureOrdersSettings.from_environment(_outside.environment)
+    settings = MeasureOrdersSettings.from_environment(outside().environment)
     return OrderMeasurement(
         orders=OrderTable(settings.card_table_name, aws.dynamodb()),
         gate=GateTable(settings.gate_table_name, aws.dynamodb()),
@@ -214,7 +145,7 @@ def order_measurement() -> "OrderMeasurement":
     )
 
 
-@_once
+@once
 def reconciliation() -> "Reconciliation":
     from giftcards.adapters import aws
     from giftcards.adapters.discrepancy_table import DiscrepancyTable
@@ -222,14 +153,14 @@ def reconciliation() -> "Reconciliation":
     from giftcards.adapters.order_table import OrderTable
     from giftcards.use_cases.reconcile_orders import Reconciliation
 
-    settings = ReconcileOrdersSettings.from_environment(_outside.environment)
+    settings = ReconcileOrdersSettings.from_environment(outside().environment)
     return Reconciliation(
         supplier=_gated_supplier(settings, NO_SLOT_WAIT),
         orders=OrderTable(settings.card_table_name, aws.dynamodb()),
         discrepancies=DiscrepancyTable(settings.difference_table_name, aws.dynamodb()),
         bus=EventBus(settings.order_bus_name, aws.event_bridge()),
         clock=now,
-        pause=_outside.pause,
+        pause=outside().pause,
         jitter=jitter,
     )
 
@@ -240,12 +171,12 @@ def _gated_supplier(settings: SupplierSettings, slot_wait: SlotWait) -> GatedSup
     from giftcards.adapters.gate_table import GateTable
 
     return GatedSupplier(
-        supplier=_outside.supplier(settings.supplier_base_url),
+        supplier=outside().supplier(settings.supplier_base_url),
         api_key=ApiKeySource(settings.supplier_api_key_secret_arn, aws.secrets_manager()),
         gate=GateTable(settings.gate_table_name, aws.dynamodb()),
         clock=now,
         measure=measure,
-        pause=_outside.pause,
+        pause=outside().pause,
         jitter=jitter,
         slot_wait=slot_wait,
     )

@@ -165,6 +165,7 @@ class RedeemLinkSettings(RevealCardsSettings):
     """What RedeemLink reads."""
 
     link_table_name: NonEmpty
+    link_key_arn: NonEmpty
     order_bus_name: NonEmpty
 
 

@@ -12,12 +12,8 @@ LINK_TAG = "giftcards-link"
 """The message tag that carries the hash of a link's token, so that a bounce finds its link without an address."""
 
 
-class InvalidRecipientError(Exception):
-    """SES cannot send to this address. The text is SES's error code."""
-
-
 class MailRefusedError(Exception):
-    """SES refuses the mail, or everything, until an operator changes something. The text is SES's error code."""
+    """SES refuses the mail until an operator changes something. The text is SES's error code."""
 
 
 class Mailer:
@@ -41,7 +37,7 @@ class Mailer:
 
         Raises
         ------
-        InvalidRecipientError, MailRefusedError
+        MailRefusedError
             If SES does not accept it (docs.aws.amazon.com/ses/latest/APIReference-V2/API_SendEmail.html#Errors).
         """
         try:
@@ -54,14 +50,14 @@ class Mailer:
             )
         except ClientError as error:
             code = error.response.get("Error", {}).get("Code", "")
-            if code == "BadRequestException":
-                raise InvalidRecipientError(code) from None
             if code in _REFUSALS:
                 raise MailRefusedError(code) from None
             raise
 
 
 _REFUSALS = {
+    # Recipients are checked before they are stored, so it is rather the sender or the configuration set.
+    "BadRequestException",
     "MessageRejected",
     "AccountSuspendedException",
     "SendingPausedException",

@@ -58,7 +58,8 @@ Channel = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,31}$")]
 class RecipientSet(Contract):
     """In: the address that the link to an order's cards is mailed to. The first one for an order and user counts.
 
-    It may arrive before or after the delivery. After LinkMailFailed, another one may follow.
+    It may arrive before or after the delivery. After LinkMailFailed, or LinkMailBounced with PERMANENT, another one may
+    follow.
     """
 
     detail_type: ClassVar[str] = "RecipientSet"

@@ -14,7 +14,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 
 MAX_LINKS = 20
-"""Links that an order remembers. Only a program that creates them in a loop needs more."""
+"""Open links of an order, besides the mailed one. Only a program that creates them in a loop needs more."""
 MAX_CODE_TRIES = 5
 """Wrong access codes that a link takes in all; a right one starts the count again."""
 CARDS_PER_PAGE = 200
@@ -25,6 +25,7 @@ ROW_RETENTION = timedelta(days=90)
 MAIL_CHANNEL = "mail"
 """The channel of the link that ``SendLink`` sends."""
 
+_TOKEN_BYTES = 20
 _TOKEN = re.compile(r"[a-z2-7]{32}(?![a-z0-9])")
 _DIGITS = re.compile(r"[0-9]{4,12}")
 _BIDIRECTIONAL_CONTROLS = {*range(0x202A, 0x202F), *range(0x2066, 0x206A), 0x2028, 0x2029}
@@ -56,6 +57,9 @@ class Link:
         SHA-256 of the token, 64 hex digits.
     generation
         Raised by each replacement and revocation of the order's links; links of an older one are replaced.
+    mac_tail
+        The part of the token's MAC that is not in the token, in hex. With the token, it proves that the row names the
+        order, user, channel and generation that the link was issued for.
     label
         What the shop calls the order; None shows none.
     quantity, fulfilled_quantity
@@ -81,6 +85,7 @@ class Link:
     user_id: str
     channel: str
     generation: int
+    mac_tail: str
     language: str
     label: str | None
     quantity: int
@@ -178,8 +183,9 @@ class Delivery:
     cards_expire_at: datetime | None
 
 
-def new_link(token: str, generation: int, delivery: Delivery, options: LinkOptions, now: datetime) -> Link:
-    """Make the link of a token. It ends with the cards where they end earlier."""
+def new_link(mac: bytes, generation: int, delivery: Delivery, options: LinkOptions, now: datetime) -> Link:
+    """Make the link of a MAC. It ends with the cards if they end earlier."""
+    token = token_of(mac)
     now = now.replace(microsecond=0)
     expires_at = now + timedelta(days=options.days)
     if delivery.cards_expire_at is not None:
@@ -190,6 +196,7 @@ def new_link(token: str, generation: int, delivery: Delivery, options: LinkOptio
         user_id=delivery.user_id,
         channel=options.channel,
         generation=generation,
+        mac_tail=mac[_TOKEN_BYTES:].hex(),
         language=options.language,
         label=options.label,
         quantity=delivery.quantity,
@@ -223,8 +230,13 @@ def token_message(order_id: str, user_id: str, channel: str, generation: int) ->
 
 
 def token_of(mac: bytes) -> str:
-    """Make the token: 160 bits in letters and digits that survive mail programs and changes of case."""
-    return base64.b32encode(mac).decode().lower()[:32]
+    """Make the token: the first 160 bits in letters and digits that survive mail programs and changes of case."""
+    return base64.b32encode(mac[:_TOKEN_BYTES]).decode().lower()
+
+
+def mac_of(token: str, mac_tail: str) -> bytes:
+    """Put the MAC of a link together again."""
+    return base64.b32decode(token.upper()) + bytes.fromhex(mac_tail)
 
 
 def token_in(path: str) -> str | None:

@@ -4,19 +4,17 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
-from pydantic import SecretStr
-
 from giftcards.adapters.link_table import TooManyLinksError
-from giftcards.adapters.mailer import InvalidRecipientError, Mailer, MailRefusedError
+from giftcards.adapters.mailer import MailRefusedError
 from giftcards.adapters.order_table import OrderTable, UnreadableOrderError
 from giftcards.contracts.links import LinkCreated, LinkRequest
 from giftcards.contracts.workflow import Level
 from giftcards.metrics import Meter, Metric
-from giftcards.presentation.mail import MailContent, render_mail
 from giftcards.rules.links import Delivery, LinkOptions, LinkState, differing_options
 from giftcards.rules.mails import MailPolicy
 from giftcards.rules.orders import Order
 from giftcards.use_cases.issue_link import IssuedLink, LinkIssue, LinksChangingError
+from giftcards.use_cases.mail_link import LinkMailer
 
 
 class LinkOutcome(StrEnum):
@@ -46,7 +44,7 @@ MESSAGES = {
     LinkOutcome.NOT_FOUND: "This user has no order with this id.",
     LinkOutcome.NOT_DELIVERED: "The order has not been delivered yet.",
     LinkOutcome.CARDS_EXPIRED: "The retention of the order's cards has ended; they are deleted.",
-    LinkOutcome.TOO_MANY_LINKS: "The order has 20 links. Close them with replace, or revoke them first.",
+    LinkOutcome.TOO_MANY_LINKS: "The order has 20 open links. Add replace to close them and create this one.",
     LinkOutcome.MAIL_DISABLED: "This stack sends no mail: its parameter MailFrom is none.",
     LinkOutcome.BUSY: "The order's links are being changed by others. Try again.",
 }
@@ -77,7 +75,7 @@ class LinkCreation:
 
     orders: OrderTable
     issue: LinkIssue
-    mailer: Mailer | None
+    mailer: LinkMailer | None
     policy: MailPolicy
     measure: Meter
 
@@ -115,8 +113,8 @@ class LinkCreation:
         """Answer with a link, after mailing it where that was asked for."""
         if request.mail is not None and self.mailer is not None:
             try:
-                self._mail(self.mailer, request.mail, issued)
-            except (InvalidRecipientError, MailRefusedError) as error:
+                self.mailer.send(request.mail, issued)
+            except MailRefusedError as error:
                 message = f"Amazon SES did not accept the mail ({error}). The same call without mail returns the link."
                 return LinkAnswer(LinkOutcome.MAIL_NOT_SENT, message)
         link = issued.link
@@ -140,21 +138,6 @@ class LinkCreation:
             days=request.days or self.policy.link_days,
             code=None if request.code is None else request.code.get_secret_value(),
         )
-
-    def _mail(self, mailer: Mailer, address: SecretStr, issued: IssuedLink) -> None:
-        link = issued.link
-        content = MailContent(
-            to=address.get_secret_value(),
-            mail_from=mailer.mail_from,
-            shop_name=self.policy.shop_name,
-            shop_contact=self.policy.shop_contact,
-            language=link.language,
-            url=issued.url(self.policy.page_url),
-            quantity=link.fulfilled_quantity,
-            until=link.expires_at,
-            link_id=link.link_id,
-        )
-        mailer.send(address, render_mail(content), link_hash=link.hash)
 
 
 def _refused(outcome: LinkOutcome) -> LinkAnswer:

@@ -5,7 +5,7 @@ from datetime import datetime
 
 from giftcards.adapters.link_key import LinkKey
 from giftcards.adapters.link_table import LinkTable
-from giftcards.rules.links import Delivery, Link, LinkOptions, hash_of, new_link
+from giftcards.rules.links import Delivery, Link, LinkOptions, hash_of, new_link, token_of
 
 _ATTEMPTS = 5
 """Tries to write a link while others change the order's links."""
@@ -54,21 +54,22 @@ class LinkIssue:
         Raises
         ------
         TooManyLinksError
-            If the order has as many links as it remembers.
+            If the order has as many open links as it may have. Never for the link that SendLink mails.
         LinksChangingError
             If others keep changing the order's links.
         """
         for _ in range(_ATTEMPTS):
             order = self.links.get_links(delivery.order_id, delivery.user_id)
             generation = order.generation + (1 if replace else 0)
-            token = self.key.token(delivery.order_id, delivery.user_id, options.channel, generation)
+            mac = self.key.mac(delivery.order_id, delivery.user_id, options.channel, generation)
+            token = token_of(mac)
             existing = None if replace else self.links.get_link(hash_of(token))
             if existing is not None:
                 return IssuedLink(existing, token, is_new=False)
             if not replace and hash_of(token) in order.hashes:
                 # DynamoDB has deleted the row of a link that ended. The same token must not open anything again.
                 return self.issue(delivery, options, now=now, replace=True)
-            link = new_link(token, generation, delivery, options, now)
+            link = new_link(mac, generation, delivery, options, now)
             is_written = self.links.replace(order, link, at=now) if replace else self.links.create(link, order=order)
             if is_written:
                 return IssuedLink(link, token, is_new=True)

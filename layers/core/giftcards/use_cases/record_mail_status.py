@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from giftcards.adapters.event_bus import EventBus
 from giftcards.adapters.link_table import LinkTable
+from giftcards.adapters.mail_table import MailTable
 from giftcards.adapters.mailer import LINK_TAG
 from giftcards.contracts.events import LinkMailBounced, LinkMailFailed, OrderEvent
 from giftcards.contracts.links import SesEvent
@@ -27,10 +28,15 @@ class MailStatusRecording:
     """Records bounces and complaints."""
 
     links: LinkTable
+    mails: MailTable
     bus: EventBus
 
     def record(self, report: SesEvent) -> MailStatus:
-        """Note a bounce or complaint in the link's row and publish it. A repeat publishes it again."""
+        """Note a bounce or complaint in the link's row and publish it. A repeat publishes it again.
+
+        If nobody can have got the mail, the shop can name another recipient. After a complaint or a transient bounce
+        (which an out-of-office reply can cause) somebody may have it.
+        """
         kind = _kind(report)
         link_hash = next(iter(report.detail.mail.tags.get(LINK_TAG, [])), None)
         if kind is None or link_hash is None:
@@ -39,6 +45,8 @@ class MailStatusRecording:
         link = self.links.mark_bounced(link_hash, noted, at=report.time)
         if link is None:
             return MailStatus(link_hash[:16])
+        if kind is BounceKind.PERMANENT:
+            self.mails.mark_bounced(link, at=report.time)
         event: OrderEvent
         if noted is MailFailure.SUPPRESSED:
             event = LinkMailFailed(

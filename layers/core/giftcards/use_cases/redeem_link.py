@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Any
 
 from giftcards.adapters.event_bus import EventBus
+from giftcards.adapters.link_key import LinkKey
 from giftcards.adapters.link_table import LinkTable
 from giftcards.contracts.events import CardsViewed
 from giftcards.contracts.links import RedeemRequest
@@ -71,6 +72,7 @@ class LinkRedemption:
     """
 
     links: LinkTable
+    key: LinkKey
     reveal: CardReveal
     bus: EventBus
     new_ticket: Callable[[], str]
@@ -95,6 +97,8 @@ class LinkRedemption:
         link = None if token is None else self.links.get_link(hash_of(token))
         if link is None or token is None:
             return Redeemed(LinkState.NOT_FOUND)
+        if not self.key.is_genuine(link, token):
+            return Redeemed(LinkState.LATER, link, note="NOT_GENUINE")
         page = min(request.page, link.pages)
         ticket = None if request.view is None else request.view.get_secret_value()
         if link.shows_page_again(ticket, now):

@@ -7,14 +7,15 @@ from enum import StrEnum
 
 from giftcards.adapters.event_bus import EventBus
 from giftcards.adapters.link_table import LinkTable
-from giftcards.adapters.mailer import InvalidRecipientError, Mailer, MailRefusedError
+from giftcards.adapters.mail_table import MailTable
+from giftcards.adapters.mailer import MailRefusedError
 from giftcards.adapters.recipient_cipher import RecipientCipher, RecipientUnreadableError
 from giftcards.contracts.events import CardsDelivered, LinkMailFailed, LinkMailSent
 from giftcards.metrics import Meter, Metric
-from giftcards.presentation.mail import MailContent, render_mail
 from giftcards.rules.links import MAIL_CHANNEL, Delivery, LinkOptions, LinkState
 from giftcards.rules.mails import REFUSED_AFTER, Mail, MailFailure, MailPolicy
-from giftcards.use_cases.issue_link import LinkIssue
+from giftcards.use_cases.issue_link import LinkIssue, LinksChangingError
+from giftcards.use_cases.mail_link import LinkMailer
 
 
 class MailOutcome(StrEnum):
@@ -24,6 +25,8 @@ class MailOutcome(StrEnum):
     FAILED = "FAILED"
     REFUSED = "REFUSED"
     """SES refuses for now; the mail stays due."""
+    BUSY = "BUSY"
+    """Others are changing the order's links; the mail stays due."""
     NOT_DUE = "NOT_DUE"
     """There is no recipient yet, it has been sent, or another run is sending it."""
 
@@ -46,10 +49,11 @@ class _MailFailedError(Exception):
 class LinkMailing:
     """Sends mails that are due."""
 
+    mails: MailTable
     links: LinkTable
     issue: LinkIssue
     cipher: RecipientCipher
-    mailer: Mailer
+    mailer: LinkMailer
     bus: EventBus
     policy: MailPolicy
     measure: Meter
@@ -61,8 +65,8 @@ class LinkMailing:
         delivery = Delivery(
             delivered.order_id, delivered.user_id, delivered.quantity, delivered.fulfilled_quantity, end
         )
-        self.links.set_delivery(delivery, delivered.delivery_id, at=now)
-        self.links.make_due(delivered.order_id, delivered.user_id, at=now)
+        self.mails.set_delivery(delivery, delivered.delivery_id, at=now)
+        self.mails.make_due(delivered.order_id, delivered.user_id, at=now)
         return self.send(delivered.order_id, delivered.user_id, now=now)
 
     def send_due(self, clock: Callable[[], datetime], *, may_go_on: Callable[[], bool]) -> list[MailResult]:
@@ -76,7 +80,7 @@ class LinkMailing:
         results: list[MailResult] = []
         failure: Exception | None = None
         oldest: datetime | None = None
-        for order_id, user_id, due_at in self.links.due_mails():
+        for order_id, user_id, due_at in self.mails.due(clock()):
             oldest = oldest or due_at
             if not may_go_on():
                 break
@@ -95,7 +99,7 @@ class LinkMailing:
 
         The result is stored before it is published, so that a failing bus repeats the event and not the mail.
         """
-        mail = self.links.claim_mail(order_id, user_id, at=now)
+        mail = self.mails.claim(order_id, user_id, at=now)
         if mail is None:
             return MailResult(MailOutcome.NOT_DUE)
         if mail.sent_at is not None:
@@ -106,20 +110,19 @@ class LinkMailing:
             return self._send(mail, now)
         except _MailFailedError as error:
             failure = error.failure
-        except InvalidRecipientError:
-            failure = MailFailure.INVALID_RECIPIENT
         except MailRefusedError as error:
             if mail.refused_at is None or now < mail.refused_at + REFUSED_AFTER:
-                self.links.release_mail(mail, refused_at=now)
+                self.mails.release(mail, refused_at=now)
                 self.measure(Metric.MAIL_REFUSED, 1)
                 return MailResult(MailOutcome.REFUSED, str(error))
             failure = MailFailure.REFUSED
-        self.links.mark_failed(mail, failure)
+        self.mails.mark_failed(mail, failure)
         return self._publish_failed(mail, failure, now)
 
     def _send(self, mail: Mail, now: datetime) -> MailResult:
         policy = self.policy
-        if mail.is_revoked or mail.recipient is None or mail.has_expired(now, policy.recipient_retention):
+        has_expired = mail.delivery_id is None or mail.has_expired(now, policy.recipient_retention)
+        if mail.is_revoked or mail.recipient is None or has_expired:
             raise _MailFailedError(MailFailure.EXPIRED)
         delivery = Delivery(
             mail.order_id, mail.user_id, mail.quantity or 0, mail.fulfilled_quantity or 0, mail.cards_expire_at
@@ -131,7 +134,11 @@ class LinkMailing:
             uses=policy.link_uses,
             days=policy.link_days,
         )
-        issued = self.issue.issue(delivery, options, now=now)
+        try:
+            issued = self.issue.issue(delivery, options, now=now)
+        except LinksChangingError:
+            self.mails.release(mail)
+            return MailResult(MailOutcome.BUSY)
         if issued.is_new:
             self.measure(Metric.LINK_CREATED, 1)
         link = issued.link
@@ -141,19 +148,10 @@ class LinkMailing:
             address = self.cipher.open(mail.order_id, mail.user_id, mail.recipient)
         except RecipientUnreadableError:
             raise _MailFailedError(MailFailure.INVALID_RECIPIENT) from None
-        content = MailContent(
-            to=address.get_secret_value(),
-            mail_from=self.mailer.mail_from,
-            shop_name=policy.shop_name,
-            shop_contact=policy.shop_contact,
-            language=link.language,
-            url=issued.url(policy.page_url),
-            quantity=link.fulfilled_quantity,
-            until=link.expires_at,
-            link_id=link.link_id,
-        )
-        self.mailer.send(address, render_mail(content), link_hash=link.hash)
-        return self._publish_sent(self.links.mark_sent(mail, link, at=now), now)
+        if link.mail_bounce is not None:
+            self.links.forget_bounce(link)
+        self.mailer.send(address, issued)
+        return self._publish_sent(self.mails.mark_sent(mail, link, at=now), now)
 
     def _publish_sent(self, mail: Mail, now: datetime) -> MailResult:
         self.bus.publish(
@@ -166,10 +164,10 @@ class LinkMailing:
                 expires_at=mail.link_expires_at or now,
             )
         )
-        self.links.mark_published(mail)
+        self.mails.mark_published(mail)
         return MailResult(MailOutcome.SENT)
 
     def _publish_failed(self, mail: Mail, failure: MailFailure, now: datetime) -> MailResult:
         self.bus.publish(LinkMailFailed(order_id=mail.order_id, user_id=mail.user_id, occurred_at=now, reason=failure))
-        self.links.mark_published(replace(mail, failure=failure))
+        self.mails.mark_published(replace(mail, failure=failure))
         return MailResult(MailOutcome.FAILED, failure)

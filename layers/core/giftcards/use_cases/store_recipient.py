@@ -5,15 +5,12 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 
 from giftcards.adapters.event_bus import EventBus
-from giftcards.adapters.link_table import LinkTable
+from giftcards.adapters.mail_table import MailTable
 from giftcards.adapters.recipient_cipher import RecipientCipher
 from giftcards.contracts.base import Contract, Identifier
 from giftcards.contracts.events import LinkMailFailed
 from giftcards.contracts.links import RecipientSet
 from giftcards.rules.mails import Mail, MailFailure
-
-_GRACE = timedelta(days=2)
-"""Time to publish that a mail has expired, before DynamoDB deletes its row."""
 
 
 class RecipientOutcome(StrEnum):
@@ -42,13 +39,13 @@ class RecipientStorage:
         How long an address may be kept.
     """
 
-    links: LinkTable
+    mails: MailTable
     cipher: RecipientCipher
     bus: EventBus
     retention: timedelta
 
     def store(self, recipient: RecipientSet, *, now: datetime) -> RecipientOutcome:
-        """Seal an address. The first one for an order and user counts, until its mail has failed."""
+        """Seal an address. The first one for an order and user counts, until its mail has failed or bounced."""
         order_id, user_id = recipient.order_id, recipient.user_id
         mail = Mail(
             order_id,
@@ -57,9 +54,9 @@ class RecipientStorage:
             language=recipient.language,
             label=recipient.label,
         )
-        is_stored = self.links.set_recipient(mail, recipient_at=now, row_expires_at=now + self.retention + _GRACE)
+        is_stored = self.mails.set_recipient(mail, at=now, keep_until=now + self.retention)
         # Also on a repeat: the run that stored it may have been killed before this.
-        self.links.make_due(order_id, user_id, at=now)
+        self.mails.make_due(order_id, user_id, at=now)
         return RecipientOutcome.STORED if is_stored else RecipientOutcome.ALREADY_SET
 
     def refuse(self, recipient: UnusableRecipient, *, now: datetime) -> RecipientOutcome:
