@@ -75,6 +75,7 @@ EVERY_RESOURCE = {
     "CardKey.OnlyDeliverCardsEncrypts": OF_THIS_KEY,
     "LinkKey.AccountManagesKey": OF_THIS_KEY,
     "LinkKey.OnlyLinkFunctionsDeriveTokens": OF_THIS_KEY,
+    "LinkKey.OnlyRedeemLinkVerifiesTokens": OF_THIS_KEY,
     "RecipientKey.AccountManagesKey": OF_THIS_KEY,
     "RecipientKey.OnlySendLinkDecrypts": OF_THIS_KEY,
     "StorageKey.AccountManagesKey": OF_THIS_KEY,

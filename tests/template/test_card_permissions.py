@@ -19,7 +19,7 @@ DATA_KEYS = {
     "kms:GenerateDataKeyPairWithoutPlaintext",
 }
 DECRYPTING = {"kms:Decrypt", "kms:ReEncryptFrom", "kms:CreateGrant"}
-DERIVING = {"kms:GenerateMac", "kms:VerifyMac", "kms:CreateGrant"}
+DERIVING = {"kms:GenerateMac", "kms:CreateGrant"}
 READS = {"GetItem", "BatchGetItem", "Query", "Scan", "DescribeTable"}
 
 
@@ -148,6 +148,7 @@ def test_key_requires_the_order_and_user_as_context(on_aws: Template, function: 
         ("CardKey.OnlyRevealCardsAndRedeemLinkDecrypt", DECRYPTING, ["RevealCardsRole", "RedeemLinkRole"]),
         ("CardKey.OnlyDeliverCardsEncrypts", {"kms:Encrypt", "kms:ReEncryptTo", *DATA_KEYS}, ["DeliverCardsRole"]),
         ("LinkKey.OnlyLinkFunctionsDeriveTokens", DERIVING, ["CreateLinkRole", "SendLinkRole"]),
+        ("LinkKey.OnlyRedeemLinkVerifiesTokens", {"kms:VerifyMac"}, ["RedeemLinkRole"]),
         ("RecipientKey.OnlySendLinkDecrypts", DECRYPTING, ["SendLinkRole"]),
     ],
 )
@@ -155,7 +156,7 @@ def test_key_policy_denies_its_actions_to_other_roles(
     on_aws: Template, on_local_cloud: Template, statement: str, denied: set[str], roles: list[str]
 ):
     (body,) = (s.body for s in statements(on_aws) if s.name == statement)
-    assert (body["Effect"], body["Principal"], set(body["Action"])) == ("Deny", {"AWS": "*"}, denied)
+    assert (body["Effect"], body["Principal"], set(as_list(body["Action"]))) == ("Deny", {"AWS": "*"}, denied)
     (key,) = body["Condition"]["ArnNotLike"]
     assert (list(body["Condition"]), key) == (["ArnNotLike"], "aws:PrincipalArn")
     for role, arn in zip(roles, as_list(body["Condition"]["ArnNotLike"][key]), strict=True):

@@ -155,7 +155,7 @@ def test_task_timeout_exceeds_its_functions(template: Template, function: str):
 def variables_read(function: str) -> set[str]:
     if function == "ServePageFunction":  # it reads them without pydantic, which would double its cold start
         source = inspect.getsource(buyer_root.link_page)
-        return set(re.findall(r'os\.environ\["(\w+)"\]', source)) | {"STAGE_NAME"}  # every function has it, for metrics
+        return set(re.findall(r'environment\["(\w+)"\]', source)) | {"STAGE_NAME"}  # every function has it, for metrics
     model = getattr(settings, f"{step(function)}Settings")
     return {field.alias for field in model.model_fields.values()}
 

@@ -159,7 +159,8 @@ def link_page() -> "LinkPage":
     from giftcards.adapters.link_table import LinkTable
     from giftcards.use_cases.serve_page import LinkPage
 
-    function = outside().environment["REDEEM_LINK_FUNCTION_ARN"]
+    environment = outside().environment
+    function = environment["REDEEM_LINK_FUNCTION_ARN"]
 
     def redeem(request: Mapping[str, Any]) -> Mapping[str, Any]:
         answer = aws.lambda_().invoke(FunctionName=function, Payload=json.dumps(request).encode())
@@ -169,9 +170,9 @@ def link_page() -> "LinkPage":
         return redeemed
 
     return LinkPage(
-        links=LinkTable(outside().environment["LINK_TABLE_NAME"], aws.dynamodb()),
+        links=LinkTable(environment["LINK_TABLE_NAME"], aws.dynamodb()),
         redeem=redeem,
-        shop_name=outside().environment["SHOP_NAME"],
-        shop_contact=outside().environment["SHOP_CONTACT"],
-        language=outside().environment["PAGE_LANGUAGE"],
+        shop_name=environment["SHOP_NAME"],
+        shop_contact=environment["SHOP_CONTACT"],
+        language=environment["PAGE_LANGUAGE"],
     )

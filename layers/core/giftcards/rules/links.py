@@ -14,7 +14,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 
 MAX_LINKS = 20
-"""Open links of an order, besides the mailed one. Only a program that creates them in a loop needs more."""
+"""Open links of an order, not counting the mailed one. Only a program that creates them in a loop needs more."""
 MAX_CODE_TRIES = 5
 """Wrong access codes that a link takes in all; a right one starts the count again."""
 CARDS_PER_PAGE = 200

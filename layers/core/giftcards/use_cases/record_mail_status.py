@@ -35,7 +35,7 @@ class MailStatusRecording:
         """Note a bounce or complaint in the link's row and publish it. A repeat publishes it again.
 
         If nobody can have got the mail, the shop can name another recipient. After a complaint or a transient bounce
-        (which an out-of-office reply can cause) somebody may have it.
+        (which an out-of-office reply can cause) someone may have it.
         """
         kind = _kind(report)
         link_hash = next(iter(report.detail.mail.tags.get(LINK_TAG, [])), None)
