@@ -126,7 +126,7 @@ pictures: $(BROWSER)/.installed ## Draw the pictures of the buyer's page in docs
 
 bench: setup ## Measure the handlers and orders of many cards: time, size, calls
 	$(BIN)/python bench/cards.py
-	$(BIN)/python bench/handlers.py
+	@PYTHONPATH=tests $(BIN)/python bench/handlers.py
 
 bench-scale: setup ## Compare today, the release before and the documents' loop under load (LONG=1: longer, writes docs/scale.md)
 	@PYTHONPATH=tests $(BIN)/python bench/scale.py $(if $(LONG),--long)

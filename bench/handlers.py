@@ -1,12 +1,13 @@
 """Measure time, size, and calls to DynamoDB and KMS of the handlers.
 
 Run with `make bench`. Everything is real: the artifacts that `sam build` makes for AWS, DynamoDB, KMS, EventBridge and
-Secrets Manager of a local cloud, HTTP to the supplier simulator. The supplier's own time is measured and taken off.
-Exits 1 if any limit is passed.
+Secrets Manager of a local cloud, HTTP to the supplier simulator. The supplier's own time is measured and subtracted.
+Exits 1 if any limit is exceeded.
 """
 
 import importlib.util
 import io
+import json
 import os
 import platform
 import shutil
@@ -16,10 +17,9 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import httpx
@@ -33,23 +33,21 @@ from giftcards_local.cloud import LocalCloud
 from giftcards_local.processes import wait_for
 from giftcards_local.pythons import find_python
 from giftcards_local.supplier import SANDBOX_API_KEY, SupplierServer
+from scaling.releases import release_before
+from warm_check import CHECKS, CONTEXT, request, without_the_supplier
 
 WRITES = {"PutItem", "UpdateItem", "DeleteItem"}
-CHECKS, DELIVERIES, IMPORTS, CARDS = 200, 30, 15, 10
+DELIVERIES, IMPORTS, CARDS, VIEWS, ROUNDS = 30, 15, 10, 30, 3
 RUNTIMES = ("3.13", "3.14", "3.12")
 """Python versions of AWS Lambda; the first is the default."""
-CONTEXT = SimpleNamespace(
-    function_name="bench",
-    memory_limit_in_mb=512,
-    invoked_function_arn="arn",
-    aws_request_id="bench",
-    function_version="1",
-)
 BUILDERS = {
-    "CheckStatusFunction": "status_check",
-    "DeliverCardsFunction": "card_delivery",
-    "RevealCardsFunction": "card_reveal",
+    "CheckStatusFunction": "composition_root.status_check",
+    "DeliverCardsFunction": "composition_root.card_delivery",
+    "RevealCardsFunction": "composition_root.card_reveal",
+    "RedeemLinkFunction": "buyer_root.link_redemption",
+    "ServePageFunction": "buyer_root.link_page",
 }
+"""What each function builds on its first call."""
 ENVIRONMENT = {
     "STAGE_NAME": "bench",
     "RELEASE_NAME": "bench",
@@ -64,13 +62,23 @@ ENVIRONMENT = {
     "CARD_KEY_ARN": "arn:aws:kms:us-east-1:000000000000:key/00000000-0000-0000-0000-000000000000",
     "ORDER_BUS_NAME": "bus",
     "CARD_RETENTION_DAYS": "0",
+    "LINK_TABLE_NAME": "links",
+    "REDEEM_LINK_FUNCTION_ARN": "arn",
+    "SHOP_NAME": "Bench",
+    "SHOP_CONTACT": "shop@mail.example",
+    "PAGE_LANGUAGE": "en",
 }
 RUNTIME_HAS = ("boto3", "botocore", "s3transfer", "urllib3", "dateutil", "six.py", "jmespath")
 LAYERS = {
     "CheckStatusFunction": ["CoreLayer"],
     "DeliverCardsFunction": ["EncryptionLayer", "CoreLayer"],
     "RevealCardsFunction": ["EncryptionLayer", "CoreLayer"],
+    "RedeemLinkFunction": ["EncryptionLayer", "CoreLayer"],
+    "ServePageFunction": ["PageLayer", "CoreLayer"],
 }
+IMPORT_LIMITS = {"CheckStatusFunction": 210, "ServePageFunction": 150, "RedeemLinkFunction": 600}
+Measurement = tuple[str, float, float | None, str]
+"""Name, value, limit (None for none) and unit."""
 
 
 def main() -> int:
@@ -90,7 +98,7 @@ def main() -> int:
     return 1 if missed else 0
 
 
-def measurements(folder: Path) -> Iterator[tuple[str, float, float | None, str]]:
+def measurements(folder: Path) -> Iterator[Measurement]:
     """Yield name, value, limit and unit of each measurement."""
     cloud = LocalCloud(folder)
     with SupplierServer() as supplier:
@@ -104,8 +112,9 @@ def measurements(folder: Path) -> Iterator[tuple[str, float, float | None, str]]
             build, python = production_build(folder / "production")
             yield from sizes(build)
             yield from cold_imports(build, python)
-            yield from warm_check(cloud, supplier)
+            yield from warm_check(cloud, supplier, folder / "before")
             yield from warm_delivery(cloud, stack, supplier)
+            yield from page(stack, supplier)
         finally:
             cloud.stop()
 
@@ -128,7 +137,7 @@ def production_build(folder: Path) -> tuple[Path, str]:
     return folder, python
 
 
-def cold_imports(build: Path, python: str) -> Iterator[tuple[str, float, float | None, str]]:
+def cold_imports(build: Path, python: str) -> Iterator[Measurement]:
     """Import each handler as a cold start does, with compiled layers and with layers that are not compiled."""
     site_packages = Path(next(path for path in sys.path if path.endswith("site-packages")))
     runtime = build.with_name("runtime")  # separately: pydantic looks for plugins in every package on the path
@@ -136,22 +145,20 @@ def cold_imports(build: Path, python: str) -> Iterator[tuple[str, float, float |
     for name in RUNTIME_HAS:
         (runtime / name).symlink_to(site_packages / name)
     subprocess.run([python, "-m", "compileall", "-q", *(runtime / name for name in RUNTIME_HAS)], check=True)
-    yield from cold_imports_of(build, runtime, python, "cold import", limit=350)
+    yield from cold_imports_of(build, runtime, python, "cold import", is_compiled=True)
     for compiled in list(build.rglob("__pycache__")):
         shutil.rmtree(compiled)
-    yield from cold_imports_of(build, runtime, python, "cold import where layers are not compiled", limit=None)
+    yield from cold_imports_of(build, runtime, python, "cold import, layers not compiled", is_compiled=False)
 
 
-def cold_imports_of(
-    build: Path, runtime: Path, python: str, what: str, limit: float | None
-) -> Iterator[tuple[str, float, float | None, str]]:
+def cold_imports_of(build: Path, runtime: Path, python: str, what: str, *, is_compiled: bool) -> Iterator[Measurement]:
     """Import each handler in a fresh interpreter that has the built artifact, its layers and boto3."""
     for function, layers in LAYERS.items():
         path = [str(build / function), *(str(build / layer / "python") for layer in layers), str(runtime)]
         program = (
             f"import sys, time; sys.path[:0] = {path!r}; began = time.perf_counter(); import app; "
-            "imported = time.perf_counter(); from giftcards import composition_root; "
-            f"composition_root.{BUILDERS[function]}(); built = time.perf_counter(); "
+            f"imported = time.perf_counter(); from giftcards import {BUILDERS[function].partition('.')[0]}; "
+            f"{BUILDERS[function]}(); built = time.perf_counter(); "
             "print((imported - began) * 1000, (built - imported) * 1000)"
         )
         command = [python, "-I", "-S", "-B", "-c", program]  # -B: Lambda cannot write compiled files either
@@ -162,38 +169,43 @@ def cold_imports_of(
         ][1:]
         imports, builds = ([float(run[i]) for run in runs] for i in (0, 1))
         name = function.removesuffix("Function")
-        its_limit = limit if function == "CheckStatusFunction" else None
-        yield f"{name}: {what}, median of {IMPORTS}", statistics.median(imports), its_limit, "ms"
-        if limit is not None:
+        limit = IMPORT_LIMITS.get(function) if is_compiled else None
+        yield f"{name}: {what}, median of {IMPORTS}", statistics.median(imports), limit, "ms"
+        if is_compiled:
             yield f"{name}: then, on the first call, boto3 and clients", statistics.median(builds), None, "ms"
 
 
-def sizes(build: Path) -> Iterator[tuple[str, float, float | None, str]]:
+def sizes(build: Path) -> Iterator[Measurement]:
     """Weigh the layers, unzipped."""
     for layer, limit in (("CoreLayer", 15), ("EncryptionLayer", None)):
         files = (file for file in (build / layer).rglob("*") if file.is_file())
         yield f"{layer}: unzipped", sum(file.stat().st_size for file in files) / 1e6, limit, "MB"
 
 
-def warm_check(cloud: LocalCloud, supplier: SupplierServer) -> Iterator[tuple[str, float, float | None, str]]:
-    """Check one order again and again."""
-    handler = load("check_status", cloud, "CheckStatusFunction")
+def warm_check(cloud: LocalCloud, supplier: SupplierServer, before: Path) -> Iterator[Measurement]:
+    """Check one order again and again with today's code, and with the release before in turns."""
     order_id = supplier.control.add_order(1, fulfil_after=3600)
-    with without_the_supplier() as measure:
-        times = [measure(lambda: handler(request(order_id), CONTEXT)) for _ in range(CHECKS + 10)][10:]
-    yield f"CheckStatus: warm, without the supplier, median of {CHECKS}", statistics.median(times), 10, "ms"
-    yield "CheckStatus: warm, without the supplier, 95th percentile", statistics.quantiles(times, n=20)[-1], None, "ms"
+    releases = {"today": PROJECT} | ({"before": before} if release_before(before) else {})
+    set_variables(cloud, "CheckStatusFunction")
+    found: dict[str, list[dict[str, float]]] = {name: [] for name in releases}
+    for _ in range(ROUNDS):
+        for name, code in releases.items():
+            paths = os.pathsep.join(map(str, (code / "layers" / "core", PROJECT / "bench")))
+            command = [sys.executable, "-m", "warm_check", str(code), order_id]
+            environment = os.environ | {"PYTHONPATH": paths, "POWERTOOLS_LOG_LEVEL": "CRITICAL"}
+            finished = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+            found[name].append(json.loads(finished.stdout.splitlines()[-1]))
+    medians = {name: min(run["median"] for run in runs) for name, runs in found.items()}
+    yield f"CheckStatus: warm, without the supplier, median of {CHECKS}", medians["today"], 10, "ms"
+    p95 = min(run["p95"] for run in found["today"])
+    yield "CheckStatus: warm, without the supplier, 95th percentile", p95, None, "ms"
+    if "before" in medians:
+        yield "CheckStatus: the same, ratio to the release before", medians["today"] / medians["before"], 0.8, ""
 
 
-def warm_delivery(
-    cloud: LocalCloud, stack: Stack, supplier: SupplierServer
-) -> Iterator[tuple[str, float, float | None, str]]:
+def warm_delivery(cloud: LocalCloud, stack: Stack, supplier: SupplierServer) -> Iterator[Measurement]:
     """Deliver orders of ten cards, and reveal one."""
-    order_ids = [supplier.control.add_order(CARDS, fulfil_after=0) for _ in range(DELIVERIES + 2)]
-    for order_id in order_ids:
-        stack.bus.publish(OrderPlaced(order_id=order_id, user_id="bench"), source="bench")
-    if not wait_for(lambda: all(stack.orders.get(order_id) for order_id in order_ids), within_seconds=60):
-        raise SystemExit("the orders were not claimed")
+    order_ids = placed(stack, supplier, [CARDS] * (DELIVERIES + 2))
     handler = load("deliver_cards", cloud, "DeliverCardsFunction")
     with without_the_supplier() as measure:
         times = [measure(lambda o=o: handler(request(o), CONTEXT)) for o in order_ids[:-1]][1:]  # type: ignore[misc]
@@ -204,11 +216,11 @@ def warm_delivery(
         "ms",
     )
 
+    reveal = load("reveal_cards", cloud, "RevealCardsFunction")
     with counted_calls() as calls:
         handler(request(order_ids[-1]), CONTEXT)
     yield f"DeliverCards: writes for {CARDS} cards", calls["writes"], 3, ""
     yield "DeliverCards: GenerateDataKey", calls["GenerateDataKey"], 1, ""
-    reveal = load("reveal_cards", cloud, "RevealCardsFunction")
     with counted_calls() as calls:
         answer = reveal({"orderId": order_ids[-1], "userId": "bench"}, CONTEXT)
     if len(answer["cards"]) != CARDS:
@@ -216,21 +228,38 @@ def warm_delivery(
     yield f"RevealCards: Decrypt for {CARDS} cards", calls["Decrypt"], 1, ""
 
 
-def request(order_id: str) -> dict[str, Any]:
-    """Return the request with which the workflow calls a function."""
-    now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-    return {
-        "orderId": order_id, "userId": "bench", "execution": "bench", "claimedAt": now, "checks": 0, "failures": 0,
-        "unansweredSince": now, "delayAnnounced": False,
-    }  # fmt: skip
+def page(stack: Stack, supplier: SupplierServer) -> Iterator[Measurement]:
+    """Open the page of ten cards over HTTP, with warm functions, and press its button."""
+    (order_id,) = placed(stack, supplier, [CARDS])
+    detail = {"orderId": order_id, "userId": "bench", "channel": "bench", "uses": 100}
+    stack.invoke("DeliverCards", request(order_id))
+    url = stack.invoke("CreateLink", detail)["url"]
+    for method, limit in (("GET", 150), ("POST", 200)):
+        times, size = [], 0
+        for _ in range(VIEWS + 3):
+            began = time.perf_counter()
+            answer = httpx.request(method, url)
+            times.append((time.perf_counter() - began) * 1000)
+            size = len(answer.content)
+            if answer.status_code != httpx.codes.OK:
+                raise SystemExit(f"the page answered {answer.status_code}")
+        yield f"Page: {method}, {CARDS} cards, warm, median of {VIEWS}", statistics.median(times[3:]), limit, "ms"
+    yield f"Page: size with {CARDS} cards", size / 1000, 20, "KB"
+
+
+def placed(stack: Stack, supplier: SupplierServer, sizes: Sequence[int]) -> list[str]:
+    """Place orders of these numbers of cards, which are settled, and wait until they are claimed."""
+    order_ids = [supplier.control.add_order(cards, fulfil_after=0) for cards in sizes]
+    for order_id in order_ids:
+        stack.bus.publish(OrderPlaced(order_id=order_id, user_id="bench"), source="bench")
+    if not wait_for(lambda: all(stack.orders.get(order_id) for order_id in order_ids), within_seconds=60):
+        raise SystemExit("the orders were not claimed")
+    return order_ids
 
 
 def load(folder: str, cloud: LocalCloud, logical_id: str) -> Callable[[dict[str, Any], Any], dict[str, Any]]:
     """Import a handler with the environment of its function on the local cloud. Its log is discarded."""
-    name = cloud.client("cloudformation").describe_stack_resource(StackName=STACK_NAME, LogicalResourceId=logical_id)
-    physical_id = name["StackResourceDetail"]["PhysicalResourceId"]
-    configured = cloud.client("lambda").get_function_configuration(FunctionName=physical_id)
-    os.environ |= configured["Environment"]["Variables"]
+    set_variables(cloud, logical_id)
     spec = importlib.util.spec_from_file_location(f"bench_{folder}", PROJECT / "functions" / folder / "app.py")
     if spec is None or spec.loader is None:
         raise SystemExit(f"functions/{folder}/app.py does not exist")
@@ -241,29 +270,12 @@ def load(folder: str, cloud: LocalCloud, logical_id: str) -> Callable[[dict[str,
     return handler
 
 
-@contextmanager
-def without_the_supplier() -> Iterator[Callable[[Callable[[], Any]], float]]:
-    """Time calls in milliseconds, without the time spent waiting for the supplier."""
-    spent = [0.0]
-    send = httpx.AsyncHTTPTransport.handle_async_request
-
-    async def timed(self: httpx.AsyncHTTPTransport, outgoing: httpx.Request) -> httpx.Response:
-        began = time.perf_counter()
-        try:
-            return await send(self, outgoing)
-        finally:
-            spent[0] += time.perf_counter() - began
-
-    def measure(call: Callable[[], Any]) -> float:
-        spent[0], began = 0.0, time.perf_counter()
-        call()
-        return (time.perf_counter() - began - spent[0]) * 1000
-
-    httpx.AsyncHTTPTransport.handle_async_request = timed  # type: ignore[method-assign, assignment]
-    try:
-        yield measure
-    finally:
-        httpx.AsyncHTTPTransport.handle_async_request = send  # type: ignore[method-assign]
+def set_variables(cloud: LocalCloud, logical_id: str) -> None:
+    """Set the environment of a function on the local cloud."""
+    name = cloud.client("cloudformation").describe_stack_resource(StackName=STACK_NAME, LogicalResourceId=logical_id)
+    physical_id = name["StackResourceDetail"]["PhysicalResourceId"]
+    configured = cloud.client("lambda").get_function_configuration(FunctionName=physical_id)
+    os.environ |= configured["Environment"]["Variables"]
 
 
 @contextmanager

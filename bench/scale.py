@@ -25,7 +25,9 @@ from scaling.supplier import Outage
 OUTAGES: tuple[Outage, ...] = ("no answer", "5xx", "429", "refused key")
 LATENCIES = (0.15, 0.3, 1.0, 3.0)
 LOADS = (100, 300, 1_000, 2_000, 3_000, 6_000, 10_000)
-MAX_LOAD_BEFORE = 3_000
+MAX_LOAD_BEFORE = 6_000
+OVERLOAD_LATENCY = 3.0
+"""Slow answers need few orders for an overload, and it is the same with fast ones."""
 CEILINGS: Mapping[Variant, Mapping[float, int]] = {
     "before": {0.15: 8_000, 0.3: 4_300, 1.0: 1_300, 3.0: 400},
     "now": {0.15: 24_000, 0.3: 15_000, 1.0: 5_000, 3.0: 1_700},
@@ -111,20 +113,19 @@ def _transitions_ratio(results: Results) -> float:
 
 def scenarios(variant: Variant, *, is_long: bool) -> Iterator[Scenario]:
     """Yield what happens to a variant."""
-    factor = 3.0 if is_long else 1.0
-    for per_hour, latency, minutes in ((1_000, 0.3, 20), (3_000, 0.3, 10), (3_000, 1.0, 10), (1_000, 3.0, 15)):
+    factor = 4.0 if is_long else 1.0
+    for per_hour, latency, minutes in ((1_000, 0.3, 15), (3_000, 0.3, 6), (3_000, 1.0, 6), (1_000, 3.0, 10)):
         yield Scenario(steady(per_hour, latency), latency, per_hour, minutes * factor)
     if variant != "before":  # it collapses, and the longer the more
-        yield Scenario(steady(10_000, 0.3), 0.3, 10_000, 5 * factor)
+        yield Scenario(steady(10_000, 0.3), 0.3, 10_000, 3 * factor)
     for latency in (0.3, 1.0):
         yield Scenario(f"flash sale at {latency:g} s", latency, burst=300, burst_seconds=60)
     for outage in OUTAGES:
         yield Scenario(outage, burst=50, burst_seconds=30, settles="in outage", outage=outage)
     yield Scenario("failing calls", burst=40, burst_seconds=1, settles="at once", failing_share=0.3)
     yield Scenario("fourth check", burst=1, settles="at once", pending_answers=3)
-    if variant == "loop":
-        return
-    yield Scenario("overload", 1.0, 2 * CEILINGS[variant][1.0], 10.0 if is_long else 5.0)
+    if variant != "loop":
+        yield Scenario("overload", OVERLOAD_LATENCY, 2 * CEILINGS[variant][OVERLOAD_LATENCY], 10)
     if is_long:
         yield from _long(variant)
 
@@ -133,11 +134,11 @@ def _long(variant: Variant) -> Iterator[Scenario]:
     measured = {1_000, 3_000} if variant == "before" else {1_000, 3_000, 10_000}
     for per_hour in LOADS:
         if per_hour not in measured and (variant != "before" or per_hour <= MAX_LOAD_BEFORE):
-            yield Scenario(steady(per_hour, 0.3), 0.3, per_hour, max(10.0, min(120.0, 60_000 / per_hour)))
+            yield Scenario(steady(per_hour, 0.3), 0.3, per_hour, max(10.0, min(120.0, 45_000 / per_hour)))
     if variant == "loop":
         return
     for latency, per_hour in CEILINGS[variant].items():
-        yield Scenario(f"ramp at {latency:g} s", latency, per_hour, 1.5 * 60_000 / per_hour, ramp=True)
+        yield Scenario(f"ramp at {latency:g} s", latency, per_hour, 45_000 / per_hour, ramp=True)
     yield Scenario("flash sale, 10 functions at once", burst=300, burst_seconds=60, concurrency=10)
 
 
