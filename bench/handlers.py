@@ -63,6 +63,7 @@ ENVIRONMENT = {
     "ORDER_BUS_NAME": "bus",
     "CARD_RETENTION_DAYS": "0",
     "LINK_TABLE_NAME": "links",
+    "LINK_KEY_ARN": "arn",
     "REDEEM_LINK_FUNCTION_ARN": "arn",
     "SHOP_NAME": "Bench",
     "SHOP_CONTACT": "shop@mail.example",
