@@ -20,9 +20,8 @@ from giftcards.rules.orders import CLOSING_FIELDS, Acceptance, Order
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
 
-TRANSACTION_ITEMS = 100
-BATCH_ITEMS = 100
-"""Maxima of TransactWriteItems and BatchGetItem
+MAX_READ_ITEMS = 100
+"""Maximum of BatchGetItem and TransactGetItems
 (https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/ServiceQuotas.html)."""
 TRIES = 5
 FIRST_PAUSE_SECONDS = 0.1
@@ -191,7 +190,7 @@ class OrderTable:
             If DynamoDB does not return all of them within ``TRIES`` calls.
         """
         keys = [order_key(order_id) for order_id in dict.fromkeys(order_ids)]
-        batches = [keys[start : start + BATCH_ITEMS] for start in range(0, len(keys), BATCH_ITEMS)]
+        batches = [keys[start : start + MAX_READ_ITEMS] for start in range(0, len(keys), MAX_READ_ITEMS)]
         rows = (row for batch in batches for row in self._batch(batch))
         return {row["pk"].removeprefix("ORDER#"): _read(row) for row in rows}
 
@@ -209,8 +208,8 @@ class OrderTable:
         """
         keys = list(card_keys(order, indexes).items())
         found: dict[int, bytes | None] = {}
-        for start in range(0, len(keys), TRANSACTION_ITEMS):
-            part = keys[start : start + TRANSACTION_ITEMS]
+        for start in range(0, len(keys), MAX_READ_ITEMS):
+            part = keys[start : start + MAX_READ_ITEMS]
             for (first, _), item in zip(part, self._get_in_transaction([key for _, key in part]), strict=True):
                 found[first] = _ciphertext_in(item, now)
         return {first: ciphertext for first, ciphertext in found.items() if ciphertext is not None}

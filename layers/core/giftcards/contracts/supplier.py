@@ -32,7 +32,7 @@ from giftcards.contracts.statuses import SUPPLIER_STATUSES, OrderStatus, Supplie
 from giftcards.rules.supplier_values import amount_of, count_of, has_visible_character, text_of
 
 MAX_CARD_TEXT = 2_048
-"""Characters. Real codes have some dozen; 99 cards of this size still fit into one transaction (4 MB)."""
+"""Characters. Real codes have some dozen; 160 cards of this size fit into one transaction, however they are escaped."""
 MAX_ACCEPTED_CARD_TEXT = 4 * MAX_CARD_TEXT
 """Characters of a card that a person has accepted."""
 Count = Annotated[int, BeforeValidator(count_of)]
