@@ -77,6 +77,14 @@ def test_missing_or_swapped_cards_hide_all(cloud: Cloud, reveal: CardReveal, ord
     assert revealed(reveal, order_id, range(1, 2)) is RevealOutcome.CARDS_UNREADABLE
 
 
+@DELIVERED
+def test_cards_of_another_attempt_hide_all(cloud: Cloud, reveal: CardReveal, order_id: str):
+    order = put_rows(cloud, order_id)[-1]
+    cloud.put(cloud.card_table, order | {"deliveryAttempt": "another"})
+
+    assert revealed(reveal, order_id) is RevealOutcome.CARDS_UNREADABLE
+
+
 def test_refunded_order_and_expired_cards_stay_so(cloud: Cloud, reveal: CardReveal):
     put_rows(cloud, "refunded")
     put_rows(cloud, "expiring")
