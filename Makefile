@@ -6,6 +6,7 @@ VENV   := .venv
 CLOUD  := .venv-cloud
 CHECKS := .venv-checks
 BROWSER := .venv-browser
+OPENAPI := .venv-openapi
 BIN    := $(VENV)/bin
 UV     := $(BIN)/uv
 UV_VERSION := 0.13.9
@@ -59,11 +60,19 @@ $(BROWSER)/.installed: requirements/browser.txt | $(BIN)/uv
 	@$(UV) pip sync --quiet --require-hashes --python $(BROWSER)/bin/python requirements/browser.txt
 	@touch $@
 
+# Checks the shop's API against docs/openapi.yaml.
+$(OPENAPI)/.installed: requirements/openapi.txt | $(BIN)/uv
+	@echo "Installing into $(OPENAPI) (first test run only)"
+	@$(UV) venv --quiet --clear --python $(BIN)/python $(OPENAPI)
+	@$(UV) pip sync --quiet --require-hashes --python $(OPENAPI)/bin/python requirements/openapi.txt
+	@touch $@
+
 demo: setup ## Run six orders and a buyer's link through the whole service on a separate local cloud
 	@$(BIN)/giftcards demo
 
-test: lint $(CHECKS)/.installed $(BROWSER)/.installed ## Lint, types and every kind of test
+test: lint $(CHECKS)/.installed $(BROWSER)/.installed $(OPENAPI)/.installed ## Lint, types and every kind of test
 	@$(BROWSER)/bin/python tests/browser/chromium.py
+	@$(BIN)/python tests/stack/interpreters.py
 	$(BIN)/pytest -n 2 tests/unit tests/workflow tests/template tests/simulation tests/exploration
 	$(BIN)/pytest -n 3 tests/stack --ignore tests/stack/test_chaos.py --ignore tests/stack/test_upgrade.py
 	$(BROWSER)/bin/pytest -n 2 --confcutdir tests/browser tests/browser
@@ -117,6 +126,7 @@ docs: setup ## Regenerate the workflow's picture, event schemas, two pages and t
 	@$(UV) pip install --quiet --require-hashes --python $(BIN)/python --requirements requirements/docs.txt
 	$(BIN)/python tools/draw_workflow.py
 	$(BIN)/python tools/write_schemas.py
+	$(BIN)/python tools/write_openapi.py
 	$(BIN)/python tools/write_metrics.py
 	$(BIN)/python tools/write_reference.py
 	$(BIN)/python tools/write_commands.py
@@ -143,6 +153,7 @@ lock: setup ## Resolve the requirement files again (add UPGRADE=--upgrade for ne
 	$(COMPILE) $(UPGRADE) requirements/dev.in -o requirements/dev.txt
 	$(COMPILE) $(UPGRADE) requirements/cloud.in -o requirements/cloud.txt
 	$(COMPILE) $(UPGRADE) requirements/checks.in -o requirements/checks.txt
+	$(COMPILE) $(UPGRADE) requirements/openapi.in -o requirements/openapi.txt
 	$(COMPILE) $(UPGRADE) -c requirements/dev.txt requirements/browser.in -o requirements/browser.txt
 	$(COMPILE) $(UPGRADE) -c requirements/dev.txt requirements/docs.in -o requirements/docs.txt
 	$(COMPILE) $(UPGRADE) -c requirements/dev.txt $(RUNTIME_HAS:%=--no-emit-package %) \

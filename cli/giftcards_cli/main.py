@@ -19,6 +19,7 @@ from giftcards_cli.commands import (
     restore,
     resume,
     reveal,
+    rotate_key,
     show,
     stats,
     watch,
@@ -43,6 +44,7 @@ app.command()(stats.stats)
 app.command()(gate.gate)
 app.command()(resume.resume)
 app.command()(replay_dlq.replay_dlq)
+app.command()(rotate_key.rotate_key)
 app.command()(reconcile.reconcile)
 app.command()(restore.restore)
 app.command()(demo.demo)

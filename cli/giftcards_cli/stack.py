@@ -88,6 +88,41 @@ def _setting_up(stack_name: str) -> Iterator[None]:
         raise CommandError(explain(error, stack_name, os.environ)) from None
 
 
+class SecretVersions:
+    """The versions of one secret. Stages: https://docs.aws.amazon.com/secretsmanager/latest/userguide/whats-in-a-secret.html."""
+
+    def __init__(self, arn: str, client: Any) -> None:
+        self.arn = arn
+        self._client = client
+
+    def put_current(self, value: str) -> None:
+        """Store a value; the current one becomes the previous one."""
+        self._client.put_secret_value(SecretId=self.arn, SecretString=value)
+
+    def put_pending(self, value: str) -> None:
+        """Store a value that is not in use yet."""
+        self._client.put_secret_value(SecretId=self.arn, SecretString=value, VersionStages=["AWSPENDING"])
+
+    def pending(self) -> str | None:
+        """Return the value that is not in use yet; None if there is none."""
+        if self._version("AWSPENDING") in {None, self._version("AWSCURRENT")}:
+            return None
+        return str(self._client.get_secret_value(SecretId=self.arn, VersionStage="AWSPENDING")["SecretString"])
+
+    def promote_pending(self) -> None:
+        """Make the pending value the current one."""
+        current, pending = self._version("AWSCURRENT"), self._version("AWSPENDING")
+        moved = {"SecretId": self.arn, "MoveToVersionId": pending, "RemoveFromVersionId": current}
+        self._client.update_secret_version_stage(**moved, VersionStage="AWSCURRENT")
+        self._client.update_secret_version_stage(
+            SecretId=self.arn, RemoveFromVersionId=pending, VersionStage="AWSPENDING"
+        )
+
+    def _version(self, stage: str) -> str | None:
+        versions = self._client.describe_secret(SecretId=self.arn).get("VersionIdsToStages", {})
+        return next((version for version, stages in versions.items() if stage in stages), None)
+
+
 class Stack:
     """The parts of a deployed stack that the commands use.
 
@@ -140,6 +175,35 @@ class Stack:
     @cached_property
     def dead_letters(self) -> DeadLetterQueue:
         return DeadLetterQueue(self._physical_id("OrderPlacedDeadLetterQueue"), self._client("sqs"))
+
+    @cached_property
+    def webhook_dead_letters(self) -> DeadLetterQueue | None:
+        """None without a webhook."""
+        if "WebhookKeySecretArn" not in self.outputs:
+            return None
+        return DeadLetterQueue(self._physical_id("WebhookDeadLetterQueue"), self._client("sqs"))
+
+    def secret_versions(self, output: str) -> SecretVersions:
+        """Return the secret behind an output.
+
+        Raises
+        ------
+        CommandError
+            If the stack has no such output.
+        """
+        if output not in self.outputs:
+            raise CommandError(
+                f"the stack {self.name!r} has no {output}: deploy it with ShopApi=true, or with a WebhookUrl"
+            )
+        return SecretVersions(self.outputs[output], self._client("secretsmanager"))
+
+    def set_webhook_key(self, key: str) -> None:
+        """Send this key with the webhook from now on."""
+        self._client("events").update_connection(
+            Name=f"{self.name}-webhook",
+            AuthorizationType="API_KEY",
+            AuthParameters={"ApiKeyAuthParameters": {"ApiKeyName": "X-Giftcards-Key", "ApiKeyValue": key}},
+        )
 
     @cached_property
     def gate(self) -> GateTable:

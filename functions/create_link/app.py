@@ -7,8 +7,8 @@ from pydantic import ValidationError
 
 from giftcards import buyer_root, composition_root
 from giftcards.contracts.base import invalid_fields
-from giftcards.contracts.links import LinkRequest
-from giftcards.use_cases.create_link import LinkAnswer, LinkOutcome
+from giftcards.contracts.links import LinkOutcome, LinkRequest
+from giftcards.use_cases.create_link import LinkAnswer
 
 logger = composition_root.logger()
 metrics = composition_root.metrics()

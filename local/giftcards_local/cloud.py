@@ -39,6 +39,7 @@ ON_LOCAL_CLOUD = {
     "ShopName": "Example Shop",
     "ShopContact": "help@shop.example",
     "MailFrom": MAIL_FROM,
+    "ShopApi": "true",
 }
 
 
@@ -177,6 +178,18 @@ class LocalCloud:
         secret_arn = self.outputs()["SupplierApiKeySecretArn"]
         if secrets.get_secret_value(SecretId=secret_arn).get("SecretString") != api_key:
             secrets.put_secret_value(SecretId=secret_arn, SecretString=api_key)
+
+    def shop_variables(self) -> dict[str, str]:
+        """Return what a shop's program needs: the API's URL and key, and the webhook's key if there is a webhook."""
+        outputs, secrets = self.outputs(), self.client("secretsmanager")
+
+        def value(output: str) -> str:
+            return str(secrets.get_secret_value(SecretId=outputs[output])["SecretString"])
+
+        variables = {"SHOP_API_URL": f"{self.url}{outputs['ShopApiUrl']}", "SHOP_API_KEY": value("ShopApiKeySecretArn")}
+        if "WebhookKeySecretArn" in outputs:
+            variables["WEBHOOK_KEY"] = value("WebhookKeySecretArn")
+        return variables
 
     def has_stack(self) -> bool:
         """Whether the stack is deployed."""

@@ -20,6 +20,7 @@ from giftcards_local.cloud import LocalCloud
 from giftcards_local.environment import is_on_this_machine, local_environment, shell_lines
 from giftcards_local.processes import LocalError, Process, free_port, start
 from giftcards_local.supplier import SANDBOX_API_KEY
+from giftcards_local.webhooks import WebhookCloud
 
 
 class ServiceState(BaseModel):
@@ -34,6 +35,7 @@ class ServiceState(BaseModel):
     cloud: Process | None = None
     supplier: Process | None = None
     supplier_url: str = ""
+    relay: Process | None = None
     reaches_out: bool = False
 
 
@@ -63,7 +65,7 @@ class LocalService:
 
     @property
     def environment_file(self) -> Path:
-        """File for the shell's ``source``: points AWS programs at the local cloud and sets ``SUPPLIER_URL``."""
+        """File for the shell's ``source``: points AWS programs at the local cloud, and has what a shop needs."""
         return self.folder / "env"
 
     def up(
@@ -72,6 +74,7 @@ class LocalService:
         supplier_url: str | None = None,
         api_key: str | None = None,
         fulfil_after_seconds: float = DEFAULT_FULFIL_AFTER_SECONDS,
+        webhook_url: str | None = None,
         parameters: dict[str, str] | None = None,
     ) -> None:
         """Start what is not running, then build and deploy the current template.
@@ -84,6 +87,8 @@ class LocalService:
             The supplier's key. None: the simulator's, or unchanged for a real supplier. Without a key, orders wait.
         fulfil_after_seconds
             Seconds after which the simulator fulfils an order.
+        webhook_url
+            A program on this machine that gets every event. None: none.
         parameters
             Additional stack parameters.
 
@@ -109,12 +114,16 @@ class LocalService:
         else:
             self._stop_supplier()
         self._remember(supplier_url=supplier_url)
-        variables = self.cloud.environment | {"SUPPLIER_URL": supplier_url}
-        self.environment_file.write_text(shell_lines(variables), encoding="utf-8")
         if api_key not in {None, SANDBOX_API_KEY} and self.cloud.has_stack():
             self.cloud.set_api_key(str(api_key))  # before the functions call a real supplier, which counts wrong keys
         self._say("Building and deploying the template")
-        self.cloud.deploy({"SupplierBaseUrl": supplier_url, **(parameters or {})})
+        webhook = {} if webhook_url is None else {"WebhookUrl": webhook_url}
+        self.cloud.deploy({"SupplierBaseUrl": supplier_url, **webhook, **(parameters or {})})
+        self._stop_relay()
+        if webhook_url is not None:
+            self._start_relay(webhook_url)
+        variables = self.cloud.environment | {"SUPPLIER_URL": supplier_url} | self.cloud.shop_variables()
+        self.environment_file.write_text(shell_lines(variables), encoding="utf-8")
         if api_key is not None:
             self.cloud.set_api_key(api_key)
         self._resume_orders()
@@ -122,6 +131,7 @@ class LocalService:
     def down(self) -> bool:
         """Stop everything and keep all files. Return whether the local cloud was running."""
         was_running = self.is_running
+        self._stop_relay()  # it puts what waits into the dead-letter queue
         self._stop_supplier()
         if self.state.cloud is not None:
             self.cloud.stop()
@@ -158,6 +168,24 @@ class LocalService:
     def _stop_supplier(self) -> None:
         if self.state.supplier is not None and self.state.supplier.is_running:
             self.state.supplier.stop()
+
+    def _start_relay(self, webhook_url: str) -> None:
+        self._say("Starting the webhook's relay")
+        port = free_port(self.state.relay.port if self.state.relay else None)
+        command = [sys.executable, "-P", "-m", "giftcards_cli", "local", "relay", "--port", str(port)]
+        relay = start(
+            [*command, "--to", webhook_url, "--cloud-url", self.cloud.url],
+            port=port,
+            log=self.folder / "relay.log",
+            environment=local_environment(os.environ),
+            ready=lambda: _answers(port),
+        )
+        self._remember(relay=relay)
+        WebhookCloud(self.cloud.client, self.cloud.outputs()).connect(relay.url)
+
+    def _stop_relay(self) -> None:
+        if self.state.relay is not None and self.state.relay.is_running:
+            self.state.relay.stop()
 
     def _resume_orders(self) -> None:
         """Run SweepOrders now, without its minimum interval: executions end when the cloud stops."""

@@ -13,8 +13,9 @@ from xdist.scheduler import LoadScopeScheduling
 
 from giftcards_local.supplier import SANDBOX_API_KEY
 from support.service import Service, deployed
+from support.webhook import WEBHOOK_URL
 
-PARAMETERS = {"PollSchedule": "45:1", "DelayedAfterSeconds": "6", "LogRetentionDays": "1"}
+PARAMETERS = {"PollSchedule": "45:1", "DelayedAfterSeconds": "6", "LogRetentionDays": "1", "WebhookUrl": WEBHOOK_URL}
 """The deadline is short enough for a test, and long enough that only the orders meant for it reach it."""
 
 
@@ -51,7 +52,7 @@ def late_order(service: Service) -> str:
 
 GROUPS = (
     ("test_irregular_orders.py",),
-    ("test_buyer.py", "test_roles.py", "test_restore.py", "test_reconciliation.py", "test_upkeep.py"),
+    ("test_shop.py", "test_buyer.py", "test_roles.py", "test_restore.py", "test_reconciliation.py", "test_upkeep.py"),
     ("test_getting_started.py",),
     ("test_service.py",),
     ("test_irregular_keys.py",),

@@ -101,6 +101,7 @@ FUNCTIONS = [
     "ServePage",
     "RedeemLink",
     "RecordMailStatus",
+    "ServeShop",
 ]
 CALLS: dict[str, Callable[[Caller], Any]] = {
     # orders and cards
@@ -160,6 +161,12 @@ CALLS: dict[str, Callable[[Caller], Any]] = {
     "replace the supplier's key": lambda a: a.secretsmanager.put_secret_value(
         SecretId=a.name("SupplierApiKeySecret"), SecretString="probe"
     ),
+    # the shop's keys
+    "read the shop's key": lambda a: a.secretsmanager.get_secret_value(SecretId=a.name("ShopApiKeySecret")),
+    "replace the shop's key": lambda a: a.secretsmanager.put_secret_value(
+        SecretId=a.name("ShopApiKeySecret"), SecretString="probe"
+    ),
+    "read the webhook's key": lambda a: a.secretsmanager.get_secret_value(SecretId=a.name("WebhookKeySecret")),
     # links and mails
     "read a link": lambda a: a.dynamodb.get_item(**a.row("LinkTable")),
     "list links": lambda a: a.dynamodb.query(**a.of_partition("LinkTable")),
@@ -285,6 +292,13 @@ MAY = {
         "write an audit record",
         "publish",
     },
+    "ServeShop": {
+        "read the shop's key",
+        "read a card",
+        "read cards in a transaction",
+        "call CreateLink",
+        "publish",
+    },
     "RecordMailStatus": {"change a link", "publish", "queue a failed run"},
 }
 
@@ -301,6 +315,7 @@ HARMLESS = [
     "receive a failed run",
     "read an execution's history",
     "read a log",
+    "read the webhook's key",
 ]
 """Calls without effect that no role may make. An administrator makes them, to show that they are valid."""
 

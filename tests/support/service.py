@@ -7,9 +7,12 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from tempfile import NamedTemporaryFile
 from typing import Any
+
+import httpx
 
 from giftcards.contracts.statuses import OrderStatus
 from giftcards.rules.orders import Order
@@ -52,6 +55,17 @@ class Service:
         }
         for _ in range(times):
             assert self.cloud.client("events").put_events(Entries=[entry])["FailedEntryCount"] == 0
+
+    @cached_property
+    def shop_variables(self) -> dict[str, str]:
+        """What a shop's program needs: SHOP_API_URL, SHOP_API_KEY, WEBHOOK_KEY."""
+        return self.cloud.shop_variables()
+
+    def shop(self, method: str, path: str, body: Any = None, *, key: str | None = None) -> httpx.Response:
+        """Call the shop's HTTP API."""
+        headers = {"Authorization": f"Bearer {key or self.shop_variables['SHOP_API_KEY']}"}
+        url = f"{self.shop_variables['SHOP_API_URL']}{path}"
+        return httpx.request(method, url, json=body, headers=headers, timeout=60, trust_env=False)
 
     def until(
         self, order_id: str, condition: Callable[[Order], bool], what: str, *, within: float = MAX_WAIT_SECONDS
@@ -182,14 +196,15 @@ class Service:
         return NO_AWS | self.cloud.environment | {"PATH": path, "SUPPLIER_URL": self.supplier.url}
 
     def secrets(self) -> list[str]:
-        """Return what must not leak: the cards of every order, and the API key."""
+        """Return what must not leak: the cards of every order, and all keys."""
         cards = [
             secret
             for order_id, quantity in self.orders.items()
             for card in cards_of(order_id, quantity)
             for secret in card.values()
         ]
-        return [*cards, SANDBOX_API_KEY]
+        keys = [value for name, value in self.shop_variables.items() if name.endswith("_KEY")]
+        return [*cards, *keys, SANDBOX_API_KEY]
 
     def evidence(self) -> Iterator[tuple[str, bytes]]:
         """Return everything that the service wrote."""

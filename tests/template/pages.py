@@ -56,6 +56,11 @@ def blocks(page: str) -> list[Block]:
     return found
 
 
+def programs(page: str, language: str) -> list[str]:
+    """Return the programs of a page that are fenced as this language, in order."""
+    return [token.content for token in _tokens(page) if token.type == "fence" and token.info == language]
+
+
 def links(page: str) -> list[str]:
     """Return the targets of a page's links and pictures inside this repository."""
     inline = [child for token in _tokens(page) for child in token.children or []]

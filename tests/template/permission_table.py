@@ -119,6 +119,15 @@ PERMISSIONS = {
         "logs:PutLogEvents on ServePageLogGroup",
         *WATCHED,
     },
+    "ServeShopFunction": {
+        "secretsmanager:GetSecretValue on ShopApiKeySecret",
+        "dynamodb:GetItem on CardTable",
+        "lambda:InvokeFunction on CreateLinkFunctionAliaslive",
+        "events:PutEvents on OrderBus",
+        "logs:CreateLogStream on ServeShopLogGroup",
+        "logs:PutLogEvents on ServeShopLogGroup",
+        *WATCHED,
+    },
     "RedeemLinkFunction": {
         "dynamodb:GetItem on LinkTable",
         "dynamodb:UpdateItem on LinkTable",

@@ -11,6 +11,7 @@ from template.reading import Template, as_list, get_att, properties, ref, resour
 # which IAM accepts in a policy and never matches.
 ARN_FORMS = {
     "AWS::DynamoDB::Table": get_att,
+    "AWS::Events::ApiDestination": get_att,
     "AWS::Events::EventBus": get_att,
     "AWS::Events::Rule": get_att,
     "AWS::KMS::Key": get_att,
@@ -62,6 +63,7 @@ EVERY_RESOURCE = {
             "ServePageRole",
             "RedeemLinkRole",
             "RecordMailStatusRole",
+            "ServeShopRole",
         )
     },
     "DeploymentRole.ReadAlarms": "DescribeAlarms has no resource-level permissions.",

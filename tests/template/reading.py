@@ -89,9 +89,14 @@ WITH_MAIL_AND_DOMAIN = {
     "PageCertificateArn": "arn:aws:acm:eu-central-1:123456789012:certificate/0123abcd-0000-0000-0000-000000000000",
 }
 """Parameters of a shop whose domain and sender are verified."""
-IN_PRODUCTION = {"GradualDeployment": "true", **WITH_MAIL_AND_DOMAIN}
+WITH_SHOP = {"ShopApi": "true", "WebhookUrl": "https://shop.example/webhook"}
+"""Parameters of a shop without AWS."""
+IN_PRODUCTION = {"GradualDeployment": "true", **WITH_MAIL_AND_DOMAIN, **WITH_SHOP}
 """Parameters of samconfig.toml that differ from the defaults, and those that add everything a stack can have."""
-LOCALLY = {"DeployTarget": "local", "Stage": "local", "MailFrom": "cards@shop.example"}
+LOCALLY = {"DeployTarget": "local", "Stage": "local", "MailFrom": "cards@shop.example"} | {
+    "ShopApi": "true",
+    "WebhookUrl": "http://127.0.0.1:8787",
+}
 """Parameters of giftcards_local.cloud, except those of the build."""
 
 

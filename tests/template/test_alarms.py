@@ -80,6 +80,11 @@ ALARMS = {
     "MailsDueAlarm": Fires("Maximum", Metric.OLDEST_MAIL_DUE, when=">= 3600", seconds=900),
     # Buyers do open old links: thirty of them in a quarter of an hour are not chance.
     "ViewsRefusedAlarm": Fires("Sum", Metric.VIEW_REFUSED, when=">= 30", seconds=900),
+    "WebhookDeadLettersAlarm": messages_in("WebhookDeadLetterQueue"),
+    # One failed call is repeated by the shop.
+    "ShopCallsFailedAlarm": Fires("Sum", Metric.SHOP_CALL_FAILED, when=">= 3"),
+    # A shop with an old key repeats its calls.
+    "ShopKeyRefusedAlarm": Fires("Sum", Metric.SHOP_KEY_REFUSED, when=">= 10"),
     "FailedSchedulesAlarm": messages_in("FunctionsDeadLetterQueue"),
     "MeasurementsMissingAlarm": Fires("SampleCount", Metric.ORDERS_WAITING, when="< 1", over=2, of=2),
 }
@@ -97,7 +102,7 @@ class FiresOver:
 
 OF_BUYERS = {
     *("StoreRecipientFunction", "SendLinkFunction", "CreateLinkFunction"),
-    *("ServePageFunction", "RedeemLinkFunction", "RecordMailStatusFunction"),
+    *("ServePageFunction", "RedeemLinkFunction", "RecordMailStatusFunction", "ServeShopFunction"),
 }
 """Functions with alarms apart from the others': an alarm has at most ten metrics."""
 MAX_METRICS = 10
@@ -155,7 +160,7 @@ OF_SEVERAL = {
 LASTING = {
     *("OrdersHeldAlarm", "DeliveryLagAlarm", "NoDeliveriesAlarm", "DeadLettersAlarm", "GateClosedAlarm"),
     *("ReconciliationIncompleteAlarm", "FailedSchedulesAlarm", "FunctionThrottlesAlarm", "MeasurementsMissingAlarm"),
-    *("MailsDueAlarm", "BuyerFunctionThrottlesAlarm"),
+    *("MailsDueAlarm", "BuyerFunctionThrottlesAlarm", "WebhookDeadLettersAlarm"),
 }
 """Alarms about a lasting state also notify when it ends. The others are about an event."""
 THE_TOPIC = "arn:${AWS::Partition}:sns:${AWS::Region}:${AWS::AccountId}:${AWS::StackName}-alarms"

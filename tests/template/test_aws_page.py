@@ -8,6 +8,7 @@ from typing import Any
 from giftcards.adapters.order_table import OrderTable
 from giftcards.contracts.statuses import OrderStatus
 from giftcards.rules.orders import Acceptance, Order
+from giftcards_cli.commands.replay_dlq import REPLAY_SOURCE
 from template.permissions import attributes_of
 from template.reading import ROOT, Template, as_list
 from template.test_deployment import ROLLS_BACK
@@ -67,7 +68,8 @@ def test_example_policies_name_what_the_stack_has(template: Template):
     assert words - OWN_WORDS <= set(template["Outputs"])
     named = set(re.findall(r"<Stack>-(\w+?)-\*", json.dumps(operator)))
     tables = {"AuditTable", "GateTable", "LinkTable"}
-    assert named == {*tables, "OrderPlacedDeadLetterQueue", "ReconcileOrdersFunction"}
+    queues = {"OrderPlacedDeadLetterQueue", "WebhookDeadLetterQueue"}
+    assert named == {*tables, *queues, "ReconcileOrdersFunction"}
     assert named <= set(template["Resources"])
 
 
@@ -77,7 +79,9 @@ def test_example_policies_grant_no_service_event_and_no_key():
             actions = as_list(statement["Action"])
             assert not [action for action in actions if "*" in action or action.startswith(("kms:", "iam:"))]
             assert "secretsmanager:GetSecretValue" not in actions
-            if "events:PutEvents" in actions:
+            if statement["Sid"] == "PostEventsAgain":  # only the webhook's rule matches this source
+                assert statement["Condition"] == {"StringEquals": {"events:source": REPLAY_SOURCE}}
+            elif "events:PutEvents" in actions:
                 (types,) = (condition["events:detail-type"] for condition in statement["Condition"].values())
                 assert set(as_list(types)) <= {"OrderPlaced", "RecipientSet"}
                 assert set(statement["Condition"]) == {"StringEquals"}

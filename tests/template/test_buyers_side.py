@@ -45,11 +45,14 @@ def test_page_is_throttled(template: Template):
         "ThrottlingBurstLimit": 20,
         "ThrottlingRateLimit": 10,
     }
-    assert "RouteSettings" not in properties(template, "PageStage"), "a route must not have a separate limit"
+    shop = {"ANY /v1/{proxy+}": {"ThrottlingBurstLimit": 200, "ThrottlingRateLimit": 100}}
+    assert properties(deploy(template, on_aws=True), "PageStage")["RouteSettings"] == shop
+    without = properties(deploy(template, on_aws=True, ShopApi="false"), "PageStage")
+    assert "RouteSettings" not in without, "no route of the page has a separate limit"
 
 
 def test_routes_are_those_of_the_contract_and_all_go_to_the_page(template: Template):
-    routes = resources(template, "AWS::ApiGatewayV2::Route").values()
+    routes = resources(deploy(template, on_aws=True, ShopApi="false"), "AWS::ApiGatewayV2::Route").values()
     assert sorted(route["Properties"]["RouteKey"] for route in routes) == [
         "$default",
         "GET /c/{token}",

@@ -35,6 +35,8 @@ PARAMETERS = {
     "PageConcurrency": 20,
     "MailFrom": "none",
     "RecipientDays": 30,
+    "ShopApi": "false",
+    "WebhookUrl": "none",
 }
 OUTPUTS = {
     "OrderBusName",
@@ -48,6 +50,9 @@ OUTPUTS = {
     "PageUrl",
     "PageDomainTarget",
     "CreateLinkFunctionArn",
+    "ShopApiUrl",
+    "ShopApiKeySecretArn",
+    "WebhookKeySecretArn",
 }
 
 

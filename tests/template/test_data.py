@@ -17,6 +17,8 @@ STATEFUL = (
 DISPOSABLE = {
     "GateTable": "One record, which the supplier's next answer writes again.",
     "RecipientKey": "It seals addresses for RecipientDays at most; the shop can name a recipient again.",
+    "ShopApiKeySecret": "It is generated; a new one is generated with the next ShopApi=true.",
+    "WebhookKeySecret": "It is generated; a new one is generated with the next WebhookUrl.",
     "DifferenceTable": "The next run finds and publishes remaining discrepancies again.",
 }
 ARCHIVED = ("CardTable", "AuditTable", "LinkTable")
@@ -154,6 +156,9 @@ def test_outputs_point_at_what_they_name(template: Template):
         "SupplierApiKeySecretArn": get_att("SupplierApiKeySecret", "Id"),
         "AlarmTopicArn": ref("AlarmTopic"),
         "PageUrl": {"Fn::If": ["OwnDomain", {"Fn::Sub": "https://${PageDomainName}"}, without_domain]},
+        "ShopApiUrl": {"Fn::If": ["OwnDomain", {"Fn::Sub": "https://${PageDomainName}"}, without_domain]},
+        "ShopApiKeySecretArn": get_att("ShopApiKeySecret", "Id"),
+        "WebhookKeySecretArn": get_att("WebhookKeySecret", "Id"),
         "PageDomainTarget": get_att("PageDomain", "RegionalDomainName"),
         "CreateLinkFunctionArn": ref("CreateLinkFunction.Alias"),
     }
@@ -172,6 +177,7 @@ def test_outputs_point_at_what_they_name(template: Template):
         "SupplierApiKeySecret",
         "OrderPlacedDeadLetterQueue",
         "FunctionsDeadLetterQueue",
+        "WebhookDeadLetterQueue",
     ],
 )
 @pytest.mark.parametrize("policy", ["DeletionPolicy", "UpdateReplacePolicy"])

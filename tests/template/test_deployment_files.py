@@ -32,6 +32,7 @@ CREATED_BY = {
     "AWS::CodeDeploy::Application": "codedeploy:CreateApplication",
     "AWS::CodeDeploy::DeploymentGroup": "codedeploy:CreateDeploymentGroup",
     "AWS::DynamoDB::Table": "dynamodb:CreateTable",
+    "AWS::Events::ApiDestination": "events:CreateApiDestination",
     "AWS::Events::Archive": "events:CreateArchive",
     "AWS::Events::EventBus": "events:CreateEventBus",
     "AWS::Events::Rule": "events:PutRule",
@@ -55,6 +56,7 @@ CREATED_BY = {
 }
 # Resources that an administrator creates with the first deployment, and the action that creates each.
 CREATED_BY_AN_ADMINISTRATOR = {
+    "AWS::Events::Connection": "events:CreateConnection",
     "AWS::KMS::Alias": "kms:CreateAlias",
     "AWS::KMS::Key": "kms:CreateKey",
     "AWS::Lambda::ResourcePolicy": "lambda:PutResourcePolicy",
@@ -71,7 +73,8 @@ CALLED_BY_HANDLERS = {
     "ses:PutConfigurationSetVdmOptions", "ses:UpdateConfigurationSetEventDestination",
     "codedeploy:GetDeploymentGroup", "codedeploy:ListDeployments", "codedeploy:UpdateDeploymentGroup",
     "dynamodb:DescribeContinuousBackups", "dynamodb:DescribeTable", "dynamodb:DescribeTimeToLive",
-    "dynamodb:UpdateTable", "events:DescribeRule", "events:PutTargets", "kms:DescribeKey", "kms:GetKeyPolicy",
+    "dynamodb:UpdateTable", "events:DescribeApiDestination", "events:DescribeConnection", "events:DescribeRule",
+    "events:PutTargets", "events:UpdateApiDestination", "kms:DescribeKey", "kms:GetKeyPolicy",
     "kms:GetKeyRotationStatus", "kms:ListResourceTags", "kms:PutKeyPolicy", "lambda:GetFunction",
     "lambda:GetFunctionConfiguration", "lambda:GetFunctionEventInvokeConfig", "lambda:GetLayerVersion",
     "lambda:ListVersionsByFunction", "lambda:TagResource", "lambda:UpdateAlias", "lambda:UpdateFunctionCode",
@@ -187,6 +190,7 @@ def test_cloudformation_may_make_every_call_of_resource_handlers(deploy_role: Te
      "kms:CreateAlias", "kms:CreateGrant", "kms:UpdateAlias", "kms:ScheduleKeyDeletion", "lambda:InvokeFunction",
      "lambda:CreateFunctionUrlConfig", "lambda:DeleteResourcePolicy", "lambda:PutResourcePolicy",
      "kms:GenerateMac", "kms:VerifyMac", "ses:SendEmail", "ses:SendRawEmail", "ses:CreateEmailIdentity",
+     "events:CreateConnection", "events:UpdateConnection",
      "lambda:UpdateFunctionUrlConfig", "iam:DeleteRolePermissionsBoundary", "iam:CreateUser", "iam:AttachRolePolicy"],
 )  # fmt: skip
 def test_deployer_reaches_no_card_secret_or_wider_role(deploy_role: Template, action: str):

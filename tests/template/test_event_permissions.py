@@ -1,7 +1,8 @@
 """Who can publish which events."""
 
 from giftcards.contracts.events import OUTGOING_EVENTS, OrderPlaced
-from giftcards.use_cases import sweep_orders
+from giftcards.contracts.links import RecipientSet
+from giftcards.use_cases import serve_shop, sweep_orders
 from template.permissions import (
     statements,
 )
@@ -16,12 +17,16 @@ PUBLISHES = {
     "SendLinkRole": ("giftcards", {"LinkMailSent", "LinkMailFailed"}),
     "RecordMailStatusRole": ("giftcards", {"LinkMailBounced", "LinkMailFailed"}),
     "RedeemLinkRole": ("giftcards", {"CardsViewed"}),
+    "ServeShopRole": ("giftcards.shop", {"OrderPlaced", "RecipientSet"}),
 }
 # An address can turn out to be unusable when it is named, when the mail is sent, and when Amazon SES rejects the mail.
-PUBLISHED_BY_SEVERAL = {"LinkMailFailed": ["RecordMailStatusRole", "SendLinkRole", "StoreRecipientRole"]}
+PUBLISHED_BY_SEVERAL = {
+    "LinkMailFailed": ["RecordMailStatusRole", "SendLinkRole", "StoreRecipientRole"],
+    "OrderPlaced": ["ServeShopRole", "SweepOrdersRole"],  # a shop's order, and one that is resumed
+}
 
 
-def test_each_role_publishes_its_own_events_and_only_sweep_orders_an_order_placed(on_aws: Template):
+def test_each_role_publishes_its_own_events(on_aws: Template):
     found = {}
     for statement in statements(on_aws):
         if "events:PutEvents" in statement.actions:
@@ -33,7 +38,7 @@ def test_each_role_publishes_its_own_events_and_only_sweep_orders_an_order_place
 
 
 def test_every_event_that_goes_out_is_published_by_one_role_or_for_a_reason_by_several():
-    events = {event.detail_type for event in OUTGOING_EVENTS} | {OrderPlaced.detail_type}
+    events = {event.detail_type for event in (*OUTGOING_EVENTS, OrderPlaced, RecipientSet)}
     published = {
         event: sorted(role for role, (_, names) in PUBLISHES.items() if event in names)
         for event in events.union(*(names for _, names in PUBLISHES.values()))
@@ -41,6 +46,7 @@ def test_every_event_that_goes_out_is_published_by_one_role_or_for_a_reason_by_s
     assert set(published) == events
     assert {event: roles for event, roles in published.items() if len(roles) != 1} == PUBLISHED_BY_SEVERAL
     assert PUBLISHES["SweepOrdersRole"][0] == sweep_orders.SOURCE
+    assert PUBLISHES["ServeShopRole"][0] == serve_shop.SOURCE
 
 
 def test_the_workflow_may_publish_what_its_states_do(on_aws: Template):

@@ -9,7 +9,7 @@ from packaging.utils import canonicalize_name
 
 from template.reading import ROOT
 
-ENVIRONMENTS = (".venv", ".venv-cloud", ".venv-checks", ".venv-browser")
+ENVIRONMENTS = (".venv", ".venv-cloud", ".venv-checks", ".venv-browser", ".venv-openapi")
 
 # Allowed licences, as packages name them.
 ALLOWED = {

@@ -19,6 +19,7 @@ from template.reading import ROOT
 BLOCKS = [block for page in PAGES for block in blocks(page)]
 RUN_BY = {  # the pages whose commands need no AWS, and the test that runs them
     "docs/getting-started.md": "tests/stack/test_getting_started.py",
+    "docs/shops.md": "tests/stack/test_shop.py",
     "docs/runbook.md": "tools/drill/runbook.py",
 }
 RUN_OTHERWISE = {

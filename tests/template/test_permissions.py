@@ -41,6 +41,7 @@ TRUSTED_SERVICES = {
     "FulfilOrderRole": "states.amazonaws.com",
     "OrderPlacedRuleRole": "events.amazonaws.com",
     "SchedulerRole": "scheduler.amazonaws.com",
+    "WebhookRuleRole": "events.amazonaws.com",
 }
 
 

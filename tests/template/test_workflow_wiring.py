@@ -229,6 +229,7 @@ def test_queue_is_encrypted_and_keeps_events_for_two_weeks(template: Template):
 
 SENDERS = {  # by queue, the rules that have it as their dead-letter queue
     "OrderPlacedDeadLetterQueue": get_att("OrderPlacedRule"),
+    "WebhookDeadLetterQueue": get_att("WebhookRule"),
     "FunctionsDeadLetterQueue": [
         *(get_att("NeedsAPersonRule"), get_att("CountedEventsRule")),
         *(get_att("RecipientSetRule"), get_att("DeliveredRule"), get_att("MailStatusRule")),

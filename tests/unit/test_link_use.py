@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
+from giftcards.contracts.links import LinkOutcome
 from giftcards.metrics import Metric
 from giftcards.rules.links import LinkState, hash_of
-from giftcards.use_cases.create_link import LinkOutcome
 from support.cloud import Cloud, client_error
 from support.examples import NOW, ORDER_ID, USER_ID
 from support.links import ADDRESS, CODE, PAGE_URL, Buyer, new_buyer

@@ -9,6 +9,7 @@ import pytest
 from moto.sqs.models import sqs_backends
 
 from giftcards_cli import dead_letters
+from giftcards_cli.stack import Stack
 from support.cloud import Cloud, client_error
 from support.command_line import Giftcards
 from support.examples import ORDER_ID, REGION, USER_ID
@@ -25,11 +26,12 @@ def event(order_id: str = ORDER_ID, **changes: Any) -> str:
 
 
 class Queue:
-    """The dead-letter queue of the stack."""
+    """A dead-letter queue of the stack."""
 
-    def __init__(self) -> None:
+    def __init__(self, name: str = "dead") -> None:
+        self._name = name
         self._sqs: Any = boto3.client("sqs")
-        self._url = self._sqs.get_queue_url(QueueName="dead")["QueueUrl"]
+        self._url = self._sqs.get_queue_url(QueueName=name)["QueueUrl"]
 
     def send(self, *bodies: str) -> None:
         for body in bodies:
@@ -37,8 +39,7 @@ class Queue:
 
     @property
     def _messages(self) -> list[Any]:
-        (queue,) = sqs_backends["123456789012"][REGION].queues.values()
-        return list(queue._messages)
+        return list(sqs_backends["123456789012"][REGION].queues[self._name]._messages)
 
     @property
     def bodies(self) -> list[str]:
@@ -208,3 +209,53 @@ def test_replay_ends_even_if_every_event_returns_to_the_queue(cloud: Cloud, gift
     assert result.code == 0
     assert len(cloud.sent("ReceiveMessage")) == 3
     assert queue.visible != []
+
+
+# The webhook's queue
+
+
+@pytest.fixture
+def webhook_queue(giftcards: Giftcards, cloud: Cloud, queue: Queue, monkeypatch: pytest.MonkeyPatch) -> Queue:
+    sqs = boto3.client("sqs")
+    url = sqs.create_queue(QueueName="webhook-dead")["QueueUrl"]
+    monkeypatch.setattr(Stack, "webhook_dead_letters", dead_letters.DeadLetterQueue(url, sqs))
+    cloud.forget()
+    return Queue("webhook-dead")
+
+
+def outgoing(detail_type: str = "OrderRefunded", **detail: Any) -> str:
+    """Return an event of the service as the webhook's rule sends it to the queue."""
+    given = {"schemaVersion": "1", "orderId": ORDER_ID, "userId": USER_ID, "added": {"later": "é"}} | detail
+    return json.dumps({"id": "1", "detail-type": detail_type, "source": "giftcards", "detail": given})
+
+
+def test_webhook_event_is_republished_as_it_was(cloud: Cloud, giftcards: Giftcards, webhook_queue: Queue):
+    webhook_queue.send(outgoing())
+
+    result = giftcards("replay-dlq")
+
+    assert (result.code, result.out.endswith(": 1\n")) == (0, True)
+    (call,) = cloud.sent("PutEvents")
+    (entry,) = call["Entries"]
+    assert (entry["Source"], entry["DetailType"]) == ("giftcards.replay", "OrderRefunded")
+    assert json.loads(entry["Detail"]) == json.loads(outgoing())["detail"]
+    assert webhook_queue.bodies == []
+
+
+def test_both_queues_are_replayed_and_counted(cloud: Cloud, giftcards: Giftcards, queue: Queue, webhook_queue: Queue):
+    queue.send(event(), "nonsense")
+    webhook_queue.send(outgoing("CardsDelivered"), outgoing("OrderUnclaimed"))
+
+    result = giftcards("replay-dlq")
+
+    assert (result.code, result.out.endswith(": 2\n")) == (1, True)
+    assert {call["Entries"][0]["DetailType"] for call in cloud.sent("PutEvents")} == {"OrderPlaced", "CardsDelivered"}
+    assert (len(queue.visible), len(webhook_queue.visible)) == (1, 1)
+    assert "detail-type" in result.err
+
+
+def test_webhook_replays_only_what_the_webhook_posts(cloud: Cloud, giftcards: Giftcards, webhook_queue: Queue):
+    webhook_queue.send(event(), outgoing(MARK), f"{MARK} {MARK}")
+    result = giftcards("replay-dlq")
+    assert (result.code, cloud.sent("PutEvents")) == (1, [])
+    assert MARK not in result.out + result.err

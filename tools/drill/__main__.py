@@ -85,7 +85,7 @@ def as_table(rows: list[Row]) -> Table:
 def main() -> int:
     """Run every drill; return 1 if one fails or something has none."""
     alarms: Mapping[str, Mapping[str, object]] = resources(load(), "AWS::CloudWatch::Alarm")
-    on_aws = {name for name, alarm in alarms.items() if "Condition" in alarm}
+    on_aws = {name for name, alarm in alarms.items() if alarm.get("Condition") == "OnAws"}
     sections, rows, began = parts(), list[Row](), time.monotonic()
     console.print("[dim]Building and deploying to a local cloud …[/]")
     with tempfile.TemporaryDirectory() as folder, deployed(Path(folder), PARAMETERS) as service:

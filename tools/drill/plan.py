@@ -6,8 +6,14 @@ from dataclasses import dataclass
 from drill.failures import buyer, deployment, shop, supplier
 from drill.scene import Failure, Scene
 from giftcards.contracts.events import HeldReason
+from support.webhook import WEBHOOK_URL
 
-PARAMETERS = {"PollSchedule": "14:1", "DelayedAfterSeconds": "6", "LogRetentionDays": "1"}
+PARAMETERS = {
+    "PollSchedule": "14:1",
+    "DelayedAfterSeconds": "6",
+    "LogRetentionDays": "1",
+    "WebhookUrl": WEBHOOK_URL,
+}
 
 
 @dataclass(frozen=True)
@@ -46,6 +52,9 @@ DRILLS = (
     Drill(buyer.mail_waits_for_an_hour, ("MailsDueAlarm",)),
     Drill(buyer.access_code_is_guessed, ("WrongCodesAlarm",)),
     Drill(buyer.replaced_link_is_used, ("ViewsRefusedAlarm",)),
+    Drill(shop.refuses_the_webhook, ("WebhookDeadLettersAlarm",)),
+    Drill(shop.calls_while_the_bus_denies_it, ("ShopCallsFailedAlarm",)),
+    Drill(shop.calls_with_an_old_key, ("ShopKeyRefusedAlarm",)),
     Drill(buyer.create_link_has_no_permissions, ("BuyerFunctionErrorsAlarm",)),
     Drill(buyer.create_link_is_throttled, ("BuyerFunctionThrottlesAlarm",)),
     Drill(deployment.nothing_is_measured, ("MeasurementsMissingAlarm",)),

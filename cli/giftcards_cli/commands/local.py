@@ -5,9 +5,11 @@
 # ruff: noqa: PLC0415
 
 import codecs
+import json
 import re
 import shlex
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -17,7 +19,7 @@ from rich.markup import escape
 from giftcards_cli import output
 from giftcards_cli.signals import end_on_signals
 from giftcards_cli.stack import CommandError
-from giftcards_local import DEFAULT_FULFIL_AFTER_SECONDS, PROJECT
+from giftcards_local import DEFAULT_FULFIL_AFTER_SECONDS, PROJECT, STACK_NAME
 
 if TYPE_CHECKING:
     from giftcards_local.service import LocalService
@@ -36,12 +38,16 @@ def up(
     fulfil_after: Annotated[
         float, typer.Option(min=0, help="Seconds after which the simulator fulfils an order.")
     ] = DEFAULT_FULFIL_AFTER_SECONDS,
+    webhook_url: Annotated[
+        str | None, typer.Option(help="URL of a program of yours that gets every event, as your shop would.")
+    ] = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Delete all earlier orders and state first.")] = False,  # noqa: FBT002
 ) -> None:
     """Start the local cloud, build and deploy the service, and print how to use it."""
     end_on_signals()
-    if supplier_url is not None and not re.fullmatch(r"https?://[^\s/]+(/\S*)?", supplier_url):
-        raise CommandError("--supplier-url must be an http or https URL", exit_code=2)
+    for option, url in (("--supplier-url", supplier_url), ("--webhook-url", webhook_url)):
+        if url is not None and not re.fullmatch(r"https?://[^\s/]+(/\S*)?", url):
+            raise CommandError(f"{option} must be an http or https URL", exit_code=2)
     if (supplier_url is None) != (api_key_file is None):
         raise CommandError(
             "--supplier-url and --api-key-file require each other; the simulator has its own key", exit_code=2
@@ -50,7 +56,7 @@ def up(
     service = _service(say=lambda what: output.console.print(f"[dim]{what} …[/]"))
     if fresh:
         service.wipe()
-    service.up(supplier_url=supplier_url, api_key=api_key, fulfil_after_seconds=fulfil_after)
+    service.up(supplier_url=supplier_url, api_key=api_key, fulfil_after_seconds=fulfil_after, webhook_url=webhook_url)
     _print_how_to_use(service, real_supplier=supplier_url is not None)
 
 
@@ -108,6 +114,57 @@ def mail(
 
 
 @app.command()
+def webhooks(
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port on 127.0.0.1; 0 picks a free one.")] = 8787,
+    as_json: Annotated[  # noqa: FBT002
+        bool, typer.Option("--json", help="Print each event as one line of JSON and nothing else.")
+    ] = False,
+) -> None:
+    """Listen for the webhook and print what arrives, until Ctrl-C."""
+    from giftcards_local.webhooks import KEY_HEADER, Listener
+
+    end_on_signals()
+
+    def show(headers: Mapping[str, str], body: str) -> int:
+        event = json.loads(body)
+        if as_json:
+            output.say(json.dumps(event))
+        else:
+            key = "with a key" if headers.get(KEY_HEADER) else "WITHOUT A KEY"
+            output.say(f"{event['time']}  {event['detail-type']:<24} {event['detail'].get('orderId', '')}  {key}")
+        output.flush()
+        return 204
+
+    try:
+        listener = Listener(port, show)
+    except OSError as error:
+        raise CommandError(f"cannot listen on 127.0.0.1:{port}: {error.strerror}") from None
+    if not as_json:
+        output.console.print(f"listening at {listener.url}", highlight=False)
+        output.console.print(f"post to it with: giftcards local up --webhook-url {listener.url}", highlight=False)
+    listener.run()
+
+
+@app.command(hidden=True)
+def relay(
+    port: Annotated[int, typer.Option(help="Port on 127.0.0.1.")],
+    to: Annotated[str, typer.Option(help="URL of the program that gets the events.")],
+    cloud_url: Annotated[str, typer.Option(help="URL of the local cloud.")],
+) -> None:
+    """Retry the webhook, as EventBridge does; `giftcards local up` starts it."""
+    from giftcards_cli.stack import Stack
+    from giftcards_local.environment import local_session
+    from giftcards_local.webhooks import Relay, WebhookCloud
+
+    end_on_signals()
+    session = local_session()
+    stack = Stack(STACK_NAME, session, cloud_url)
+    cloud = WebhookCloud(lambda service: session.client(service, endpoint_url=cloud_url), stack.outputs)  # type: ignore[call-overload]
+    with Relay(to, cloud, port=port):
+        threading.Event().wait()
+
+
+@app.command()
 def supplier(
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port on 127.0.0.1; 0 picks a free one.")] = 0,
     fulfil_after: Annotated[
@@ -153,6 +210,13 @@ def _print_how_to_use(service: "LocalService", *, real_supplier: bool) -> None:
         say("\nPublish the order that you placed (its orderId is in the response):", highlight=False)
     for command in ("place ORDER_ID --user alice", "orders", "show ORDER_ID", "reveal ORDER_ID --user alice"):
         say(f"  giftcards {command}", highlight=False)
+    say("\nA shop without AWS calls the HTTP API; docs/shops.md shows how:", highlight=False)
+    say(
+        '  curl -s "$SHOP_API_URL/v1/orders/ORDER_ID" -H "Authorization: Bearer $SHOP_API_KEY"',
+        markup=False,
+        highlight=False,
+        soft_wrap=True,
+    )
     say("\n[dim]giftcards local down[/] stops the service and keeps its orders.", highlight=False)
 
 

@@ -1,11 +1,11 @@
-"""What the buyer's functions build once per container: the second composition root.
+"""What the functions of the buyer and the shop build once per container: the second composition root.
 
 Everything is imported where it is built. ServePage imports this module on the cold start of a public page, and needs
 neither pydantic nor the Encryption SDK.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from giftcards.outside import now, once, outside
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from giftcards.use_cases.redeem_link import LinkRedemption
     from giftcards.use_cases.send_link import LinkMailing
     from giftcards.use_cases.serve_page import LinkPage
+    from giftcards.use_cases.serve_shop import ShopApi
     from giftcards.use_cases.store_recipient import RecipientStorage
 
 __all__ = ["now"]  # ServePage gets the time from this module
@@ -160,19 +161,43 @@ def link_page() -> "LinkPage":
     from giftcards.use_cases.serve_page import LinkPage
 
     environment = outside().environment
-    function = environment["REDEEM_LINK_FUNCTION_ARN"]
-
-    def redeem(request: Mapping[str, Any]) -> Mapping[str, Any]:
-        answer = aws.lambda_().invoke(FunctionName=function, Payload=json.dumps(request).encode())
-        if "FunctionError" in answer:
-            raise RuntimeError("RedeemLink failed")
-        redeemed: Mapping[str, Any] = json.load(answer["Payload"])
-        return redeemed
-
     return LinkPage(
         links=LinkTable(environment["LINK_TABLE_NAME"], aws.dynamodb()),
-        redeem=redeem,
+        redeem=_function(environment["REDEEM_LINK_FUNCTION_ARN"]),
         shop_name=environment["SHOP_NAME"],
         shop_contact=environment["SHOP_CONTACT"],
         language=environment["PAGE_LANGUAGE"],
     )
+
+
+@once
+def shop_api() -> "ShopApi":
+    """Build what ServeShop needs."""
+    from giftcards.adapters import aws
+    from giftcards.adapters.event_bus import EventBus
+    from giftcards.adapters.order_table import OrderTable
+    from giftcards.adapters.shop_keys import ShopKeys
+    from giftcards.settings import ServeShopSettings
+    from giftcards.use_cases.serve_shop import ShopApi
+
+    settings = ServeShopSettings.from_environment(outside().environment)
+    return ShopApi(
+        keys=ShopKeys(settings.shop_api_key_secret_arn, aws.secrets_manager()),
+        orders=OrderTable(settings.card_table_name, aws.dynamodb()),
+        bus=EventBus(settings.order_bus_name, aws.event_bridge()),
+        create_link=_function(settings.create_link_function_arn),
+    )
+
+
+def _function(arn: str) -> Callable[[Mapping[str, Any]], Mapping[str, Any]]:
+    """Return what calls a function with a JSON document and returns its answer."""
+    from giftcards.adapters import aws
+
+    def call(request: Mapping[str, Any]) -> Mapping[str, Any]:
+        answer = aws.lambda_().invoke(FunctionName=arn, Payload=json.dumps(request).encode())
+        if "FunctionError" in answer:
+            raise RuntimeError("the function failed")
+        document: Mapping[str, Any] = json.load(answer["Payload"])
+        return document
+
+    return call

@@ -207,6 +207,16 @@ class Metric(Enum):
     )
     VIEW_LATER = _Described("LinkViewFailed", Unit.COUNT, "RedeemLink", "Of these: a failure; the use is restored.")
 
+    SHOP_KEY_REFUSED = _Described(
+        "ShopKeyRefused", Unit.COUNT, "ServeShop", "A call of the shop's API had no key or a wrong one."
+    )
+    SHOP_CALL_FAILED = _Described(
+        "ShopCallFailed",
+        Unit.COUNT,
+        "ServeShop",
+        "A call of the shop's API was answered with 503; nothing was accepted.",
+    )
+
     @property
     def label(self) -> str:
         """The name in CloudWatch."""
@@ -243,6 +253,11 @@ class Metric(Enum):
     def of_refused_view(cls, state: "LinkState") -> Self:
         """Return the metric of a link that showed no card, by the reason."""
         return cls[f"VIEW_{state}"]
+
+    @classmethod
+    def of_shop_answer(cls, status: int) -> Self | None:
+        """Return the metric of an HTTP status; None for those that need no person."""
+        return {401: cls["SHOP_KEY_REFUSED"], 503: cls["SHOP_CALL_FAILED"]}.get(status)
 
 
 Meter = Callable[[Metric, float], None]

@@ -152,6 +152,15 @@ class SendLinkSettings(LinkSettings):
     order_bus_name: NonEmpty
 
 
+class ServeShopSettings(Settings):
+    """What ServeShop reads."""
+
+    shop_api_key_secret_arn: NonEmpty
+    card_table_name: NonEmpty
+    order_bus_name: NonEmpty
+    create_link_function_arn: NonEmpty
+
+
 class StoreRecipientSettings(Settings):
     """What StoreRecipient reads."""
 

@@ -1,12 +1,15 @@
 """The order bus."""
 
+import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from giftcards.contracts.events import SOURCE, OrderPlaced, OutgoingEvent
+from giftcards.contracts.links import RecipientSet
 
 if TYPE_CHECKING:
     from mypy_boto3_events import EventBridgeClient
+    from mypy_boto3_events.type_defs import PutEventsRequestEntryTypeDef
 
 
 _TRANSIENT = {"InternalException", "InternalFailure", "ThrottlingException"}
@@ -43,16 +46,35 @@ class EventBus:
         EventNotPublishedError
             If EventBridge did not accept it. The message has only its error code.
         """
-        response = self._events.put_events(
-            Entries=[
-                {
-                    "EventBusName": self._bus_name,
-                    "Source": source,
-                    "DetailType": event.detail_type,
-                    "Detail": event.model_dump_json(by_alias=True, exclude_none=True),
-                }
-            ]
-        )
+        self.publish_detail(event.detail_type, event.model_dump_json(by_alias=True, exclude_none=True), source=source)
+
+    def publish_recipient(self, recipient: RecipientSet, *, source: str) -> None:
+        """Publish the address of an order's buyer, in clear. Only StoreRecipient gets the event.
+
+        Raises
+        ------
+        EventNotPublishedError
+            As ``publish``.
+        """
+        document = recipient.model_dump(mode="json", by_alias=True, exclude_none=True)
+        detail = json.dumps(document | {"email": recipient.email.get_secret_value()})
+        self.publish_detail(recipient.detail_type, detail, source=source)
+
+    def publish_detail(self, detail_type: str, detail: str, *, source: str) -> None:
+        """Publish an event whose detail is JSON already.
+
+        Raises
+        ------
+        EventNotPublishedError
+            As ``publish``.
+        """
+        entry: PutEventsRequestEntryTypeDef = {
+            "EventBusName": self._bus_name,
+            "Source": source,
+            "DetailType": detail_type,
+            "Detail": detail,
+        }
+        response = self._events.put_events(Entries=[entry])
         if response["FailedEntryCount"]:
             codes = [entry.get("ErrorCode", "?") for entry in response["Entries"]]
-            raise EventNotPublishedError(event.detail_type, codes)
+            raise EventNotPublishedError(detail_type, codes)

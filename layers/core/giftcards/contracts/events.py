@@ -204,3 +204,8 @@ OUTGOING_EVENTS: tuple[type[OutgoingEvent], ...] = (
     LinkMailBounced,
     CardsViewed,
 )
+WEBHOOK_EVENTS = (
+    *("CardsDelivered", "CardsPartiallyDelivered", "OrderRefunded", "OrderDelayed", "OrderHeld", "OrderDisputed"),
+    *("LinkMailSent", "LinkMailFailed", "LinkMailBounced", "CardsViewed"),
+)
+"""Events that the webhook posts to the shop; the others are for operators."""

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from enum import StrEnum
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import (
@@ -16,6 +17,7 @@ from pydantic import (
 )
 
 from giftcards.contracts.base import Contract, Identifier
+from giftcards.contracts.workflow import Level
 from giftcards.rules.links import digits_of, is_label
 
 Language = Literal["ar", "fr", "en"]
@@ -110,6 +112,29 @@ class LinkCreated(Contract):
     channel: str
     expires_at: AwareDatetime
     uses: int = Field(description="How often the link shows the cards, in all")
+
+
+class LinkOutcome(StrEnum):
+    """What a request for a link results in."""
+
+    CREATED = "CREATED"
+    EXISTS = "EXISTS"
+    INVALID_REQUEST = "INVALID_REQUEST"
+    NOT_FOUND = "NOT_FOUND"
+    """No such order, or another user's: the same answer, so that nobody can probe for orders."""
+    NOT_DELIVERED = "NOT_DELIVERED"
+    CARDS_EXPIRED = "CARDS_EXPIRED"
+    ENDED = "ENDED"
+    OTHER_OPTIONS = "OTHER_OPTIONS"
+    TOO_MANY_LINKS = "TOO_MANY_LINKS"
+    MAIL_DISABLED = "MAIL_DISABLED"
+    MAIL_NOT_SENT = "MAIL_NOT_SENT"
+    BUSY = "BUSY"
+
+    @property
+    def level(self) -> Level:
+        """How loud its line in the log is."""
+        return "INFO" if self in {LinkOutcome.CREATED, LinkOutcome.EXISTS} else "WARNING"
 
 
 class RedeemRequest(Contract):

@@ -2,43 +2,17 @@
 
 from dataclasses import dataclass
 from datetime import datetime
-from enum import StrEnum
 
 from giftcards.adapters.link_table import TooManyLinksError
 from giftcards.adapters.mailer import MailRefusedError
 from giftcards.adapters.order_table import OrderTable, UnreadableOrderError
-from giftcards.contracts.links import LinkCreated, LinkRequest
-from giftcards.contracts.workflow import Level
+from giftcards.contracts.links import LinkCreated, LinkOutcome, LinkRequest
 from giftcards.metrics import Meter, Metric
 from giftcards.rules.links import Delivery, LinkOptions, LinkState, differing_options
 from giftcards.rules.mails import MailPolicy
 from giftcards.rules.orders import Order
 from giftcards.use_cases.issue_link import IssuedLink, LinkIssue, LinksChangingError
 from giftcards.use_cases.mail_link import LinkMailer
-
-
-class LinkOutcome(StrEnum):
-    """What a request for a link results in."""
-
-    CREATED = "CREATED"
-    EXISTS = "EXISTS"
-    INVALID_REQUEST = "INVALID_REQUEST"
-    NOT_FOUND = "NOT_FOUND"
-    """No such order, or another user's: the same answer, so that nobody can probe for orders."""
-    NOT_DELIVERED = "NOT_DELIVERED"
-    CARDS_EXPIRED = "CARDS_EXPIRED"
-    ENDED = "ENDED"
-    OTHER_OPTIONS = "OTHER_OPTIONS"
-    TOO_MANY_LINKS = "TOO_MANY_LINKS"
-    MAIL_DISABLED = "MAIL_DISABLED"
-    MAIL_NOT_SENT = "MAIL_NOT_SENT"
-    BUSY = "BUSY"
-
-    @property
-    def level(self) -> Level:
-        """How loud its line in the log is."""
-        return "INFO" if self in {LinkOutcome.CREATED, LinkOutcome.EXISTS} else "WARNING"
-
 
 MESSAGES = {
     LinkOutcome.NOT_FOUND: "This user has no order with this id.",
