@@ -40,12 +40,7 @@ AFTER_FAILURE = {
     FailureKind.ORDER_REJECTED: Outcome.INVALID_ORDER,
     FailureKind.CONTRACT_BROKEN: Outcome.SUPPLIER_CONTRACT_BROKEN,
 }
-AFTER_ANSWER = {
-    OrderStatus.HANDLING: Outcome.PENDING,
-    OrderStatus.FULFILLED: Outcome.SETTLED,
-    OrderStatus.PARTIALLY_FILLED: Outcome.SETTLED,
-    OrderStatus.REFUNDED: Outcome.SETTLED,
-}
+AFTER_ANSWER = {status: Outcome.SETTLED if status.is_final else Outcome.PENDING for status in SUPPLIER_STATUSES}
 WAITS = {Outcome.PENDING, Outcome.SUPPLIER_BUSY, Outcome.KEY_REFUSED, Outcome.GATE_CLOSED}
 PASSING = sorted(kind for kind, outcome in AFTER_FAILURE.items() if outcome in WAITS)
 LASTING = sorted(set(FailureKind) - set(PASSING))

@@ -3,14 +3,17 @@
 import json
 from datetime import datetime, timedelta
 from decimal import Decimal
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
 from giftcards.contracts.events import CardsDelivered, CardsPartiallyDelivered, OrderEvent, OrderRefunded
-from giftcards.contracts.statuses import OrderStatus
+from giftcards.contracts.statuses import FinalStatus, OrderStatus
 from giftcards.contracts.supplier import SettledOrder
-from giftcards.rules.orders import Order, close, delivery_id_of, event_for, time_to_delivery
+from giftcards.metrics import Metric
+from giftcards.rules.orders import CLOSING_EVENTS, Order, close, delivery_id_of, event_for, time_to_delivery
+from giftcards_cli import output
+from giftcards_local.supplier.orders import FinalStatus as SimulatedStatus
 from support.examples import EXECUTION, NOW, ORDER_ID, USER_ID
 from support.secrets import leaks
 from support.supplier import order_data
@@ -34,6 +37,19 @@ def published(order: Order) -> dict[str, Any]:
 
 
 # -------------------------------------------------------------------- status
+
+
+@pytest.mark.parametrize("status", get_args(FinalStatus))
+def test_final_status_has_an_event_a_metric_and_a_word(status: OrderStatus):
+    assert status in CLOSING_EVENTS
+    assert Metric.of_status(status).emitted_by == "DeliverCards"
+    assert status in output.CLOSED_AS
+    assert {str(final) for final in get_args(FinalStatus)} == set(get_args(SimulatedStatus))
+
+
+@pytest.mark.parametrize("status", OrderStatus)
+def test_every_status_has_a_style(status: OrderStatus):
+    assert status in output.STYLES
 
 
 def test_order_is_open_held_or_closed_for_good():

@@ -19,7 +19,7 @@ from workflow.answers import Closed, Raised
 from workflow.engine import client, python_dynamodb
 
 _ORDERED = 2
-_CARDS = {OrderStatus.FULFILLED: 2, OrderStatus.PARTIALLY_FILLED: 1, OrderStatus.REFUNDED: 0}
+_CARDS = {OrderStatus.FULFILLED: 2, OrderStatus.PARTIALLY_FILLED: 1}
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,9 @@ class _Supplier:
     status: OrderStatus
 
     def ask(self, order_id: str, _view: Any) -> SettledOrder:
-        cards = [{"value": f"value-{index}", "serial": f"serial-{index}"} for index in range(_CARDS[self.status])]
+        cards = [
+            {"value": f"value-{index}", "serial": f"serial-{index}"} for index in range(_CARDS.get(self.status, 0))
+        ]
         return SettledOrder.model_validate(
             {
                 "_id": order_id,

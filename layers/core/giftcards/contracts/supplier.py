@@ -10,7 +10,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Self, assert_never
 
 from pydantic import (
     AwareDatetime,
@@ -140,6 +140,8 @@ class CountedOrder(OrderProgress):
                 agree = 0 < self.cards_due < self.quantity
             case OrderStatus.REFUNDED:
                 agree = self.cards_due == 0
+            case _:
+                assert_never(self.status)
         if not agree:
             raise ContradictionError("fulfilled_quantity contradicts the status", "fulfilled_quantity", "status")
         return self
