@@ -113,7 +113,7 @@ def _transitions_ratio(results: Results) -> float:
 
 def scenarios(variant: Variant, *, is_long: bool) -> Iterator[Scenario]:
     """Yield what happens to a variant."""
-    factor = 4.0 if is_long else 1.0
+    factor = 2.0 if is_long else 1.0
     for per_hour, latency, minutes in ((1_000, 0.3, 15), (3_000, 0.3, 6), (3_000, 1.0, 6), (1_000, 3.0, 10)):
         yield Scenario(steady(per_hour, latency), latency, per_hour, minutes * factor)
     if variant != "before":  # it collapses, and the longer the more
@@ -134,11 +134,11 @@ def _long(variant: Variant) -> Iterator[Scenario]:
     measured = {1_000, 3_000} if variant == "before" else {1_000, 3_000, 10_000}
     for per_hour in LOADS:
         if per_hour not in measured and (variant != "before" or per_hour <= MAX_LOAD_BEFORE):
-            yield Scenario(steady(per_hour, 0.3), 0.3, per_hour, max(10.0, min(120.0, 45_000 / per_hour)))
+            yield Scenario(steady(per_hour, 0.3), 0.3, per_hour, max(10.0, min(120.0, 20_000 / per_hour)))
     if variant == "loop":
         return
     for latency, per_hour in CEILINGS[variant].items():
-        yield Scenario(f"ramp at {latency:g} s", latency, per_hour, 45_000 / per_hour, ramp=True)
+        yield Scenario(f"ramp at {latency:g} s", latency, per_hour, 30_000 / per_hour, ramp=True)
     yield Scenario("flash sale, 10 functions at once", burst=300, burst_seconds=60, concurrency=10)
 
 

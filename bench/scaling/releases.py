@@ -57,7 +57,7 @@ def _run(variant: Variant, scenarios: list[Scenario], code: Path) -> Iterator[tu
         "variant": variant,
         "code": str(code),
         "scenarios": [asdict(scenario) for scenario in scenarios],
-        "prices": prices().model_dump(by_alias=True),
+        "perMillion": dict(prices().per_million),
     }
     # The code's own sources are found before those that are installed.
     paths = [code / "layers" / "core", PROJECT / "bench", PROJECT / "tests"]

@@ -3,7 +3,7 @@
 import math
 import random
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -11,7 +11,6 @@ from typing import Any, Literal
 
 import time_machine
 
-from giftcards_cli.costs import Prices
 from scaling.clock import START, VirtualTime
 from scaling.loop import Loop
 from scaling.service import Service
@@ -84,8 +83,14 @@ class Scenario:
         ]
 
 
-def run(scenario: Scenario, variant: Variant, code: Path, prices: Prices) -> dict[str, Any]:
-    """Run a scenario, and return what was measured, ready for JSON."""
+def run(scenario: Scenario, variant: Variant, code: Path, per_million: Mapping[str, float]) -> dict[str, Any]:
+    """Run a scenario, and return what was measured, ready for JSON.
+
+    Parameters
+    ----------
+    per_million
+        USD for a million units of what AWS bills.
+    """
     with time_machine.travel(START, tick=False) as traveller:
         clock = VirtualTime(traveller)
         supplier = Supplier(
@@ -106,7 +111,7 @@ def run(scenario: Scenario, variant: Variant, code: Path, prices: Prices) -> dic
         service.key = lambda: SECOND_KEY if clock.seconds >= replaced else FIRST_KEY
         with service.installed():
             _run(clock, orders, service.place)
-        measured = _measured(scenario, orders, supplier) | _measured_of(service, orders, prices)
+        measured = _measured(scenario, orders, supplier) | _measured_of(service, orders, per_million)
         return {"scenario": asdict(scenario)} | measured
 
 
@@ -141,7 +146,7 @@ def _measured(scenario: Scenario, orders: list[SimulatedOrder], supplier: Suppli
     }
 
 
-def _measured_of(service: Service, orders: list[SimulatedOrder], prices: Prices) -> dict[str, Any]:
+def _measured_of(service: Service, orders: list[SimulatedOrder], per_million: Mapping[str, float]) -> dict[str, Any]:
     """Measure what a release has in addition. Numbers are per order where nothing else is said."""
     count, tables = len(orders), service.cloud.tables
     functions = {name: invocations.count for name, invocations in service.invocations.items()}
@@ -157,7 +162,7 @@ def _measured_of(service: Service, orders: list[SimulatedOrder], prices: Prices)
     queued = sum(ran.results["GATE_CLOSED"] for ran in service.invocations.values())
     return {
         "transitions": usage["stepFunctionsStateTransitions"] / count,
-        "usdPerMillion": prices.usd(usage) / count * 1e6,
+        "usdPerMillion": sum(used * per_million[what] for what, used in usage.items()) / count,
         "checks": functions["CheckStatus"] / count,
         "deliveries": functions["DeliverCards"] / count,
         "queued": queued / count,

@@ -14,12 +14,13 @@ from scaling.clock import START, VirtualTime
 from scaling.cloud import Tables
 from scaling.plots import Chart
 from scaling.releases import release_before
+from scaling.releases import run as run_releases
 from scaling.scenarios import Scenario, overtaking, run
 from scaling.supplier import SimulatedOrder, settlement_seconds
 
 
 def simulate(variant: Any = "now", **scenario: Any) -> dict[str, Any]:
-    return run(Scenario("test", **scenario), variant, PROJECT, prices())
+    return run(Scenario("test", **scenario), variant, PROJECT, prices().per_million)
 
 
 def test_sleeping_bodies_wake_in_the_order_of_their_times():
@@ -115,6 +116,14 @@ def test_write_units_follow_size_transactions_and_failed_conditions():
     with pytest.raises(Exception, match="conditional request failed"):
         tables.execute("put_item", again)
     assert tables.write_units == 5
+
+
+def test_release_before_needs_nothing_of_today(tmp_path: Path):
+    code = release_before(tmp_path)
+    if code is None:
+        pytest.skip("the history lacks the release")
+    results = run_releases({"before": [Scenario("one", burst=1, settles="at once")]}, {"before": code})
+    assert results["before"]["one"]["delivered"] == 1
 
 
 def test_release_before_is_skipped_without_history(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
