@@ -45,12 +45,12 @@ from simulation.cloud import (
 from simulation.functions import Functions
 from simulation.supplier import SimulatedSupplier
 from simulation.timeline import START, Timeline
+from support.cloud import parameter_variables
 from workflow.engine import REGION, Engine, Fault, instant_engine
 from workflow.harness import ACCOUNT, BUS, CHECK_STATUS, DEAD_LETTERS, DELIVER_CARDS, TABLE
 
 API_KEY = "kQ7vX2mW9pL4nR8sT6yB3cF5"
 SCHEDULE = "120:5,300:15,3600:60,86400:120"
-DELAYED_AFTER_SECONDS = 600
 TABLE_CALLS = frozenset({"PutItem", "UpdateItem", "GetItem"})
 
 
@@ -71,7 +71,7 @@ class World:
         self.events_to_refuse = 0
 
     def _container(self) -> Outside:
-        environment = {
+        environment = parameter_variables() | {
             "STAGE_NAME": "simulation",
             "SUPPLIER_BASE_URL": self.supplier.url,
             "SUPPLIER_API_KEY_SECRET_ARN": self.cloud.secret_arn,
@@ -81,9 +81,7 @@ class World:
             "DIFFERENCE_TABLE_NAME": DISCREPANCY_TABLE,
             "CARD_KEY_ARN": self.cloud.key_arn,
             "ORDER_BUS_NAME": BUS,
-            "CARD_RETENTION_DAYS": "0",
             "POLL_SCHEDULE": self.schedule,
-            "DELAYED_AFTER_SECONDS": str(DELAYED_AFTER_SECONDS),
         }
         return Outside(
             environment=environment,

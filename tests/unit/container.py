@@ -12,7 +12,7 @@ from aws_lambda_powertools.utilities.typing import LambdaContext
 
 from giftcards import composition_root
 from giftcards.adapters.oneclickdz.supplier import Supplier
-from support.cloud import Cloud, card_cipher, template
+from support.cloud import Cloud, card_cipher, parameter_variables
 from support.examples import NOW, ORDER_ID, ROOT, USER_ID, step_request
 from support.scripts import load
 from support.supplier import BASE_URL, SupplierDouble
@@ -83,7 +83,7 @@ def container(
     cloud: Cloud, supplier: SupplierDouble, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> Iterator[Container]:
     """Return a container 60 s after the claim, with a key in the secret and the supplier's double."""
-    values = {
+    values = parameter_variables() | {
         "POWERTOOLS_SERVICE_NAME": SERVICE,
         "STAGE_NAME": "test",
         "SUPPLIER_BASE_URL": BASE_URL,
@@ -94,9 +94,6 @@ def container(
         "DIFFERENCE_TABLE_NAME": cloud.discrepancy_table,
         "CARD_KEY_ARN": cloud.key_arn,
         "ORDER_BUS_NAME": cloud.bus,
-        "CARD_RETENTION_DAYS": "0",
-        "POLL_SCHEDULE": template()["Parameters"]["PollSchedule"]["Default"],
-        "DELAYED_AFTER_SECONDS": "600",
     }
     for name, value in values.items():
         monkeypatch.setenv(name, value)
