@@ -6,6 +6,7 @@ import typer
 from pydantic import BaseModel, ValidationError
 
 from giftcards.contracts.base import invalid_fields
+from giftcards.rules.languages import LANGUAGES
 from giftcards_cli.stack import CommandError
 
 ORDER_ID = typer.Argument(metavar="ORDER_ID", help="The supplier's order id.")
@@ -18,7 +19,7 @@ _OPTIONS = {"orderId": "ORDER_ID", "userId": "--user", "order_id": "ORDER_ID", "
 _LIMITS = {
     "reason": "at most 512 characters",
     "channel": "1 to 32 lower-case letters, digits or hyphens",
-    "language": "ar, fr or en",
+    "language": f"one of {', '.join(LANGUAGES)}",
     "label": "1 to 120 characters without control characters",
     "code": "4 to 12 digits",
     "uses": "1 to 100",

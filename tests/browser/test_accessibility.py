@@ -8,7 +8,7 @@ from axe_playwright_python.sync_playwright import Axe
 from browser.conftest import Tab
 from browser.page_server import PageServer
 from giftcards.presentation.page import STATUS
-from giftcards.presentation.texts import LANGUAGES
+from giftcards.rules.languages import LANGUAGES
 
 
 def violations(tab: Tab) -> list[str]:

@@ -6,7 +6,7 @@ import html5lib
 import pytest
 
 from giftcards.presentation.page import STATUS, render_page
-from giftcards.presentation.texts import LANGUAGES
+from giftcards.rules.languages import LANGUAGES
 from support.page_samples import page_content, shown_cards
 
 

@@ -7,7 +7,7 @@ import pytest
 from browser.conftest import Tab
 from browser.page_server import PageServer
 from giftcards.presentation.page import STATUS, ShownCard
-from giftcards.presentation.texts import LANGUAGES
+from giftcards.rules.languages import LANGUAGES
 from support.page_samples import shown_cards
 
 OVERFLOW = "document.documentElement.scrollWidth - document.documentElement.clientWidth"

@@ -10,7 +10,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from giftcards.presentation.mail import MailContent, is_mail_address, render_mail
-from giftcards.presentation.texts import LANGUAGES
+from giftcards.rules.languages import LANGUAGES
 from support.page_samples import URL, mail_content
 
 SUBJECTS = {

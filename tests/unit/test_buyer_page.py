@@ -13,7 +13,8 @@ from jinja2 import ModuleLoader, UndefinedError
 
 from giftcards.presentation import engine, page
 from giftcards.presentation.page import HEADERS, ROBOTS_TXT, STATUS, headers_of, render_page
-from giftcards.presentation.texts import LANGUAGES, catalogue
+from giftcards.presentation.texts import catalogue
+from giftcards.rules.languages import LANGUAGES
 from support.page_samples import CODES, SERIALS, SHAPES, ShownCard, page_content, shown_cards
 
 REFUSED = sorted(set(STATUS) - set(SHAPES))

@@ -11,7 +11,8 @@ import pytest
 
 from giftcards.presentation import texts
 from giftcards.presentation.page import STATUS
-from giftcards.presentation.texts import LANGUAGES, catalogue, choose_language, filled
+from giftcards.presentation.texts import catalogue, choose_language, filled
+from giftcards.rules.languages import LANGUAGES
 
 FOLDER = Path(texts.__file__).parent / "texts"
 

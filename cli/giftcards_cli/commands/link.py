@@ -4,6 +4,7 @@ from typing import Annotated
 
 import typer
 
+from giftcards.rules.languages import LANGUAGES
 from giftcards_cli import output
 from giftcards_cli.arguments import AsJson, OrderId, StackName, validated
 from giftcards_cli.stack import CommandError, Stack, aws_errors
@@ -14,7 +15,9 @@ def link(  # noqa: PLR0913, PLR0917 - the options of one command
     order_id: OrderId,
     user: Annotated[str, typer.Option("--user", help="The user the cards belong to.")],
     channel: Annotated[str, typer.Option("--channel", help="Names the link; each channel has its own link.")] = "shop",
-    language: Annotated[str | None, typer.Option("--language", help="Language of the page: ar, fr or en.")] = None,
+    language: Annotated[
+        str | None, typer.Option("--language", help=f"Language of the page: {', '.join(LANGUAGES)}.")
+    ] = None,
     label: Annotated[str | None, typer.Option("--label", help="What the page calls the order.")] = None,
     code: Annotated[
         str | None, typer.Option("--code", help="Access code of 4 to 12 digits; give it to the buyer yourself.")

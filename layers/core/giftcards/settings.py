@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
+from giftcards.rules.languages import Language
 from giftcards.rules.next_step import PollPolicy
 from giftcards.rules.schedule import PollSchedule
 
@@ -110,7 +111,7 @@ class LinkSettings(Settings):
     link_table_name: NonEmpty
     link_key_arn: NonEmpty
     page_url: NonEmpty
-    page_language: Annotated[str, Field(pattern="^(ar|fr|en)$")]
+    page_language: Language
     shop_name: NonEmpty
     shop_contact: NonEmpty
     link_days: Annotated[int, Field(ge=1, le=365)]

@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from enum import StrEnum
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar
 
 from pydantic import (
     AfterValidator,
@@ -18,9 +18,8 @@ from pydantic import (
 
 from giftcards.contracts.base import Contract, Identifier
 from giftcards.contracts.workflow import Level
+from giftcards.rules.languages import Language
 from giftcards.rules.links import digits_of, is_label
-
-Language = Literal["ar", "fr", "en"]
 
 _LOCAL_PART = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+(\.[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+)*"
 _DOMAIN_PART = r"[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?"

@@ -9,8 +9,9 @@ from pydantic import AwareDatetime, BeforeValidator, Field, ValidationError, Wit
 
 from giftcards.contracts.base import Contract, Identifier
 from giftcards.contracts.events import HeldReason
-from giftcards.contracts.links import AccessCode, Address, Channel, Label, Language
+from giftcards.contracts.links import AccessCode, Address, Channel, Label
 from giftcards.contracts.statuses import OrderStatus
+from giftcards.rules.languages import Language
 
 _RFC_3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)")
 

@@ -10,7 +10,8 @@ from datetime import datetime
 from markupsafe import Markup
 
 from giftcards.presentation.engine import source, template
-from giftcards.presentation.texts import LANGUAGES, Catalogue, catalogue, filled
+from giftcards.presentation.texts import Catalogue, catalogue, filled
+from giftcards.rules.languages import LANGUAGES
 
 STATUS = {
     "READY": 200,

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from markupsafe import Markup, escape
 
-LANGUAGES = ("ar", "fr", "en")
+from giftcards.rules.languages import LANGUAGES
+
 _FOLDER = Path(__file__).parent / "texts"
 
 
