@@ -7,6 +7,8 @@ from typing import Any
 DEFINITION = Path(__file__).parents[1] / "statemachine/fulfil_order.asl.json"
 MAX_COLUMNS = 120
 ONE_LINE_EACH = {"Retry", "Catch", "Choices"}
+MAX_LINE = 600
+"""Columns of a retrier, catcher or choice on one line; the longest list of errors fits."""
 
 
 def formatted(value: Any, *, key: str = "", indent: str = "", used: int = 0) -> str:
@@ -31,7 +33,11 @@ def formatted(value: Any, *, key: str = "", indent: str = "", used: int = 0) -> 
             for name, field in value.items()
         ]
     elif key in ONE_LINE_EACH:
-        parts = [json.dumps(item, ensure_ascii=False) for item in value]
+        lines = [json.dumps(item, ensure_ascii=False) for item in value]
+        parts = [
+            line if len(line) <= MAX_LINE else formatted(item, indent=inner, used=1)
+            for line, item in zip(lines, value, strict=True)
+        ]
     else:
         parts = [formatted(item, indent=inner, used=1) for item in value]
     opening, closing = "{}" if isinstance(value, dict) else "[]"

@@ -1,7 +1,7 @@
 """What an order costs on AWS: its usage, computed from its row, at the list prices in prices.json.
 
 The formula counts the direct path of an order from OrderPlaced to its outcome; a test compares it with a run of the
-real workflow. Not included is what a row does not record: retries, repeated OrderPlaced events, ten state transitions
+real workflow. Not included is what a row does not record: retries, repeated OrderPlaced events, nine state transitions
 for each time that the order is held and resumed, deliveries that fail. Also not included: logs, traces, data transfer
 and the scheduled functions.
 """
@@ -27,9 +27,9 @@ CARD_ROW_BYTES = 800
 INDEXES = 2
 """Global secondary indexes; each holds a copy of the order row."""
 
-_OPENING = 3  # ReadOrder, ValidateOrder, ClaimOrder
-_CHECK = 3  # WaitBeforeCheck, CheckStatus, Route
-_DELAY = 2  # PublishDelay, RecordDelay
+_OPENING = 2  # ReadOrder, ClaimOrder
+_CHECK = 3  # WaitBeforeCheck, CheckStatus, Route; as many for a delivery that waits and is repeated
+_DELAY = 3  # PublishDelay, RecordDelay, Route
 _CLOSING = 3  # DeliverCards, Route, OrderClosed
 
 

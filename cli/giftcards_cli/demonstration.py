@@ -39,11 +39,11 @@ STALLED_AFTER_SECONDS = 120
 TICK_SECONDS = 0.25
 _WORDS = {
     "ReadOrder": "started",
-    "ValidateOrder": "started",
     "ClaimOrder": "claiming",
     "WaitBeforeCheck": "waiting",
     "CheckStatus": "checking",
     "Route": "checking",
+    "WaitBeforeDelivery": "waiting",
     "DeliverCards": "delivering",
     "OrderClosed": "closed",
 }

@@ -26,12 +26,12 @@ from giftcards.rules.gate import (
     LEASE_SECONDS,
     MAX_CONCURRENT_CALLS,
     MAX_SUSPICION_SECONDS,
-    NO_SLOT_WAIT,
     START_SECONDS,
     SlotWait,
 )
 from giftcards.rules.supplier_failure import FailureKind, SupplierFailure
 from giftcards.use_cases.gated_supplier import GatedSupplier
+from support.gate import NO_SLOT_WAIT
 
 GATE = ("gate", "SUPPLIER#oneclickdz", "GATE")
 FORBIDDEN = 403

@@ -11,11 +11,14 @@ from giftcards.adapters.gate_table import GateTable
 from giftcards.adapters.oneclickdz.supplier import Supplier
 from giftcards.contracts.supplier import OrderProgress
 from giftcards.metrics import Metric
-from giftcards.rules.gate import NO_SLOT_WAIT, Block, SlotWait
+from giftcards.rules.gate import Block, SlotWait
 from giftcards.use_cases.gated_supplier import GatedSupplier
 from support.cloud import Cloud
 from support.examples import NOW, ORDER_ID
 from support.supplier import BASE_URL, KeyRing, SupplierDouble
+
+NO_SLOT_WAIT = SlotWait(0, 0)
+"""A caller that finds all slots in use gives up."""
 
 
 class Journaled:

@@ -68,7 +68,7 @@ def test_every_expected_transition_is_in_the_picture():
 
 def test_unexpected_errors_lead_to_the_documented_states():
     targets = {way.split("->")[1] for way in transitions(unexpected=True) - transitions(unexpected=False)}
-    assert targets == {"HoldOrder", "OrderNotHeld", "ParkOrder", "WaitBeforeCheck"}
+    assert targets == {"HoldOrder", "OrderNotHeld", "ParkOrder", "Route"}
 
 
 def test_every_branch_has_a_label():

@@ -205,7 +205,7 @@ def test_order_waits_while_the_gate_is_blocked(cloud: Cloud, supplier: SupplierD
 
     result = deliver()
 
-    assert (result.outcome, result.wait_seconds) == (Outcome.GATE_CLOSED, 60)
+    assert (result.outcome, result.retry_delivery) == (Outcome.GATE_CLOSED, True)
     assert len(supplier.requests) == 1
     assert cloud.writes() == []
 

@@ -29,7 +29,7 @@ from giftcards.rules.gate import (
     admit,
 )
 from giftcards.rules.supplier_failure import FailureKind, SupplierFailure
-from giftcards.use_cases.gated_supplier import MAX_ACQUIRE_ATTEMPTS
+from giftcards.use_cases.gated_supplier import KEY_LOOK_SECONDS, MAX_ACQUIRE_ATTEMPTS
 from support.cloud import Cloud, client_error
 from support.examples import ORDER_ID
 from support.gate import Clock, GatedDouble, supplier_on
@@ -237,6 +237,36 @@ def test_secret_is_read_once_after_a_key_was_replaced(cloud: Cloud, supplier: Su
 
     # Then it reads the secret once more, and never again
     assert all(isinstance(answer, OrderProgress) for answer in answers)
+    assert len(cloud.sent("GetSecretValue")) == 2
+
+
+def test_new_key_is_used_seconds_after_it_is_set(cloud: Cloud, supplier: SupplierDouble):
+    # Given a refused key, which this container has cached, and orders that look at the gate
+    clock = Clock()
+    container = supplier_on(cloud, supplier, clock)
+    supplier.will(refused(401, "INVALID_ACCESS_TOKEN"), answered(PENDING))
+    cloud.set_api_key()
+    container.ask(ORDER_ID, OrderProgress)
+    assert container.ask(ORDER_ID, OrderProgress).kind is FailureKind.GATE_CLOSED
+
+    # When a person sets another one
+    cloud.set_api_key(f"{API_KEY}-2")
+    clock.advance(KEY_LOOK_SECONDS)
+
+    # Then it is used at once, and the secret was not read at every look
+    assert isinstance(container.ask(ORDER_ID, OrderProgress), OrderProgress)
+    assert len(cloud.sent("GetSecretValue")) == 3
+
+
+def test_refused_key_is_not_read_again_at_every_look(cloud: Cloud, supplier: SupplierDouble):
+    clock = Clock()
+    container = supplier_on(cloud, supplier, clock)
+    supplier.will(refused(401, "INVALID_ACCESS_TOKEN"))
+    cloud.set_api_key()
+    for _ in range(20):
+        container.ask(ORDER_ID, OrderProgress)
+        clock.advance(0.2)
+
     assert len(cloud.sent("GetSecretValue")) == 2
 
 

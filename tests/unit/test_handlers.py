@@ -44,7 +44,8 @@ def test_check_status_makes_the_workflow_wait(container: Container, supplier: Su
         "ageSeconds": 60,
         "waitSeconds": 5,
         "announceDelay": False,
-        "retryState": counts | {"doubt": None, "accepted": None},
+        "retryDelivery": False,
+        "retryState": counts | {"queued": 0, "doubt": None, "accepted": None},
         **counts,
     }
 

@@ -13,13 +13,20 @@ from giftcards.contracts.supplier import OrderProgress
 from giftcards.contracts.workflow import COUNTS_OF_PREVIOUS_RELEASE, Doubt, Outcome, RetryState, StepRequest, StepResult
 from giftcards.rules.next_step import (
     MIN_REFUSAL_SECONDS,
-    MIN_SPREAD_SECONDS,
-    RETRY_AFTER_SPREAD,
     PollPolicy,
-    doubted_at_delivery,
     next_step,
+    next_step_of_delivery,
 )
-from giftcards.rules.schedule import MAX_BACKOFF_SECONDS, MAX_CHECKS, PollSchedule
+from giftcards.rules.schedule import (
+    MAX_BACKOFF_SECONDS,
+    MAX_CHECKS,
+    MAX_QUEUE_WAIT_SECONDS,
+    MAX_YOUNG_BACKOFF_SECONDS,
+    MIN_QUEUE_WAIT_SECONDS,
+    SPREAD_SECONDS,
+    YOUNG_SECONDS,
+    PollSchedule,
+)
 from giftcards.rules.supplier_failure import FailureKind, SupplierFailure
 from support.examples import DOUBTED, NOW, ORDER_ID, POLL_POLICY, step_request
 
@@ -44,12 +51,15 @@ AFTER_ANSWER = {status: Outcome.SETTLED if status.is_final else Outcome.PENDING 
 WAITS = {Outcome.PENDING, Outcome.SUPPLIER_BUSY, Outcome.KEY_REFUSED, Outcome.GATE_CLOSED}
 PASSING = sorted(kind for kind, outcome in AFTER_FAILURE.items() if outcome in WAITS)
 LASTING = sorted(set(FailureKind) - set(PASSING))
+LOOKS = [FailureKind.GATE_CLOSED, FailureKind.KEY_MISSING]
+"""No call was made: calls are blocked."""
+OLD = YOUNG_SECONDS
+"""Age in seconds from which backoffs grow further; the examples' schedule ends there."""
 SERIOUS = sorted(set(PASSING) - {FailureKind.QUEUED})
 """Failures other than a full queue."""
-CLOSE_THE_GATE = [
+BLOCK_THE_GATE = [
     FailureKind.BUSY,
     FailureKind.RATE_LIMITED,
-    FailureKind.GATE_CLOSED,
     FailureKind.ADDRESS_BLOCKED,
     FailureKind.ACCESS_DENIED,
 ]
@@ -77,10 +87,12 @@ def step(
     age: float = 60,
     jitter: float = 0.5,
     policy: PollPolicy = POLL_POLICY,
+    at_delivery: bool = False,
     **fields: Any,
 ) -> StepResult:
     request = step_request(claimed_at=NOW - timedelta(seconds=age), **fields)
-    return next_step(answer, request, now=NOW, policy=policy, jitter=jitter)
+    decide = next_step_of_delivery if at_delivery else next_step
+    return decide(answer, request, now=NOW, policy=policy, jitter=jitter)
 
 
 # ----------------------------------------------------------------- outcomes
@@ -127,29 +139,42 @@ def test_failure_about_the_order_holds_it_at_any_age(kind: FailureKind, age: flo
 def test_supplier_failure_never_ends_an_order(
     kind: FailureKind, age: float, retry_after: float | None, fields: dict[str, int], jitter: float
 ):
-    result = step(failure(kind, retry_after), age=age, jitter=jitter, **fields)
+    result = step(failure(kind, retry_after), age=age, jitter=jitter, retry_state=RetryState(), **fields)
 
     assert result.outcome in WAITS
+    if result.outcome is Outcome.GATE_CLOSED:  # a look at the gate is no call
+        assert result.wait_seconds <= (retry_after or MAX_BACKOFF_SECONDS) + SPREAD_SECONDS + 1
+        return
     assert result.wait_seconds >= (POLL_POLICY.schedule.next_wait(age, jitter) or 1)
     assert result.wait_seconds >= min(retry_after or 0, MAX_BACKOFF_SECONDS)
 
 
-@pytest.mark.parametrize("kind", SERIOUS)
+@pytest.mark.parametrize("kind", sorted(set(SERIOUS) - set(LOOKS)))
 def test_wait_after_a_failure_is_at_least_the_schedules(kind: FailureKind):
     assert step(failure(kind), age=1_000, jitter=0).wait_seconds == 60
 
 
+@pytest.mark.parametrize("failures", [0, 1, 5, 100])
+@given(kind=st.sampled_from(SERIOUS), jitter=jitters)
+def test_own_wait_of_a_young_order_is_half_a_minute_at_most(failures: int, kind: FailureKind, jitter: float):
+    result = step(failure(kind), age=100, failures=failures, jitter=jitter)
+
+    assert result.wait_seconds <= MAX_YOUNG_BACKOFF_SECONDS
+
+
 def test_wait_grows_exponentially_with_the_failures():
-    waits = [step(failure(), failures=failures, jitter=0).wait_seconds for failures in range(9)]
+    waits = [step(failure(), age=OLD, failures=failures, jitter=0).wait_seconds for failures in range(9)]
 
     assert waits == [5, 10, 20, 40, 80, 160, 320, 450, 450]
 
 
-@pytest.mark.parametrize("kind", [FailureKind.GATE_CLOSED, FailureKind.KEY_MISSING])
+@pytest.mark.parametrize("kind", LOOKS)
 def test_wait_at_a_blocked_gate_grows_slowly(kind: FailureKind):
-    waits = [step(failure(kind), failures=failures, jitter=0).wait_seconds for failures in (0, 1, 2, 3, 9, 99, 999)]
+    waits = [
+        step(failure(kind), age=OLD, failures=failures, jitter=0).wait_seconds for failures in (0, 1, 2, 3, 9, 99, 999)
+    ]
 
-    assert waits == [5, 5, 7, 10, 25, 250, 450]
+    assert waits == [5, 7, 10, 12, 27, 252, 450]
 
 
 def test_wait_after_a_failure_may_pass_the_deadline():
@@ -285,7 +310,11 @@ def test_permanent_refusal_is_held_soon_after_the_deadline(schedule: str, data: 
 
 
 def test_refused_order_backs_off():
-    waits = [step(failure(REFUSED), failures=failures, jitter=0).wait_seconds for failures in range(9)]
+    young_doubt = {"retry_state": doubted(REFUSED, 30, 2)}
+    waits = [
+        step(failure(REFUSED), age=OLD, failures=failures, jitter=0, **young_doubt).wait_seconds
+        for failures in range(9)
+    ]
 
     assert waits == [5, 10, 20, 40, 80, 160, 320, 450, 450]
 
@@ -329,7 +358,7 @@ def test_state_that_a_later_release_wrote_is_ignored(state: Any):
 
 
 def test_state_goes_through_json_unchanged():
-    result = doubted_at_delivery(step(failure(BROKEN), retry_state=RetryState()))
+    result = step(failure(BROKEN), retry_state=RetryState(), at_delivery=True)
     carried = result.model_dump(mode="json", by_alias=True)["retryState"]
 
     assert RetryState.model_validate(carried).doubt == doubt_of(BROKEN, at_delivery=True)
@@ -348,25 +377,59 @@ def test_queue_never_ends_an_order(age: int, failures: int, checks: int, jitter:
     result = step(failure(FailureKind.QUEUED), age=age, jitter=jitter, failures=failures, checks=checks)
 
     assert result.outcome is Outcome.GATE_CLOSED
-    assert 1 <= result.wait_seconds <= MAX_BACKOFF_SECONDS
+    assert MIN_QUEUE_WAIT_SECONDS <= result.wait_seconds <= MAX_QUEUE_WAIT_SECONDS
 
 
-def test_queued_order_retries_soon_at_any_age():
-    assert [step(failure(FailureKind.QUEUED), age=age).wait_seconds for age in (0, 1_000, DEADLINE * 2)] == [2, 2, 2]
+@pytest.mark.parametrize("failures", [0, 4])
+def test_queueing_is_no_failure(failures: int):
+    before = RetryState(failures=failures, queued=7, unanswered_since=NOW - timedelta(seconds=50))
+
+    result = step(failure(FailureKind.QUEUED), retry_state=before)
+
+    assert result.retry_state == before.model_copy(update={"queued": 8})
+    assert step(failure(), retry_state=result.retry_state).retry_state.queued == 0
 
 
-def test_queued_order_waits_longer_each_time():
-    waits = [step(failure(FailureKind.QUEUED), failures=failures).wait_seconds for failures in (0, 9, 99, 299, 999)]
+def test_time_in_the_queue_does_not_count_against_the_deadline():
+    before = RetryState(queued=900, unanswered_since=NOW - timedelta(hours=2))
 
-    assert waits == [2, 16, 151, 451, 451]
+    result = step(progress(), age=DEADLINE + 3_600, retry_state=before)
+
+    assert (result.outcome, result.unanswered_seconds) == (Outcome.PENDING, 7_200)
+
+
+# ------------------------------------------------------------------ delivery
+
+
+@pytest.mark.parametrize("kind", sorted(set(PASSING) - {FailureKind.ORDER_REFUSED}))
+def test_settled_order_waits_for_its_delivery_and_is_not_checked_again(kind: FailureKind):
+    assert step(failure(kind), at_delivery=True).retry_delivery
+    assert not step(failure(kind)).retry_delivery
+
+
+@pytest.mark.parametrize("kind", DOUBTS)
+def test_order_with_a_doubtful_delivery_is_checked_again(kind: FailureKind):
+    result = step(failure(kind), at_delivery=True, retry_state=RetryState())
+
+    assert (result.outcome, result.retry_delivery) == (Outcome.SUPPLIER_BUSY, False)
+
+
+def test_order_that_is_pending_again_at_its_delivery_is_checked_again():
+    result = step(progress(), at_delivery=True)
+
+    assert (result.outcome, result.retry_delivery) == (Outcome.PENDING, False)
+
+
+def test_wait_for_a_delivery_does_not_follow_the_schedule():
+    assert step(failure(), age=1_000, jitter=0, at_delivery=True).wait_seconds == 5
 
 
 # -------------------------------------------------------------- retry-after
 
 
 @pytest.mark.parametrize(("seconds", "wait"), [(61, 61), (900, 900), (901, 900), (86_400, 900)])
-@pytest.mark.parametrize("kind", CLOSE_THE_GATE)
-def test_blocked_gate_is_read_again_during_a_retry_after(kind: FailureKind, seconds: int, wait: int):
+@pytest.mark.parametrize("kind", BLOCK_THE_GATE)
+def test_order_that_got_a_retry_after_waits_as_long(kind: FailureKind, seconds: int, wait: int):
     assert step(failure(kind, seconds), jitter=0).wait_seconds == wait
 
 
@@ -379,25 +442,27 @@ def test_same_retry_after_is_spread_and_never_early():
 
     assert waits == sorted(set(waits))
     assert waits[0] == 800
-    assert waits[-1] <= 800 * (1 + RETRY_AFTER_SPREAD)
+    assert waits[-1] <= 800 + SPREAD_SECONDS
 
 
-@pytest.mark.parametrize("kind", CLOSE_THE_GATE)
+@pytest.mark.parametrize("kind", [*BLOCK_THE_GATE, FailureKind.GATE_CLOSED])
 def test_50_orders_with_a_short_retry_after_are_spread(kind: FailureKind):
     waits = [step(failure(kind, 30), jitter=order / 50).wait_seconds for order in range(50)]
 
     assert min(waits) == 30
-    assert max(waits) <= 30 + MIN_SPREAD_SECONDS
-    assert max(map(waits.count, waits)) <= 50 / MIN_SPREAD_SECONDS
+    assert max(waits) <= 30 + SPREAD_SECONDS
+    assert max(map(waits.count, waits)) <= 50 / SPREAD_SECONDS
 
 
-@pytest.mark.parametrize("kind", CLOSE_THE_GATE)
-@pytest.mark.parametrize("seconds", [800, 900, 3_600])
-def test_50_orders_at_a_long_blocked_gate_are_spread(kind: FailureKind, seconds: int):
-    waits = [step(failure(kind, seconds), jitter=order / 50).wait_seconds for order in range(50)]
+@pytest.mark.parametrize("seconds", [0, 800, 3_600, 30 * 86_400])
+def test_50_orders_at_a_long_blocked_gate_look_often_and_spread(seconds: int):
+    waits = [
+        step(failure(FailureKind.GATE_CLOSED, seconds), age=100, failures=50, jitter=order / 50).wait_seconds
+        for order in range(50)
+    ]
 
-    assert min(waits) == min(seconds, MAX_BACKOFF_SECONDS)
-    assert len(set(waits)) == 50
+    assert max(waits) <= MAX_YOUNG_BACKOFF_SECONDS
+    assert len(set(waits)) >= 10
 
 
 @given(kind=st.sampled_from(PASSING), retry_after=st.floats(0, MAX_WAIT), jitter=jitters)
@@ -408,7 +473,7 @@ def test_wait_has_a_limit_during_a_retry_after_of_days(kind: FailureKind, retry_
 # ------------------------------------------------------------------ failures
 
 
-@each_passing_trouble
+@pytest.mark.parametrize("kind", SERIOUS)
 def test_failures_in_a_row_are_counted(kind: FailureKind):
     assert step(failure(kind), failures=4).failures == 5
 

@@ -9,8 +9,14 @@ from hypothesis import strategies as st
 from giftcards.rules.schedule import (
     MAX_BACKOFF_SECONDS,
     MAX_CHECKS,
+    MAX_FAIR_QUEUES,
+    MAX_QUEUE_WAIT_SECONDS,
+    MAX_YOUNG_BACKOFF_SECONDS,
     MIN_BACKOFF_SECONDS,
+    MIN_QUEUE_WAIT_SECONDS,
     POLL_SPREAD,
+    SPREAD_SECONDS,
+    YOUNG_SECONDS,
     PollSchedule,
     backoff_seconds,
     gate_wait_seconds,
@@ -180,56 +186,89 @@ def test_slow_checks_add_at_most_one_check(schedule: PollSchedule, latencies: li
 # ------------------------------------------------------------------ backoff
 
 
-Backoff = Callable[[int, float], int]
-each_backoff = pytest.mark.parametrize("backoff", [backoff_seconds, gate_wait_seconds])
+Backoff = Callable[[int, float, float], int]
+
+
+def gate_wait(failures: int, age: float, jitter: float) -> int:
+    return gate_wait_seconds(failures, age, 0, jitter)
+
+
+each_backoff = pytest.mark.parametrize("backoff", [backoff_seconds, gate_wait])
+ages = st.floats(0, 100 * YOUNG_SECONDS)
 
 
 @each_backoff
-@given(failures=st.integers(1, 10**6), jitter=jitters)
-def test_backoff_is_bounded_both_ways(backoff: Backoff, failures: int, jitter: float):
-    assert MIN_BACKOFF_SECONDS <= backoff(failures, jitter) <= MAX_BACKOFF_SECONDS
+@given(failures=st.integers(1, 10**6), age=ages, jitter=jitters)
+def test_backoff_is_bounded_both_ways(backoff: Backoff, failures: int, age: float, jitter: float):
+    longest = MAX_YOUNG_BACKOFF_SECONDS if age < YOUNG_SECONDS else MAX_BACKOFF_SECONDS
+
+    assert MIN_BACKOFF_SECONDS <= backoff(failures, age, jitter) <= longest
+
+
+def test_order_waits_a_minute_at_most_in_its_first_hour():
+    assert MAX_YOUNG_BACKOFF_SECONDS <= 60
+    assert YOUNG_SECONDS == 3_600
 
 
 @each_backoff
-@given(failures=st.integers(1, 400), jitter=jitters)
-def test_backoff_never_shrinks_with_more_failures(backoff: Backoff, failures: int, jitter: float):
-    assert backoff(failures + 1, jitter) >= backoff(failures, jitter)
+@given(failures=st.integers(1, 400), age=ages, jitter=jitters)
+def test_backoff_never_shrinks_with_more_failures(backoff: Backoff, failures: int, age: float, jitter: float):
+    assert backoff(failures + 1, age, jitter) >= backoff(failures, age, jitter)
 
 
 @each_backoff
-def test_backoff_reaches_the_longest_wait(backoff: Backoff):
-    assert backoff(10_000, 0.9999) >= MAX_BACKOFF_SECONDS - 1
+@pytest.mark.parametrize(
+    ("age", "longest"), [(0, MAX_YOUNG_BACKOFF_SECONDS), (3_599, MAX_YOUNG_BACKOFF_SECONDS), (3_600, 900)]
+)
+def test_backoff_reaches_the_longest_wait_of_the_age(backoff: Backoff, age: float, longest: int):
+    assert backoff(10_000, age, 0.9999) == longest - 1
 
 
 def test_wait_at_a_blocked_gate_grows_linearly():
-    assert [gate_wait_seconds(failures, 0.9999) for failures in range(2, 8)] == [9, 14, 19, 24, 29, 34]
+    assert [gate_wait(failures, YOUNG_SECONDS, 0.9999) for failures in range(1, 7)] == [9, 14, 19, 24, 29, 34]
+
+
+@pytest.mark.parametrize(("blocked", "waits"), [(0.5, (1, 11)), (20, (20, 30)), (30, (30, 40))])
+def test_order_comes_seconds_after_a_block_that_ends_soon(blocked: float, waits: tuple[int, int]):
+    spread = [gate_wait_seconds(50, 60, blocked, share / 1_000) for share in range(1_000)]
+
+    assert (min(spread), max(spread)) == waits
+    assert len(set(spread)) > SPREAD_SECONDS
+
+
+def test_order_looks_at_a_long_block_again_and_again():
+    assert gate_wait_seconds(50, 60, 31, 0.9999) == MAX_YOUNG_BACKOFF_SECONDS - 1
+    assert gate_wait_seconds(500, YOUNG_SECONDS, 86_400, 0.9999) == MAX_BACKOFF_SECONDS - 1
 
 
 def test_backoff_doubles_until_it_is_as_long_as_it_gets():
-    assert [backoff_seconds(failures, 0) for failures in range(1, 10)] == [5, 10, 20, 40, 80, 160, 320, 450, 450]
+    old = [backoff_seconds(failures, YOUNG_SECONDS, 0) for failures in range(1, 10)]
+    young = [backoff_seconds(failures, 60, 0.9999) for failures in range(1, 6)]
+
+    assert old == [5, 10, 20, 40, 80, 160, 320, 450, 450]
+    assert young == [9, 19, 29, 29, 29]
 
 
 @pytest.mark.parametrize("failures", [1, 3, 8, 50])
 def test_jitter_spreads_the_backoff_over_half_of_it(failures: int):
-    shortest, longest = backoff_seconds(failures, 0), backoff_seconds(failures, 0.9999)
+    shortest, longest = (backoff_seconds(failures, YOUNG_SECONDS, jitter) for jitter in (0, 0.9999))
 
     assert longest >= 2 * shortest - 1
-    assert len({backoff_seconds(failures, tenth / 10) for tenth in range(10)}) >= 5
+    assert len({backoff_seconds(failures, YOUNG_SECONDS, tenth / 10) for tenth in range(10)}) >= 5
 
 
-@given(failures=st.integers(1, 10**6), jitter=jitters)
-def test_queue_wait_is_bounded_and_grows(failures: int, jitter: float):
-    assert 1 <= queue_wait_seconds(failures, jitter) <= MAX_BACKOFF_SECONDS
-    assert queue_wait_seconds(failures + 1, jitter) >= queue_wait_seconds(failures, jitter)
+@given(queued=st.integers(1, 10**6), jitter=jitters)
+def test_queue_wait_is_bounded_and_never_shrinks(queued: int, jitter: float):
+    assert MIN_QUEUE_WAIT_SECONDS <= queue_wait_seconds(queued, jitter) <= MAX_BACKOFF_SECONDS
+    assert queue_wait_seconds(queued + 1, jitter) >= queue_wait_seconds(queued, jitter)
 
 
-def test_queue_wait_starts_short_and_spreads():
-    spread = [
-        sorted({queue_wait_seconds(failures, share / 1_000) for share in range(1_000)}) for failures in (1, 2, 20, 999)
-    ]
+@pytest.mark.parametrize("queued", [1, 2, MAX_FAIR_QUEUES])
+def test_order_that_has_queued_longer_comes_no_later(queued: int):
+    waits = {queue_wait_seconds(queued, share / 1_000) for share in range(1_000)}
 
-    assert spread == [[*range(1, last + 1)] for last in (3, 6, 60, MAX_BACKOFF_SECONDS)]
+    assert waits == set(range(MIN_QUEUE_WAIT_SECONDS, MAX_QUEUE_WAIT_SECONDS + 1))
 
 
 def test_order_can_queue_for_days_in_one_execution():
-    assert sum(queue_wait_seconds(failures, 0.5) for failures in range(1, MAX_CHECKS)) > 6 * 86_400
+    assert sum(queue_wait_seconds(queued, 0.5) for queued in range(1, MAX_CHECKS)) > 5 * 86_400

@@ -57,6 +57,7 @@ def result(
     failures: int = 0,
     unanswered_seconds: int = 0,
     announce_delay: bool = False,
+    retry_delivery: bool = False,
 ) -> StepResult:
     """Make the answer of either function."""
     return StepResult(
@@ -65,6 +66,7 @@ def result(
         age_seconds=age_seconds,
         wait_seconds=wait_seconds,
         announce_delay=announce_delay,
+        retry_delivery=retry_delivery,
         retry_state=RetryState(
             failures=failures,
             unanswered_since=datetime(2026, 1, 1, tzinfo=UTC),

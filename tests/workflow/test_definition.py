@@ -149,10 +149,9 @@ def test_every_nonterminal_state_has_a_next_state(name: str) -> None:
 
 def test_choices_keep_the_order_by_default() -> None:
     assert {name: choice["Default"] for name, choice in CHOICES.items()} == {
-        "ValidateOrder": "RejectOrder",
+        "ReadOrder": "RejectOrder",
         "RouteClaim": "ParkOrder",
         "Route": "HoldOrder",
-        "RouteOutage": "WaitBeforeCheck",
     }
 
 

@@ -73,7 +73,7 @@ def assert_rejected(workflow: Workflow, detail: Any, announced_ids: dict[str, st
     run = workflow.run(detail)
 
     assert (run.status, run.error) == ("FAILED", "INVALID_ORDER")
-    assert run.states == ["ReadOrder", "ValidateOrder", "RejectOrder", "PublishHold", "OrderHeld"]
+    assert run.states == ["ReadOrder", "RejectOrder", "PublishHold", "OrderHeld"]
     assert workflow.rows() == []
     held = run.only("OrderHeld")
     assert held["reason"] == "INVALID_ORDER"

@@ -20,7 +20,6 @@ def test_order_settled_at_the_first_check_is_delivered(workflow: Workflow) -> No
     assert run.status == "SUCCEEDED"
     assert run.states == [
         "ReadOrder",
-        "ValidateOrder",
         "ClaimOrder",
         "WaitBeforeCheck",
         "CheckStatus",

@@ -9,6 +9,7 @@ from workflow.harness import ORDER, Workflow, load_definition, load_template
 
 HISTORY_EVENTS = 25_000  # docs.aws.amazon.com, Step Functions service quotas
 NOT_DELIVERED = result(Outcome.SUPPLIER_BUSY)
+QUEUED = result(Outcome.GATE_CLOSED, retry_delivery=True)
 
 
 def events_of_a_round(workflow: Workflow, *, delivering: bool) -> int:
@@ -22,6 +23,15 @@ def events_of_a_round(workflow: Workflow, *, delivering: bool) -> int:
         deliver=[*failed * 2, Closed()],
     )
     return two.history_events - one.history_events
+
+
+def test_repeated_delivery_writes_as_much_history_as_a_check(workflow: Workflow) -> None:
+    one, two = (
+        workflow.run(ORDER | {"orderId": f"queued-{times}"}, check=[SETTLED], deliver=[*[QUEUED] * times, Closed()])
+        for times in (1, 2)
+    )
+
+    assert two.history_events - one.history_events == events_of_a_round(workflow, delivering=False)
 
 
 def test_most_checks_leave_a_quarter_of_the_history(workflow: Workflow) -> None:
@@ -39,7 +49,7 @@ def test_history_has_room_for_days_of_an_outage(workflow: Workflow, step: str) -
         order = {"orderId": f"outage-{rounds}", "userId": "user-1"}
         if step == "CheckStatus":
             return workflow.run(order, check=[*outage, SETTLED], deliver=[Closed()]).history_events
-        return workflow.run(order, check=[SETTLED] * (rounds + 1), deliver=[*outage, Closed()]).history_events
+        return workflow.run(order, check=[SETTLED], deliver=[*outage, Closed()]).history_events
 
     schedule = PollSchedule.parse(load_template()["Parameters"]["PollSchedule"]["Default"])
     left = HISTORY_EVENTS - schedule.checks * events_of_a_round(workflow, delivering=False)

@@ -7,7 +7,7 @@ import pytest
 
 from giftcards.contracts.events import HeldReason
 from giftcards.contracts.workflow import NextStep, Outcome
-from workflow.answers import SETTLED, Closed, Malformed, result
+from workflow.answers import PENDING, SETTLED, Closed, Malformed, result
 from workflow.harness import ORDER, Workflow, load_definition
 
 WAITING = {outcome for outcome in Outcome if outcome.next is NextStep.WAIT}
@@ -78,13 +78,46 @@ def test_outcome_of_deliver_cards_leads_where_it_must(workflow: Workflow, outcom
         assert run.waits == ([5, 41] if waits else [5])
 
 
+@pytest.mark.parametrize("outcome", sorted(WAITING - {Outcome.PENDING}))
+def test_settled_order_waits_for_its_delivery_without_another_check(workflow: Workflow, outcome: Outcome) -> None:
+    queued = result(outcome, wait_seconds=41, retry_delivery=True)
+
+    run = workflow.run(ORDER, check=[SETTLED], deliver=[queued, queued, Closed()])
+
+    after = run.states[run.states.index("DeliverCards") + 1 :]
+    assert after == [*["Route", "WaitBeforeDelivery", "DeliverCards"] * 2, "Route", "OrderClosed"]
+    assert run.waits == [5, 41, 41]
+    assert [request.checks for request in run.deliver_requests] == [1, 2, 3]
+
+
+def test_settled_order_is_checked_again_if_the_delivery_says_so(workflow: Workflow) -> None:
+    queued = result(Outcome.GATE_CLOSED, retry_delivery=True)
+
+    run = workflow.run(ORDER, check=[SETTLED, PENDING, SETTLED], deliver=[queued, result(Outcome.PENDING), Closed()])
+
+    assert run.status == "SUCCEEDED"
+    waits = [state for state in run.states if state.startswith("Wait")]
+    assert waits == ["WaitBeforeCheck", "WaitBeforeDelivery", "WaitBeforeCheck", "WaitBeforeCheck"]
+
+
+def test_delay_of_a_delivery_is_published_and_the_delivery_repeated(workflow: Workflow) -> None:
+    late = result(Outcome.GATE_CLOSED, announce_delay=True, wait_seconds=41, retry_delivery=True)
+
+    run = workflow.run(ORDER, check=[SETTLED], deliver=[late, Closed()])
+
+    assert run.announced == ["OrderDelayed", "CardsDelivered"]
+    assert run.states.count("CheckStatus") == 1
+    assert run.waits == [5, 41]
+
+
 @pytest.mark.parametrize("outcome", sorted(WAITING))
 def test_delay_is_published_for_any_kind_of_wait(workflow: Workflow, outcome: Outcome) -> None:
     late = result(outcome, announce_delay=True, wait_seconds=41)
 
     run = workflow.run(ORDER, check=[late, SETTLED], deliver=[Closed()])
 
-    assert run.states[run.states.index("Route") + 1 :][:3] == ["PublishDelay", "RecordDelay", "WaitBeforeCheck"]
+    after = run.states[run.states.index("Route") + 1 :]
+    assert after[:4] == ["PublishDelay", "RecordDelay", "Route", "WaitBeforeCheck"]
     assert run.announced == ["OrderDelayed", "CardsDelivered"]
     assert run.waits == [5, 41]
 
@@ -134,4 +167,4 @@ def test_unknown_answer_of_deliver_cards_holds_the_order(workflow: Workflow, pay
 
 @pytest.mark.parametrize("outcome", Outcome)
 def test_workflow_routes_an_answer_of_the_previous_release_as_this_one_does(outcome: Outcome) -> None:
-    assert load_definition()["States"]["ReadOrder"]["Assign"]["nextAfter"][outcome] == outcome.next
+    assert load_definition()["States"]["ReadOrder"]["Choices"][0]["Assign"]["nextAfter"][outcome] == outcome.next

@@ -8,10 +8,10 @@ from itertools import repeat
 import pytest
 
 from giftcards.contracts.workflow import Outcome
-from giftcards.rules.schedule import MAX_BACKOFF_SECONDS
+from giftcards.rules.schedule import MAX_BACKOFF_SECONDS, YOUNG_SECONDS
 from workflow.answers import PENDING, SETTLED, Answering, Closed, Raised, result
 from workflow.engine import Engine, Fault
-from workflow.harness import CLAIMED, HELD, ORDER, Run, Workflow
+from workflow.harness import CLAIMED, HELD, ORDER, Run, Workflow, load_definition
 from workflow.test_definition import OUTAGES as ERRORS
 
 CARD = 'CARD-"7f3a"-\\9c51-e8d2'
@@ -55,8 +55,7 @@ def run_through(workflow: Workflow, step: str, outage: Raised | Fault, times: in
     faults = [] if isinstance(outage, Raised) else [outage] * times
     if step == "CheckStatus":
         return run_with(workflow, step, [*raised, SETTLED], faults)
-    checks = [SETTLED] * (times // CALLS_A_ROUND + 1)
-    return workflow.run(ORDER, check=checks, deliver=[*raised, Closed()], faults={step: faults})
+    return workflow.run(ORDER, check=[SETTLED], deliver=[*raised, Closed()], faults={step: faults})
 
 
 @pytest.mark.parametrize("step", STEPS)
@@ -76,16 +75,27 @@ def test_outage_of_hours_only_makes_the_order_wait(workflow: Workflow, step: str
 
     assert run.status == "SUCCEEDED"
     assert run.announced == ["CardsDelivered"]
-    if step == "CheckStatus":  # the scripted checks between deliveries forget the failures
-        assert run.waits[1:7] == [15, 30, 60, 120, 240, 450]
-        assert sum(run.waits) > 2 * 3600
+    assert run.states.count("CheckStatus") == (21 if step == "CheckStatus" else 1)
+    assert run.waits[1:7] == [15, 30, 30, 30, 30, 30]
 
 
-def test_orders_that_met_an_outage_together_come_back_spread(engine: Engine) -> None:
+@pytest.mark.parametrize(
+    ("young_seconds", "waits"), [(3_600, [30, 60, 60, 60, 60, 60]), (0, [30, 60, 120, 240, 480, MAX_BACKOFF_SECONDS])]
+)
+def test_backoff_of_an_outage_is_a_minute_in_the_first_hour(
+    engine: Engine, young_seconds: int, waits: list[int]
+) -> None:
+    definition = load_definition()
+    written = definition["States"]["WaitForAws"]["Assign"]["waitSeconds"]
+    assert f" < {YOUNG_SECONDS} " in written
+    definition["States"]["WaitForAws"]["Assign"]["waitSeconds"] = written.replace(
+        f" < {YOUNG_SECONDS} ", f" < {young_seconds} "
+    )
     engine.random = 0.999
-    run = run_through(Workflow(engine), "CheckStatus", OUTAGES[0], times=8 * CALLS_A_ROUND)
 
-    assert run.waits[1:7] == [30, 60, 120, 240, 480, MAX_BACKOFF_SECONDS]
+    run = run_through(Workflow(engine, definition), "CheckStatus", OUTAGES[0], times=8 * CALLS_A_ROUND)
+
+    assert run.waits[1:7] == waits
 
 
 def test_time_of_an_outage_is_time_without_an_answer(workflow: Workflow) -> None:

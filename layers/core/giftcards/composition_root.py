@@ -15,7 +15,7 @@ from aws_lambda_powertools import Metrics
 from giftcards.logs import log, logger
 from giftcards.metrics import NAMESPACE, Metric
 from giftcards.outside import Outside, now, once, outside, use
-from giftcards.rules.gate import CHECK_SLOT_WAIT, DELIVERY_SLOT_WAIT, NO_SLOT_WAIT, SlotWait
+from giftcards.rules.gate import CHECK_SLOT_WAIT, DELIVERY_SLOT_WAIT, SlotWait
 from giftcards.settings import (
     CheckStatusSettings,
     CountEventsSettings,
@@ -155,7 +155,7 @@ def reconciliation() -> "Reconciliation":
 
     settings = ReconcileOrdersSettings.from_environment(outside().environment)
     return Reconciliation(
-        supplier=_gated_supplier(settings, NO_SLOT_WAIT),
+        supplier=_gated_supplier(settings, CHECK_SLOT_WAIT),
         orders=OrderTable(settings.card_table_name, aws.dynamodb()),
         discrepancies=DiscrepancyTable(settings.difference_table_name, aws.dynamodb()),
         bus=EventBus(settings.order_bus_name, aws.event_bridge()),

@@ -97,7 +97,10 @@ class RetryState(Contract):
     """
 
     failures: int = Field(default=0, ge=0, description="Consecutive checks without an answer about the order")
-    unanswered_since: AwareDatetime | None = Field(default=None, description="Time of the first of these checks")
+    queued: int = Field(default=0, ge=0, description="Consecutive steps that found no slot for a call")
+    unanswered_since: AwareDatetime | None = Field(
+        default=None, description="Time of the first of these checks and steps"
+    )
     unanswered_seconds: int = Field(default=0, ge=0, description="Duration of all earlier rows of such checks")
     doubt: Doubt | None = None
     accepted: AcceptedArrival | None = None
@@ -146,6 +149,9 @@ class StepResult(Contract):
     age_seconds: int = Field(ge=0)
     wait_seconds: int = Field(ge=1, le=99_999_999, description="Time to the next check, if the next step is WAIT")
     announce_delay: bool = Field(description="Whether OrderDelayed is due now")
+    retry_delivery: bool = Field(
+        default=False, description="Whether DeliverCards runs again after the wait, because the order is settled"
+    )
     retry_state: RetryState
     is_irregular: bool = Field(
         default=False, exclude=True, description="Whether an operator should look at the order although it is closed"

@@ -134,8 +134,6 @@ class SlotWait:
 CHECK_SLOT_WAIT = SlotWait(5, 0.4)
 DELIVERY_SLOT_WAIT = SlotWait(20, 0.2)
 """A delivery looks longer and twice as often, so it goes before checks. The functions' timeouts include these waits."""
-NO_SLOT_WAIT = SlotWait(0, 0)
-"""For a caller that has its own loop."""
 
 
 @dataclass(frozen=True)
@@ -206,13 +204,17 @@ class Gate:
 
     def block(self, now: datetime, key_version: str | None) -> Block | None:
         """Return the block that keeps this key from being presented now, or None."""
-        refusal = self.refusal
-        if refusal is not None and (key_version == refusal.key_version or key_version in self.refused_versions):
-            return refusal
+        if self.is_refused(key_version):
+            return self.refusal
         for pause in (self.pause, self._pause_of_lost_calls(now, key_version)):
             if pause is not None and pause.until is not None and now < pause.until:
                 return pause
         return None
+
+    def is_refused(self, key_version: str | None) -> bool:
+        """Return whether only another key helps."""
+        refusal = self.refusal
+        return refusal is not None and (key_version == refusal.key_version or key_version in self.refused_versions)
 
     def _pause_of_lost_calls(self, now: datetime, key_version: str | None) -> Block | None:
         lost = self.lost(now, key_version)

@@ -17,6 +17,7 @@ from giftcards.contracts.workflow import (
 from giftcards.rules.schedule import (
     MAX_BACKOFF_SECONDS,
     MAX_CHECKS,
+    SPREAD_SECONDS,
     PollSchedule,
     backoff_seconds,
     gate_wait_seconds,
@@ -43,10 +44,6 @@ MIN_DOUBT_CHECKS = 3
 know an order only a moment after they accepted it."""
 MIN_REFUSAL_SECONDS = 3_600
 """A refusal with an undocumented code may be transient: the order is held after an hour, or at an earlier deadline."""
-RETRY_AFTER_SPREAD = 0.2
-MIN_SPREAD_SECONDS = 10
-"""Jitter for orders that wait for the same moment: this share of their wait, or this number of seconds if it is longer;
-never early. When a block ends, they do not all call in the same second."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +57,7 @@ class PollPolicy:
 def next_step(
     answer: OrderProgress | SupplierFailure, request: StepRequest, *, now: datetime, policy: PollPolicy, jitter: float
 ) -> StepResult:
-    """Decide what the workflow does next with an order.
+    """Decide what the workflow does next with an order after a check.
 
     An order is held if the supplier answers about it and waiting does not help: it is still pending at its deadline, or
     doubtful answers persist. A failure that says nothing about the order only makes it wait, and this time does not
@@ -73,33 +70,49 @@ def next_step(
     jitter
         A random number in [0, 1).
     """
-    before = request.retry_state
-    step = _Step(
-        request, before, now, policy, jitter, _doubt_after(answer, before, now), _accepted_after(answer, before)
-    )
-    if isinstance(answer, SupplierFailure):
-        return step.after_failure(answer)
-    return step.after_settlement(answer) if answer.status.is_final else step.after_pending()
+    return _Step(answer, request, now, policy, jitter, at_delivery=False).result()
 
 
-def doubted_at_delivery(result: StepResult) -> StepResult:
-    """Mark the doubt as DeliverCards' doubt, which sees more of an answer than CheckStatus: see ``_doubt_after``."""
-    doubt = result.retry_state.doubt
-    if doubt is None:
-        return result
-    marked = doubt.model_copy(update={"at_delivery": True})
-    return result.model_copy(update={"retry_state": result.retry_state.model_copy(update={"doubt": marked})})
+def next_step_of_delivery(
+    answer: OrderProgress | SupplierFailure, request: StepRequest, *, now: datetime, policy: PollPolicy, jitter: float
+) -> StepResult:
+    """Decide the same after an answer that DeliverCards could not close the order with.
+
+    The last check found the order settled, so a failure that says nothing about it makes it wait for its delivery,
+    without another check.
+
+    Parameters
+    ----------
+    now, jitter
+        As for ``next_step``.
+    """
+    return _Step(answer, request, now, policy, jitter, at_delivery=True).result()
 
 
 @dataclass(frozen=True)
 class _Step:
+    answer: OrderProgress | SupplierFailure
     request: StepRequest
-    before: RetryState
     now: datetime
     policy: PollPolicy
     jitter: float
-    doubt: Doubt | None
-    accepted: AcceptedArrival | None
+    at_delivery: bool
+
+    def result(self) -> StepResult:
+        if isinstance(self.answer, SupplierFailure):
+            return self.after_failure(self.answer)
+        return self.after_settlement(self.answer) if self.answer.status.is_final else self.after_pending()
+
+    @property
+    def before(self) -> RetryState:
+        return self.request.retry_state
+
+    @property
+    def doubt(self) -> Doubt | None:
+        doubt = _doubt_after(self.answer, self.before, self.now)
+        if doubt is None or not self.at_delivery:
+            return doubt
+        return doubt.model_copy(update={"at_delivery": True})
 
     @property
     def age(self) -> float:
@@ -107,7 +120,8 @@ class _Step:
 
     @property
     def unanswered_since(self) -> datetime:
-        return (self.before.failures and self.before.unanswered_since) or self.now
+        is_unanswered = self.before.failures or self.before.queued
+        return (is_unanswered and self.before.unanswered_since) or self.now
 
     @property
     def unanswered_until_now(self) -> int:
@@ -126,16 +140,17 @@ class _Step:
             return self._used_up(unanswered)
         if wait is None:
             message = f"Still pending at the supplier after {int(self.age - unanswered)} seconds."
-            return self._result(Outcome.DEADLINE_PASSED, message, unanswered=unanswered)
+            return self._result(Outcome.DEADLINE_PASSED, message, unanswered_seconds=unanswered)
         message = "The supplier is still handling the order."
-        return self._result(Outcome.PENDING, message, wait=wait, unanswered=unanswered)
+        return self._result(Outcome.PENDING, message, wait=wait, unanswered_seconds=unanswered)
 
     def after_failure(self, failure: SupplierFailure) -> StepResult:
         is_refused = failure.kind is FailureKind.ORDER_REFUSED
-        if self.doubt is not None and failure.kind in _HOLDS:
-            if self.request.checks >= MAX_CHECKS or self._persists(self.doubt):
-                lasted = int((self.now - self.doubt.since).total_seconds())
-                row = f" Doubtful answers in a row: {self.doubt.count}, in {lasted} seconds." if lasted else ""
+        doubt = self.doubt
+        if doubt is not None and failure.kind in _HOLDS:
+            if self.request.checks >= MAX_CHECKS or self._persists(doubt):
+                lasted = int((self.now - doubt.since).total_seconds())
+                row = f" Doubtful answers in a row: {doubt.count}, in {lasted} seconds." if lasted else ""
                 return self._result(_HOLDS[failure.kind], failure.message + row)
             if not is_refused:
                 return self._after_doubt(failure)
@@ -147,20 +162,37 @@ class _Step:
         unanswered = self.unanswered_until_now
         last_interval = self.policy.schedule.steps[-1][1]
         wait = max(self._scheduled(unanswered) or last_interval, self._requested_wait(failure))
-        return self._result(Outcome.SUPPLIER_BUSY, failure.message, wait=wait, unanswered=unanswered)
+        return self._result(Outcome.SUPPLIER_BUSY, failure.message, wait=wait, unanswered_seconds=unanswered)
 
     def _after_failure(self, failure: SupplierFailure) -> StepResult:
+        if failure.kind is FailureKind.QUEUED:  # nothing is wrong
+            return self._result(
+                Outcome.GATE_CLOSED,
+                failure.message,
+                wait=queue_wait_seconds(self.before.queued + 1, self.jitter),
+                failures=self.before.failures,
+                queued=self.before.queued + 1,
+                retry_delivery=self.at_delivery,
+            )
         failures = self.before.failures + 1
         outcome = _WAITS.get(failure.kind, Outcome.SUPPLIER_BUSY)
-        backoff = (gate_wait_seconds if outcome is Outcome.GATE_CLOSED else backoff_seconds)(failures, self.jitter)
-        wait = max(self._scheduled(self.before.unanswered_seconds) or 1, backoff, self._requested_wait(failure))
-        if failure.kind is FailureKind.QUEUED:  # nothing is wrong: retry soon, but not all at once
-            wait = queue_wait_seconds(failures, self.jitter)
-        return self._result(outcome, failure.message, wait=wait, failures=failures)
+        return self._result(
+            outcome,
+            failure.message,
+            wait=self._wait_after(failure, failures, is_blocked=outcome is Outcome.GATE_CLOSED),
+            failures=failures,
+            retry_delivery=self.at_delivery and failure.kind not in _HOLDS,
+        )
+
+    def _wait_after(self, failure: SupplierFailure, failures: int, *, is_blocked: bool) -> int:
+        if is_blocked:
+            return gate_wait_seconds(failures, self.age, failure.retry_after_seconds or 0, self.jitter)
+        scheduled = 1 if self.at_delivery else self._scheduled(self.before.unanswered_seconds) or 1
+        return max(scheduled, backoff_seconds(failures, self.age, self.jitter), self._requested_wait(failure))
 
     def _used_up(self, unanswered: int) -> StepResult:
         message = f"Not settled, after more than {self.request.checks} checks."
-        return self._result(Outcome.DEADLINE_PASSED, message, unanswered=unanswered)
+        return self._result(Outcome.DEADLINE_PASSED, message, unanswered_seconds=unanswered)
 
     def _persists(self, doubt: Doubt) -> bool:
         is_refused = doubt.kind is FailureKind.ORDER_REFUSED
@@ -172,16 +204,15 @@ class _Step:
         return self.policy.schedule.next_wait(max(0.0, self.age - unanswered), self.jitter)
 
     def _requested_wait(self, failure: SupplierFailure) -> int:
-        """Return the wait in seconds that the supplier or the gate requests.
+        """Return the wait in seconds that the supplier requests.
 
         It is capped: the gate enforces a longer Retry-After for all orders.
         """
         requested = min(failure.retry_after_seconds or 0, MAX_BACKOFF_SECONDS)
-        spread = max(RETRY_AFTER_SPREAD * requested, MIN_SPREAD_SECONDS) * self.jitter if requested else 0
-        return math.ceil(requested + spread)
+        return math.ceil(requested + SPREAD_SECONDS * self.jitter) if requested else 0
 
     def _result(
-        self, outcome: Outcome, message: str, *, wait: int = 1, failures: int = 0, unanswered: int | None = None
+        self, outcome: Outcome, message: str, *, wait: int = 1, retry_delivery: bool = False, **counts: int
     ) -> StepResult:
         is_late = self.age >= self.policy.delayed_after_seconds
         return StepResult(
@@ -190,12 +221,12 @@ class _Step:
             age_seconds=int(self.age),
             wait_seconds=wait,
             announce_delay=outcome.next is NextStep.WAIT and is_late and not self.request.delay_announced,
+            retry_delivery=retry_delivery,
             retry_state=RetryState(
-                failures=failures,
                 unanswered_since=self.unanswered_since,
-                unanswered_seconds=self.before.unanswered_seconds if unanswered is None else unanswered,
                 doubt=self.doubt,
-                accepted=self.accepted,
+                accepted=_accepted_after(self.answer, self.before),
+                **{"unanswered_seconds": self.before.unanswered_seconds} | counts,
             ),
         )
 

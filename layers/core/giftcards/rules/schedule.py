@@ -1,16 +1,17 @@
 """When to check an order: a pure function of its age."""
 
+import math
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Self
 
 MAX_CHECKS = 1_500
-"""Maximum of checks in one execution.
+"""Maximum of checks, and of deliveries that wait for a slot or an answer, in one execution.
 
 The history of a Standard workflow has at most 25,000 events
 (https://docs.aws.amazon.com/step-functions/latest/dg/service-quotas.html). One round of the loop writes 9 of them, or
-16 with a delivery that has to wait. A round in which AWS does not run a function writes 17 (24 in a delivery) and does
-not count as a check: with the default schedule there is room for days of such rounds. If an execution does run out of
+16 with a delivery that is followed by another check. A round in which AWS does not run a function writes 17 and does not count as a
+check: with the default schedule there is room for days of such rounds. If an execution does run out of
 history, SweepOrders finds its order.
 """
 
@@ -22,8 +23,20 @@ POLL_SPREAD = 0.2
 concurrency limit and the gate in the same second. Intervals never get shorter, so ``checks`` stays an upper bound.
 """
 
+SPREAD_SECONDS = 10
+"""Orders that wait for the same moment come within these seconds after it, never before."""
 MIN_BACKOFF_SECONDS = 5
 MAX_BACKOFF_SECONDS = 900
+YOUNG_SECONDS = 3_600
+MAX_YOUNG_BACKOFF_SECONDS = 30
+"""Longest backoff of an order that is younger than ``YOUNG_SECONDS``. The gate limits calls for all orders together, so
+a longer one would not spare the supplier, but delay the order after every outage."""
+MIN_QUEUE_WAIT_SECONDS, MAX_QUEUE_WAIT_SECONDS = 5, 15
+"""Wait of an order that found no slot. It is the same for all, however often they have queued: an order that has queued
+longer must not come later."""
+MAX_FAIR_QUEUES = 120
+"""After this number of waits in a row, about half an hour, the queue does not move: the supplier does not answer. Then the
+waits grow, because each counts towards ``MAX_CHECKS`` and the order must be able to wait for days."""
 
 
 @dataclass(frozen=True)
@@ -99,7 +112,12 @@ class PollSchedule:
         return None
 
 
-def backoff_seconds(failures: int, jitter: float) -> int:
+def max_backoff_seconds(age_seconds: float) -> int:
+    """Return the longest backoff of an order of this age."""
+    return MAX_YOUNG_BACKOFF_SECONDS if age_seconds < YOUNG_SECONDS else MAX_BACKOFF_SECONDS
+
+
+def backoff_seconds(failures: int, age_seconds: float, jitter: float) -> int:
     """Return the seconds to wait after consecutive failures: exponential backoff.
 
     Parameters
@@ -109,34 +127,41 @@ def backoff_seconds(failures: int, jitter: float) -> int:
     jitter
         A random number in [0, 1) that determines half of the wait.
     """
-    return _jittered(MIN_BACKOFF_SECONDS * 2 ** min(failures, 20), jitter)
+    return _jittered(min(MIN_BACKOFF_SECONDS * 2 ** min(failures, 20), max_backoff_seconds(age_seconds)), jitter)
 
 
-def gate_wait_seconds(failures: int, jitter: float) -> int:
-    """Return the seconds to wait while calls are blocked. They grow linearly: reading the gate is no call.
+def gate_wait_seconds(failures: int, age_seconds: float, blocked_seconds: float, jitter: float) -> int:
+    """Return the seconds until an order looks at a blocked gate again.
 
-    Parameters
-    ----------
-    failures, jitter
-        As for ``backoff_seconds``.
-    """
-    return _jittered(MIN_BACKOFF_SECONDS * failures, jitter)
-
-
-def queue_wait_seconds(failures: int, jitter: float) -> int:
-    """Return the seconds to wait for a free slot. They grow with each attempt.
-
-    Each attempt counts towards ``MAX_CHECKS``: while the supplier does not answer and one caller at a time tries it,
-    all others queue, and must be able to do so for days.
+    A look is no call, and a person or a new key may unblock the gate at any time, so the waits grow linearly. If the
+    block ends earlier, the order looks a few seconds after its end.
 
     Parameters
     ----------
+    blocked_seconds
+        Time until the block ends; 0 if only a new key ends it.
     failures, jitter
         As for ``backoff_seconds``.
     """
-    return 1 + int(jitter * min(MAX_BACKOFF_SECONDS, 3 * failures))
+    longest = max_backoff_seconds(age_seconds)
+    if 0 < blocked_seconds <= longest:
+        return math.ceil(blocked_seconds + SPREAD_SECONDS * jitter)
+    return _jittered(min(MIN_BACKOFF_SECONDS * (failures + 1), longest), jitter)
+
+
+def queue_wait_seconds(queued: int, jitter: float) -> int:
+    """Return the seconds until an order that found no slot looks for one again.
+
+    Parameters
+    ----------
+    queued
+        How often in a row it has found no slot, from 1.
+    jitter
+        A random number in [0, 1).
+    """
+    longest = min(MAX_BACKOFF_SECONDS, max(MAX_QUEUE_WAIT_SECONDS, 3 * (queued - MAX_FAIR_QUEUES)))
+    return MIN_QUEUE_WAIT_SECONDS + int(jitter * (longest - MIN_QUEUE_WAIT_SECONDS + 1))
 
 
 def _jittered(seconds: int, jitter: float) -> int:
-    longest = min(MAX_BACKOFF_SECONDS, seconds)
-    return max(MIN_BACKOFF_SECONDS, int(longest / 2 + jitter * longest / 2))
+    return max(MIN_BACKOFF_SECONDS, int(seconds / 2 + jitter * seconds / 2))

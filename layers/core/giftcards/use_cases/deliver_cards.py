@@ -15,7 +15,7 @@ from giftcards.contracts.supplier import ArrivedOrder, OrderProgress, SettledOrd
 from giftcards.contracts.workflow import AcceptedArrival, Outcome, RetryState, StepRequest, StepResult
 from giftcards.metrics import Meter, Metric
 from giftcards.rules.acceptance import judge
-from giftcards.rules.next_step import PollPolicy, doubted_at_delivery, next_step
+from giftcards.rules.next_step import PollPolicy, next_step_of_delivery
 from giftcards.rules.orders import Order, close, event_for, with_card_expiry
 from giftcards.rules.supplier_failure import FailureKind, SupplierFailure
 from giftcards.use_cases.gated_supplier import GatedSupplier
@@ -89,7 +89,7 @@ class CardDelivery:
         jitter: float,
         arrival: AcceptedArrival | None = None,
     ) -> StepResult:
-        result = doubted_at_delivery(next_step(answer, request, now=now, policy=self.policy, jitter=jitter))
+        result = next_step_of_delivery(answer, request, now=now, policy=self.policy, jitter=jitter)
         if arrival is None:
             return result
         return result.model_copy(update={"retry_state": result.retry_state.model_copy(update={"accepted": arrival})})

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, TypeVar
 from uuid import uuid4
 
@@ -33,6 +33,8 @@ Answer = TypeVar("Answer")
 MAX_ACQUIRE_ATTEMPTS = 3
 """Writes in a row that lose a race against other callers. Then the caller pauses like one that finds no free slot."""
 
+KEY_LOOK_SECONDS = 5
+
 
 def random_token() -> str:
     return uuid4().hex
@@ -62,6 +64,7 @@ class GatedSupplier:
     slot_wait: SlotWait
     token: Callable[[], str] = random_token
     _compared: str | None = field(default=None, init=False)
+    _looked_at: datetime | None = field(default=None, init=False)
 
     def ask(self, order_id: str, view: "type[View]") -> "View | SupplierFailure":
         """Get an order, unless calls are blocked; block calls for all orders if the answer requires it."""
@@ -99,7 +102,11 @@ class GatedSupplier:
             key = self._newest(key, seen)
             slot = admit(seen, self.clock(), key.version, self.token())
             if isinstance(slot, SupplierFailure):
-                return slot
+                newer = self._replacement(key, seen) if seen.is_refused(key.version) else None
+                if newer is None:
+                    return slot
+                key = newer
+                continue
             if key.value is None:
                 missing = SupplierFailure(
                     FailureKind.KEY_MISSING, f"There is no API key for the supplier. {key.problem}"
@@ -159,6 +166,18 @@ class GatedSupplier:
         block = block_after(failure, self.clock(), key.version)
         if block is not None:
             self.gate.block(block)
+
+    def _replacement(self, refused: "ApiKey", seen: Gate) -> "ApiKey | None":
+        """Read the secret again for a refused key, at most once in ``KEY_LOOK_SECONDS``; None if the key is the same.
+
+        The cache alone would keep the orders waiting for up to a minute after a person has replaced the key.
+        """
+        now = self.clock()
+        if self._looked_at is not None and now < self._looked_at + timedelta(seconds=KEY_LOOK_SECONDS):
+            return None
+        self._looked_at = now
+        key, self._compared = self.api_key.read(fresh=True), seen.presented_version
+        return key if key.version != refused.version else None
 
     def _newest(self, key: "ApiKey", seen: Gate) -> "ApiKey":
         """Read the secret again, once for each key, if another container has presented another key.

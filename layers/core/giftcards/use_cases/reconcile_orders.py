@@ -223,14 +223,12 @@ class Reconciliation:
 
     def _ask(self, number: int, window: Window, deadline: datetime) -> OrderPage | SupplierFailure:
         """Get a page; while all slots are in use, queue until the deadline."""
-        tries = 0
         while True:
             page = self.supplier.list_orders(number, window.placed_from, window.placed_to)
             left = (deadline - self.clock()).total_seconds()
             if isinstance(page, OrderPage) or page.kind is not FailureKind.QUEUED or left <= 0:
                 return page
-            tries += 1
-            self.pause(min(left, queue_wait_seconds(tries, self.jitter())))
+            self.pause(min(left, queue_wait_seconds(1, self.jitter())))
 
     def _discrepancies_on(self, page: OrderPage, run: _Run) -> Iterator[Discrepancy]:
         run.unidentified += sum(listed.order_id is None for listed in page.items)
