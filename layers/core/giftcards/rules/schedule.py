@@ -10,8 +10,8 @@ MAX_CHECKS = 1_500
 
 The history of a Standard workflow has at most 25,000 events
 (https://docs.aws.amazon.com/step-functions/latest/dg/service-quotas.html). One round of the loop writes 9 of them, or
-16 with a delivery that is followed by another check. A round in which AWS does not run a function writes 17 and does not count as a
-check: with the default schedule there is room for days of such rounds. If an execution does run out of
+16 with a delivery that is followed by another check. A round in which AWS does not run a function writes 17 and does
+not count as a check: with the default schedule there is room for days of such rounds. If an execution does run out of
 history, SweepOrders finds its order.
 """
 
@@ -35,8 +35,8 @@ MIN_QUEUE_WAIT_SECONDS, MAX_QUEUE_WAIT_SECONDS = 5, 15
 """Wait of an order that found no slot. It is the same for all, however often they have queued: an order that has queued
 longer must not come later."""
 MAX_FAIR_QUEUES = 120
-"""After this number of waits in a row, about half an hour, the queue does not move: the supplier does not answer. Then the
-waits grow, because each counts towards ``MAX_CHECKS`` and the order must be able to wait for days."""
+"""After this number of waits in a row, about half an hour, the queue does not move: the supplier does not answer. Then
+the waits grow, because each counts towards ``MAX_CHECKS`` and the order must be able to wait for days."""
 
 
 @dataclass(frozen=True)
