@@ -9,12 +9,15 @@ from giftcards.adapters import aws
 from giftcards.adapters.api_key import ApiKeySource
 from giftcards.adapters.gate_table import GateTable
 from giftcards.adapters.oneclickdz.supplier import Supplier
+from giftcards.adapters.snapshot_table import SnapshotTable
 from giftcards.contracts.supplier import OrderProgress
 from giftcards.metrics import Metric
 from giftcards.rules.gate import Block, SlotWait
+from giftcards.use_cases.check_status import StatusCheck
 from giftcards.use_cases.gated_supplier import GatedSupplier
+from giftcards.use_cases.shared_list import SharedList
 from support.cloud import Cloud
-from support.examples import NOW, ORDER_ID
+from support.examples import NOW, ORDER_ID, POLL_POLICY
 from support.supplier import BASE_URL, KeyRing, SupplierDouble
 
 NO_SLOT_WAIT = SlotWait(0, 0)
@@ -105,6 +108,16 @@ class GatedDouble:
     def blocks(self) -> list[Block]:
         """Every block of the gate."""
         return [block for name, block in self.journal if name == "block"]
+
+
+def status_check_of(
+    supplier: GatedSupplier, cloud: Cloud, clock: Clock, measures: Measures | None = None
+) -> StatusCheck:
+    """Return the check of orders with the cloud's shared list."""
+    measure = measures or Measures()
+    snapshots = SnapshotTable(cloud.gate_table, aws.dynamodb())
+    shared_list = SharedList(supplier, snapshots, clock, clock.advance, measure)
+    return StatusCheck(supplier, shared_list, POLL_POLICY, clock, measure)
 
 
 def supplier_on(

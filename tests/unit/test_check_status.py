@@ -9,8 +9,8 @@ import pytest
 from giftcards.contracts.workflow import Outcome, StepRequest, StepResult
 from giftcards.use_cases.check_status import StatusCheck
 from support.cloud import Cloud, client_error
-from support.examples import NOW, POLL_POLICY, step_request
-from support.gate import Clock, Measures, supplier_on
+from support.examples import NOW, step_request
+from support.gate import Clock, status_check_of, supplier_on
 from support.secrets import leaks
 from support.supplier import SupplierDouble, answered, order_data, refused
 
@@ -18,7 +18,8 @@ from support.supplier import SupplierDouble, answered, order_data, refused
 @pytest.fixture
 def status_check(cloud: Cloud, supplier: SupplierDouble) -> StatusCheck:
     cloud.set_api_key()
-    return StatusCheck(supplier_on(cloud, supplier, Clock()), POLL_POLICY, Measures())
+    clock = Clock()
+    return status_check_of(supplier_on(cloud, supplier, clock), cloud, clock)
 
 
 def check(status_check: StatusCheck, **fields: Any) -> StepResult:
@@ -75,7 +76,7 @@ def test_answer_about_all_orders_blocks_the_gate(
 
 
 def test_orders_wait_while_no_key_is_set(cloud: Cloud, supplier: SupplierDouble):
-    status_check = StatusCheck(supplier_on(cloud, supplier, Clock()), POLL_POLICY, Measures())
+    status_check = status_check_of(supplier_on(cloud, supplier, Clock()), cloud, Clock())
 
     outcomes = {check(status_check, claimed_at=NOW - timedelta(days=days)).outcome for days in range(3)}
 

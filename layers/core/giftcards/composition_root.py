@@ -28,6 +28,7 @@ from giftcards.settings import (
 )
 from giftcards.use_cases.check_status import StatusCheck
 from giftcards.use_cases.gated_supplier import GatedSupplier
+from giftcards.use_cases.shared_list import SharedList
 
 if TYPE_CHECKING:
     from giftcards.use_cases.deliver_cards import CardDelivery
@@ -73,8 +74,14 @@ def measure(metric: Metric, value: float) -> None:
 
 @once
 def status_check() -> StatusCheck:
+    from giftcards.adapters import aws
+    from giftcards.adapters.snapshot_table import SnapshotTable
+
     settings = CheckStatusSettings.from_environment(outside().environment)
-    return StatusCheck(_gated_supplier(settings, CHECK_SLOT_WAIT), settings.policy, measure)
+    supplier = _gated_supplier(settings, CHECK_SLOT_WAIT)
+    snapshots = SnapshotTable(settings.gate_table_name, aws.dynamodb())
+    shared_list = SharedList(supplier, snapshots, now, outside().pause, measure)
+    return StatusCheck(supplier, shared_list, settings.policy, now, measure)
 
 
 @once

@@ -135,6 +135,29 @@ class Metric(Enum):
         "SupplierContractBroken", Unit.COUNT, _ASKING, "An answer contradicts the supplier's documentation."
     )
 
+    SUPPLIER_CHECK = _Described("SupplierCheck", Unit.COUNT, "CheckStatus", "Calls by kind: the status of one order.")
+    SUPPLIER_LIST = _Described(
+        "SupplierList", Unit.COUNT, "CheckStatus, ReconcileOrders", "Calls by kind: a page of the supplier's list."
+    )
+    SUPPLIER_DELIVERY = _Described(
+        "SupplierDelivery", Unit.COUNT, "DeliverCards", "Calls by kind: one order with its cards."
+    )
+    SNAPSHOT_HIT = _Described(
+        "SnapshotHit", Unit.COUNT, "CheckStatus", "A check was answered by the shared list, without a call."
+    )
+    SNAPSHOT_AGE = _Described(
+        "SnapshotAge", Unit.SECONDS, "CheckStatus", "Age of the shared list when it answered a check."
+    )
+    SLOT_WAIT = _Described(
+        "SlotWait",
+        Unit.SECONDS,
+        _ASKING,
+        "How long a function looked for a slot before its call, or before it gave up.",
+    )
+    SLOT_NOT_FOUND = _Described(
+        "SlotNotFound", Unit.COUNT, _ASKING, "A function gave up; its order waits in the workflow's queue."
+    )
+
     ORDERS_WAITING = _Described("OrdersWaiting", Unit.COUNT, "MeasureOrders", "Open orders, measured each minute.")
     ORDERS_HELD = _Described("OrdersHeld", Unit.COUNT, "MeasureOrders", "Held orders, measured each minute.")
     OLDEST_ORDER_WAITING = _Described(

@@ -397,6 +397,42 @@ def _broken_fields(error: ValidationError) -> tuple[str, ...]:
     return tuple(sorted({*invalid_fields(error), *contradicting}))
 
 
+class _ListedStatus(_Answer):
+    order_id: ListedId = Field(alias="_id")
+    status: Status
+
+
+def _listed_status(item: Any) -> _ListedStatus | None:
+    try:
+        return _ListedStatus.model_validate(item)
+    except ValidationError:
+        return None
+
+
+MAX_STATUSES = 1_000
+"""Statuses of a page that are used; the supplier documents 100."""
+
+
+class StatusPage(_Answer):
+    """A page of the supplier's list, of which only the statuses matter: whatever its pagination says.
+
+    Attributes
+    ----------
+    items
+        In the list's order; None for one whose id or status cannot be read.
+    """
+
+    items: tuple[Annotated[_ListedStatus | None, PlainValidator(_listed_status)], ...]
+
+    @property
+    def statuses(self) -> dict[str, SupplierStatus]:
+        """Statuses by order id, without orders that appear with several."""
+        found: dict[str, set[SupplierStatus]] = {}
+        for item in filter(None, self.items[:MAX_STATUSES]):
+            found.setdefault(item.order_id, set()).add(item.status)
+        return {order_id: statuses.pop() for order_id, statuses in found.items() if len(statuses) == 1}
+
+
 class Pagination(_Answer):
     """Which page of the list it is."""
 

@@ -95,6 +95,10 @@ class PollSchedule:
             -(-(until - start) // interval) for start, (until, interval) in zip(starts, self.steps, strict=False)
         )
 
+    def interval(self, age_seconds: float) -> int | None:
+        """Return the interval in seconds at this age, or None past the deadline."""
+        return next((interval for until, interval in self.steps if age_seconds < until), None)
+
     def next_wait(self, age_seconds: float, jitter: float) -> int | None:
         """Return the seconds until the next check of an order of this age, or None past the deadline.
 
@@ -105,11 +109,11 @@ class PollSchedule:
         jitter
             A random number in [0, 1); it lengthens the interval by up to ``POLL_SPREAD``.
         """
-        for until, interval in self.steps:
-            if age_seconds < until:
-                spread = round(interval * (1 + POLL_SPREAD * jitter))
-                return max(1, min(spread, int(self.deadline_seconds - age_seconds)))
-        return None
+        interval = self.interval(age_seconds)
+        if interval is None:
+            return None
+        spread = round(interval * (1 + POLL_SPREAD * jitter))
+        return max(1, min(spread, int(self.deadline_seconds - age_seconds)))
 
 
 def max_backoff_seconds(age_seconds: float) -> int:

@@ -8,7 +8,8 @@ from uuid import uuid4
 
 from pydantic import SecretStr
 
-from giftcards.contracts.supplier import OrderPage
+from giftcards.contracts.statuses import SupplierStatus
+from giftcards.contracts.supplier import OrderPage, OrderProgress
 from giftcards.metrics import Meter, Metric
 from giftcards.rules.gate import (
     Gate,
@@ -68,27 +69,62 @@ class GatedSupplier:
 
     def ask(self, order_id: str, view: "type[View]") -> "View | SupplierFailure":
         """Get an order, unless calls are blocked; block calls for all orders if the answer requires it."""
-        return self._call(lambda key: self.supplier.check_order(order_id, key, view), order_id)
+        kind = Metric.SUPPLIER_CHECK if view is OrderProgress else Metric.SUPPLIER_DELIVERY
+        return self._call(lambda key: self.supplier.check_order(order_id, key, view), kind, order_id)
+
+    def list_statuses(self, listed: timedelta) -> tuple[datetime, dict[str, SupplierStatus]] | SupplierFailure:
+        """Get the statuses of the newest orders, placed at most this long ago, by the same rules.
+
+        Returns
+        -------
+        The start of the call, and the statuses by order id.
+        """
+
+        def call(key: SecretStr) -> tuple[datetime, dict[str, SupplierStatus]] | SupplierFailure:
+            began = self.clock()
+            page = self.supplier.list_statuses(began - listed, key)
+            return page if isinstance(page, SupplierFailure) else (began, page.statuses)
+
+        return self._call(call, Metric.SUPPLIER_LIST)
 
     def list_orders(self, page: int, placed_from: datetime, placed_to: datetime) -> OrderPage | SupplierFailure:
         """Get a page of the supplier's list by the same rules. Each page acquires a slot."""
-        return self._call(lambda key: self.supplier.list_orders(page, placed_from, placed_to, key), None)
+        return self._call(
+            lambda key: self.supplier.list_orders(page, placed_from, placed_to, key), Metric.SUPPLIER_LIST
+        )
 
     def _call(
-        self, call: Callable[[SecretStr], Answer | SupplierFailure], order_id: str | None
+        self, call: Callable[[SecretStr], Answer | SupplierFailure], kind: Metric, order_id: str | None = None
     ) -> Answer | SupplierFailure:
-        """Call; while all slots are in use, look again for as long as ``slot_wait`` allows."""
-        key, left = self.api_key.read(), self.slot_wait.max_seconds
+        """Call; while all slots are in use, look again for as long as ``slot_wait`` allows.
+
+        Parameters
+        ----------
+        kind
+            The metric that counts this kind of calls.
+        order_id
+            None for a call of the list.
+        """
+
+        def counted(key: SecretStr) -> Answer | SupplierFailure:
+            self.measure(kind, 1)
+            self.measure(Metric.SLOT_WAIT, waited)
+            return call(key)
+
+        key, waited = self.api_key.read(), 0.0
         # Most often the key is accepted and a slot is free, so the first write assumes it instead of a read. Its
         # conditions compare, and it returns the record if they are not met.
         seen = Gate(accepted_version=key.version) if key.value is not None else self.gate.read()
         while True:
-            answer = self._call_once(call, order_id, key, seen)
-            if not isinstance(answer, SupplierFailure) or answer.kind is not FailureKind.QUEUED or left <= 0:
+            answer = self._call_once(counted, order_id, key, seen)
+            if not isinstance(answer, SupplierFailure) or answer.kind is not FailureKind.QUEUED:
+                return answer
+            if waited >= self.slot_wait.max_seconds:
+                self.measure(Metric.SLOT_NOT_FOUND, 1)
                 return answer
             seconds = self.slot_wait.pause_seconds(self.jitter())
             self.pause(seconds)
-            left -= seconds
+            waited += seconds
             key, seen = self.api_key.read(), self.gate.read()
 
     def _call_once(

@@ -15,7 +15,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, SecretStr, Validati
 
 from giftcards.adapters.timestamps import timestamp
 from giftcards.contracts.base import invalid_fields
-from giftcards.contracts.supplier import OrderPage, OrderProgress
+from giftcards.contracts.supplier import OrderPage, OrderProgress, StatusPage
 from giftcards.rules.supplier_failure import FailureKind, SupplierFailure, names_access
 from giftcards.rules.supplier_values import text_of
 
@@ -138,6 +138,14 @@ class Supplier:
         if not isinstance(listed, SupplierFailure) and listed.pagination.page != page:
             return SupplierFailure(FailureKind.CONTRACT_BROKEN, "The supplier returned another page (pagination.page).")
         return listed
+
+    def list_statuses(self, placed_from: datetime, api_key: SecretStr) -> StatusPage | SupplierFailure:
+        """Get the statuses of the newest orders, at most ``PAGE_SIZE``, that were placed since this time."""
+        query = urlencode({"page": 1, "pageSize": PAGE_SIZE, "from": timestamp(placed_from)})
+        answer = self._get(f"/v3/gift-cards/list?{query}", api_key)
+        if isinstance(answer, SupplierFailure):
+            return answer
+        return interpret(answer.status, answer.headers, answer.body, StatusPage)
 
     def _get(self, path: str, api_key: SecretStr) -> _HttpAnswer | SupplierFailure:
         """Make one call within the limits of size and time.
