@@ -44,15 +44,15 @@ class Checks:
             supplier_on(cloud, supplier, self.clock, self.measures), cloud, self.clock, self.measures
         )
 
-    def check(self, order_id: str, *, age: float = 60, **known: Any) -> StepResult:
+    def check(self, order_id: str, *, age: float = 60, **fields: Any) -> StepResult:
         claimed_at = self.clock() - timedelta(seconds=age)
-        request = step_request(order_id=order_id, claimed_at=claimed_at, **{"retry_state": RetryState()} | known)
+        request = step_request(order_id=order_id, claimed_at=claimed_at, **{"retry_state": RetryState()} | fields)
         result = self.status_check.check(request, now=self.clock(), jitter=0)
         assert not leaks(repr(result))
         return result
 
     def check_directly(self, *orders: str) -> None:
-        """Check orders that the supplier is still handling, each by itself."""
+        """Check orders that the supplier is still handling, each alone."""
         for order_id in orders:
             self.supplier.will(answered(order_data("HANDLING", _id=order_id)))
             assert self.check(order_id).outcome is Outcome.PENDING
@@ -82,7 +82,7 @@ def checks(cloud: Cloud, supplier: SupplierDouble) -> Checks:
 # ------------------------------------------------------------------ who asks
 
 
-def test_few_orders_are_checked_each_by_itself(checks: Checks):
+def test_few_orders_are_checked_each_alone(checks: Checks):
     for _ in range(5):
         checks.check_directly(*ORDERS[: MIN_OPEN_ORDERS - 1])
         checks.clock.advance(TICK_SECONDS)
@@ -139,7 +139,7 @@ def test_settled_order_of_the_page_goes_to_its_delivery(checks: Checks):
 # ------------------------------------------------------------- who does not
 
 
-def test_order_that_is_not_on_the_page_is_checked_by_itself(checks: Checks):
+def test_order_that_is_not_on_the_page_is_checked_alone(checks: Checks):
     checks.list_once(*pending(*ORDERS[:6]))
 
     checks.check_directly("older", "just-placed")
@@ -147,7 +147,7 @@ def test_order_that_is_not_on_the_page_is_checked_by_itself(checks: Checks):
     assert checks.calls[-2:] == [ONE, ONE]
 
 
-def test_order_in_doubt_is_checked_by_itself(checks: Checks):
+def test_order_in_doubt_is_checked_alone(checks: Checks):
     checks.list_once()
     checks.supplier.will(refused(404, "NOT_FOUND"))
 
@@ -156,7 +156,7 @@ def test_order_in_doubt_is_checked_by_itself(checks: Checks):
     assert result.outcome is Outcome.ORDER_UNKNOWN
 
 
-def test_order_that_is_due_before_the_next_tick_is_checked_by_itself(cloud: Cloud, supplier: SupplierDouble):
+def test_order_that_is_due_before_the_next_tick_is_checked_alone(cloud: Cloud, supplier: SupplierDouble):
     checks = Checks(cloud, supplier)
     checks.list_once()
     fast = status_check_of(checks.status_check.supplier, cloud, checks.clock)
@@ -209,7 +209,7 @@ BROKEN = {
 
 
 @pytest.mark.parametrize("page", BROKEN.values(), ids=BROKEN)
-def test_order_is_checked_by_itself_if_the_page_is_broken(checks: Checks, page: httpx.Response | Exception):
+def test_order_is_checked_alone_if_the_page_is_broken(checks: Checks, page: httpx.Response | Exception):
     checks.check_directly(*ORDERS[: MIN_OPEN_ORDERS - 1])
     checks.supplier.will(page, *(answered(order_data("HANDLING", _id=order_id)) for order_id in ORDERS[4:7]))
     began = checks.clock()

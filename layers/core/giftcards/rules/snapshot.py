@@ -14,7 +14,7 @@ from giftcards.contracts.statuses import OrderStatus, SupplierStatus
 
 TICK_SECONDS = 5
 MIN_OPEN_ORDERS = 5
-"""With fewer checks in a tick, each order is checked by itself: the page would save no call."""
+"""With fewer checks in a tick, each order is checked alone: the page would save no call."""
 MAX_REFRESH_SECONDS = 4
 """How long a check waits for the page that another one fetches."""
 REFRESH_PAUSE_SECONDS = 0.25
@@ -51,7 +51,7 @@ class Snapshot:
         return self.fetched_at is not None and now <= self.fetched_at + timedelta(seconds=MAX_AGE_SECONDS)
 
     def shows_many(self, now: datetime) -> bool:
-        """Return whether it is recent and has so many pending orders that each tick needs a page."""
+        """Return whether it is recent and shows enough pending orders for a page in each tick."""
         pending = sum(status is OrderStatus.HANDLING for status in self.statuses.values())
         return self.is_usable(now) and pending >= MIN_OPEN_ORDERS
 

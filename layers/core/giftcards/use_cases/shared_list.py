@@ -50,7 +50,7 @@ class SharedList:
     measure: Meter
 
     def ask(self, order_id: str) -> OrderProgress | SupplierFailure | None:
-        """Return an order's status from the snapshot, or None if the order has to be checked by itself."""
+        """Return an order's status from the snapshot, or None if the order has to be checked alone."""
         now = self.clock()
         tick, snapshot = tick_of(now), self.snapshots.read()
         if snapshot.is_of(tick):
