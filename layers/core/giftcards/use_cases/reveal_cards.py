@@ -166,6 +166,6 @@ class CardReveal:
             return Revealed(RevealOutcome.CARDS_UNREADABLE, detail=str(error))
         except KeyUnavailableError as error:
             return Revealed(RevealOutcome.KEY_UNAVAILABLE, detail=str(error))
-        if not cards.keys() >= set(indexes):
+        if not all(index in cards for index in indexes):
             return Revealed(RevealOutcome.CARDS_UNREADABLE, detail="card rows are missing")
         return Revealed(RevealOutcome.REVEALED, cards={index: cards[index] for index in indexes})
