@@ -17,7 +17,6 @@ from scaling.service import Service
 from scaling.supplier import FIRST_KEY, SECOND_KEY, Outage, SimulatedOrder, Supplier, settlement_seconds
 
 OUTAGE_FROM, OUTAGE_SECONDS = 60.0, 300.0
-COLLAPSE_SECONDS = 30.0
 Variant = Literal["before", "now", "loop"]
 
 
@@ -37,8 +36,6 @@ class Scenario:
         Orders that arrive evenly within ``burst_seconds`` instead.
     settles
         When orders settle: as documented, when they are placed, or during the outage.
-    ramp
-        Whether the rate grows from zero to twice ``per_hour``.
     """
 
     name: str
@@ -52,7 +49,6 @@ class Scenario:
     outage: Outage | None = None
     failing_share: float = 0.0
     concurrency: int = 1000
-    ramp: bool = False
     seed: int = 1
 
     def arrivals(self, chance: random.Random) -> list[float]:
@@ -60,10 +56,8 @@ class Scenario:
         if self.burst:
             return [self.burst_seconds * number / self.burst for number in range(self.burst)]
         arrivals, now, end = [], 0.0, self.minutes * 60
-        most = self.per_hour * (2 if self.ramp else 1) / 3600
-        while (now := now + chance.expovariate(most)) < end:
-            if not self.ramp or chance.random() < now / end:
-                arrivals.append(now)
+        while (now := now + chance.expovariate(self.per_hour / 3600)) < end:
+            arrivals.append(now)
         return arrivals
 
     def orders(self) -> list[SimulatedOrder]:
@@ -142,7 +136,7 @@ def _measured(scenario: Scenario, orders: list[SimulatedOrder], supplier: Suppli
         "overtaking": overtaking(delivered),
         "placedToDeliveredP95": quantile([(o.delivered_at or 0.0) - o.placed_at for o in delivered], 0.95),
         **(_after_outage(supplier, orders) if scenario.outage else {}),
-        **({"ceilingPerHour": _ceiling(scenario, delivered)} if scenario.ramp else {}),
+        **({"servedPerHour": _served(scenario, delivered)} if scenario.per_hour else {}),
     }
 
 
@@ -196,21 +190,10 @@ def _after_outage(supplier: Supplier, orders: list[SimulatedOrder]) -> dict[str,
     }
 
 
-def _ceiling(scenario: Scenario, delivered: list[SimulatedOrder]) -> float | None:
-    """Return the arrival rate from which half of the orders wait more than ``COLLAPSE_SECONDS``; None if none does.
-
-    The rate grows evenly, so that the time at which an order was placed gives the rate. Orders that settle late are
-    left out: their polls are rare.
-    """
-    seconds = scenario.minutes * 60
-    width = seconds / 20
-    usual = [order for order in delivered if order.settles_at - order.placed_at < 60]
-    for number in range(20):
-        placed = (order for order in usual if number * width <= order.placed_at < (number + 1) * width)
-        waits = [(order.delivered_at or 0.0) - order.settles_at for order in placed]
-        if (quantile(waits, 0.5) or 0.0) > COLLAPSE_SECONDS:
-            return 2 * scenario.per_hour * number / 20
-    return None
+def _served(scenario: Scenario, delivered: list[SimulatedOrder]) -> float:
+    """Return how many orders an hour are delivered in the second half of the arrivals."""
+    end = scenario.minutes * 60
+    return sum(end / 2 <= (order.delivered_at or 0.0) < end for order in delivered) / (end / 2) * 3600
 
 
 def quantile(values: Sequence[float], share: float) -> float | None:
