@@ -64,8 +64,8 @@ def tick_of(at: datetime) -> int:
 def aligned_wait(wait_seconds: int, now: datetime) -> int:
     """Return the wait to the first second of the last tick within a wait, or of the next tick.
 
-    Orders that the snapshot answers are checked when it is new. Otherwise a status would be up to a tick older. The tick
-    nearest to the wait would save one transition in twenty, and deliver three seconds later (`make bench-scale`).
+    Orders that the snapshot answers are checked when it is new. Otherwise a status would be up to a tick older. The
+    nearest tick would save one transition in twenty, and deliver three seconds later (`make bench-scale`).
     """
     past_tick = now.timestamp() % TICK_SECONDS
     ticks = max(1, int((wait_seconds + past_tick) / TICK_SECONDS))
