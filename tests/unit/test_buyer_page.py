@@ -216,17 +216,17 @@ def test_wrong_code_says_how_many_attempts_are_left():
 
 
 def test_ready_page_says_that_the_cards_were_shown_before():
-    assert 'class="notice">Shown before. Times: <bdi>2</bdi>, last on <bdi>24 November 2026</bdi>.' in render_page(
-        page_content("WRONG_CODE")
-    )
-    assert "Shown before" not in render_page(page_content("READY"))
+    page = render_page(page_content("WRONG_CODE"))
+    assert 'class="notice">These cards were viewed before. Views: <bdi>2</bdi>' in page
+    assert "most recently on <bdi>24 November 2026</bdi>" in page
+    assert "viewed before" not in render_page(page_content("READY"))
 
 
 @pytest.mark.parametrize(("uses", "left"), [(0, 10), (9, 1), (10, 0), (11, 0)])
 def test_page_says_until_when_and_how_often_the_link_works(uses: int, left: int):
     html = render_page(page_content("SHOWN", uses=uses))
 
-    assert f"until <bdi>26 December 2026</bdi>. Times left: <bdi>{left}</bdi>." in html
+    assert f"until <bdi>26 December 2026</bdi>. Views left: <bdi>{left}</bdi>." in html
 
 
 @pytest.mark.parametrize("state", ["READY", "SHOWN"])
