@@ -85,10 +85,10 @@ def test_orders_wait_while_no_key_is_set(cloud: Cloud, supplier: SupplierDouble)
 
 
 def test_order_waits_until_the_block_ends(supplier: SupplierDouble, status_check: StatusCheck):
-    supplier.will(refused(429, "RATE_LIMIT_EXCEEDED", Retry_After="30"))
+    supplier.will(refused(429, "RATE_LIMIT_EXCEEDED", Retry_After="20"))
 
-    assert check(status_check).wait_seconds == 30
-    assert check(status_check, order_id="another").wait_seconds == 30
+    assert check(status_check).wait_seconds == 20
+    assert check(status_check, order_id="another").wait_seconds == 20
 
 
 def test_status_check_ignores_wrong_cards(supplier: SupplierDouble, status_check: StatusCheck):

@@ -156,7 +156,7 @@ def test_wait_after_a_failure_is_at_least_the_schedules(kind: FailureKind):
 
 @pytest.mark.parametrize("failures", [0, 1, 5, 100])
 @given(kind=st.sampled_from(SERIOUS), jitter=jitters)
-def test_own_wait_of_a_young_order_is_half_a_minute_at_most(failures: int, kind: FailureKind, jitter: float):
+def test_own_wait_of_a_young_order_is_less_than_a_minute(failures: int, kind: FailureKind, jitter: float):
     result = step(failure(kind), age=100, failures=failures, jitter=jitter)
 
     assert result.wait_seconds <= MAX_YOUNG_BACKOFF_SECONDS
@@ -447,10 +447,10 @@ def test_same_retry_after_is_spread_and_never_early():
 
 @pytest.mark.parametrize("kind", [*BLOCK_THE_GATE, FailureKind.GATE_CLOSED])
 def test_50_orders_with_a_short_retry_after_are_spread(kind: FailureKind):
-    waits = [step(failure(kind, 30), jitter=order / 50).wait_seconds for order in range(50)]
+    waits = [step(failure(kind, 20), jitter=order / 50).wait_seconds for order in range(50)]
 
-    assert min(waits) == 30
-    assert max(waits) <= 30 + SPREAD_SECONDS
+    assert min(waits) == 20
+    assert max(waits) <= 20 + SPREAD_SECONDS
     assert max(map(waits.count, waits)) <= 50 / SPREAD_SECONDS
 
 

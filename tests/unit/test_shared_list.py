@@ -18,6 +18,7 @@ from giftcards.rules.snapshot import (
     MAX_AGE_SECONDS,
     MAX_REFRESH_SECONDS,
     MIN_OPEN_ORDERS,
+    MIN_PENDING_ORDERS,
     TICK_SECONDS,
     aligned_wait,
     tick_of,
@@ -112,7 +113,8 @@ def test_each_tick_has_one_page_while_many_orders_are_open(checks: Checks):
 
 
 def test_checks_go_direct_again_when_few_orders_are_left(checks: Checks):
-    checks.list_once(*pending(*ORDERS[:3]), *[order_data("FULFILLED", _id=order_id) for order_id in ORDERS[3:]])
+    left = MIN_PENDING_ORDERS - 1
+    checks.list_once(*pending(*ORDERS[:left]), *[order_data("FULFILLED", _id=order_id) for order_id in ORDERS[left:]])
     checks.clock.advance(TICK_SECONDS)
     checks.supplier.requests.clear()
 
@@ -218,6 +220,22 @@ def test_order_is_checked_alone_if_the_page_is_broken(checks: Checks, page: http
 
     assert checks.calls == [*[ONE] * 4, LIST, *[ONE] * 3]
     assert (checks.clock() - began).total_seconds() <= 1, "a check waits for a page that has failed"
+
+
+def test_check_makes_no_second_call_if_the_supplier_does_not_answer(checks: Checks):
+    checks.check_directly(*ORDERS[: MIN_OPEN_ORDERS - 1])
+    checks.supplier.will(httpx.ReadTimeout("slow"))
+    real = checks.status_check.supplier.supplier.list_statuses
+
+    def slowly(*call: Any) -> Any:
+        checks.clock.advance(15)
+        return real(*call)
+
+    checks.status_check.supplier.supplier.list_statuses = slowly  # type: ignore[method-assign]
+
+    assert checks.check(ORDERS[4]).outcome is Outcome.SUPPLIER_BUSY
+
+    assert checks.calls[-1] == LIST
 
 
 def test_page_that_is_refused_for_its_rate_blocks_all_calls(checks: Checks):

@@ -28,7 +28,7 @@ SPREAD_SECONDS = 10
 MIN_BACKOFF_SECONDS = 5
 MAX_BACKOFF_SECONDS = 900
 YOUNG_SECONDS = 3_600
-MAX_YOUNG_BACKOFF_SECONDS = 30
+MAX_YOUNG_BACKOFF_SECONDS = 20
 """Longest backoff of an order that is younger than ``YOUNG_SECONDS``. The gate limits calls for all orders together, so
 a longer one would not spare the supplier, but delay the order after every outage."""
 MIN_QUEUE_WAIT_SECONDS, MAX_QUEUE_WAIT_SECONDS = 5, 15

@@ -14,7 +14,9 @@ from giftcards.contracts.statuses import OrderStatus, SupplierStatus
 
 TICK_SECONDS = 5
 MIN_OPEN_ORDERS = 5
-"""With fewer checks in a tick, each order is checked alone: the page would save no call."""
+"""With fewer checks in a tick, each order is checked alone: the page would save hardly a call."""
+MIN_PENDING_ORDERS = 3
+"""While the last page shows these, the next tick has a page too. Fewer than above, so that the two do not alternate."""
 MAX_REFRESH_SECONDS = 4
 """How long a check waits for the page that another one fetches."""
 REFRESH_PAUSE_SECONDS = 0.25
@@ -53,7 +55,7 @@ class Snapshot:
     def shows_many(self, now: datetime) -> bool:
         """Return whether it is recent and shows enough pending orders for a page in each tick."""
         pending = sum(status is OrderStatus.HANDLING for status in self.statuses.values())
-        return self.is_usable(now) and pending >= MIN_OPEN_ORDERS
+        return self.is_usable(now) and pending >= MIN_PENDING_ORDERS
 
 
 def tick_of(at: datetime) -> int:

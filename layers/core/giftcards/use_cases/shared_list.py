@@ -30,7 +30,7 @@ _OF_ALL_CALLS = {
     FailureKind.GATE_CLOSED,
     FailureKind.QUEUED,
 }
-"""Failures that another call would meet too."""
+"""Failures that another call would meet too. So it would if the supplier takes long to fail."""
 
 
 @dataclass(frozen=True)
@@ -62,10 +62,12 @@ class SharedList:
         return self._status(order_id, self._refreshed(tick))
 
     def _refresh(self, order_id: str, tick: int) -> OrderProgress | SupplierFailure | None:
+        began = self.clock()
         listed = self.supplier.list_statuses(timedelta(seconds=LISTED_SECONDS))
         if isinstance(listed, SupplierFailure):
             self.snapshots.mark_failed(tick)
-            return listed if listed.kind in _OF_ALL_CALLS else None
+            is_slow = self.clock() >= began + timedelta(seconds=MAX_REFRESH_SECONDS)
+            return listed if listed.kind in _OF_ALL_CALLS or is_slow else None
         fetched_at, statuses = listed
         self.snapshots.write(fetched_at, statuses)
         return self._status(order_id, Snapshot(fetched_at, statuses))
