@@ -31,7 +31,6 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     revealed = composition_root.card_reveal().reveal(
         request, request_id=context.aws_request_id, now=composition_root.now()
     )
-    answer = revealed.to_json()
-    fields = {"outcome": revealed.outcome, "cards": len(answer["cards"]), "note": revealed.detail}
+    fields = {"outcome": revealed.outcome, "cards": len(revealed.cards), "note": revealed.detail}
     composition_root.log(revealed.outcome.level, "reveal asked for", **fields)
-    return answer
+    return revealed.to_json()
