@@ -122,17 +122,18 @@ def mail_document(mail: Mail | None, links: Sequence[Link]) -> dict[str, Any] | 
     if mail is None:
         return None
     bounce = next((link.mail_bounce for link in links if link.link_id == mail.link_id), None)
+    due_at = None if mail.delivery_id is None else mail.due_at  # before the delivery, it is the end of the retention
     if mail.failure is not None:
         state = "FAILED"
     elif mail.sent_at is not None:
         state = "SENT" if bounce is None else "BOUNCED"
-    elif mail.due_at is not None and mail.delivery_id is not None:
+    elif due_at is not None:
         state = "DUE"
     elif mail.recipient_at is not None:
         state = "WAITING_FOR_DELIVERY"
     else:
         return None
-    times = {"recipientAt": mail.recipient_at, "dueAt": mail.due_at, "sentAt": mail.sent_at}
+    times = {"recipientAt": mail.recipient_at, "dueAt": due_at, "sentAt": mail.sent_at}
     return {
         "state": state,
         "attempts": mail.attempts,
