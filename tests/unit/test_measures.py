@@ -282,6 +282,9 @@ CASES = {
         EVENT_KEYS | {"reason"},
         about("LinkMailFailed", reason="REFUSED"),
     ),
+    "not mailed, because the order was refunded": Case(
+        "count_events", {}, "WARNING", EVENT_KEYS | {"reason"}, about("LinkMailFailed", reason="EXPIRED")
+    ),
     "bounced": Case(
         "count_events", {"LinkMailBounced": [1]}, "WARNING", EVENT_KEYS, about("LinkMailBounced", kind="PERMANENT")
     ),

@@ -207,7 +207,10 @@ class Metric(Enum):
     LINK_CREATED = _Described("LinkCreated", Unit.COUNT, "CreateLink, SendLink", "A new link to an order's cards.")
     MAIL_SENT = _Described("LinkMailSent", Unit.COUNT, "CountEvents", "Amazon SES accepted a mail with a link.")
     MAIL_FAILED = _Described(
-        "LinkMailFailed", Unit.COUNT, "CountEvents", "A buyer gets no mail: its address is invalid, refused or expired."
+        "LinkMailFailed",
+        Unit.COUNT,
+        "CountEvents",
+        "A buyer gets no mail: its address is invalid or suppressed, or refused. Expired mails are not counted.",
     )
     MAIL_BOUNCED = _Described("LinkMailBounced", Unit.COUNT, "CountEvents", "A mail bounced or was reported as spam.")
     MAIL_REFUSED = _Described(

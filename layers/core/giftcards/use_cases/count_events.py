@@ -69,7 +69,13 @@ class CountedEvent(Contract):
 
 
 def count(event: CountedEvent, measure: Meter) -> None:
-    """Measure one event. An event that is delivered twice counts twice."""
+    """Measure one event. An event that is delivered twice counts twice.
+
+    A mail that expired is not a failure of mail: its order was refunded, or its links were revoked. If it was due for
+    long, ``MailsDueAlarm`` has fired.
+    """
+    if event.detail.reason is MailFailure.EXPIRED:
+        return
     measure(_BY_TYPE[event.detail_type], 1)
     if isinstance(event.detail.reason, HeldReason):
         measure(Metric.of_hold(event.detail.reason), 1)
