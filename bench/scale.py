@@ -123,7 +123,7 @@ def scenarios(variant: Variant, *, is_long: bool) -> Iterator[Scenario]:
     yield Scenario("failing calls", burst=40, burst_seconds=1, settles="at once", failing_share=0.3)
     yield Scenario("fourth check", burst=1, settles="at once", pending_answers=3)
     if variant != "loop":
-        yield _overload(variant, 1.0, 10 if is_long else 5)
+        yield _overload(variant, 1.0, 5)
     if is_long:
         yield from _long(variant)
 
@@ -135,7 +135,7 @@ def _long(variant: Variant) -> Iterator[Scenario]:
             yield Scenario(steady(per_hour, 0.3), 0.3, per_hour, max(10.0, min(120.0, 20_000 / per_hour)))
     if variant == "loop":
         return
-    for latency, minutes in ((0.15, 3), (0.3, 4), (3.0, 20)):
+    for latency, minutes in ((0.15, 1.5), (0.3, 2), (3.0, 10)):
         yield _overload(variant, latency, minutes)
     yield Scenario("flash sale, 10 functions at once", burst=300, burst_seconds=60, concurrency=10)
 
