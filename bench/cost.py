@@ -55,7 +55,8 @@ def monthly_usage() -> dict[str, int]:
     alarms = [resource["Properties"] for resource in resources if resource["Type"] == "AWS::CloudWatch::Alarm"]
     return {
         "kmsKey": len(keys),
-        "kmsKeyRotation": 2 * sum(key["EnableKeyRotation"] for key in keys),  # the first two of a key are billed
+        "kmsKeyRotation": 2
+        * sum(key.get("EnableKeyRotation", False) for key in keys),  # the first two of a key are billed
         "secret": sum(resource["Type"] == "AWS::SecretsManager::Secret" for resource in resources),
         "customMetric": len(Metric),  # at most: those with a value within the month
         "alarmMetric": sum(sum("MetricStat" in query for query in alarm.get("Metrics", [])) or 1 for alarm in alarms),

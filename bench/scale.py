@@ -53,6 +53,9 @@ class Goal:
     limit: float | None
     unit: str = ""
 
+    def text(self, value: float | None) -> str:
+        return "–" if value is None or not math.isfinite(value) else f"{value:,.4g} {self.unit}".strip()
+
     def of(self, results: Results | None) -> float | None:
         """Return the figure, or None if there is none."""
         try:
@@ -72,7 +75,7 @@ def figure(scenario: str, name: str, *, percent: bool = False) -> Callable[[Resu
 
 
 def steady(per_hour: int, latency: float) -> str:
-    return f"{per_hour}/h at {latency:g} s"
+    return f"{per_hour:,}/h at {latency:g} s"
 
 
 def goals() -> Iterator[Goal]:
@@ -184,16 +187,8 @@ def table(results: Mapping[Variant, Results]) -> list[tuple[str, ...]]:
         figures = [goal.of(results.get(variant)) for variant in NAMES]
         now = goal.of(results.get("now"))
         is_met = goal.limit is None or (now is not None and now <= goal.limit)
-        limit, verdict = ("", "") if goal.limit is None else (f"≤ {goal.limit:g}", "yes" if is_met else "no")
-        name = f"{goal.name}, {goal.unit}" if goal.unit else goal.name
-        rows.append(
-            (
-                name,
-                *("–" if value is None or not math.isfinite(value) else f"{value:,.4g}" for value in figures),
-                limit,
-                verdict,
-            )
-        )
+        limit, verdict = ("", "") if goal.limit is None else (f"≤ {goal.text(goal.limit)}", "yes" if is_met else "no")
+        rows.append((goal.name, *map(goal.text, figures), limit, verdict))
     return rows
 
 
@@ -212,7 +207,8 @@ def write(results: Mapping[Variant, Results]) -> None:
 
 
 def _ceiling(results: Results | None, latency: float) -> str:
-    return "–" if results is None else f"{results[f'overload at {latency:g} s']['servedPerHour']:,.0f}"
+    found = (results or {}).get(f"overload at {latency:g} s")
+    return "–" if found is None else f"{found['servedPerHour']:,.0f}"
 
 
 def _markdown(heading: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
