@@ -58,11 +58,11 @@ class Chart:
             path = "L".join(f"{x:.1f} {y:.1f}" for x, y in place)
             parts.append(f'<path d="M{path}" fill="none" stroke="{colour}" stroke-width="2"/>')
             parts += [f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3" fill="{colour}"/>' for x, y in place]
-            x, y = place[-1]
+            y = place[-1][1]
             while any(abs(y - other) < 15 for other in ends):  # names do not cover each other
                 y += 15
             ends.append(y)
-            parts.append(_text(x + 9, y + 4, name, style=f"fill: {colour}"))
+            parts.append(_text(_WIDTH - _RIGHT + 9, y + 4, name, style=f"fill: {colour}"))
         return "\n".join([*parts, "</svg>", ""])
 
     def _x(self, value: float) -> float:
