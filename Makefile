@@ -74,7 +74,7 @@ test: lint $(CHECKS)/.installed $(BROWSER)/.installed $(OPENAPI)/.installed ## L
 	@$(BROWSER)/bin/python tests/browser/chromium.py
 	@$(BIN)/python tests/stack/interpreters.py
 	$(BIN)/pytest -n 2 tests/unit tests/workflow tests/template tests/simulation tests/exploration
-	$(BIN)/pytest -n 3 tests/stack --ignore tests/stack/test_chaos.py --ignore tests/stack/test_upgrade.py
+	$(BIN)/pytest -n 3 tests/stack --ignore tests/stack/test_chaos.py --ignore tests/stack/test_shop_load.py --ignore tests/stack/test_upgrade.py
 	$(BROWSER)/bin/pytest -n 2 --confcutdir tests/browser tests/browser
 
 test-browser: $(BROWSER)/.installed ## Test the buyer's page in a browser
@@ -93,8 +93,8 @@ explore: setup ## Explore further than `make test` (EXPLORE_BOUND=large): interl
 drill: setup ## Trigger each alarm on a local cloud, and fix its cause with the runbook's commands
 	@PYTHONPATH=tools:tests $(BIN)/python -m drill
 
-test-chaos: setup ## Run fifty orders at once on the local cloud, with faults, a one-minute outage and killed functions
-	$(BIN)/pytest -s tests/stack/test_chaos.py
+test-chaos: setup ## Run fifty orders at once on the local cloud, with faults, outages of a minute and killed functions
+	$(BIN)/pytest -s tests/stack/test_chaos.py tests/stack/test_shop_load.py
 
 test-upgrade: setup ## Deploy a changed release over twenty waiting orders on the local cloud
 	$(BIN)/pytest tests/stack/test_upgrade.py

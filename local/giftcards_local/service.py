@@ -117,7 +117,7 @@ class LocalService:
         if api_key not in {None, SANDBOX_API_KEY} and self.cloud.has_stack():
             self.cloud.set_api_key(str(api_key))  # before the functions call a real supplier, which counts wrong keys
         self._say("Building and deploying the template")
-        webhook = {} if webhook_url is None else {"WebhookUrl": webhook_url}
+        webhook = {"WebhookUrl": webhook_url or "none"}  # sam keeps the previous value of a parameter that is not set
         self.cloud.deploy({"SupplierBaseUrl": supplier_url, **webhook, **(parameters or {})})
         self._stop_relay()
         if webhook_url is not None:

@@ -60,6 +60,7 @@ GROUPS = (
     ("test_artifacts.py", "test_supplier_simulator.py"),
     ("test_local.py",),
     ("test_chaos.py",),
+    ("test_shop_load.py",),
     ("test_upgrade.py",),
 )
 """The longest group comes first. No file before test_service.py shares its deployment, which has no API key yet. A file

@@ -32,6 +32,7 @@ FUNCTIONS = {  # its layers, topmost first, and its adapters, some of which are 
     "CreateLinkFunction": (("PageLayer", "CoreLayer"), ("aws", "link_key", "link_table", "mailer", "order_table")),
     "ServePageFunction": (("PageLayer", "CoreLayer"), ("aws", "link_table")),
     "RedeemLinkFunction": (("EncryptionLayer", "CoreLayer"), (*CARD_ADAPTERS, "link_table")),
+    "ServeShopFunction": (("CoreLayer",), ("aws", "event_bus", "order_table", "shop_keys")),
     "RecordMailStatusFunction": (("CoreLayer",), ("aws", "event_bus", "link_table")),
 }
 MAX_CORE_LAYER_BYTES = 15_000_000

@@ -1,6 +1,7 @@
 """The service on a laptop: its processes, its state after a restart, and messages of the command line."""
 
 import json
+import shlex
 import signal
 import subprocess
 import sys
@@ -22,7 +23,9 @@ from giftcards_local.supplier import (
     SupplierControl,
     cards_of,
 )
+from giftcards_local.webhooks import KEY_HEADER, Listener
 from support.laptop import GIFTCARDS, NO_AWS, run
+from support.webhook import Endpoint
 
 IDLE_PARENT = "import subprocess, sys; print(subprocess.Popen('cat', stdin=-1).pid, flush=True); sys.stdin.read()"
 """Starts a process, and does not reap it. Both wait for input."""
@@ -65,7 +68,10 @@ def local(tmp_path: Path) -> Iterator[LocalService]:
 
 
 def test_orders_survive_a_restart_and_not_a_wipe(local: LocalService) -> None:
-    local.up(fulfil_after_seconds=0, parameters={"PollSchedule": "60:1"})
+    endpoint = Endpoint()
+    listener = Listener(0, endpoint.take)
+    listener.start()
+    local.up(fulfil_after_seconds=0, webhook_url=listener.url, parameters={"PollSchedule": "60:1"})
     with SupplierControl(local.state.supplier_url) as supplier:
         order_id = supplier.add_order(2)
         waiting = supplier.add_order(1, fulfil_after=3600)
@@ -78,12 +84,24 @@ def test_orders_survive_a_restart_and_not_a_wipe(local: LocalService) -> None:
     for announced in (order_id, waiting):
         stack.bus.publish(OrderPlaced(order_id=announced, user_id="alice"), source="shop")
     assert wait_for(delivered, within_seconds=30)
+    endpoint.until_accepted(order_id, "CardsDelivered")
+    variables = local.cloud.shop_variables()
+    assert {key for _, key, _ in endpoint.calls} == {variables["WEBHOOK_KEY"]}
+    assert all(
+        f"export {name}={shlex.quote(value)}" in local.environment_file.read_text() for name, value in variables.items()
+    )
+    relay = local.state.relay
+    assert relay is not None
+    assert relay.is_running
 
     assert local.down()
+    assert not relay.is_running
+    listener.stop()
     assert not local.down()
     again = LocalService(local.folder)
     again.up(fulfil_after_seconds=0, parameters={"PollSchedule": "60:1"})
     assert (again.state.cloud, again.state.supplier) != (None, None)
+    assert "WEBHOOK_KEY" not in again.cloud.shop_variables()
     request = {"orderId": order_id, "userId": "alice"}
     stack = Stack(STACK_NAME, again.cloud.session, again.cloud.url)
     cards = stack.invoke("RevealCards", request)["cards"]
@@ -102,6 +120,24 @@ def test_orders_survive_a_restart_and_not_a_wipe(local: LocalService) -> None:
 
     again.wipe()
     assert not local.folder.exists()
+
+
+def test_webhooks_command_prints_what_arrives() -> None:
+    command = subprocess.Popen(
+        [*GIFTCARDS, "local", "webhooks", "--port", "0"], stdout=subprocess.PIPE, text=True, env=NO_AWS
+    )
+    try:
+        assert command.stdout is not None
+        url = command.stdout.readline().split()[-1]
+        event = {"time": "2026-11-26T12:00:00Z", "detail-type": "CardsDelivered", "detail": {"orderId": "order-1"}}
+        assert httpx.post(url, json=event, headers={KEY_HEADER: "key"}, trust_env=False).status_code == 204
+        assert f"--webhook-url {url}" in command.stdout.readline()
+        assert command.stdout.readline().split() == [event["time"], "CardsDelivered", "order-1", "with", "a", "key"]
+        httpx.post(url, json=event, trust_env=False)
+        assert command.stdout.readline().endswith("WITHOUT A KEY\n")
+    finally:
+        command.send_signal(signal.SIGTERM)
+        assert command.wait(timeout=30) == 1
 
 
 def test_simulator_runs_alone_and_answers_as_documented() -> None:

@@ -1,0 +1,91 @@
+"""A shop without AWS under load and during an outage of its endpoint. `make test-chaos` runs it."""
+
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import httpx
+import pytest
+
+from giftcards_local.processes import wait_for
+from giftcards_local.supplier import SANDBOX_API_KEY
+from stack.test_shop import USER, no_order_starts
+from support.service import Service, deployed
+from support.webhook import WEBHOOK_URL, webhook
+
+PARAMETERS = {"PollSchedule": "600:2", "DelayedAfterSeconds": "540", "LogRetentionDays": "1", "WebhookUrl": WEBHOOK_URL}
+OUTAGE_SECONDS = 60.0
+POSTS_PER_SECOND = 50
+ROTATES_AFTER, CHANGES_OVER_AFTER, ENDS_AFTER = 2.0, 4.0, 7.0
+"""Seconds from the first post: the key is rotated, the shop has the new one, and the last post."""
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    with deployed(tmp_path_factory.mktemp("shop"), PARAMETERS) as running:
+        running.cloud.set_api_key(SANDBOX_API_KEY)
+        yield running
+
+
+def test_hundred_posts_at_once_are_one_delivery(service: Service) -> None:
+    order_id = service.order(3)
+    body = {"orderId": order_id, "userId": USER}
+    together = threading.Barrier(100, timeout=60)
+
+    def post(_: int) -> int:
+        together.wait()
+        return service.shop("POST", "/v1/orders", body).status_code
+
+    with ThreadPoolExecutor(100) as pool:
+        answers = Counter(pool.map(post, range(100)))
+    # The local cloud starts a process for each concurrent call. A shop repeats what was not accepted.
+    assert set(answers) <= {202, 503}
+    assert answers[202] >= 50
+    service.until_published(order_id, within=300)
+    delivered = [event for event in service.bus.heard_of(order_id) if event["detail-type"] == "CardsDelivered"]
+    assert len({event["detail"]["deliveryId"] for event in delivered}) == len(delivered) == 1
+    assert len(service.items(order_id)) == 4  # the order and its cards
+
+
+def test_every_event_arrives_after_the_endpoint_failed_for_a_minute(service: Service) -> None:
+    with webhook(service) as endpoint:
+        endpoint.status = 500
+        began = time.monotonic()
+        orders = [service.order(1) for _ in range(10)]
+        for order_id in orders:
+            assert service.shop("POST", "/v1/orders", {"orderId": order_id, "userId": USER}).status_code == 202
+        assert wait_for(lambda: time.monotonic() - began > OUTAGE_SECONDS, within_seconds=OUTAGE_SECONDS + 10)
+        assert {event["detail"]["orderId"] for _, _, event in endpoint.calls} == set(orders)
+        assert not [order_id for order_id in orders if endpoint.accepted(order_id)]
+        endpoint.status = 204
+        for order_id in orders:
+            endpoint.until_accepted(order_id, "CardsDelivered")
+    assert [len(endpoint.accepted(order_id)) for order_id in orders] == [1] * len(orders)
+    assert service.dead_letters() == []
+
+
+def test_no_post_is_refused_while_the_key_is_rotated(service: Service) -> None:
+    variables = service.shop_variables
+    url, keys = f"{variables['SHOP_API_URL']}/v1/orders", [variables["SHOP_API_KEY"]]
+    service.shop("GET", "/v1/orders/none")  # a warm container
+    rotated = threading.Timer(ROTATES_AFTER, lambda: service.giftcards("rotate-key", "shop"))
+    changed = threading.Timer(CHANGES_OVER_AFTER, lambda: keys.append(service.cloud.shop_variables()["SHOP_API_KEY"]))
+
+    with httpx.Client(timeout=60, trust_env=False) as shop, no_order_starts(service), ThreadPoolExecutor(8) as pool:
+
+        def post(number: int) -> tuple[int, str]:
+            wait_for(lambda: time.monotonic() >= began + number / POSTS_PER_SECOND, within_seconds=60)
+            key = keys[-1]
+            body = {"orderId": f"rotation-{number}", "userId": USER}
+            return shop.post(url, json=body, headers={"Authorization": f"Bearer {key}"}).status_code, key
+
+        began = time.monotonic()
+        rotated.start()
+        changed.start()
+        answers = list(pool.map(post, range(int(ENDS_AFTER * POSTS_PER_SECOND))))
+    assert {status for status, _ in answers} == {202}
+    assert len(keys) == 2, "the shop never changed over"
+    assert set(Counter(key for _, key in answers)) == set(keys), "both keys are in use"
+    assert keys[0] != keys[1]
