@@ -79,10 +79,7 @@ def link_of(service: Service, order_id: str, **options: Any) -> httpx.Response:
 
 
 def test_order_is_placed_read_and_shown_by_its_link(service: Service) -> None:
-    order_id = placed(service, fulfil_after=4)
-    assert wait_for(lambda: service.shop("GET", f"/v1/orders/{order_id}").status_code == 200, within_seconds=60)
-    assert link_of(service, order_id).json()["reason"] == "NOT_DELIVERED"
-
+    order_id = placed(service)
     service.until_published(order_id)
 
     shown = service.shop("GET", f"/v1/orders/{order_id}").json()
@@ -92,6 +89,13 @@ def test_order_is_placed_read_and_shown_by_its_link(service: Service) -> None:
     assert link_of(service, order_id, label="2 × card").json() == link
     assert link_of(service, order_id, userId="mallory").status_code == 404
     assert link_of(service, order_id, uses=0).json()["errors"][0]["field"] == "uses"
+
+
+def test_order_without_cards_has_no_link(service: Service, unknown_orders: tuple[str, ...]) -> None:
+    order_id = unknown_orders[0]
+    assert wait_for(lambda: service.shop("GET", f"/v1/orders/{order_id}").status_code == 200, within_seconds=60)
+    refused = link_of(service, order_id, userId="erin")
+    assert (refused.status_code, refused.json()["reason"]) == (409, "NOT_DELIVERED")
 
 
 def test_many_posts_at_once_are_one_delivery(service: Service) -> None:
