@@ -95,11 +95,11 @@ class Process:
 
     def root(self, run: int, carried: Hashable, now: float) -> "Step":
         """Return the beginning of a run, or the end of the process after its last."""
-        known = self._roots.get((run, carried)) or self._roots.get((run, carried, now))
-        if known is None:
-            known = Step(self, run, carried, ((None, now),))
-            self._roots[(run, carried, now) if known.reads_clock else (run, carried)] = known
-        return known
+        root = self._roots.get((run, carried)) or self._roots.get((run, carried, now))
+        if root is None:
+            root = Step(self, run, carried, ((None, now),))
+            self._roots[(run, carried, now) if root.reads_clock else (run, carried)] = root
+        return root
 
 
 @dataclass(frozen=True, eq=False)
@@ -150,15 +150,15 @@ class Step:
     def after(self, outcome: Any, now: float) -> "Step":
         """Return the same process once its call has this outcome at this time."""
         key = _identity(outcome)
-        known = self._after.get(key)
-        if known is None or (known.reads_clock and (known := self._after.get((key, now))) is None):
-            known = Step(self.process, self.run, self.carried, (*self._history, (outcome, now)))
-            self._after[key] = known
-            if known.reads_clock:
-                self._after[key, now] = known
-        if known.call is None:  # the run has ended; what it has heard does not matter any more
-            return self.process.root(self.run + 1, known.result, now)
-        return known
+        step = self._after.get(key)
+        if step is None or (step.reads_clock and (step := self._after.get((key, now))) is None):
+            step = Step(self.process, self.run, self.carried, (*self._history, (outcome, now)))
+            self._after[key] = step
+            if step.reads_clock:
+                self._after[key, now] = step
+        if step.call is None:  # the run has ended, and its history no longer matters
+            return self.process.root(self.run + 1, step.result, now)
+        return step
 
     @property
     def is_first(self) -> bool:
@@ -242,11 +242,11 @@ class Model:
         return before.world
 
     def events(self, state: State) -> Iterable[tuple[str, State]]:  # noqa: ARG002 - for those that override it
-        """Yield what can happen besides: time passes, a person acts. It must not go on for ever."""
+        """Yield other events: time passes, a person acts. There must be an end of them."""
         return ()
 
     def may_die(self, process: Process, call: Call) -> bool:
-        """Say whether a process can die before this call. Say no where it makes no difference: it saves states."""
+        """Whether a process can die before this call. False saves states where it changes nothing."""
         del process, call
         return True
 

@@ -257,13 +257,13 @@ class _Parser:
         if not self._is_next("IF_NOT_EXISTS"):
             return self._operand()
         self._expect("(")
-        known = self._operand()
+        value = self._operand()
         self._expect(",")
         default = self._sum()
         self._expect(")")
 
         def first(*given: Any) -> Any:
-            found = known(*given)
+            found = value(*given)
             return default(*given) if found is ABSENT else found
 
         return first

@@ -1,7 +1,8 @@
 """The supplier gate as an exploration sees it: the real `GatedSupplier` and `GateTable`, a secret, a supplier, time.
 
-Each caller is a container that asks for an order. Besides what the explorer does to any process, the supplier revokes
-keys and limits the rate, a person puts another key into the secret, and time jumps to what the record waits for.
+Each caller is a container that asks for an order. In addition to what the explorer does to any process, the supplier
+revokes keys and limits the rate, an operator puts another key into the secret, and time jumps to the next time in the
+record.
 """
 
 import re
@@ -135,7 +136,7 @@ Carried = tuple[str | None, str | None, str, bool]
 
 
 class _FormerGateTable(GateTable):
-    """The table as a function of the former release uses it: it knows a lease by its time alone."""
+    """The table as a function of the previous release uses it: it identifies a lease by its time only."""
 
     def _write(self, expression: str, values: Mapping[str, Any], conditions: Any, **returned: Any) -> Any:
         conditions._terms = [term for term in conditions._terms if not term.startswith("holder")]
@@ -163,7 +164,7 @@ def asks(
         runner.token,
     )
     gated._compared = compared
-    with suppress(ClientError):  # the function fails, and the container goes on with the next one
+    with suppress(ClientError):  # the function fails, and the container continues with the next order
         gated.ask(order_id, OrderProgress)
     return (secret.copy, gated._compared, order_id, rotates)
 
@@ -188,7 +189,7 @@ PERSON = "person"
 
 
 def former_caller(copy: str) -> Process:
-    """Make a container of the former release."""
+    """Return a container of the previous release."""
 
     def run(runner: Runner, carried: Carried) -> Carried:
         return asks(runner, carried, _FormerGateTable)
@@ -373,7 +374,7 @@ class GateModel(Model):
 
     @cache  # noqa: B019 - lives as long as the test
     def _recovers(self, record: Frozen, secret: str, now: float) -> bool:
-        """Let one caller after the other come, with a good key, as an order does that is told to wait."""
+        """Run one caller after another with a good key, as an order that waits does."""
         refused = record.get("refusedKeyVersions", frozenset())
         version = "a good key" if secret in refused else secret
         tables = MemoryTables()

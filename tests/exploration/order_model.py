@@ -183,7 +183,7 @@ FUNCTIONS = {"CheckStatus": check, "DeliverCards": deliver}
 
 
 def execution(name: str, **options: Any) -> Process:
-    """Make an execution that waits for an event; it ends, as by its time limit, after so many Tasks."""
+    """Return an execution that waits for an event. It times out after ``tasks`` Tasks."""
     return Process(name, Execution(name, FUNCTIONS), runs=options.pop("tasks", 9), **options)
 
 
@@ -357,7 +357,7 @@ class OrderModel(Model):
     rows
         Of the tables at the beginning.
     may_lose_rows
-        Whether somebody may delete all rows of the order, once.
+        Whether someone may delete all rows of the order, once.
     replacement
         Rows of another user's order of the same id. They may replace those of the beginning as long as these are
         unchanged, as if those were lost and the order claimed again.
@@ -417,7 +417,7 @@ class OrderModel(Model):
                 yield "is asked for", world, any(step.process.name == call.arguments["arn"] for step in running(state))
 
     def events(self, state: State) -> Iterable[tuple[str, State]]:
-        """The supplier changes its answer, or somebody deletes the order's rows."""
+        """The supplier changes its answer, or someone deletes the order's rows."""
         world: World = state.world
         if world.may_lose_rows:
             kept = Frozen({key: row for key, row in state.rows.items() if key[0] != "cards"})
@@ -436,7 +436,7 @@ class OrderModel(Model):
         if row is not None:
             is_done = row["status"] in CLOSED and "announcedAt" in row
             assert ("openStatus" in row) == (not is_done), "the index of open orders is wrong"
-            assert "announcedAt" not in row or closings, "the order counts as announced, and no event went out"
+            assert "announcedAt" not in row or closings, "the order is marked as published, and no event was published"
             self._check_ended(state, row)
         for step in state.steps:
             if step is not None and step.call is None and step.process.name == "reveal":
@@ -501,7 +501,7 @@ def _as_rows(rows: Iterable[Mapping[str, Any]]) -> Frozen:
 
 
 def _published(rows: Iterable[Mapping[str, Any]]) -> Iterator[tuple[str, str]]:
-    """Give the events of the orders that are announced at the beginning."""
+    """Yield the events of the orders that are published at the start."""
     for row in rows:
         if "announcedAt" in row:
             event = event_for(Order.model_validate(row))
@@ -574,8 +574,8 @@ def publish(state: State, entry: Mapping[str, Any]) -> World:
         row = state.rows.get(ROW)
         assert row is not None, "OrderHeld for an order without a row"
         assert "checks" in row, "OrderHeld for an order that was never held"
-    told = (entry["DetailType"], _as_text(detail))
-    return world._replace(published=world.published | {told})
+    event = (entry["DetailType"], _as_text(detail))
+    return world._replace(published=world.published | {event})
 
 
 # -------------------------------------------------------------------- recovery

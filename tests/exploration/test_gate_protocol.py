@@ -49,7 +49,7 @@ class Scenario:
     orders, bad_orders
         Which order each caller asks for; those that the supplier refuses.
     others
-        Processes besides the callers.
+        Processes in addition to the callers.
     bound
         How often a bad key may be presented within 15 minutes.
     waits
@@ -198,23 +198,23 @@ SCENARIOS = {
         bad_orders="A",
         further={"deaths": 1, "repeats": 1},
     ),
-    "a slot that is held beyond its lease, and the former release": Scenario(
+    "a slot that is held beyond its lease, and the previous release": Scenario(
         World("v1", KEY | {"v2"}, jumps=1),
         copies=("v1",),
         record=ACCEPTED,
         others=(former_caller("v2"),),
         further={"deaths": 1},
     ),
-    "a lost call, and the former release": Scenario(
+    "a lost call, and the previous release": Scenario(
         World("v1", KEY), copies=("v1",), record=ACCEPTED | lost(1, 9), others=(former_caller("v2"),)
     ),
-    "all calls were lost, and the former release": Scenario(
+    "all calls were lost, and the previous release": Scenario(
         World("v1", KEY),
         copies=("v1",),
         record=lost(1, 1_000) | lost(2, 1_001) | lost(3, 1_002),
         others=(former_caller("v1"),),
     ),
-    "a lost call with another key, and the former release": Scenario(
+    "a lost call with another key, and the previous release": Scenario(
         World("v1", KEY), copies=("v1",), record=ACCEPTED | lost(1, 9, "v0"), others=(former_caller("v1"),)
     ),
     "all calls were lost, and a person ends the pause": Scenario(
@@ -272,21 +272,21 @@ def without(model: GateModel, term: Term) -> Callable[[str], str | None]:
 CAUGHT: Mapping[Term, str] = {
     ("acquire", "acceptedKeyVersion = :presented"): "keys rotate",
     ("acquire", "attribute_not_exists(lease)"): "two orders are refused",
-    ("acquire", "lease = :lease"): "a lost call with another key, and the former release",
+    ("acquire", "lease = :lease"): "a lost call with another key, and the previous release",
     ("acquire alone", "attribute_not_exists(closings)"): "a new key is bad",
     ("acquire alone", "closings = :closings"): "a new key is bad after a block",
     ("acquire alone", "attribute_not_exists(lease)"): "a new key is bad",
-    ("acquire alone", "lease = :lease"): "all calls were lost, and the former release",
+    ("acquire alone", "lease = :lease"): "all calls were lost, and the previous release",
     ("accept", "attribute_not_exists(closings)"): "two keys at once, the rate is limited",
     ("accept", "closings = :closings"): "two keys at once after a block",
-    ("accept", "lease = :lease"): "a lost call, and the former release",
+    ("accept", "lease = :lease"): "a lost call, and the previous release",
     ("block", "(attribute_not_exists(pausedUntil) OR pausedUntil < :pausedUntil)"): (
         "the rate is limited and the address blocked"
     ),
     ("block", "suspicion = :suspicion"): "an order is refused while another is answered",
     ("suspect", "attribute_not_exists(suspicion)"): "two orders are refused",
     ("suspect", "suspicion = :over"): "two orders are refused after an old suspicion",
-    ("release", "lease = :lease"): "a slot that is held beyond its lease, and the former release",
+    ("release", "lease = :lease"): "a slot that is held beyond its lease, and the previous release",
     ("release", "holder = :holder"): "answers of writes are lost, and writes arrive late",
     ("forget", "closings = :closings"): "a person ends a pause",
     ("forget", "lease = :lease"): "all calls were lost, and a person ends the pause",
@@ -351,7 +351,7 @@ def test_suspicion_that_is_not_removed_breaks_the_promise_of_the_gate(kind: str,
 
 SEEN = lost(1, 9)
 LEASE_SEEN = Lease(START - timedelta(seconds=9), "dead.1", "v1")
-OTHER_HOLDER = SEEN | {"holder1": SEEN["holder1"] | {"owner": "somebody else"}}
+OTHER_HOLDER = SEEN | {"holder1": SEEN["holder1"] | {"owner": "someone else"}}
 
 
 @pytest.mark.parametrize("term", NOT_CAUGHT, ids=": ".join)

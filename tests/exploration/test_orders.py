@@ -362,7 +362,7 @@ CAUGHT = {
 }
 """By condition and the term that is taken away: the scenario that notices."""
 FAULTS_TO_CATCH = {(RESUME, "executionArn = :thisExecution"): REPEAT}
-"""What has to go wrong besides; nothing for the others."""
+"""Faults that these terms also need; the others need none."""
 
 NOT_CAUGHT = {
     (ACCEPT, "attribute_not_exists(acceptCards)"): "a scenario has one operator",

@@ -28,8 +28,8 @@ def moto(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     with mock_aws():
         client = boto3.resource("dynamodb", region_name="eu-west-1").meta.client
         properties = template()["Resources"]["CardTable"]["Properties"]
-        known = ("AttributeDefinitions", "KeySchema", "GlobalSecondaryIndexes", "BillingMode")
-        client.create_table(TableName=TABLE, **{name: properties[name] for name in known})
+        supported = ("AttributeDefinitions", "KeySchema", "GlobalSecondaryIndexes", "BillingMode")
+        client.create_table(TableName=TABLE, **{name: properties[name] for name in supported})
         yield client
 
 
@@ -44,15 +44,15 @@ def memory(tables: MemoryTables) -> MemoryClient:
 
 
 def outcome(client: Any, operation: str, arguments: dict[str, Any]) -> Any:
-    """What a call gives, without what the table in memory has no use for."""
+    """Return the parts of an answer or error that the table in memory has too."""
     try:
         answer = getattr(client, operation)(**arguments)
     except ClientError as error:
         reasons = [reason["Code"] for reason in error.response.get("CancellationReasons", ())]
         item = {name: TypeDeserializer().deserialize(value) for name, value in error.response.get("Item", {}).items()}
         return (type(error).__name__, error.response["Error"]["Code"], reasons, item)
-    known = ("Item", "Items", "Count", "Attributes", "Responses", "ScannedCount")
-    return {name: answer[name] for name in known if name in answer}
+    compared = ("Item", "Items", "Count", "Attributes", "Responses", "ScannedCount")
+    return {name: answer[name] for name in compared if name in answer}
 
 
 def same_outcome(moto: Any, memory: MemoryClient, operation: str, **arguments: Any) -> Any:

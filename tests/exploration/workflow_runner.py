@@ -93,7 +93,7 @@ class Execution:
         self._functions = functions
 
     def __call__(self, runner: Runner, carried: Any) -> Any:
-        """Wait for an event and go on to the first Task; then run one Task, and go on to the next or to the end.
+        """Wait for an event and continue to the first Task; then run one Task, and continue to the next or to the end.
 
         What is carried from one run to the next is the name of a Task and the variables; at the end, of the last state.
         """

@@ -55,24 +55,6 @@ BANNED_VARIABLES = {"told", "said", "known", "there", "made", "one"}
 EXCEPT = re.compile(r"`[^`]*`|https?://\S+|\]\([^)]*\)|<!--[^>]*-->")
 """Names in code quotes and addresses are looked at where they are defined."""
 
-# Not rewritten yet: a folder or file is removed from here once it is.
-NOT_YET = (
-    "tests/exploration/",
-    "tests/unit/test_deliver_cards.py",
-    "tests/unit/test_order_table.py",
-    "tests/workflow/answers.py",
-    "tests/workflow/deliveries.py",
-    "tests/workflow/engine.py",
-    "tests/workflow/harness.py",
-    "tests/workflow/test_claim.py",
-    "tests/workflow/test_delay.py",
-    "tests/workflow/test_history.py",
-    "tests/workflow/test_hold.py",
-    "tests/workflow/test_promises.py",
-    "tests/workflow/test_random_outcomes.py",
-    "tests/workflow/test_surprises.py",
-)
-
 PUBLIC_VALUES = {"cli/giftcards_cli/output.py": {"announced as delayed", "announced"}}
 """Values in JSON documents, which programs rely on."""
 
@@ -132,7 +114,7 @@ def problems(path: str, content: str) -> list[str]:
     ]
 
 
-@pytest.mark.parametrize("path", [path for path in tracked() if not path.startswith(NOT_YET)])
+@pytest.mark.parametrize("path", tracked())
 def test_file_has_no_banned_words(path: str):
     assert problems(path, (ROOT / path).read_text(encoding="utf-8")) == []
 
@@ -167,7 +149,7 @@ def test_names_in_code_and_parts_of_words_are_allowed(path: str, content: str):
 
 
 def main() -> None:
-    """List every problem by file, also of files that are not rewritten yet."""
+    """List every problem."""
     for path in tracked():
         for problem in problems(path, (ROOT / path).read_text(encoding="utf-8")):
             print(problem)  # noqa: T201

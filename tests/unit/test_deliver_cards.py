@@ -52,8 +52,8 @@ def delivery(cloud: Cloud, cipher: CardCipher, orders: OrderTable, supplier: Sup
 def deliver(delivery: CardDelivery, cloud: Cloud) -> Deliver:
     """Deliver the order, now or some seconds later."""
 
-    def deliver(*, later: float = 0, **known: Any) -> StepResult:
-        result = delivery.deliver(step_request(**known), now=NOW + timedelta(seconds=later), jitter=0)
+    def deliver(*, later: float = 0, **fields: Any) -> StepResult:
+        result = delivery.deliver(step_request(**fields), now=NOW + timedelta(seconds=later), jitter=0)
         assert not leaks(repr(result), repr(cloud.announced()), repr(cloud.rows(cloud.card_table)))
         return result
 
@@ -761,7 +761,7 @@ def test_acceptance_is_only_about_number_and_values(
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "expected"),
     [
         ({"fulfilled_quantity": 1}, [2, 2]),
         ({"cards": [FIRST]}, [1, 1]),
@@ -780,14 +780,14 @@ def test_acceptance_is_only_about_number_and_values(
     ],
 )
 def test_held_message_has_the_acceptable_count(
-    cloud: Cloud, supplier: SupplierDouble, deliver: Deliver, change: dict[str, Any], said: list[int]
+    cloud: Cloud, supplier: SupplierDouble, deliver: Deliver, change: dict[str, Any], expected: list[int]
 ):
     cloud.claim()
 
     result = accepted_three_times(supplier, deliver, order_data() | change)[-1]
 
     assert result.outcome is Outcome.SUPPLIER_CONTRACT_BROKEN
-    assert numbers(result.message)[-len(said) :] == said
+    assert numbers(result.message)[-len(expected) :] == expected
 
 
 @pytest.mark.parametrize("count", [2, "?", None, -1])

@@ -43,7 +43,7 @@ def pauses() -> list[float]:
 
 
 def ciphertexts(count: int, size: int = 16) -> dict[int, bytes]:
-    """Return as many ciphertexts as there are rows for so many cards."""
+    """Return a ciphertext for each row of this number of cards."""
     firsts = [row.start + 1 for row in grouped([50] * count)]
     return {first: f"sealed-{first:04d}".encode().ljust(size) for first in firsts}
 
@@ -223,14 +223,14 @@ def test_batch_read_leaves_out_missing_orders(cloud: Cloud, orders: OrderTable):
     assert [operation for operation, _ in cloud.calls] == ["BatchGetItem"] * 2
 
 
-def test_no_order_is_asked_for_where_none_is_named(cloud: Cloud, orders: OrderTable):
+def test_no_order_is_read_for_no_ids(cloud: Cloud, orders: OrderTable):
     cloud.forget()
 
     assert orders.get_many([]) == {}
     assert cloud.calls == []
 
 
-def test_order_that_is_named_twice_is_asked_for_once(cloud: Cloud, orders: OrderTable):
+def test_order_with_a_repeated_id_is_read_once(cloud: Cloud, orders: OrderTable):
     cloud.claim()
 
     assert list(orders.get_many([ORDER_ID, ORDER_ID])) == [ORDER_ID]
@@ -253,7 +253,7 @@ def test_batch_read_has_whole_orders_and_no_cards(cloud: Cloud, orders: OrderTab
     assert "ciphertext" not in ORDER_ATTRIBUTES
 
 
-def test_row_that_cannot_be_read_is_among_the_many_by_its_fields(cloud: Cloud, orders: OrderTable):
+def test_batch_read_names_the_fields_of_unreadable_rows(cloud: Cloud, orders: OrderTable):
     cloud.claim("wrong", claimedAt="yesterday", orderId="a b")
     cloud.claim("right")
 
@@ -263,7 +263,7 @@ def test_row_that_cannot_be_read_is_among_the_many_by_its_fields(cloud: Cloud, o
     assert isinstance(found["right"], Order)
 
 
-def test_what_dynamodb_leaves_out_is_asked_for_again(cloud: Cloud, pauses: list[float]):
+def test_unprocessed_keys_are_read_again(cloud: Cloud, pauses: list[float]):
     orders = OrderTable(cloud.card_table, aws.dynamodb(), pause=pauses.append)
     for name in ("one", "two"):
         cloud.claim(name)
@@ -272,8 +272,8 @@ def test_what_dynamodb_leaves_out_is_asked_for_again(cloud: Cloud, pauses: list[
     unprocessed = {
         cloud.card_table: {"Keys": keys, "ProjectionExpression": "#pk, #status", "ExpressionAttributeNames": names}
     }
-    one = {"Responses": {cloud.card_table: [cloud.order_row("one")]}, "UnprocessedKeys": unprocessed}
-    cloud.at_next("BatchGetItem", one)
+    partial = {"Responses": {cloud.card_table: [cloud.order_row("one")]}, "UnprocessedKeys": unprocessed}
+    cloud.at_next("BatchGetItem", partial)
 
     found = orders.get_many(["one", "two"])
 
@@ -318,9 +318,7 @@ LARGEST = {1: b"x" * 390_000} | dict.fromkeys(range(2, 12), b"x" * 361_000)
     [LARGEST | {11: b"x" * 361_001}, dict.fromkeys(range(1, 101), b"x")],
     ids=["a byte too much", "a row too much"],
 )
-def test_cards_beyond_a_transaction_are_refused_before_anything_is_written(
-    cloud: Cloud, orders: OrderTable, sealed: dict[int, bytes]
-):
+def test_cards_beyond_a_transaction_are_refused(cloud: Cloud, orders: OrderTable, sealed: dict[int, bytes]):
     cloud.claim()
     before = cloud.rows(cloud.card_table)
     cloud.forget()
@@ -415,7 +413,7 @@ def assert_not_open(cloud: Cloud, orders: OrderTable, order: Order, count: int) 
     with pytest.raises(OrderNotOpenError) as refusal:
         orders.close(order, {1: b"other"} if count else {})
     assert refusal.value.__cause__ is None
-    assert cloud.rows(cloud.card_table) == before, "a refused closing has changed something"
+    assert cloud.rows(cloud.card_table) == before, "a refused closing changed something"
 
 
 @pytest.mark.parametrize("count", [0, 1, 2, 5])
@@ -459,8 +457,7 @@ def test_order_that_was_never_claimed_is_not_closed(cloud: Cloud, orders: OrderT
 
 
 @pytest.mark.parametrize("count", [0, 1, 250])
-def test_closing_whose_answer_is_lost_is_whole_and_not_repeated(cloud: Cloud, orders: OrderTable, count: int):
-    # Given a closing that is carried out, and its answer is lost
+def test_closing_with_a_lost_answer_is_not_repeated(cloud: Cloud, orders: OrderTable, count: int):
     cloud.claim()
     order = order_in(orders)
     cloud.at_next("TransactWriteItems", client_error("TransactWriteItems"), carried_out=True)
@@ -468,7 +465,6 @@ def test_closing_whose_answer_is_lost_is_whole_and_not_repeated(cloud: Cloud, or
         close_with(orders, count)
     assert order_in(orders).status.is_final
 
-    # Then another changes nothing, with fewer cards or more
     for others in (count, 150):
         assert_not_open(cloud, orders, close(order, settled(others), NOW, checks=12), others)
     assert read_cards(orders) == ciphertexts(count)
@@ -540,7 +536,7 @@ def test_order_with_a_lost_row_is_not_marked_as_published(
 
 @pytest.fixture
 def several(cloud: Cloud, orders: OrderTable) -> None:
-    """Given four orders of two users: open, held, delivered and published, delivered and not published."""
+    """Write four orders of two users: open, held, delivered and published, delivered and unpublished."""
     for age, (order_id, user_id) in enumerate([("open", "u1"), ("held", "u1"), ("done", "u1"), ("untold", "u2")]):
         cloud.claim(order_id, user_id, claimed_at=NOW - timedelta(minutes=age))
     cloud.hold("held")

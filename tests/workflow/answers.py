@@ -1,4 +1,4 @@
-"""What the functions answer in these tests, made with the model that the real ones answer with."""
+"""Scripted results of the functions, built with the real functions' model."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from giftcards.contracts.workflow import Outcome, RetryState, StepRequest, StepR
 
 @dataclass(frozen=True)
 class Raised:
-    """The function raises: its exception's class name and text."""
+    """The function raises an exception with this class name and text."""
 
     error: str
     text: str = "it broke"
@@ -19,33 +19,33 @@ class Raised:
 
 @dataclass(frozen=True)
 class Malformed:
-    """The function answers something that is no StepResult."""
+    """The function returns something that is not a StepResult."""
 
     payload: Any
 
 
 @dataclass(frozen=True)
 class Closed:
-    """DeliverCards does what it does when the supplier has settled the order; only supplier and vault are not real.
+    """The real DeliverCards closes the order; only the supplier and the cipher are replaced.
 
     Attributes
     ----------
     status
-        What the supplier has settled the order to: two cards, one of two, or none.
-    announces
-        Whether the bus takes the event. If not, DeliverCards raises, with the order closed.
+        The supplier's final status: two cards, one of two, or none.
+    publishes
+        Whether the bus accepts the event. If not, DeliverCards raises after it closed the order.
     then
-        What it comes to once all is done, where that is not the answer CLOSED.
+        The result, if it is not CLOSED.
     """
 
     status: OrderStatus = OrderStatus.FULFILLED
-    announces: bool = True
+    publishes: bool = True
     then: Raised | None = None
 
 
 Answer = StepResult | Raised | Malformed | Closed
 Answering = Answer | Callable[[StepRequest], Answer]
-"""An answer, or what makes one from the request."""
+"""An answer, or a function that returns one for a request."""
 
 
 def result(
@@ -59,7 +59,7 @@ def result(
     announce_delay: bool = False,
     retry_delivery: bool = False,
 ) -> StepResult:
-    """Make the answer of either function."""
+    """Return a result of either function."""
     return StepResult(
         outcome=outcome,
         message=message,

@@ -1,4 +1,4 @@
-"""DeliverCards as it is, but for a supplier and a vault that hold no cards worth anything."""
+"""The real DeliverCards, with a supplier and a cipher without real cards."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -54,12 +54,12 @@ class _DeadBus:
 
 
 def close_order(request: StepRequest, closed: Closed, table_name: str, bus_name: str) -> StepResult | Raised:
-    """Deliver an order, and give what DeliverCards comes to."""
+    """Run DeliverCards for an order, and return its result or what it raises."""
     delivery = CardDelivery(
         supplier=_Supplier(closed.status),
         cipher=_CardCipher(),
         orders=OrderTable(table_name, python_dynamodb()),
-        bus=EventBus(bus_name, client("events")) if closed.announces else _DeadBus(),
+        bus=EventBus(bus_name, client("events")) if closed.publishes else _DeadBus(),
         policy=PollPolicy(PollSchedule.parse("60:5"), delayed_after_seconds=30),
         card_retention=None,
         measure=lambda _metric, _value: None,

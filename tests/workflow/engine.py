@@ -1,7 +1,7 @@
-"""moto's Step Functions engine, made to run JSONata, and to run it at once.
+"""moto's Step Functions engine, with JSONata and without waits.
 
-moto 5.2.5 parses and interprets the real definition. What it lacks is put in here: a JSONata evaluator (its own
-was a JVM that is not shipped), strings that hold quotes, the error names that AWS gives, and no waiting.
+moto 5.2.5 parses and interprets the real definition. This module adds what it lacks: a JSONata evaluator (moto's needs
+a JVM that it does not include), strings with quotes, AWS's error names, and waits that take no time.
 """
 
 import copy
@@ -67,22 +67,22 @@ _TASKS = {
 
 @dataclass(frozen=True)
 class Fault:
-    """What goes wrong when a Task calls its service.
+    """A fault of a Task's call to its service.
 
     Attributes
     ----------
     error
-        The service's error code; ``Timeout`` for no answer in time, ``FailedEntry`` for an event that the bus refuses
-        in an answer that is otherwise fine.
+        The service's error code; ``Timeout`` for no answer in time; ``FailedEntry`` for an answer in which the bus
+        rejects the event.
     took_effect
-        Whether the call was carried out, and only its answer was lost.
+        Whether the call was done, and only its answer was lost.
     """
 
     error: str
     took_effect: bool = False
 
     def as_exception(self) -> Exception:
-        """Make what moto's client would raise."""
+        """Return what moto's client would raise."""
         if self.error == "Timeout":
             return TimeoutError()
         if self.error == "FailedEntry":
@@ -101,28 +101,28 @@ def _at_once(body: Callable[[], None]) -> None:
 
 
 def _no_time(_seconds: float) -> None:
-    """Let no time pass."""
+    """Wait no time."""
 
 
 @dataclass
 class Engine:
-    """What the engine did instead of waiting, and what it is told to get wrong."""
+    """The engine's waits and faults."""
 
     sleep: Callable[[float], None] = _no_time
-    """How time passes in a Wait state and before a retry."""
+    """Called in a Wait state and before a retry."""
     begin: Callable[[Callable[[], None]], None] = _at_once
-    """How an execution is run."""
+    """Runs an execution."""
 
     random: float = 0
-    """What ``$random()`` of the definition draws, in [0, 1)."""
+    """The value of ``$random()`` in the definition, in [0, 1)."""
     waits: list[int] = field(default_factory=list)
     """Seconds of each Wait state, in order."""
     pauses: list[tuple[str, float]] = field(default_factory=list)
-    """State and seconds of each pause before a retry; jitter draws the longest."""
+    """State and seconds of each pause before a retry, with the longest jitter."""
     faults: Mapping[str, Iterator[Fault | None]] = field(default_factory=dict)
-    """By state, what its next calls come to; None and an exhausted one let calls through."""
+    """The faults of the next calls, by state. None, or the end of the iterator, is no fault."""
     before: dict[str, Callable[[], None]] = field(default_factory=dict)
-    """By state, what happens once just before its service is called."""
+    """Functions to call once before a state calls its service, by state."""
     state: str = ""
 
     def start(self, faults: dict[str, Iterable[Fault]]) -> None:
@@ -131,20 +131,20 @@ class Engine:
         self.faults = {state: iter(planned) for state, planned in faults.items()}
 
     def unused_faults(self, planned: dict[str, Iterable[Fault]]) -> list[str]:
-        """Give the states of which finitely many faults were planned, and not all of them came about."""
+        """Return the states whose finite faults have not all occurred."""
         return [state for state, left in self.faults.items() if isinstance(planned[state], Sized) and any(left)]
 
 
 @functools.cache
 def client(service: str) -> Any:
-    """Make a client of the mocked cloud, once for all tests: that takes longer than an execution."""
-    # As moto makes the engine's clients: what a Task sends is for the service to judge, and only ASL retries.
+    """Return a client of moto's cloud. Building one takes longer than an execution, so all tests share it."""
+    # As moto's engine does: the service validates what a Task sends, and only ASL retries.
     return _SESSION.client(service, config=Config(parameter_validation=False, retries={"total_max_attempts": 1}))
 
 
 @functools.cache
 def python_dynamodb() -> Any:
-    """Make a client of DynamoDB that speaks Python types, as the functions use it."""
+    """Return a DynamoDB client that takes and returns Python types, like the functions'."""
     return _SESSION.resource("dynamodb").meta.client
 
 
@@ -154,7 +154,7 @@ def _parse(definition: str) -> tuple[Any, Any]:
 
 
 def _evaluate(engine: "Engine", declared_expression: str) -> Any:
-    # moto puts what an expression may name before it, as literals. They are bound instead, as on AWS, so that an
+    # moto puts the variables before an expression as literals. Here they are bound, as on AWS, so that an
     # expression is the same text each time and is parsed once: parsing took most of an execution's time.
     bindings = {}
     opening = _OPENING.match(declared_expression)
@@ -176,7 +176,7 @@ def _parse_expression(expression: str) -> Jsonata:
 
 
 def _with_nulls(value: Any) -> Any:
-    """Tell null from undefined, as the evaluator does in what it parses itself."""
+    """Distinguish null from undefined, as the evaluator does in what it parses."""
     if isinstance(value, dict):
         return {name: _with_nulls(inner) for name, inner in value.items()}
     if isinstance(value, list):
@@ -189,7 +189,7 @@ def _declare(bindings: dict[str, Any]) -> str:
 
 
 def _literal(value: Any) -> str:
-    # Not escaped to \uXXXX: the evaluator would count a surrogate pair as two characters.
+    # Not as \uXXXX: the evaluator would count a surrogate pair as two characters.
     return json.dumps(value, default=_as_aws_writes_it, ensure_ascii=False)
 
 
@@ -198,13 +198,13 @@ def _as_aws_writes_it(start_time: datetime) -> str:
 
 
 def _check_result(env: Any, expression: str, declared_expression: str, result: Any) -> None:
-    # moto evaluates everything a second time to see whether a string is one; this evaluator leaves no doubt.
+    # moto evaluates a second time to find out whether the result is a string. This evaluator returns the type.
     if result is None:
         validate_jsonata_expression_output(env, expression, declared_expression, result)
 
 
 def _failing_query_is_named(original: Callable[..., None]) -> Callable[..., None]:
-    """AWS names it States.QueryEvaluationError; moto lets any exception through, which becomes States.Runtime."""
+    """Raise AWS's States.QueryEvaluationError. moto passes on any exception, which becomes States.Runtime."""
 
     def eval_body(self: StringJSONata, env: Any) -> None:
         try:
@@ -229,7 +229,7 @@ def _failing_query_is_named(original: Callable[..., None]) -> Callable[..., None
 
 
 def _error_is_named(original: Callable[..., FailureEvent], service: str) -> Callable[..., FailureEvent]:
-    """moto has no name for EventBridge's errors, and takes a time-out for an error of DynamoDB."""
+    """Name EventBridge's errors, and timeouts, which moto names as an error of DynamoDB."""
 
     def from_error(self: StateTaskService, env: Any, ex: Exception) -> FailureEvent:
         if isinstance(ex, TimeoutError | FailureEventException):
@@ -266,7 +266,7 @@ def _faulty(original: Callable[..., None], engine: Engine) -> Callable[..., None
 
 @contextmanager
 def instant_engine(engine: Engine | None = None) -> Iterator[Engine]:
-    """Put everything into moto that this module is about, and take it out again."""
+    """Patch moto with all of this meanwhile."""
     engine = engine or Engine()
 
     def client_for(*, service: str, **_rest: Any) -> Any:
@@ -298,7 +298,7 @@ def instant_engine(engine: Engine | None = None) -> Iterator[Engine]:
         put_in(WaitFunction, _wait_interval=wait)
         put_in(retrier_decl, time=SimpleNamespace(sleep=pause))
         put_in(jitter_strategy_decl, random=SimpleNamespace(uniform=lambda _shortest, longest: longest))
-        # Parsing takes longer than the rest of an execution.
+        # Parsing takes longer than the rest of an execution, so each definition is parsed once.
         put_in(execution_worker, AmazonStateLanguageParser=parser)
         put_in(models, AmazonStateLanguageParser=parser)
         for module in (

@@ -1,7 +1,7 @@
-"""The real workflow in one process: the definition of statemachine/, moto's engine, table and bus, scripted functions.
+"""The real workflow in one process: the definition in statemachine/, moto's engine, table and bus, scripted functions.
 
-``Workflow.run`` sends one OrderPlaced event through it and gives back everything that can be seen from outside. After
-each run it checks what must hold on every path, whatever the test is about.
+``Workflow.run`` runs it for one OrderPlaced event and returns what it did. After each run it checks what holds on every
+path.
 """
 
 import functools
@@ -40,7 +40,7 @@ DELIVER_CARDS = f"arn:aws:lambda:{REGION}:{ACCOUNT}:function:deliver-cards:live"
 ORDER = {"orderId": "order-1", "userId": "user-1"}
 
 CLAIMED = frozenset({"pk", "sk", "orderId", "userId", "status", "openStatus", "claimedAt", "executionArn"})
-"""What a claimed order has; the other sets are added to it on the way."""
+"""Attributes of a claimed order; the other sets are added later."""
 HELD = frozenset({"heldReason", "heldMessage", "heldAt"})
 DELIVERED = frozenset(
     {
@@ -55,8 +55,8 @@ DELIVERED = frozenset(
         "announcedAt",
     }
 )
-KNOWN = {field.alias for field in Order.model_fields.values()} | {"pk", "sk", "openStatus"}
-"""Everything that an order row can have: what its readers know, the keys, and what the index needs."""
+ATTRIBUTES = {field.alias for field in Order.model_fields.values()} | {"pk", "sk", "openStatus"}
+"""All attributes of an order row: the fields of the model, the keys, and the index's attribute."""
 
 _FIELDS: dict[str, Any] = {name: (field.annotation, field) for name, field in StepRequest.model_fields.items()}
 _Request: type[BaseModel] = create_model("StepRequest", __base__=Contract, **_FIELDS)
@@ -67,24 +67,24 @@ Model = TypeVar("Model", bound=BaseModel)
 
 @functools.cache
 def load_template() -> dict[str, Any]:
-    """Read template.yaml."""
+    """Return template.yaml."""
     template: dict[str, Any] = yaml_parse((ROOT / "template.yaml").read_text())
     return template
 
 
 def definition_text() -> str:
-    """Read the definition as it is written, with its ``${...}``."""
+    """Return the definition as written, with ``${...}``."""
     return (ROOT / "statemachine" / "fulfil_order.asl.json").read_text()
 
 
 def load_definition() -> dict[str, Any]:
-    """Read the definition."""
+    """Return the definition."""
     definition: dict[str, Any] = json.loads(definition_text())
     return definition
 
 
 def substituted(definition: dict[str, Any], poll_schedule: str | None = None) -> str:
-    """Fill in what the template fills in: exactly its keys."""
+    """Substitute exactly the keys that the template substitutes."""
     values = {
         "CardTableName": TABLE,
         "OrderBusName": BUS,
@@ -109,7 +109,7 @@ class Published:
 
 @dataclass(frozen=True)
 class Run:
-    """One execution, as seen from outside.
+    """The result of an execution.
 
     Attributes
     ----------
@@ -119,16 +119,16 @@ class Run:
         Seconds of each Wait state.
     pauses
         State and longest possible seconds of each pause before a retry.
-    announcements
-        Events that went out, in order.
+    published
+        Published events, in order.
     dead_letters
-        What was put into the dead-letter queue.
+        Messages sent to the dead-letter queue.
     order_row
-        The order's row afterwards, None where there is none.
+        The order's row afterwards; None if there is none.
     check_requests, deliver_requests
-        What the two functions were called with.
+        Requests of the two functions.
     history_events, history
-        How many events the execution's history has, and all of it as one text.
+        Number of events in the execution's history, and the history as text.
     """
 
     status: str
@@ -139,7 +139,7 @@ class Run:
     states: list[str]
     waits: list[int]
     pauses: list[tuple[str, float]]
-    announcements: list[Published]
+    published: list[Published]
     dead_letters: list[Published]
     order_row: Row | None
     check_requests: list[StepRequest]
@@ -148,23 +148,23 @@ class Run:
     history: str = field(repr=False)
 
     @property
-    def announced(self) -> list[str]:
-        """The detail-types of the events that went out."""
-        return [announced.detail_type for announced in self.announcements]
+    def event_types(self) -> list[str]:
+        """Detail-types of the published events, in order."""
+        return [event.detail_type for event in self.published]
 
     def only(self, detail_type: str) -> dict[str, Any]:
-        """Give the detail of the one event of this type."""
-        [found] = [announced.detail for announced in self.announcements if announced.detail_type == detail_type]
+        """Return the detail of the only event of this type."""
+        [found] = [event.detail for event in self.published if event.detail_type == detail_type]
         return found
 
     def pauses_at(self, state: str) -> list[float]:
-        """Give the pauses before the retries of one state."""
+        """Return the pauses before the retries of a state."""
         return [seconds for at, seconds in self.pauses if at == state]
 
 
 @dataclass
 class _Function:
-    """One Lambda function: gives its scripted answers, and notes what it was asked and what was wrong with that."""
+    """A scripted Lambda function, with its requests and what was wrong with them."""
 
     answers: Iterable[Answering] = ()
     requests: list[StepRequest] = field(default_factory=list)
@@ -188,13 +188,13 @@ class _Function:
         return answer(request) if callable(answer) else answer
 
     def check_used_up(self) -> None:
-        # An endless iterator is for "always".
+        # An endless iterator need not be used up.
         if isinstance(self.answers, Sized) and next(self.left, None) is not None:
             self.problems.append("called less often than the test has answers")
 
 
 class Workflow:
-    """The workflow, its table and its bus; lives inside ``mock_aws`` and ``instant_engine``."""
+    """The workflow, its table and its bus. Use it inside ``mock_aws`` and ``instant_engine``."""
 
     def __init__(
         self, engine: Engine, definition: dict[str, Any] | None = None, poll_schedule: str | None = None
@@ -232,16 +232,16 @@ class Workflow:
         deliver: Iterable[Answering] = (),
         faults: Mapping[str, Iterable[Fault]] | None = None,
     ) -> Run:
-        """Announce an order and see it through.
+        """Start an execution with an OrderPlaced event, and run it to its end.
 
         Parameters
         ----------
         detail
             Detail of the OrderPlaced event, valid or not.
         check, deliver
-            What the functions answer, call by call; all of it must be asked for. Endless ones are allowed.
+            The functions' answers, call by call. All must be used, unless there is no end of them.
         faults
-            By state, what its first calls come to. Again all of it must be used up, unless it is endless.
+            Faults of the first calls, by state. All must occur, unless there is no end of them.
         """
         self._engine.start(dict(faults or {}))
         check_status, deliver_cards = _Function(check), _Function(deliver)
@@ -275,7 +275,7 @@ class Workflow:
             execution = self._stepfunctions.start_execution(
                 stateMachineArn=self._machine, name=event["id"], input=json.dumps(event)
             )["executionArn"]
-        # Not over the API, whose answers take as long to write as the execution takes to run.
+        # Not over the API: writing its answer takes as long as running the execution.
         moto = stepfunctions_parser_backends[ACCOUNT][REGION]
         ended = moto.describe_execution(execution)
         history = moto.get_execution_history(execution)["events"]
@@ -291,7 +291,7 @@ class Workflow:
             ],
             waits=self._engine.waits,
             pauses=self._engine.pauses,
-            announcements=self._received(self._inbox),
+            published=self._received(self._inbox),
             dead_letters=self._received(DEAD_LETTERS),
             order_row=self.order_row(order_id) if isinstance(order_id, str) else None,
             check_requests=check_status.requests,
@@ -302,27 +302,27 @@ class Workflow:
         for name, function in {"CheckStatus": check_status, "DeliverCards": deliver_cards}.items():
             function.check_used_up()
             assert not function.problems, f"{name}: {function.problems}"
-        assert not self._engine.unused_faults(dict(faults or {})), "less went wrong than was planned"
+        assert not self._engine.unused_faults(dict(faults or {})), "not every planned fault occurred"
         _check_promises(run)
         return run
 
     def between(self, state: str, happens: Callable[[], None]) -> None:
-        """Let something happen once, just before a state calls its service in the next execution."""
+        """Call a function once before a state calls its service in the next execution."""
         self._engine.before[state] = happens
 
     def rows(self) -> list[Row]:
-        """Give everything that the table holds."""
+        """Return all rows of the table."""
         items = self._dynamodb.scan(TableName=TABLE)["Items"]
         return [{key: TypeDeserializer().deserialize(value) for key, value in item.items()} for item in items]
 
     def order_row(self, order_id: str) -> Row | None:
-        """Give an order's row."""
+        """Return an order's row."""
         key = {"pk": {"S": f"ORDER#{order_id}"}, "sk": {"S": "ORDER"}}
         item = self._dynamodb.get_item(TableName=TABLE, Key=key).get("Item")
         return item and {name: TypeDeserializer().deserialize(value) for name, value in item.items()}
 
     def orders_in(self, index: str, key: str, value: str) -> list[str]:
-        """Give the ids of the orders that an index finds."""
+        """Return the ids of the orders in an index."""
         found = self._dynamodb.query(
             TableName=TABLE,
             IndexName=index,
@@ -333,39 +333,39 @@ class Workflow:
         return [item["orderId"]["S"] for item in found["Items"]]
 
     def put_row(self, row: Row) -> None:
-        """Write a row past the workflow."""
+        """Write a row without the workflow."""
         item = {key: TypeSerializer().serialize(value) for key, value in row.items()}
         self._dynamodb.put_item(TableName=TABLE, Item=item)
 
     def delete_row(self, order_id: str) -> None:
-        """Delete an order's row past the workflow."""
+        """Delete an order's row without the workflow."""
         self._dynamodb.delete_item(TableName=TABLE, Key={"pk": {"S": f"ORDER#{order_id}"}, "sk": {"S": "ORDER"}})
 
     def _received(self, queue_url: str) -> list[Published]:
-        announced = []
+        received = []
         while messages := self._sqs.receive_message(QueueUrl=queue_url, MaxNumberOfMessages=10).get("Messages"):
             for message in messages:
                 event = json.loads(message["Body"])
-                announced.append(Published(event["detail-type"], event["detail"]))
+                received.append(Published(event["detail-type"], event["detail"]))
                 self._sqs.delete_message(QueueUrl=queue_url, ReceiptHandle=message["ReceiptHandle"])
-        return announced
+        return received
 
 
 def strictly(model: type[Model], document: str) -> Model:
-    """Read a JSON document that has nothing but the model's fields, by their outer names, in their own types."""
+    """Parse a JSON document that has only the model's fields, by their aliases and with their types."""
     checked = model.model_validate_json(document, strict=True)
-    known = {name.alias for name in model.model_fields.values()}
+    fields = {name.alias for name in model.model_fields.values()}
     if model is _Request:
-        known |= set(COUNTS_OF_PREVIOUS_RELEASE)
-    assert set(json.loads(document)) <= known, f"{model.__name__} has no {set(json.loads(document)) - known}"
+        fields |= set(COUNTS_OF_PREVIOUS_RELEASE)
+    assert set(json.loads(document)) <= fields, f"{model.__name__} has no {set(json.loads(document)) - fields}"
     return checked
 
 
 def _check_promises(run: Run) -> None:
     """Check what holds on every path."""
-    for announced in run.announcements:
-        [model] = [model for model in OUTGOING_EVENTS if model.detail_type == announced.detail_type]
-        strictly(model, json.dumps(announced.detail))
+    for event in run.published:
+        [model] = [model for model in OUTGOING_EVENTS if model.detail_type == event.detail_type]
+        strictly(model, json.dumps(event.detail))
 
     # States.ALL does not catch it on AWS, but does in moto.
     assert "States.Runtime" not in run.history
@@ -373,9 +373,9 @@ def _check_promises(run: Run) -> None:
     row = run.order_row
     order = None if row is None else Order.model_validate(row)
     if row is not None and order is not None:
-        assert row.keys() <= KNOWN
+        assert row.keys() <= ATTRIBUTES
         assert (order.held_reason is not None) == (order.status == "HELD")
-        # The index of open orders has those that are not at their end, and no others.
+        # The index of open orders has exactly the orders that are not closed or not published.
         assert ("openStatus" in row) == (not order.status.is_final or order.announced_at is None)
         assert order.status.is_final or row["openStatus"] == order.status
 
@@ -402,10 +402,10 @@ def _check_promises(run: Run) -> None:
         case "OrderNotClaimed":
             assert run.status == "FAILED"
             assert run.cause
-            assert run.announced == []
+            assert run.event_types == []
             assert run.dead_letters or "The OrderPlaced event could not be sent to the dead-letter queue" in run.cause
         case "OrderNotHeld":
             assert run.status == "FAILED"
-            assert "OrderHeld" not in run.announced
+            assert "OrderHeld" not in run.event_types
         case unknown:
             raise AssertionError(f"ended in {unknown}: {run.status} {run.error} {run.cause}")

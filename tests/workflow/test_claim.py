@@ -1,4 +1,4 @@
-"""One claim for an order, however often it is announced; a held order is taken up again."""
+"""An order is claimed once, however often it is placed; a held order is resumed."""
 
 from collections.abc import Iterable
 from datetime import UTC, datetime
@@ -22,7 +22,7 @@ def assert_nothing_happened(again: Run, workflow: Workflow, before: list[dict[st
     assert again.status == "SUCCEEDED"
     assert again.states[-1] == "AlreadyClaimed"
     assert workflow.rows() == before
-    assert again.announced == ["OrderRepeated"]
+    assert again.event_types == ["OrderRepeated"]
     assert again.only("OrderRepeated")["userId"] == ORDER["userId"]
     assert again.check_requests + again.deliver_requests == []
     assert again.pauses == []
@@ -31,10 +31,10 @@ def assert_nothing_happened(again: Run, workflow: Workflow, before: list[dict[st
 def assert_disputed(again: Run, workflow: Workflow, before: list[dict[str, object]]) -> None:
     assert (again.status, again.error) == ("FAILED", "ORDER_DISPUTED")
     assert workflow.rows() == before
-    assert again.announced == ["OrderDisputed"]
+    assert again.event_types == ["OrderDisputed"]
     detail = again.only("OrderDisputed")
     assert (detail["orderId"], detail["userId"]) == ("order-1", "user-2")
-    assert "user-1" not in again.announcements[0].detail["message"] + str(again.cause)
+    assert "user-1" not in again.published[0].detail["message"] + str(again.cause)
     assert again.check_requests + again.deliver_requests == []
 
 
@@ -58,7 +58,7 @@ def test_open_order_placed_for_another_user_is_disputed(workflow: Workflow) -> N
     assert_disputed(workflow.run(ANOTHER_USER), workflow, before)
 
 
-def test_late_claim_undoes_nothing_of_its_own_execution(workflow: Workflow, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_late_claim_changes_nothing_of_its_execution(workflow: Workflow, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("workflow.harness.uuid4", lambda: "first")  # the execution of OPEN_ROW
     workflow.put_row(rows.published(rows.closed(OPEN_ROW, cards=2)))
     before = workflow.rows()
@@ -95,7 +95,7 @@ def test_repeat_that_cannot_be_published_changes_nothing(workflow: Workflow) -> 
 
     run = workflow.run(ORDER, faults={"PublishRepeat": repeat(Fault("InternalFailure"))})
 
-    assert (run.status, run.states[-1], run.announced) == ("SUCCEEDED", "AlreadyClaimed", [])
+    assert (run.status, run.states[-1], run.event_types) == ("SUCCEEDED", "AlreadyClaimed", [])
 
 
 def test_dispute_that_cannot_be_published_fails(workflow: Workflow) -> None:
@@ -103,7 +103,7 @@ def test_dispute_that_cannot_be_published_fails(workflow: Workflow) -> None:
 
     run = workflow.run(ANOTHER_USER, faults={"PublishDispute": repeat(Fault("InternalFailure"))})
 
-    assert (run.status, run.error, run.announced) == ("FAILED", "ORDER_DISPUTED", [])
+    assert (run.status, run.error, run.event_types) == ("FAILED", "ORDER_DISPUTED", [])
 
 
 def test_order_without_an_execution_is_resumed(workflow: Workflow) -> None:
@@ -118,7 +118,7 @@ def test_order_without_an_execution_is_resumed(workflow: Workflow) -> None:
         "RouteClaim",
         "ResumeOrder",
     ]
-    assert run.announced == ["CardsDelivered"]
+    assert run.event_types == ["CardsDelivered"]
 
 
 def test_order_resumed_by_another_execution_first_is_skipped(workflow: Workflow) -> None:
@@ -160,7 +160,7 @@ def test_held_order_is_resumed_with_a_fresh_deadline(workflow: Workflow) -> None
     unchanged = {key: value for key, value in held.items() if key not in HELD}
     assert row == unchanged | changed | {"claimedAt": row["claimedAt"]}
     assert again.status == "SUCCEEDED"
-    assert again.announced == ["CardsDelivered"]
+    assert again.event_types == ["CardsDelivered"]
     assert again.states[1:6] == ["ClaimOrder", "LookUpOrder", "RouteClaim", "ResumeOrder", "WaitBeforeCheck"]
     [request] = again.check_requests
     assert (request.checks, request.retry_state.failures) == (0, 0)
@@ -187,7 +187,7 @@ def test_claim_with_a_lost_answer_is_this_executions(workflow: Workflow, faults:
 
     assert run.status == "SUCCEEDED"
     assert run.states[-1] == "OrderClosed"
-    assert run.announced == ["CardsDelivered"]
+    assert run.event_types == ["CardsDelivered"]
 
 
 @pytest.mark.parametrize("faults", [[ANSWER_LOST], [ANSWER_LOST] * 3, [THROTTLED, ANSWER_LOST]])
@@ -236,7 +236,7 @@ def test_unclaimable_order_goes_to_the_dead_letter_queue(
     assert run.cause == f"ClaimOrder failed: {error}. The OrderPlaced event is in the dead-letter queue."
     assert [(letter.detail_type, letter.detail) for letter in run.dead_letters] == [("OrderPlaced", ORDER)]
     assert workflow.rows() == []
-    assert run.announced == []
+    assert run.event_types == []
     assert run.pauses_at("ClaimOrder") == [1, 2, 4, 8, 16, 32, 60, 60, 60, 60]
 
 
@@ -250,7 +250,7 @@ def test_held_order_that_cannot_be_resumed_is_unchanged(workflow: Workflow) -> N
     assert str(again.cause).startswith("ResumeOrder failed: DynamoDB.ProvisionedThroughputExceededException.")
     assert [letter.detail for letter in again.dead_letters] == [ORDER]
     assert workflow.rows() == before
-    assert again.announced == []
+    assert again.event_types == []
 
 
 @pytest.mark.parametrize("placed_at", [{}, {"placedAt": "2026-01-01T00:00:00Z"}])
@@ -265,7 +265,7 @@ def test_execution_that_can_neither_claim_nor_park_fails(workflow: Workflow) -> 
 
     run = workflow.run(ORDER, faults=lost)
 
-    assert (run.status, run.announced, run.dead_letters) == ("FAILED", [], [])
+    assert (run.status, run.event_types, run.dead_letters) == ("FAILED", [], [])
     assert str(run.cause).endswith(
         "The OrderPlaced event could not be sent to the dead-letter queue either: replay it from the archive."
     )
@@ -291,7 +291,7 @@ def test_repeat_on_a_failing_table_publishes_no_order_held(workflow: Workflow, s
 
     run = workflow.run(ORDER, faults={state: repeat(THROTTLED)})
 
-    assert (run.states[-2:], run.announced) == (["ParkOrder", "OrderNotClaimed"], [])
+    assert (run.states[-2:], run.event_types) == (["ParkOrder", "OrderNotClaimed"], [])
     assert [letter.detail for letter in run.dead_letters] == [ORDER]
     assert workflow.rows() == [row]
 
@@ -312,7 +312,7 @@ def test_order_deleted_after_its_claim_becomes_a_dead_letter(workflow: Workflow)
     run = workflow.run(ORDER)
 
     assert [letter.detail for letter in run.dead_letters] == [ORDER]
-    assert run.announced == []
+    assert run.event_types == []
 
 
 def test_claim_written_by_a_failed_call_leaves_an_open_order(
@@ -320,8 +320,8 @@ def test_claim_written_by_a_failed_call_leaves_an_open_order(
 ) -> None:
     run = workflow.run(ORDER, faults={"ClaimOrder": chain([ANSWER_LOST], repeat(THROTTLED))})
 
-    # The sweeper finds it: it is open, and its execution has ended.
+    # The sweep finds it: the order is open, and its execution has ended.
     assert (run.status, run.error) == ("FAILED", "UNEXPECTED_ERROR")
     assert run.order_row is not None
     assert (run.order_row["status"], run.order_row["executionArn"]) == ("HANDLING", run.execution_arn)
-    assert run.announced == []
+    assert run.event_types == []

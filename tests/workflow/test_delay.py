@@ -1,4 +1,4 @@
-"""An order that takes long is announced as delayed, once."""
+"""A slow order is published as delayed once."""
 
 from itertools import repeat
 
@@ -14,7 +14,7 @@ def test_delayed_order_is_published_and_continues(workflow: Workflow) -> None:
     run = workflow.run(ORDER, check=[PENDING, PENDING_LATE, PENDING, SETTLED], deliver=[Closed()])
 
     assert run.status == "SUCCEEDED"
-    assert run.announced == ["OrderDelayed", "CardsDelivered"]
+    assert run.event_types == ["OrderDelayed", "CardsDelivered"]
     delayed = run.only("OrderDelayed")
     assert delayed.pop("occurredAt")
     assert delayed == {"schemaVersion": "1", "orderId": "order-1", "userId": "user-1", "pendingSeconds": 612}
@@ -26,7 +26,7 @@ def test_slow_delivery_is_published_as_delayed(workflow: Workflow) -> None:
 
     run = workflow.run(ORDER, check=[SETTLED] * 3, deliver=[result(Outcome.SUPPLIER_BUSY), late, Closed()])
 
-    assert run.announced == ["OrderDelayed", "CardsDelivered"]
+    assert run.event_types == ["OrderDelayed", "CardsDelivered"]
     assert run.only("OrderDelayed")["pendingSeconds"] == 700
     assert [request.delay_announced for request in run.deliver_requests] == [False, False, True]
 
@@ -51,7 +51,7 @@ def test_resumed_order_keeps_its_published_delay(workflow: Workflow) -> None:
     again = workflow.run(ORDER, check=[PENDING, SETTLED], deliver=[Closed()])
 
     assert [request.delay_announced for request in again.check_requests + again.deliver_requests] == [True] * 3
-    assert again.announced == ["CardsDelivered"]
+    assert again.event_types == ["CardsDelivered"]
 
 
 def test_resumed_order_keeps_its_unpublished_delay(workflow: Workflow) -> None:
@@ -60,7 +60,7 @@ def test_resumed_order_keeps_its_unpublished_delay(workflow: Workflow) -> None:
     again = workflow.run(ORDER, check=[PENDING_LATE, SETTLED], deliver=[Closed()])
 
     assert [request.delay_announced for request in again.check_requests] == [False, True]
-    assert again.announced == ["OrderDelayed", "CardsDelivered"]
+    assert again.event_types == ["OrderDelayed", "CardsDelivered"]
 
 
 @pytest.mark.parametrize("error", ["InternalException", "ThrottlingException", "FailedEntry", "Timeout"])
@@ -69,7 +69,7 @@ def test_publishing_is_retried_after_a_short_failure(workflow: Workflow, error: 
         ORDER, check=[PENDING_LATE, SETTLED], deliver=[Closed()], faults={"PublishDelay": [Fault(error)] * 3}
     )
 
-    assert run.announced == ["OrderDelayed", "CardsDelivered"]
+    assert run.event_types == ["OrderDelayed", "CardsDelivered"]
     assert run.pauses == [("PublishDelay", 1), ("PublishDelay", 2), ("PublishDelay", 4)]
 
 
@@ -80,7 +80,7 @@ def test_delay_that_cannot_be_published_holds_no_order(workflow: Workflow, error
     )
 
     assert run.status == "SUCCEEDED"
-    assert run.announced == ["CardsDelivered"]
+    assert run.event_types == ["CardsDelivered"]
     assert run.order_row is not None
     assert "delayedAt" not in run.order_row
 
@@ -93,7 +93,7 @@ def test_unpublished_delay_is_published_after_the_next_check(workflow: Workflow)
     )
 
     assert [request.delay_announced for request in run.check_requests] == [False, False, True]
-    assert run.announced == ["OrderDelayed", "CardsDelivered"]
+    assert run.event_types == ["OrderDelayed", "CardsDelivered"]
 
 
 @pytest.mark.parametrize("error", ["ProvisionedThroughputExceededException", "Timeout"])
@@ -103,7 +103,7 @@ def test_delay_that_cannot_be_recorded_is_published_once(workflow: Workflow, err
     )
 
     assert run.status == "SUCCEEDED"
-    assert run.announced == ["OrderDelayed", "CardsDelivered"]
+    assert run.event_types == ["OrderDelayed", "CardsDelivered"]
     assert [request.delay_announced for request in run.check_requests] == [False, True, True]
 
 
@@ -132,4 +132,4 @@ def test_delay_of_an_order_that_is_gone_writes_no_row(workflow: Workflow) -> Non
 
     assert workflow.rows() == []
     assert run.pauses == []
-    assert (run.announced, run.states[-1]) == (["OrderDelayed"], "ExecutionSuperseded")
+    assert (run.event_types, run.states[-1]) == (["OrderDelayed"], "ExecutionSuperseded")

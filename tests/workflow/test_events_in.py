@@ -228,8 +228,8 @@ def test_any_detail_is_accepted_or_refused_by_its_ids(workflow: Workflow, detail
     run = workflow.run(detail, check=repeat(SETTLED), deliver=repeat(Closed()))
 
     if is_order:
-        assert (run.status, run.announced) == ("SUCCEEDED", ["CardsDelivered"])
+        assert (run.status, run.event_types) == ("SUCCEEDED", ["CardsDelivered"])
         assert orders(workflow) == [tuple(named)]
     else:
-        assert (run.error, run.announced, run.check_requests) == ("INVALID_ORDER", ["OrderHeld"], [])
+        assert (run.error, run.event_types, run.check_requests) == ("INVALID_ORDER", ["OrderHeld"], [])
         assert orders(workflow) == []

@@ -28,7 +28,7 @@ def test_order_settled_at_the_first_check_is_delivered(workflow: Workflow) -> No
         "Route",
         "OrderClosed",
     ]
-    assert run.announced == ["CardsDelivered"]
+    assert run.event_types == ["CardsDelivered"]
     assert run.pauses == []
 
 
@@ -144,7 +144,7 @@ def test_order_ends_as_what_deliver_cards_closed_it_as(workflow: Workflow, statu
     assert run.status == "SUCCEEDED"
     assert run.order_row is not None
     assert run.order_row["status"] == status
-    assert run.announced == [event]
+    assert run.event_types == [event]
     assert workflow.orders_in("open-orders", "openStatus", "HANDLING") == []
     assert workflow.orders_in("orders-by-user", "userId", "user-1") == ["order-1"]
 

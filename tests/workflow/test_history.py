@@ -1,4 +1,4 @@
-"""An execution's history holds 25,000 events; an order that waits long must not run out of them."""
+"""A long wait fits into an execution's history of 25,000 events."""
 
 import pytest
 
@@ -7,31 +7,31 @@ from giftcards.rules.schedule import MAX_BACKOFF_SECONDS, MAX_CHECKS, PollSchedu
 from workflow.answers import PENDING, SETTLED, Closed, Raised, result
 from workflow.harness import ORDER, Workflow, load_definition, load_template
 
-HISTORY_EVENTS = 25_000  # docs.aws.amazon.com, Step Functions service quotas
+HISTORY_EVENTS = 25_000  # https://docs.aws.amazon.com/step-functions/latest/dg/service-quotas.html
 NOT_DELIVERED = result(Outcome.SUPPLIER_BUSY)
 QUEUED = result(Outcome.GATE_CLOSED, retry_delivery=True)
 
 
 def events_of_a_round(workflow: Workflow, *, delivering: bool) -> int:
-    """Count the events that one more round of the loop writes."""
+    """Return the number of events of one more round of the loop."""
     rounds = [SETTLED if delivering else PENDING]
     failed = [NOT_DELIVERED] if delivering else []
-    one = workflow.run(ORDER, check=[*rounds, SETTLED], deliver=[*failed, Closed()])
-    two = workflow.run(
+    once = workflow.run(ORDER, check=[*rounds, SETTLED], deliver=[*failed, Closed()])
+    twice = workflow.run(
         {"orderId": "order-2", "userId": "user-1"},
         check=[*rounds * 2, SETTLED],
         deliver=[*failed * 2, Closed()],
     )
-    return two.history_events - one.history_events
+    return twice.history_events - once.history_events
 
 
 def test_repeated_delivery_writes_as_much_history_as_a_check(workflow: Workflow) -> None:
-    one, two = (
+    once, twice = (
         workflow.run(ORDER | {"orderId": f"queued-{times}"}, check=[SETTLED], deliver=[*[QUEUED] * times, Closed()])
         for times in (1, 2)
     )
 
-    assert two.history_events - one.history_events == events_of_a_round(workflow, delivering=False)
+    assert twice.history_events - once.history_events == events_of_a_round(workflow, delivering=False)
 
 
 def test_most_checks_leave_a_quarter_of_the_history(workflow: Workflow) -> None:

@@ -1,4 +1,4 @@
-"""What is foreseen but needs a person: the order is held, announced, and the execution fails."""
+"""An order that needs an operator is held and published, and its execution fails."""
 
 from itertools import repeat
 
@@ -38,7 +38,7 @@ def test_held_order_keeps_its_fields_and_has_a_reason(workflow: Workflow, outcom
     assert workflow.orders_in("open-orders", "openStatus", "HANDLING") == []
 
 
-def test_held_order_knows_how_often_it_was_checked(workflow: Workflow) -> None:
+def test_held_order_has_its_number_of_checks(workflow: Workflow) -> None:
     assert workflow.run(ORDER, check=[PENDING, PENDING, DEADLINE_PASSED]).order_row["checks"] == 3
 
 
@@ -49,7 +49,7 @@ def test_checks_add_up_over_hold_and_resume(workflow: Workflow) -> None:
     closed = workflow.run(ORDER, check=[PENDING, SETTLED], deliver=[Closed()])
 
     assert again.order_row["checks"] == 5
-    assert [request.checks for request in closed.check_requests] == [0, 1]  # the history that it may use up is its own
+    assert [request.checks for request in closed.check_requests] == [0, 1]  # each execution has its own history
     assert closed.order_row["checks"] == 7
 
 
@@ -65,7 +65,7 @@ def test_checks_are_counted_once_after_a_lost_hold_answer(workflow: Workflow) ->
 def test_held_order_is_published(workflow: Workflow, outcome: Outcome) -> None:
     run = workflow.run(ORDER, check=[result(outcome, message="Said so.")])
 
-    assert run.announced == ["OrderHeld"]
+    assert run.event_types == ["OrderHeld"]
     held = run.only("OrderHeld")
     assert held.pop("occurredAt")
     assert held == {
@@ -124,7 +124,7 @@ def test_hold_writes_no_row_for_an_order_that_is_gone(workflow: Workflow) -> Non
 
 
 @pytest.mark.parametrize("error", ["ProvisionedThroughputExceededException", "ThrottlingException", "Timeout"])
-def test_hold_that_fails_for_a_moment_is_retried(workflow: Workflow, error: str) -> None:
+def test_transient_failure_of_a_hold_is_retried(workflow: Workflow, error: str) -> None:
     run = workflow.run(ORDER, check=[DEADLINE_PASSED], faults={"HoldOrder": [Fault(error)] * 3})
 
     assert run.order_row is not None
@@ -138,14 +138,14 @@ def test_hold_with_a_lost_answer_is_published_once(workflow: Workflow) -> None:
     assert run.error == "DEADLINE_PASSED"
     assert run.order_row is not None
     assert run.order_row["heldReason"] == "DEADLINE_PASSED"
-    assert run.announced == ["OrderHeld"]
+    assert run.event_types == ["OrderHeld"]
 
 
 @pytest.mark.parametrize("error", ["ProvisionedThroughputExceededException", "AccessDeniedException", "Timeout"])
 def test_hold_that_cannot_be_written_leaves_the_order_open(workflow: Workflow, error: str) -> None:
     run = workflow.run(ORDER, check=[DEADLINE_PASSED], faults={"HoldOrder": repeat(Fault(error))})
 
-    assert (run.status, run.error, run.announced) == ("FAILED", "DEADLINE_PASSED", [])
+    assert (run.status, run.error, run.event_types) == ("FAILED", "DEADLINE_PASSED", [])
     assert run.order_row is not None
     assert (run.order_row["openStatus"], run.order_row["executionArn"]) == ("HANDLING", run.execution_arn)
     assert run.pauses_at("HoldOrder") == [1, 2, 4, 8, 16, 32, 64, 128, 256, *[300] * 191]
@@ -155,7 +155,7 @@ def test_hold_that_cannot_be_written_leaves_the_order_open(workflow: Workflow, e
 def test_publishing_is_retried_after_a_short_failure(workflow: Workflow, error: str) -> None:
     run = workflow.run(ORDER, check=[DEADLINE_PASSED], faults={"PublishHold": [Fault(error)] * 3})
 
-    assert run.announced == ["OrderHeld"]
+    assert run.event_types == ["OrderHeld"]
     assert run.pauses == [("PublishHold", 1), ("PublishHold", 2), ("PublishHold", 4)]
 
 
@@ -164,7 +164,7 @@ def test_hold_that_cannot_be_published_fails_with_the_reason(workflow: Workflow,
     run = workflow.run(ORDER, check=[DEADLINE_PASSED], faults={"PublishHold": repeat(Fault(error))})
 
     assert (run.status, run.error, run.cause) == ("FAILED", "DEADLINE_PASSED", DEADLINE_PASSED.message)
-    assert run.announcements == []
+    assert run.published == []
     assert run.order_row is not None
     assert run.order_row["status"] == "HELD"
     assert run.pauses_at("PublishHold") == [1, 2, 4, 8, 16, 32, 60, 60, 60, 60]

@@ -105,7 +105,7 @@ def test_delay_of_a_delivery_is_published_and_the_delivery_repeated(workflow: Wo
 
     run = workflow.run(ORDER, check=[SETTLED], deliver=[late, Closed()])
 
-    assert run.announced == ["OrderDelayed", "CardsDelivered"]
+    assert run.event_types == ["OrderDelayed", "CardsDelivered"]
     assert run.states.count("CheckStatus") == 1
     assert run.waits == [5, 41]
 
@@ -118,7 +118,7 @@ def test_delay_is_published_for_any_kind_of_wait(workflow: Workflow, outcome: Ou
 
     after = run.states[run.states.index("Route") + 1 :]
     assert after[:4] == ["PublishDelay", "RecordDelay", "Route", "WaitBeforeCheck"]
-    assert run.announced == ["OrderDelayed", "CardsDelivered"]
+    assert run.event_types == ["OrderDelayed", "CardsDelivered"]
     assert run.waits == [5, 41]
 
 
@@ -126,7 +126,7 @@ def test_delay_is_published_for_any_kind_of_wait(workflow: Workflow, outcome: Ou
 def test_order_that_does_not_wait_is_not_delayed(workflow: Workflow, outcome: Outcome) -> None:
     run = workflow.run(ORDER, check=[result(outcome, announce_delay=True)])
 
-    assert run.announced == ["OrderHeld"]
+    assert run.event_types == ["OrderHeld"]
 
 
 GOOD = SETTLED.model_dump(mode="json", by_alias=True)

@@ -1,4 +1,4 @@
-"""No failure path ends as success, and none is silent. ``Workflow.run`` checks each execution for it as well."""
+"""No failure path ends as success, and none is silent. ``Workflow.run`` also checks this for each execution."""
 
 from itertools import chain, repeat
 
@@ -15,7 +15,7 @@ FAULTS = [Fault("AccessDeniedException"), Fault("InternalServerError", took_effe
 
 
 def assert_kept(run: Run, workflow: Workflow) -> None:
-    """Check that the order is closed, or that the execution failed and somebody can see it."""
+    """Check that the order is closed, or that the execution failed visibly."""
     row = workflow.order_row("order-1")
     if run.status == "SUCCEEDED":
         assert row is not None
@@ -23,7 +23,7 @@ def assert_kept(run: Run, workflow: Workflow) -> None:
     else:
         assert run.status == "FAILED"
         assert (
-            run.announced[-1:] == ["OrderHeld"]
+            run.event_types[-1:] == ["OrderHeld"]
             or run.pauses_at("PublishHold")
             or run.states[-1] in {"ExecutionSuperseded", "OrderNotClaimed", "OrderNotHeld"}
         )
@@ -47,9 +47,9 @@ def test_delivery_succeeds_only_if_the_order_is_closed(workflow: Workflow, outco
 
 
 def run_with_lasting_fault(workflow: Workflow, state: str, fault: Fault) -> None:
-    """Let an order be delayed, held, and taken up again, all that time with this fault where it applies."""
+    """Run an order that is delayed, held and resumed, with a fault at every call to which it applies."""
     faults = {state: repeat(fault)}
-    # What is to be taken up again must have been held first.
+    # Only a held order can be resumed.
     first = {} if state == "ResumeOrder" else faults
     check = chain([PENDING_LATE], repeat(DEADLINE_PASSED))
 
@@ -86,12 +86,12 @@ def test_unpublished_delivery_is_published_on_a_repeat(
     workflow: Workflow,
 ) -> None:
     first = workflow.run(ORDER, check=[SETTLED], deliver=repeat(Closed(announces=False)))
-    assert "CardsDelivered" not in first.announced
+    assert "CardsDelivered" not in first.event_types
 
     again = workflow.run(ORDER, check=repeat(SETTLED), deliver=repeat(Closed()))
 
-    assert "CardsDelivered" in again.announced
+    assert "CardsDelivered" in again.event_types
 
 
-def test_function_that_never_answers_well_ends_as_failure(workflow: Workflow) -> None:
+def test_function_that_never_succeeds_ends_as_failure(workflow: Workflow) -> None:
     assert_kept(workflow.run(ORDER, check=repeat(Raised("KeyError"))), workflow)

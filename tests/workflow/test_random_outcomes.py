@@ -22,7 +22,7 @@ orders = count()
 
 outcomes = st.builds(
     result,
-    # CLOSED says that the row is closed: only ``Closed``, which closes it, may.
+    # The result CLOSED requires a closed row, which only ``Closed`` writes.
     st.sampled_from([outcome for outcome in Outcome if outcome is not Outcome.CLOSED]),
     wait_seconds=st.integers(1, 900),
     failures=st.integers(0, 5),
@@ -67,4 +67,4 @@ def test_every_execution_ends_and_only_a_closed_order_is_success(
             assert row is not None
             assert OrderStatus(row["status"]).is_final
         if run.status == "FAILED" and not (row is not None and "announcedAt" in row):
-            assert run.announced or run.pauses, "nobody was told"
+            assert run.event_types or run.pauses, "no event was published"

@@ -1,4 +1,4 @@
-"""What nobody foresaw: a function that raises is retried, then its order is held; an outage of AWS is waited out."""
+"""Unexpected errors: a function that raises is retried, then its order is held; in an outage of AWS the order waits."""
 
 import base64
 import json
@@ -24,21 +24,21 @@ STEPS = ["CheckStatus", "DeliverCards"]
 
 
 def run_with(workflow: Workflow, step: str, answers: Iterable[Answering], faults: Iterable[Fault]) -> Run:
-    """Let one of the two functions answer this, or Lambda fail to run it like that."""
+    """Run an order with this answer of a function, or this fault of Lambda."""
     if step == "CheckStatus":
         ends_well = isinstance(answers, list) and isinstance(faults, list)
         return workflow.run(ORDER, check=answers, deliver=[Closed()] if ends_well else [], faults={step: faults})
     return workflow.run(ORDER, check=[SETTLED], deliver=answers, faults={step: faults})
 
 
-def well(step: str) -> Answering:
+def succeeding(step: str) -> Answering:
     return SETTLED if step == "CheckStatus" else Closed()
 
 
 @pytest.mark.parametrize("step", STEPS)
 @pytest.mark.parametrize("error", ["SandboxTimedOut", "Runtime.ExitError", "KeyError", "EndpointConnectionError"])
-def test_function_that_raises_for_a_moment_is_called_again(workflow: Workflow, step: str, error: str) -> None:
-    run = run_with(workflow, step, [Raised(error)] * 2 + [well(step)], [])
+def test_function_that_raises_once_is_called_again(workflow: Workflow, step: str, error: str) -> None:
+    run = run_with(workflow, step, [Raised(error)] * 2 + [succeeding(step)], [])
 
     assert run.status == "SUCCEEDED"
     assert run.pauses == [(step, 5), (step, 10)]
@@ -46,11 +46,11 @@ def test_function_that_raises_for_a_moment_is_called_again(workflow: Workflow, s
 
 each_outage = pytest.mark.parametrize("outage", OUTAGES, ids=lambda outage: outage.error)
 CALLS_A_ROUND = 3
-"""Of a step that meets an outage: the call and its two quick retries."""
+"""Calls of a step in an outage: one, and two quick retries."""
 
 
 def run_through(workflow: Workflow, step: str, outage: Raised | Fault, times: int) -> Run:
-    """Let a function meet an outage at so many calls, and answer well afterwards."""
+    """Run an order with an outage for some calls of a function."""
     raised: list[Answering] = [outage] * times if isinstance(outage, Raised) else []
     faults = [] if isinstance(outage, Raised) else [outage] * times
     if step == "CheckStatus":
@@ -60,7 +60,7 @@ def run_through(workflow: Workflow, step: str, outage: Raised | Fault, times: in
 
 @pytest.mark.parametrize("step", STEPS)
 @each_outage
-def test_outage_of_a_moment_costs_no_wait(workflow: Workflow, step: str, outage: Raised | Fault) -> None:
+def test_short_outage_costs_no_wait(workflow: Workflow, step: str, outage: Raised | Fault) -> None:
     run = run_through(workflow, step, outage, times=2)
 
     assert run.status == "SUCCEEDED"
@@ -70,11 +70,11 @@ def test_outage_of_a_moment_costs_no_wait(workflow: Workflow, step: str, outage:
 
 @pytest.mark.parametrize("step", STEPS)
 @each_outage
-def test_outage_of_hours_only_makes_the_order_wait(workflow: Workflow, step: str, outage: Raised | Fault) -> None:
+def test_order_waits_during_an_outage_of_hours(workflow: Workflow, step: str, outage: Raised | Fault) -> None:
     run = run_through(workflow, step, outage, times=20 * CALLS_A_ROUND)
 
     assert run.status == "SUCCEEDED"
-    assert run.announced == ["CardsDelivered"]
+    assert run.event_types == ["CardsDelivered"]
     assert run.states.count("CheckStatus") == (21 if step == "CheckStatus" else 1)
     assert run.waits[1:7] == [15, 30, 30, 30, 30, 30]
 
@@ -98,7 +98,7 @@ def test_backoff_of_an_outage_is_a_minute_in_the_first_hour(
     assert run.waits[1:7] == waits
 
 
-def test_time_of_an_outage_is_time_without_an_answer(workflow: Workflow) -> None:
+def test_outage_counts_as_time_without_an_answer(workflow: Workflow) -> None:
     run = run_through(workflow, "CheckStatus", OUTAGES[0], times=3 * CALLS_A_ROUND)
 
     [request] = run.check_requests
@@ -128,8 +128,8 @@ def test_outage_continues_from_the_earlier_failures(workflow: Workflow) -> None:
 
 
 @pytest.mark.parametrize("step", STEPS)
-def test_function_is_asked_the_same_again_after_it_raised(workflow: Workflow, step: str) -> None:
-    run = run_with(workflow, step, [Raised("KeyError"), well(step)], [])
+def test_function_gets_the_same_request_after_it_raised(workflow: Workflow, step: str) -> None:
+    run = run_with(workflow, step, [Raised("KeyError"), succeeding(step)], [])
 
     requests = run.check_requests if step == "CheckStatus" else run.deliver_requests
     assert len(requests) == 2
@@ -179,11 +179,11 @@ def test_function_that_keeps_failing_holds_the_order(
 
 
 @pytest.mark.parametrize("step", STEPS)
-def test_error_text_comes_into_no_row_event_or_result(workflow: Workflow, step: str) -> None:
+def test_error_text_is_in_no_row_event_or_result(workflow: Workflow, step: str) -> None:
     run = run_with(workflow, step, repeat(Raised("ValidationError", f"cards.0.value {CARD} is not valid")), [])
 
     seen = json.dumps(
-        [workflow.rows(), [event.detail for event in run.announcements], run.error, run.cause, run.output], default=str
+        [workflow.rows(), [event.detail for event in run.published], run.error, run.cause, run.output], default=str
     )
     for trace in (CARD, json.dumps(CARD)[1:-1], base64.b64encode(CARD.encode()).decode(), "cards.0.value"):
         assert trace not in seen
@@ -194,4 +194,4 @@ def test_retry_finds_a_delivery_that_succeeded_but_raised(workflow: Workflow) ->
     run = workflow.run(ORDER, check=[SETTLED], deliver=[Closed(then=Raised("Sandbox.Timedout")), Closed()])
 
     assert run.status == "SUCCEEDED"
-    assert run.announced == ["CardsDelivered"]
+    assert run.event_types == ["CardsDelivered"]
