@@ -51,7 +51,7 @@ class World(NamedTuple):
 
 @dataclass
 class _Page:
-    """The gated supplier as a check sees it; the gate has explorations of its own."""
+    """The gated supplier as a check sees it; the gate has explorations alone."""
 
     runner: Runner
 
