@@ -85,7 +85,7 @@ def test_invalid_since_is_wrong_usage(giftcards: Giftcards, since: str):
 def test_cost_is_the_usage_at_list_prices(giftcards: Giftcards):
     document = json.loads(giftcards("stats", "--json").out)
 
-    assert document["usage"]["stepFunctionsStateTransitions"] == 4 * 7 + 17 * 3
+    assert document["usage"]["stepFunctionsStateTransitions"] == 4 * 6 + 17 * 3
     assert document["usage"]["kmsRequests"] == 3
     prices = costs.prices()
     by_hand = sum(prices.per_million[what] * count for what, count in document["usage"].items()) / 1_000_000
@@ -181,7 +181,7 @@ def test_every_kind_of_usage_has_a_price():
 
 def test_usage_of_an_order_with_two_cards_and_four_checks():
     assert costs.usage(closed_order()) == {
-        "stepFunctionsStateTransitions": 19,
+        "stepFunctionsStateTransitions": 18,
         "lambdaRequests": 5,
         "lambdaArmGbSeconds": 1.5,
         "dynamodbWriteRequestUnits": 22,
