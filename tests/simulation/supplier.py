@@ -54,6 +54,9 @@ class SimulatedSupplier:
     def list_orders(self, *arguments: Any) -> Any:
         return self._call("listOrders", lambda supplier: supplier.list_orders(*arguments))
 
+    def list_statuses(self, *arguments: Any) -> Any:
+        return self._call("listStatuses", lambda supplier: supplier.list_statuses(*arguments))
+
     def _call(self, operation: str, call: Callable[[Supplier], Any]) -> Any:
         self._functions.intercept(operation, "before")
         is_moved = self._moved_to and len(self.book.calls) >= self._moved_after_calls

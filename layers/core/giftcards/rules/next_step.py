@@ -18,6 +18,7 @@ from giftcards.rules.schedule import (
     MAX_BACKOFF_SECONDS,
     MAX_CHECKS,
     SPREAD_SECONDS,
+    YOUNG_SECONDS,
     PollSchedule,
     backoff_seconds,
     gate_wait_seconds,
@@ -187,7 +188,9 @@ class _Step:
     def _wait_after(self, failure: SupplierFailure, failures: int, *, is_blocked: bool) -> int:
         if is_blocked:
             return gate_wait_seconds(failures, self.age, failure.retry_after_seconds or 0, self.jitter)
-        scheduled = 1 if self.at_delivery else self._scheduled(self.before.unanswered_seconds) or 1
+        # The schedule is for pending orders. After an outage it would delay those that are settled.
+        is_scheduled = not self.at_delivery and self.age >= YOUNG_SECONDS
+        scheduled = (is_scheduled and self._scheduled(self.before.unanswered_seconds)) or 1
         return max(scheduled, backoff_seconds(failures, self.age, self.jitter), self._requested_wait(failure))
 
     def _used_up(self, unanswered: int) -> StepResult:
