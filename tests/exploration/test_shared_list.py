@@ -51,7 +51,7 @@ class World(NamedTuple):
 
 @dataclass
 class _Page:
-    """The gated supplier as a check sees it; the gate has explorations alone."""
+    """The gated supplier as a check sees it; the gate has its own explorations."""
 
     runner: Runner
 
