@@ -1,5 +1,6 @@
 """A shop without AWS under load and during an outage of its endpoint. `make test-chaos` runs it."""
 
+import itertools
 import threading
 import time
 from collections import Counter
@@ -16,10 +17,10 @@ from support.service import Service, deployed
 from support.webhook import WEBHOOK_URL, webhook
 
 PARAMETERS = {"PollSchedule": "600:2", "DelayedAfterSeconds": "540", "LogRetentionDays": "1", "WebhookUrl": WEBHOOK_URL}
+AT_ONCE = 8
+"""Calls in progress. The local cloud starts a process for each, which imports everything; AWS has no such limit."""
 OUTAGE_SECONDS = 60.0
 POSTS_PER_SECOND = 50
-ROTATES_AFTER, CHANGES_OVER_AFTER, ENDS_AFTER = 2.0, 4.0, 7.0
-"""Seconds from the first post: the key is rotated, the shop has the new one, and the last post."""
 
 
 @pytest.fixture(scope="module")
@@ -32,17 +33,13 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
 def test_hundred_posts_at_once_are_one_delivery(service: Service) -> None:
     order_id = service.order(3)
     body = {"orderId": order_id, "userId": USER}
-    together = threading.Barrier(100, timeout=60)
 
     def post(_: int) -> int:
-        together.wait()
         return service.shop("POST", "/v1/orders", body).status_code
 
-    with ThreadPoolExecutor(100) as pool:
+    with ThreadPoolExecutor(AT_ONCE) as pool:
         answers = Counter(pool.map(post, range(100)))
-    # The local cloud starts a process for each concurrent call. A shop repeats what was not accepted.
-    assert set(answers) <= {202, 503}
-    assert answers[202] >= 50
+    assert answers == {202: 100}
     service.until_published(order_id, within=300)
     delivered = [event for event in service.bus.heard_of(order_id) if event["detail-type"] == "CardsDelivered"]
     assert len({event["detail"]["deliveryId"] for event in delivered}) == len(delivered) == 1
@@ -70,22 +67,32 @@ def test_no_post_is_refused_while_the_key_is_rotated(service: Service) -> None:
     variables = service.shop_variables
     url, keys = f"{variables['SHOP_API_URL']}/v1/orders", [variables["SHOP_API_KEY"]]
     service.shop("GET", "/v1/orders/none")  # a warm container
-    rotated = threading.Timer(ROTATES_AFTER, lambda: service.giftcards("rotate-key", "shop"))
-    changed = threading.Timer(CHANGES_OVER_AFTER, lambda: keys.append(service.cloud.shop_variables()["SHOP_API_KEY"]))
+    numbers, answers, is_over = itertools.count(), list[tuple[int, str]](), threading.Event()
+    began = time.monotonic()
+
+    def posts(shop: httpx.Client) -> None:
+        while not is_over.is_set():
+            number, key = next(numbers), keys[-1]
+            wait_for(lambda: time.monotonic() >= began + number / POSTS_PER_SECOND, within_seconds=60)
+            body = {"orderId": f"rotation-{number}", "userId": USER}
+            answer = shop.post(url, json=body, headers={"Authorization": f"Bearer {key}"})
+            answers.append((answer.status_code, key))
+
+    def until_more() -> None:
+        enough = len(answers) + 2 * POSTS_PER_SECOND
+        assert wait_for(lambda: len(answers) >= enough, within_seconds=60)
 
     with httpx.Client(timeout=60, trust_env=False) as shop, no_order_starts(service), ThreadPoolExecutor(8) as pool:
-
-        def post(number: int) -> tuple[int, str]:
-            wait_for(lambda: time.monotonic() >= began + number / POSTS_PER_SECOND, within_seconds=60)
-            key = keys[-1]
-            body = {"orderId": f"rotation-{number}", "userId": USER}
-            return shop.post(url, json=body, headers={"Authorization": f"Bearer {key}"}).status_code, key
-
-        began = time.monotonic()
-        rotated.start()
-        changed.start()
-        answers = list(pool.map(post, range(int(ENDS_AFTER * POSTS_PER_SECOND))))
+        running = [pool.submit(posts, shop) for _ in range(8)]
+        try:
+            until_more()
+            assert service.giftcards("rotate-key", "shop").returncode == 0
+            until_more()  # with the previous key
+            keys.append(service.cloud.shop_variables()["SHOP_API_KEY"])
+            until_more()
+        finally:
+            is_over.set()
+    assert [post.result() for post in running] == [None] * len(running)
     assert {status for status, _ in answers} == {202}
-    assert len(keys) == 2, "the shop never changed over"
-    assert set(Counter(key for _, key in answers)) == set(keys), "both keys are in use"
+    assert {key for _, key in answers} == set(keys)
     assert keys[0] != keys[1]
