@@ -73,7 +73,8 @@ def test_no_post_is_refused_while_the_key_is_rotated(service: Service) -> None:
     def posts(shop: httpx.Client) -> None:
         while not is_over.is_set():
             number, key = next(numbers), keys[-1]
-            wait_for(lambda: time.monotonic() >= began + number / POSTS_PER_SECOND, within_seconds=60)
+            at = began + number / POSTS_PER_SECOND
+            wait_for(lambda at=at: time.monotonic() >= at, within_seconds=60)
             body = {"orderId": f"rotation-{number}", "userId": USER}
             answer = shop.post(url, json=body, headers={"Authorization": f"Bearer {key}"})
             answers.append((answer.status_code, key))
