@@ -74,7 +74,7 @@ test: lint $(CHECKS)/.installed $(BROWSER)/.installed $(OPENAPI)/.installed ## L
 	@$(BROWSER)/bin/python tests/browser/chromium.py
 	@$(BIN)/python tests/stack/interpreters.py
 	$(BIN)/pytest -n 2 tests/unit tests/workflow tests/template tests/simulation tests/exploration
-	$(BIN)/pytest -n 3 tests/stack --ignore tests/stack/test_chaos.py --ignore tests/stack/test_shop_load.py --ignore tests/stack/test_upgrade.py
+	$(BIN)/pytest -n 3 tests/stack $(foreach name,chaos shop_load speed upgrade,--ignore tests/stack/test_$(name).py)
 	$(BROWSER)/bin/pytest -n 2 --confcutdir tests/browser tests/browser
 
 test-browser: $(BROWSER)/.installed ## Test the buyer's page in a browser
@@ -94,7 +94,7 @@ drill: setup ## Trigger each alarm on a local cloud, and fix its cause with the 
 	@PYTHONPATH=tools:tests $(BIN)/python -m drill
 
 test-chaos: setup ## Run fifty orders at once on the local cloud, with faults, outages of a minute and killed functions
-	$(BIN)/pytest -s tests/stack/test_chaos.py tests/stack/test_shop_load.py
+	$(BIN)/pytest -s tests/stack/test_chaos.py tests/stack/test_speed.py tests/stack/test_shop_load.py
 
 test-upgrade: setup ## Deploy a changed release over twenty waiting orders on the local cloud
 	$(BIN)/pytest tests/stack/test_upgrade.py

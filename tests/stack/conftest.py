@@ -60,6 +60,7 @@ GROUPS = (
     ("test_artifacts.py", "test_supplier_simulator.py"),
     ("test_local.py",),
     ("test_chaos.py",),
+    ("test_speed.py",),
     ("test_shop_load.py",),
     ("test_upgrade.py",),
 )
