@@ -154,7 +154,9 @@ def check(runner: Runner, payload: Mapping[str, Any]) -> Mapping[str, Any]:
     answer = runner.perform("supplier", "ask", {})
     supplier = SimpleNamespace(ask=lambda _order_id, view: supplied(answer, view))
     now = START + timedelta(seconds=AGES.get(answer, 0))
-    result = StatusCheck(supplier, PATIENCE, lambda *_: None).check(request, now=now, jitter=0.5)
+    nothing_listed = SimpleNamespace(ask=lambda _order_id: None)
+    check = StatusCheck(supplier, nothing_listed, PATIENCE, lambda: now, lambda *_: None)  # type: ignore[arg-type]
+    result = check.check(request, now=now, jitter=0.5)
     return result.model_dump(mode="json", by_alias=True)
 
 

@@ -102,6 +102,7 @@ def container(
         composition_root.Outside(
             now=lambda: NOW,
             jitter=lambda: 0.0,
+            pause=lambda _: None,
             supplier=lambda base_url: Supplier(base_url, supplier.client()),
             card_cipher=card_cipher,
         )

@@ -7,8 +7,13 @@ from typing import Any
 
 import pytest
 
+from giftcards.adapters import aws
+from giftcards.adapters.gate_table import GateTable
+from giftcards.adapters.snapshot_table import SnapshotTable
 from giftcards.contracts.events import HeldReason
+from giftcards.contracts.statuses import OrderStatus
 from giftcards.metrics import NAMESPACE, Metric
+from giftcards.rules.gate import Slot, admit
 from giftcards.rules.supplier_failure import FailureKind
 from support.cloud import Cloud
 from support.examples import NOW, ORDER_ID, USER_ID
@@ -41,7 +46,8 @@ NOTHING_NEW = {
     "ReconciliationDifference": [0],
     "ReconciliationIncomplete": [0],
 }
-ONE_CALL = {"SupplierLatency": [0]}
+A_CALL = {"SupplierLatency": [0], "SlotWait": [0]}
+A_CHECK, A_DELIVERY, A_LIST = (A_CALL | {f"Supplier{kind}": [1]} for kind in ("Check", "Delivery", "List"))
 
 Prepare = Callable[[Container, Cloud, SupplierDouble], None]
 
@@ -89,6 +95,17 @@ def behind_a_closed_gate(container: Container, cloud: Cloud, supplier: SupplierD
     cloud.hold("held")
 
 
+def listed(_container: Container, cloud: Cloud, _supplier: SupplierDouble) -> None:
+    SnapshotTable(cloud.gate_table, aws.dynamodb()).write(NOW, {ORDER_ID: OrderStatus.HANDLING})
+
+
+def while_another_tries_the_key(_container: Container, cloud: Cloud, _supplier: SupplierDouble) -> None:
+    gate = GateTable(cloud.gate_table, aws.dynamodb())
+    slot = admit(gate.read(), NOW, cloud.set_api_key(), "another")
+    assert isinstance(slot, Slot)
+    assert gate.acquire(slot, gate.read())[0]
+
+
 def about(detail_type: str, **detail: Any) -> dict[str, Any]:
     return HELD | {"detail-type": detail_type, "detail": {"orderId": ORDER_ID, "userId": USER_ID} | detail}
 
@@ -96,7 +113,7 @@ def about(detail_type: str, **detail: Any) -> dict[str, Any]:
 CASES = {
     "first check, pending": Case(
         "check_status",
-        {"OrderClaimed": [1], "SupplierAnswered": [1]} | ONE_CALL,
+        {"OrderClaimed": [1], "SupplierAnswered": [1]} | A_CHECK,
         "INFO",
         STEP_KEYS,
         STEP | {"checks": 0},
@@ -104,14 +121,14 @@ CASES = {
     ),
     "settled at once": Case(
         "check_status",
-        {"SupplierAnswered": [1], "DetectionLag": [0]} | ONE_CALL,
+        {"SupplierAnswered": [1], "DetectionLag": [0]} | A_CHECK,
         "INFO",
         STEP_KEYS,
         prepare=will(answered()),
     ),
     "settled after checks that failed for 40 s": Case(
         "check_status",
-        {"SupplierAnswered": [1], "DetectionLag": [40]} | ONE_CALL,
+        {"SupplierAnswered": [1], "DetectionLag": [40]} | A_CHECK,
         "INFO",
         STEP_KEYS,
         STEP | {"failures": 3, "unansweredSince": (NOW - timedelta(seconds=40)).isoformat()},
@@ -119,51 +136,55 @@ CASES = {
     ),
     "busy": Case(
         "check_status",
-        {"SupplierBusy": [1]} | ONE_CALL,
+        {"SupplierBusy": [1]} | A_CHECK,
         "WARNING",
         STEP_KEYS,
         prepare=will(refused(503, "SERVICE_UNAVAILABLE")),
     ),
     "rate limit": Case(
-        "check_status", {"SupplierRateLimited": [1]} | ONE_CALL, "WARNING", STEP_KEYS, prepare=will(refused(429, "X"))
+        "check_status", {"SupplierRateLimited": [1]} | A_CHECK, "WARNING", STEP_KEYS, prepare=will(refused(429, "X"))
     ),
     "key refused": Case(
-        "check_status", {"SupplierKeyRefused": [1]} | ONE_CALL, "ERROR", STEP_KEYS, prepare=will(refused(401, "X"))
+        "check_status", {"SupplierKeyRefused": [1]} | A_CHECK, "ERROR", STEP_KEYS, prepare=will(refused(401, "X"))
     ),
     "blocked": Case(
         "check_status",
-        {"SupplierAddressBlocked": [1]} | ONE_CALL,
+        {"SupplierAddressBlocked": [1]} | A_CHECK,
         "WARNING",
         STEP_KEYS,
         prepare=will(refused(403, "IP_BLOCKED")),
     ),
     "denied": Case(
         "check_status",
-        {"SupplierAccessDenied": [1]} | ONE_CALL,
+        {"SupplierAccessDenied": [1]} | A_CHECK,
         "WARNING",
         STEP_KEYS,
         prepare=will(refused(403, "API_DISABLED")),
     ),
     "refused": Case(
-        "check_status", {"SupplierOrderRefused": [1]} | ONE_CALL, "WARNING", STEP_KEYS, prepare=will(refused(403, "X"))
+        "check_status", {"SupplierOrderRefused": [1]} | A_CHECK, "WARNING", STEP_KEYS, prepare=will(refused(403, "X"))
     ),
     "unknown": Case(
-        "check_status", {"SupplierOrderUnknown": [1]} | ONE_CALL, "ERROR", STEP_KEYS, prepare=will(refused(404, "X"))
+        "check_status", {"SupplierOrderUnknown": [1]} | A_CHECK, "ERROR", STEP_KEYS, prepare=will(refused(404, "X"))
     ),
     "rejected": Case(
-        "check_status", {"SupplierOrderRejected": [1]} | ONE_CALL, "ERROR", STEP_KEYS, prepare=will(refused(400, "X"))
+        "check_status", {"SupplierOrderRejected": [1]} | A_CHECK, "ERROR", STEP_KEYS, prepare=will(refused(400, "X"))
     ),
     "contract broken": Case(
         "check_status",
-        {"SupplierContractBroken": [1]} | ONE_CALL,
+        {"SupplierContractBroken": [1]} | A_CHECK,
         "ERROR",
         STEP_KEYS,
         prepare=will(answered(order_data("LOST"))),
     ),
     "gate closed": Case("check_status", {}, "INFO", STEP_KEYS, prepare=behind_a_closed_gate),
+    "answered by the shared list": Case(
+        "check_status", {"SnapshotHit": [1], "SnapshotAge": [0]}, "INFO", STEP_KEYS, STEP | {"retryState": {}}, listed
+    ),
+    "no slot": Case("check_status", {"SlotNotFound": [1]}, "INFO", STEP_KEYS, prepare=while_another_tries_the_key),
     "delivered": Case(
         "deliver_cards",
-        {"SupplierAnswered": [1], "OrderDelivered": [1], "CardsDelivered": [2], "TimeToDelivery": [60]} | ONE_CALL,
+        {"SupplierAnswered": [1], "OrderDelivered": [1], "CardsDelivered": [2], "TimeToDelivery": [60]} | A_DELIVERY,
         "INFO",
         STEP_KEYS,
         prepare=will(answered()),
@@ -172,7 +193,7 @@ CASES = {
         "deliver_cards",
         {"AmountMissing": [1]}
         | {"SupplierAnswered": [1], "OrderDelivered": [1], "CardsDelivered": [2], "TimeToDelivery": [60]}
-        | ONE_CALL,
+        | A_DELIVERY,
         "WARNING",
         STEP_KEYS,
         prepare=will(answered(order_data(fulfilled_amount="490 DZD", price_per_card=None))),
@@ -180,14 +201,14 @@ CASES = {
     "partially delivered, ordered long before the claim": Case(
         "deliver_cards",
         {"SupplierAnswered": [1], "OrderPartiallyDelivered": [1], "CardsDelivered": [2], "TimeToDelivery": [3600]}
-        | ONE_CALL,
+        | A_DELIVERY,
         "INFO",
         STEP_KEYS,
         prepare=will(answered(order_data("PARTIALLY_FILLED", 4)), placedAt=(NOW - timedelta(hours=1)).isoformat()),
     ),
     "refunded": Case(
         "deliver_cards",
-        {"SupplierAnswered": [1], "OrderRefunded": [1]} | ONE_CALL,
+        {"SupplierAnswered": [1], "OrderRefunded": [1]} | A_DELIVERY,
         "INFO",
         STEP_KEYS,
         prepare=will(answered(order_data("REFUNDED"))),
@@ -207,7 +228,7 @@ CASES = {
     "an order swept": Case("sweep_orders", {"OrderSwept": [1]}, "WARNING", SWEEP_KEYS, {}, will()),
     "nothing to reconcile": Case(
         "reconcile_orders",
-        {"SupplierAnswered": [1], "OrdersReconciled": [0]} | NOTHING_NEW | ONE_CALL,
+        {"SupplierAnswered": [1], "OrdersReconciled": [0]} | NOTHING_NEW | A_LIST,
         "INFO",
         RECONCILED_KEYS,
         {},
@@ -218,7 +239,7 @@ CASES = {
         {"SupplierAnswered": [1], "OrdersReconciled": [1]}
         | NOTHING_NEW
         | {"OrderUnclaimed": [1], "ReconciliationDifference": [1]}
-        | ONE_CALL,
+        | A_LIST,
         "INFO",
         RECONCILED_KEYS,
         {},
@@ -229,7 +250,7 @@ CASES = {
         {"SupplierAnswered": [1], "OrdersReconciled": [1]}
         | NOTHING_NEW
         | {"OrderMismatch": [1], "ReconciliationDifference": [1]}
-        | ONE_CALL,
+        | A_LIST,
         "INFO",
         RECONCILED_KEYS,
         {},
@@ -240,7 +261,7 @@ CASES = {
         {"SupplierAnswered": [1], "OrdersReconciled": [1]}
         | NOTHING_NEW
         | {"OrderOverdue": [1], "ReconciliationDifference": [1]}
-        | ONE_CALL,
+        | A_LIST,
         "INFO",
         RECONCILED_KEYS,
         {},
@@ -248,7 +269,7 @@ CASES = {
     ),
     "an incomplete reconciliation": Case(
         "reconcile_orders",
-        {"SupplierBusy": [1], "OrdersReconciled": [0]} | NOTHING_NEW | {"ReconciliationIncomplete": [1]} | ONE_CALL,
+        {"SupplierBusy": [1], "OrdersReconciled": [0]} | NOTHING_NEW | {"ReconciliationIncomplete": [1]} | A_LIST,
         "WARNING",
         RECONCILED_KEYS,
         {},

@@ -85,7 +85,7 @@ def test_order_is_delivered_when_placed_again_after_a_fault(workflow: Workflow, 
 def test_unpublished_delivery_is_published_on_a_repeat(
     workflow: Workflow,
 ) -> None:
-    first = workflow.run(ORDER, check=[SETTLED], deliver=repeat(Closed(announces=False)))
+    first = workflow.run(ORDER, check=[SETTLED], deliver=repeat(Closed(publishes=False)))
     assert "CardsDelivered" not in first.event_types
 
     again = workflow.run(ORDER, check=repeat(SETTLED), deliver=repeat(Closed()))

@@ -152,7 +152,7 @@ class Metric(Enum):
         "SlotWait",
         Unit.SECONDS,
         _ASKING,
-        "How long a function looked for a slot before its call, or before it gave up.",
+        "How long a function looked for a slot before its call.",
     )
     SLOT_NOT_FOUND = _Described(
         "SlotNotFound", Unit.COUNT, _ASKING, "A function gave up; its order waits in the workflow's queue."
