@@ -106,7 +106,7 @@ def test_many_posts_at_once_are_one_delivery(service: Service) -> None:
         ]
     assert {post.result().status_code for post in posts} == {202}
     service.until_published(order_id)
-    delivered = [event for event in service.bus.heard_of(order_id) if event["detail-type"] == "CardsDelivered"]
+    delivered = [event for event in service.bus.events_about(order_id) if event["detail-type"] == "CardsDelivered"]
     assert len(delivered) == 1
     assert len(service.items(order_id)) == 2  # the order and its card
 
@@ -129,7 +129,9 @@ def test_api_serves_what_its_document_describes(service: Service, tmp_path: Path
     command = [str(CHECKER), "--config-file", str(PROJECT / "tests/stack/schemathesis.toml"), "run"]
     command += [str(PROJECT / "docs/openapi.yaml"), "--url", variables["SHOP_API_URL"], "--no-color"]
     command += ["--header", f"Authorization: Bearer {variables['SHOP_API_KEY']}"]
-    command += ["--phases", "examples,coverage,fuzzing", "--max-examples", "6", "--workers", "2"]
+    # One worker: with several, `ast` raises SystemError at random (https://github.com/python/cpython/issues/106905).
+    command += ["--phases", "examples,coverage,fuzzing", "--max-examples", "6", "--workers", "1"]
+    command += ["--request-timeout", "60"]
     with no_order_starts(service):
         checked = subprocess.run(
             command,

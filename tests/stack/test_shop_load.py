@@ -41,7 +41,7 @@ def test_hundred_posts_at_once_are_one_delivery(service: Service) -> None:
         answers = Counter(pool.map(post, range(100)))
     assert answers == {202: 100}
     service.until_published(order_id, within=300)
-    delivered = [event for event in service.bus.heard_of(order_id) if event["detail-type"] == "CardsDelivered"]
+    delivered = [event for event in service.bus.events_about(order_id) if event["detail-type"] == "CardsDelivered"]
     assert len({event["detail"]["deliveryId"] for event in delivered}) == len(delivered) == 1
     assert len(service.items(order_id)) == 2  # the order and the row of its cards
 
