@@ -19,7 +19,7 @@ from giftcards.rules.orders import Order
 from giftcards_cli.stack import Stack
 from giftcards_local import PROJECT, STACK_NAME, evidence
 from giftcards_local.bus_listener import BusListener
-from giftcards_local.cloud import LocalCloud
+from giftcards_local.cloud import TEMPLATE, LocalCloud
 from giftcards_local.processes import wait_for
 from giftcards_local.supplier import SANDBOX_API_KEY, SupplierBook, SupplierServer, cards_of
 from support.laptop import NO_AWS
@@ -218,13 +218,15 @@ class Service:
 
 
 @contextmanager
-def deployed(folder: Path, parameters: dict[str, str], book: SupplierBook | None = None) -> Iterator[Service]:
+def deployed(
+    folder: Path, parameters: dict[str, str], book: SupplierBook | None = None, template: Path = TEMPLATE
+) -> Iterator[Service]:
     """Build, and deploy to a new local cloud with a new supplier simulator. No API key is set yet."""
     cloud = LocalCloud(folder)
     with SupplierServer(book) as supplier:
         cloud.start()
         try:
-            cloud.deploy(parameters | {"SupplierBaseUrl": supplier.url})
+            cloud.deploy(parameters | {"SupplierBaseUrl": supplier.url}, template)
             stack = Stack(STACK_NAME, cloud.session, cloud.url)
             yield Service(cloud, supplier, stack, BusListener(cloud.session, cloud.url, stack.outputs["OrderBusName"]))
         finally:
