@@ -5,8 +5,12 @@ import re
 from html import unescape
 from typing import Any
 
+import httpx
+
 from giftcards_local.processes import wait_for
 from support.service import Service
+
+WEB = httpx.Client(timeout=60)  # a function's first call on a busy machine takes longer than httpx waits by default
 
 
 def publish(service: Service, detail: dict[str, Any]) -> None:
