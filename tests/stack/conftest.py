@@ -52,7 +52,15 @@ def late_order(service: Service) -> str:
 
 GROUPS = (
     ("test_irregular_orders.py",),
-    ("test_shop.py", "test_buyer.py", "test_roles.py", "test_restore.py", "test_reconciliation.py", "test_upkeep.py"),
+    (
+        "test_shop.py",
+        "test_buyer.py",
+        "test_page.py",
+        "test_roles.py",
+        "test_restore.py",
+        "test_reconciliation.py",
+        "test_upkeep.py",
+    ),
     ("test_getting_started.py",),
     ("test_service.py",),
     ("test_irregular_keys.py",),
