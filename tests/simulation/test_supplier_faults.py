@@ -131,11 +131,12 @@ def test_orders_of_any_size_are_delivered(world: World, quantity: int) -> None:
 
 @pytest.mark.parametrize("failure", LASTING, ids=lambda failure: failure.name)
 def test_order_waits_longer_and_longer_in_a_transient_fault(world: World, failure: SupplierFault) -> None:
-    order_id = world.buy(2)
-    cause(world, failure)
+    order_id = world.buy(2, fulfilAfter=10 * 3_600)
     world.place(order_id)
+    world.run(3_000)
 
-    world.run(3_600)
+    cause(world, failure)
+    world.run(1_200)  # in its first hour an order is checked often
     calls = len(world.supplier.book.calls)
     world.run(3_600)
 

@@ -92,8 +92,8 @@ def until_call(book: SupplierBook, status: int, since: int) -> Call:
 
 
 def fault(name: str) -> dict[str, Any]:
-    (known,) = (failure.fault for failure in SUPPLIER_FAULTS if failure.name == name)
-    return {**known, **FAILING[name], "times": 1}
+    (fields,) = (failure.fault for failure in SUPPLIER_FAULTS if failure.name == name)
+    return {**fields, **FAILING[name], "times": 1}
 
 
 def test_fifty_orders_at_once_are_delivered_in_seconds(service: Service) -> None:
@@ -133,7 +133,7 @@ def test_no_call_is_made_while_the_supplier_asks_to_wait(service: Service, book:
     assert not [wait for wait in later if timedelta(seconds=1) < wait < timedelta(seconds=RETRY_AFTER_SECONDS)]
 
 
-def test_orders_go_on_soon_after_a_revoked_key_is_replaced(service: Service, book: SupplierBook) -> None:
+def test_orders_continue_soon_after_a_revoked_key_is_replaced(service: Service, book: SupplierBook) -> None:
     calls = len(book.calls)
     book.keys.replace([NEXT_API_KEY])
     orders = place(service, 50)
