@@ -7,6 +7,7 @@ A seeded simulation in virtual time: a run repeats exactly, whatever the machine
 import argparse
 import json
 import math
+import statistics
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -23,6 +24,8 @@ from scaling.scenarios import Scenario, Variant
 from scaling.supplier import Outage
 
 OUTAGES: tuple[Outage, ...] = ("no answer", "5xx", "429", "refused key")
+SEEDS = (1, 2, 3, 4, 5)
+"""The 95th percentile of forty orders is the second worst: a single run says little."""
 LATENCIES = (0.15, 0.3, 1.0, 3.0)
 LOADS = (100, 300, 1_000, 2_000, 3_000, 6_000, 10_000)
 MAX_LOAD_BEFORE = 6_000
@@ -94,8 +97,8 @@ def goals() -> Iterator[Goal]:
         yield Goal(f"p95 recovery, {outage}", figure(outage, "recoveryP95"), 45, "s")
         yield Goal(f"calls at once, {outage}", figure(outage, "mostCallsAtOnce"), 3)
     yield Goal("a refused key is presented", figure("refused key", "refusedKeyPresented"), 3)
-    yield Goal("p95 delivery, 30 % failing calls", figure("failing calls", "deliveryP95"), 60, "s")
-    yield Goal("orders delivered, 30 % failing calls", figure("failing calls", "delivered"), None)
+    yield Goal("p95 delivery, 30 % failing calls: median of five runs", _failing(statistics.median), 60, "s")
+    yield Goal("the same, worst of five runs", _failing(max), None, "s")
     yield Goal("transitions, overload: ratio to 1,000/h", _transitions_ratio, 1.5)
     yield Goal("overtaking, overload", figure("overload at 1 s", "overtaking", percent=True), 2, "%")
     yield Goal("p99 delivery, overload", figure("overload at 1 s", "deliveryP99"), None, "s")
@@ -106,6 +109,10 @@ def goals() -> Iterator[Goal]:
         yield Goal(f"USD a million orders, {name}", figure(name, "usdPerMillion"), None)
     yield Goal("queued looks an order, 3,000/h at 0.3 s", figure(steady(3_000, 0.3), "queued"), None)
     yield Goal("writes on the gate's record an order, 1,000/h", figure(steady(1_000, 0.3), "gateWrites"), None)
+
+
+def _failing(of: Callable[[Sequence[float]], float]) -> Callable[[Results], float]:
+    return lambda results: of([float(results[f"failing calls {seed}"]["deliveryP95"]) for seed in SEEDS])
 
 
 def _transitions_ratio(results: Results) -> float:
@@ -123,7 +130,9 @@ def scenarios(variant: Variant, *, is_long: bool) -> Iterator[Scenario]:
         yield Scenario(f"flash sale at {latency:g} s", latency, burst=300, burst_seconds=60)
     for outage in OUTAGES:
         yield Scenario(outage, burst=50, burst_seconds=30, settles="in outage", outage=outage)
-    yield Scenario("failing calls", burst=40, burst_seconds=1, settles="at once", failing_share=0.3)
+    for seed in SEEDS:
+        name = f"failing calls {seed}"
+        yield Scenario(name, burst=40, burst_seconds=1, settles="at once", failing_share=0.3, seed=seed)
     yield Scenario("fourth check", burst=1, settles="at once", pending_answers=3)
     if variant != "loop":
         yield _overload(variant, 1.0, 5)
