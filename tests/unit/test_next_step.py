@@ -22,6 +22,7 @@ from giftcards.rules.schedule import (
     MAX_CHECKS,
     MAX_QUEUE_WAIT_SECONDS,
     MAX_YOUNG_BACKOFF_SECONDS,
+    MIN_BACKOFF_SECONDS,
     MIN_QUEUE_WAIT_SECONDS,
     SPREAD_SECONDS,
     YOUNG_SECONDS,
@@ -152,7 +153,7 @@ def test_supplier_failure_never_ends_an_order(
 def test_wait_after_a_failure_is_at_least_the_schedules_after_an_hour(kind: FailureKind):
     policy = PollPolicy(PollSchedule.parse("86400:60"), 600)
 
-    assert step(failure(kind), age=OLD - 1, jitter=0, policy=policy).wait_seconds == 5
+    assert step(failure(kind), age=OLD - 1, jitter=0, policy=policy).wait_seconds == MIN_BACKOFF_SECONDS
     assert step(failure(kind), age=OLD, jitter=0, policy=policy, retry_state=RetryState()).wait_seconds == 60
 
 
@@ -165,9 +166,9 @@ def test_own_wait_of_a_young_order_is_less_than_a_minute(failures: int, kind: Fa
 
 
 def test_wait_grows_exponentially_with_the_failures():
-    waits = [step(failure(), age=OLD, failures=failures, jitter=0).wait_seconds for failures in range(9)]
+    waits = [step(failure(), age=OLD, failures=failures, jitter=0).wait_seconds for failures in (0, 4, 9, 19, 26, 99)]
 
-    assert waits == [5, 10, 20, 40, 80, 160, 320, 450, 450]
+    assert waits == [3, 6, 15, 95, 343, 450]
 
 
 @pytest.mark.parametrize("kind", LOOKS)
@@ -176,7 +177,7 @@ def test_wait_at_a_blocked_gate_grows_slowly(kind: FailureKind):
         step(failure(kind), age=OLD, failures=failures, jitter=0).wait_seconds for failures in (0, 1, 2, 3, 9, 99, 999)
     ]
 
-    assert waits == [5, 7, 10, 12, 27, 252, 450]
+    assert waits == [3, 4, 6, 7, 16, 151, 450]
 
 
 def test_wait_after_a_failure_may_pass_the_deadline():
@@ -228,7 +229,8 @@ BROKEN, UNKNOWN, REFUSED = FailureKind.CONTRACT_BROKEN, FailureKind.ORDER_UNKNOW
 def test_first_doubtful_answer_waits_by_the_schedule(kind: FailureKind):
     result = step(failure(kind), age=5, jitter=0, retry_state=RetryState())
 
-    assert (result.outcome, result.wait_seconds) == (Outcome.SUPPLIER_BUSY, 5)
+    wait = MIN_BACKOFF_SECONDS if kind is REFUSED else 5
+    assert (result.outcome, result.wait_seconds) == (Outcome.SUPPLIER_BUSY, wait)
     assert result.retry_state.doubt == doubt_of(kind)
 
 
@@ -315,10 +317,10 @@ def test_refused_order_backs_off():
     young_doubt = {"retry_state": doubted(REFUSED, 30, 2)}
     waits = [
         step(failure(REFUSED), age=OLD, failures=failures, jitter=0, **young_doubt).wait_seconds
-        for failures in range(9)
+        for failures in (0, 4, 9, 19, 26, 99)
     ]
 
-    assert waits == [5, 10, 20, 40, 80, 160, 320, 450, 450]
+    assert waits == [3, 6, 15, 95, 343, 450]
 
 
 def test_doubtful_answer_ends_a_row_of_failures():
@@ -423,7 +425,7 @@ def test_order_that_is_pending_again_at_its_delivery_is_checked_again():
 
 
 def test_wait_for_a_delivery_does_not_follow_the_schedule():
-    assert step(failure(), age=1_000, jitter=0, at_delivery=True).wait_seconds == 5
+    assert step(failure(), age=1_000, jitter=0, at_delivery=True).wait_seconds == MIN_BACKOFF_SECONDS
 
 
 # -------------------------------------------------------------- retry-after

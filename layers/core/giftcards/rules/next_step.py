@@ -1,6 +1,5 @@
 """What the workflow does with an order after a call to the supplier: the rule behind CheckStatus and DeliverCards."""
 
-import math
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -17,12 +16,12 @@ from giftcards.contracts.workflow import (
 from giftcards.rules.schedule import (
     MAX_BACKOFF_SECONDS,
     MAX_CHECKS,
-    SPREAD_SECONDS,
     YOUNG_SECONDS,
     PollSchedule,
     backoff_seconds,
     gate_wait_seconds,
     queue_wait_seconds,
+    requested_wait_seconds,
 )
 from giftcards.rules.supplier_failure import FailureKind, SupplierFailure
 
@@ -212,7 +211,7 @@ class _Step:
         It is capped: the gate enforces a longer Retry-After for all orders.
         """
         requested = min(failure.retry_after_seconds or 0, MAX_BACKOFF_SECONDS)
-        return math.ceil(requested + SPREAD_SECONDS * self.jitter) if requested else 0
+        return requested_wait_seconds(requested, self.jitter) if requested else 0
 
     def _result(
         self, outcome: Outcome, message: str, *, wait: int = 1, retry_delivery: bool = False, **counts: int
