@@ -67,10 +67,13 @@ $(OPENAPI)/.installed: requirements/openapi.txt | $(BIN)/uv
 	@$(UV) pip sync --quiet --require-hashes --python $(OPENAPI)/bin/python requirements/openapi.txt
 	@touch $@
 
+FOR_TESTS := $(CHECKS)/.installed $(BROWSER)/.installed $(OPENAPI)/.installed
+
 demo: setup ## Run six orders and a buyer's link through the whole service on a separate local cloud
 	@$(BIN)/giftcards demo
 
-test: lint $(CHECKS)/.installed $(BROWSER)/.installed $(OPENAPI)/.installed ## Lint, types and every kind of test
+test: setup ## Lint, types and every kind of test
+	@$(MAKE) --no-print-directory -j 2 lint $(FOR_TESTS)
 	@$(BROWSER)/bin/python tests/browser/chromium.py
 	@$(BIN)/python tests/stack/interpreters.py
 	$(BIN)/pytest -n 2 tests/unit tests/workflow tests/template tests/simulation tests/exploration
@@ -81,7 +84,7 @@ test-browser: $(BROWSER)/.installed ## Test the buyer's page in a browser
 	@$(BROWSER)/bin/python tests/browser/chromium.py
 	$(BROWSER)/bin/pytest -n 2 --confcutdir tests/browser tests/browser
 
-test-fast: lint $(CHECKS)/.installed ## `make test` without the stack tests and the browser
+test-fast: lint $(FOR_TESTS) ## `make test` without the stack tests and the browser
 	$(BIN)/pytest -n 2 tests/unit tests/workflow tests/template tests/simulation tests/exploration
 
 test-unit: lint ## Lint, types and unit tests

@@ -9,7 +9,7 @@ from giftcards.rules.gate import MAX_CONCURRENT_CALLS
 from giftcards_local.supplier import key_id
 from simulation.world import API_KEY, World
 
-ORDERS, FEWER = 50, 12
+ORDERS, FEWER = 50, 6
 GOOD_KEY = "good-key-dXv8RkPz2wQm5LtY"
 BAD_KEY = "bad-key-hN3cJf7bGs9ZaEoU"
 SPREAD = cycle([0, 3, 1, 4, 2])

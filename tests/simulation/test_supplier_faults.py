@@ -24,7 +24,6 @@ LASTING = [
         "429 without Retry-After",
         "500 INTERNAL_ERROR",
         "connection refused",
-        "slow headers",
     }
 ]
 """A fault for each way in which the wait of an order is computed."""

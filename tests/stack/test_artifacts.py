@@ -128,11 +128,21 @@ def test_core_layer_is_small_without_boto3_and_encryption_sdk(
     assert {"giftcards", "httpx", "pydantic", "aws_lambda_powertools"} <= packages
 
 
+@pytest.fixture(scope="module")
+def runtime(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the packages that the Lambda runtime has, from this environment."""
+    folder = tmp_path_factory.mktemp("runtime")
+    site_packages = Path(next(path for path in sys.path if path.endswith("site-packages")))
+    for package in RUNTIME_HAS:
+        (folder / package).symlink_to(site_packages / package)
+    return folder
+
+
 @pytest.mark.parametrize("function", FUNCTIONS)
-def test_production_artifacts_import_alone(production_build: Build, tmp_path: Path, function: str) -> None:
+def test_production_artifacts_import_alone(production_build: Build, runtime: Path, function: str) -> None:
     if production_build.architecture != host_architecture() or production_build.interpreter is None:
         pytest.skip("this machine cannot run it")
-    import_alone(production_build.interpreter, production_build.folder, tmp_path, function)
+    import_alone(production_build.interpreter, production_build.folder, runtime, function)
 
 
 def test_unsupported_runtime_is_not_built(tmp_path: Path) -> None:
@@ -151,26 +161,25 @@ def build_for_this_machine(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("function", FUNCTIONS)
-def test_local_artifacts_import_alone(build_for_this_machine: Path, tmp_path: Path, function: str) -> None:
+def test_local_artifacts_import_alone(build_for_this_machine: Path, runtime: Path, function: str) -> None:
     """The local cloud's own packages are importable in its functions, so it does not notice a missing requirement."""
-    import_alone(sys.executable, build_for_this_machine, tmp_path, function)
+    import_alone(sys.executable, build_for_this_machine, runtime, function)
 
 
 def host_architecture() -> str:
     return "arm64" if platform.machine().lower() in {"arm64", "aarch64"} else "x86_64"
 
 
-def import_alone(interpreter: str, build: Path, tmp_path: Path, function: str) -> None:
+def import_alone(interpreter: str, build: Path, runtime: Path, function: str) -> None:
+    """Import a function with its layers and the runtime's packages alone. Bytecode goes to the runtime's folder."""
     layers, adapters = FUNCTIONS[function]
-    site_packages = Path(next(path for path in sys.path if path.endswith("site-packages")))
-    for package in RUNTIME_HAS:
-        (tmp_path / package).symlink_to(site_packages / package)
     folders = (function, *(f"{layer}/python" for layer in layers))
-    path = [*(str(build / folder) for folder in folders), str(tmp_path)]
+    path = [*(str(build / folder) for folder in folders), str(runtime)]
     use_case = re.sub("(?<!^)([A-Z])", r"_\1", function.removesuffix("Function")).lower()
     adapter_modules = [f"giftcards.adapters.{adapter}" for adapter in adapters]
     modules = ", ".join([f"giftcards.use_cases.{use_case}", *adapter_modules])
     program = f"import sys; sys.path[:0] = {path!r}; import app, {modules}"
-    command = [interpreter, "-I", "-S", "-B", "-c", program]  # -I -S: without this environment's packages
+    cache = f"pycache_prefix={runtime / 'bytecode'}"
+    command = [interpreter, "-I", "-S", "-X", cache, "-c", program]  # -I -S: without this environment's packages
     imported = subprocess.run(command, env={"STAGE_NAME": "test"}, capture_output=True, timeout=60, check=False)
     assert imported.returncode == 0, imported.stderr.decode()
