@@ -3,9 +3,11 @@
 import os
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
 
+@cache
 def find_python(version: str) -> str | None:
     """Return the path of a Python with a version such as 3.13, or None. Downloads nothing."""
     command = [str(Path(sys.executable).with_name("uv")), "python", "find", "--no-project", "--no-python-downloads"]
