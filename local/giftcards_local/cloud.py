@@ -84,7 +84,7 @@ class LocalCloud:
                 "AUTH": "true",  # enforce the functions' roles
                 "IOT_MTLS_ENABLED": "0",
                 "SFTP_ENABLED": "0",
-                "LAMBDA_WARM_TTL_SECONDS": "20",
+                "LAMBDA_WARM_TTL_SECONDS": os.environ.get("LAMBDA_WARM_TTL_SECONDS", "20"),
                 "PERSIST_STATE": "1",
                 "STATE_DIR": str(self.folder / "state"),
                 "S3_PERSIST": "1",

@@ -166,9 +166,9 @@ def test_own_wait_of_a_young_order_is_less_than_a_minute(failures: int, kind: Fa
 
 
 def test_wait_grows_exponentially_with_the_failures():
-    waits = [step(failure(), age=OLD, failures=failures, jitter=0).wait_seconds for failures in (0, 4, 9, 19, 26, 99)]
+    waits = [step(failure(), age=OLD, failures=failures, jitter=0).wait_seconds for failures in (0, 4, 9, 19, 39, 99)]
 
-    assert waits == [3, 6, 15, 95, 343, 450]
+    assert waits == [3, 4, 7, 18, 123, 450]
 
 
 @pytest.mark.parametrize("kind", LOOKS)
@@ -317,10 +317,10 @@ def test_refused_order_backs_off():
     young_doubt = {"retry_state": doubted(REFUSED, 30, 2)}
     waits = [
         step(failure(REFUSED), age=OLD, failures=failures, jitter=0, **young_doubt).wait_seconds
-        for failures in (0, 4, 9, 19, 26, 99)
+        for failures in (0, 4, 9, 19, 39, 99)
     ]
 
-    assert waits == [3, 6, 15, 95, 343, 450]
+    assert waits == [3, 4, 7, 18, 123, 450]
 
 
 def test_doubtful_answer_ends_a_row_of_failures():

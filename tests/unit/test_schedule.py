@@ -248,12 +248,12 @@ def test_order_looks_at_a_long_block_again_and_again():
     assert gate_wait_seconds(500, YOUNG_SECONDS, 86_400, 0.9999) == MAX_BACKOFF_SECONDS - 1
 
 
-def test_backoff_grows_by_a_fifth_until_it_is_as_long_as_it_gets():
-    old = [backoff_seconds(failures, YOUNG_SECONDS, 0) for failures in (1, 5, 10, 20, 27, 28, 29, 99)]
-    young = [backoff_seconds(failures, 60, 0.9999) for failures in range(1, 11)]
+def test_backoff_grows_by_a_tenth_until_it_is_as_long_as_it_gets():
+    old = [backoff_seconds(failures, YOUNG_SECONDS, 0) for failures in (1, 5, 10, 20, 30, 50, 54, 99)]
+    young = [backoff_seconds(failures, 60, 0.9999) for failures in (1, 2, 3, 4, 5, 8, 12, 14, 15, 99)]
 
-    assert old == [3, 6, 15, 95, 343, 412, 450, 450]
-    assert young == [5, 7, 8, 10, 12, 14, 17, 19, 19, 19]
+    assert old == [3, 4, 7, 18, 47, 320, 450, 450]
+    assert young == [5, 6, 7, 7, 8, 11, 17, 19, 19, 19]
 
 
 @pytest.mark.parametrize("failures", [1, 3, 8, 50])

@@ -28,7 +28,7 @@ SPREAD_SECONDS = 10
 twice its length."""
 MIN_BACKOFF_SECONDS = 3
 FIRST_BACKOFF_SECONDS = 6
-BACKOFF_RATE = 1.2
+BACKOFF_RATE = 1.1
 """With a higher rate, an order that meets a few failures in a row waits longer than the supplier needs: the gate limits
 calls for all orders together (`make bench-scale`, 30 % failing calls)."""
 MAX_BACKOFF_SECONDS = 900
