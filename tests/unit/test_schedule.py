@@ -261,8 +261,8 @@ def test_jitter_spreads_the_backoff_over_half_of_it(failures: int):
     shortest, longest = (backoff_seconds(failures, YOUNG_SECONDS, jitter) for jitter in (0, 0.9999))
 
     assert longest >= 2 * shortest - 1
-    assert len({backoff_seconds(failures, YOUNG_SECONDS, tenth / 10) for tenth in range(10)}) >= min(
-        5, longest - shortest + 1
+    assert {backoff_seconds(failures, YOUNG_SECONDS, share / 10_000) for share in range(10_000)} == set(
+        range(shortest, longest + 1)
     )
 
 
