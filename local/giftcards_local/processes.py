@@ -125,13 +125,13 @@ def start(
     return process
 
 
-def wait_for(condition: Callable[[], bool], *, within_seconds: float) -> bool:
+def wait_for(condition: Callable[[], bool], *, within_seconds: float, every_seconds: float = POLL_SECONDS) -> bool:
     """Poll until a condition holds or the time is over. Return whether it holds."""
     deadline = time.monotonic() + within_seconds
     while not condition():
         if time.monotonic() > deadline:
             return False
-        time.sleep(POLL_SECONDS)
+        time.sleep(every_seconds)
     return True
 
 

@@ -37,6 +37,8 @@ MAX_CONCURRENT_FUNCTIONS = "10"
 API_KEY, NEXT_API_KEY = "chaos-key-dXv8RkPz2wQm5LtY", "chaos-key-hN3cJf7bGs9ZaEoU"
 OUTAGE_SECONDS = 60.0
 SWEEP_EVERY_SECONDS = 10.0
+POLL_SECONDS = 1.0
+"""Between two looks at all orders: the functions need the processor."""
 MAX_WAIT_SECONDS = 240.0
 """For each condition. On a free machine with two cores none takes longer than a minute."""
 END_SECONDS = float(MAX_BACKOFF_SECONDS)
@@ -147,7 +149,6 @@ class Chaos:
 
     def open_gate(self) -> None:
         """Unblock the gate, as the runbook says, if killed functions have lost every slot: it is paused then."""
-        time.sleep(1)  # the functions need the processor
         stack = self.service.stack
         lost = stack.gate.read().lost(datetime.now(UTC), stack.api_key_version())
         if len(lost) == MAX_CONCURRENT_CALLS:
@@ -200,7 +201,7 @@ class Chaos:
                 self.resume_held()
             return all(order is not None and order.announced_at for order in map(self.now, self.orders))
 
-        return wait_for(is_over, within_seconds=END_SECONDS)
+        return wait_for(is_over, within_seconds=END_SECONDS, every_seconds=POLL_SECONDS)
 
     def _buy(self, number: int, quantity: int, status: OrderStatus, **terms: Any) -> None:
         order_id = self.service.order(quantity, **terms)
@@ -371,7 +372,7 @@ def run(chaos: Chaos) -> None:
 
     assert wait_for(chaos.is_delivering, within_seconds=MAX_WAIT_SECONDS)
     chaos.kill_functions()
-    assert wait_for(chaos.is_delivering_some, within_seconds=MAX_WAIT_SECONDS)
+    assert wait_for(chaos.is_delivering_some, within_seconds=MAX_WAIT_SECONDS, every_seconds=POLL_SECONDS)
     chaos.kill_functions(of="DeliverCards")
 
     chaos.stop_supplier()
