@@ -304,7 +304,7 @@ def without_each_term(expression: str) -> Iterator[tuple[str, str | None]]:
 
 
 def conditions_of_the_workflow() -> set[str]:
-    tasks = (state for state in STATES.values() if isinstance(state, dict) and "Arguments" in state)
+    tasks = (state for state in STATES.values() if "Arguments" in state)
     return {task["Arguments"]["ConditionExpression"] for task in tasks if "ConditionExpression" in task["Arguments"]}
 
 
@@ -335,7 +335,7 @@ CAUGHT = {
     (RESUME, "executionArn = :thisExecution"): "resume of a released order",
     (REPUBLISH, "userId = :userId"): "closed order of another user",
     (REPUBLISH, "attribute_not_exists(announcedAt)"): "two publications",
-    (REPUBLISH, "#status IN (:fulfilled, :partiallyFilled, :refunded)"): "two publications",
+    (REPUBLISH, "NOT #status IN (:handling, :held)"): "two publications",
     (DELAY, "#status = :handling"): "delay and delivery",
     (DELAY, "executionArn = :thisExecution"): "two claims, late",
     (HOLD, "#status IN (:handling, :held)"): "hold and delivery",
