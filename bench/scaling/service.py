@@ -7,7 +7,6 @@ which takes no time that matters here; bench/handlers.py measures it.
 import importlib.util
 import os
 import random
-import re
 import sys
 import warnings
 from collections import Counter, defaultdict
@@ -21,11 +20,11 @@ from typing import Any
 from unittest.mock import patch
 
 import httpx
-from boto3.dynamodb.types import TypeDeserializer
 from samtranslator.yaml_helper import yaml_parse
 
 from scaling.clock import VirtualTime
 from scaling.cloud import TABLE_SECONDS, Cloud
+from scaling.state_language import dynamodb_call
 from scaling.supplier import BASE_URL, SimulatedOrder, Supplier, Transport, moment
 from scaling.workflow import Call, Execution, Failed, Steps, Wait, Workflow
 
@@ -199,9 +198,8 @@ class Service:
         self.clock.after(TABLE_SECONDS / 2, partial(advance, result))
 
     def _in_table(self, action: str, arguments: Mapping[str, Any]) -> Any:
-        operation = re.sub(r"[A-Z]", lambda letter: f"_{letter[0].lower()}", action)
         try:
-            answer = self.cloud.tables.execute(operation, _untyped(arguments))
+            answer = self.cloud.tables.execute(*dynamodb_call(action, arguments))
         except Exception as error:
             if type(error).__name__ != "ConditionalCheckFailedException":
                 raise
@@ -267,12 +265,3 @@ def _load(path: Path) -> ModuleType:
     spec.loader.exec_module(module)
     module.logger.setLevel("CRITICAL")
     return module
-
-
-def _untyped(arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the arguments of a DynamoDB call for a client that speaks Python types."""
-    typed = ("Item", "Key", "ExpressionAttributeValues")
-    return {
-        name: {key: TypeDeserializer().deserialize(item) for key, item in value.items()} if name in typed else value
-        for name, value in arguments.items()
-    }

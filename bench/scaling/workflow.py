@@ -7,14 +7,15 @@ file of the release that runs. AWS bills the start of an execution, each state t
 
 import json
 import re
-from collections.abc import Callable, Generator, Iterable, Mapping
+from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from jsonata import Jsonata
-from jsonata.utils import Utils
+
+from scaling.state_language import first_match, load_definition, resolve, with_nulls, without_nulls
 
 _PATH = re.compile(r"\$(\w+(?:\.\w+)*)")
 _MAX_CACHED = 50_000
@@ -96,13 +97,7 @@ class Workflow:
 
     @cached_property
     def _machine(self) -> dict[str, Any]:
-        text = re.sub(
-            r"\$\{(\w+)\}",
-            lambda found: self.substitutions.get(found[1], found[1]),
-            self.definition.read_text(encoding="utf-8"),
-        )
-        machine: dict[str, Any] = json.loads(text)
-        return machine
+        return load_definition(self.definition, self.substitutions)
 
     def run(self, execution: Execution, event: Mapping[str, Any]) -> Steps:
         """Run an execution. It yields waits and calls, and is sent a call's result or ``Failed``."""
@@ -140,10 +135,10 @@ class Workflow:
             answer = yield Call(state["Resource"].split(":::")[1], arguments)
             if not isinstance(answer, Failed):
                 return state, {"result": answer}
-            retrier = _first(state.get("Retry", ()), answer.error)
+            retrier = first_match(state.get("Retry", ()), answer.error)
             done = tries.get(id(retrier), 0)
             if retrier is None or done >= retrier["MaxAttempts"]:
-                catcher = _first(state["Catch"], answer.error)
+                catcher = first_match(state["Catch"], answer.error)
                 if catcher is None:
                     raise RuntimeError(f"{answer.error} is not caught")
                 return catcher, {"errorOutput": {"Error": answer.error}}
@@ -153,13 +148,7 @@ class Workflow:
             yield Wait(self.random() * min(longest, retrier.get("MaxDelaySeconds", longest)))  # full jitter
 
     def _value(self, part: Any, variables: Mapping[str, Any], seen: Mapping[str, Any]) -> Any:
-        if isinstance(part, Mapping):
-            return {name: self._value(inner, variables, seen) for name, inner in part.items()}
-        if isinstance(part, list):
-            return [self._value(inner, variables, seen) for inner in part]
-        if not (isinstance(part, str) and part.startswith("{% ")):
-            return part
-        return self._evaluate(part[3:-3].strip(), {**variables, "states": seen})
+        return resolve(part, lambda text: self._evaluate(text, {**variables, "states": seen}))
 
     def _evaluate(self, text: str, bindings: Mapping[str, Any]) -> Any:
         if found := _PATH.fullmatch(text):
@@ -182,7 +171,7 @@ class Workflow:
             self._compiled[text].register_lambda("now", self.now)
         expression = self._compiled[text]
         Jsonata.CURRENT.jsonata = expression
-        return _plain(expression.evaluate(None, {name: _bound(value) for name, value in bindings.items()}))
+        return without_nulls(expression.evaluate(None, with_nulls(bindings)))
 
 
 def _look_up(bindings: Mapping[str, Any], path: str) -> Any:
@@ -190,27 +179,3 @@ def _look_up(bindings: Mapping[str, Any], path: str) -> Any:
     for name in path.split("."):
         value = value.get(name) if isinstance(value, Mapping) else None
     return value
-
-
-def _first(rules: Iterable[Mapping[str, Any]], error: str) -> Mapping[str, Any] | None:
-    anything = {"States.ALL"} if error == "States.Timeout" else {"States.ALL", "States.TaskFailed"}
-    return next((rule for rule in rules if {error, *anything} & set(rule["ErrorEquals"])), None)
-
-
-def _bound(value: Any) -> Any:
-    """Return a value as JSONata has it: its null is not Python's None, which is undefined."""
-    if isinstance(value, Mapping):
-        return {name: _bound(part) for name, part in value.items()}
-    if isinstance(value, list):
-        return [_bound(part) for part in value]
-    return Utils.NULL_VALUE if value is None else value
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, float):
-        return int(value) if value.is_integer() else value
-    if isinstance(value, Mapping):
-        return {name: _plain(part) for name, part in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(part) for part in value]
-    return None if value is Utils.NULL_VALUE else value

@@ -6,19 +6,17 @@ How often a Task is retried is left open: a retrier may always have used up its 
 """
 
 import json
-import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
-from boto3.dynamodb.types import TypeDeserializer
 from botocore.exceptions import ClientError
 from jsonata import Jsonata
-from jsonata.utils import Utils
 
 from exploration.explorer import START, Runner
 from exploration.table import Frozen, freeze
+from scaling.state_language import dynamodb_call, first_match, load_definition, resolve, with_nulls, without_nulls
 
 DEFINITION = Path(__file__).parents[2] / "statemachine" / "fulfil_order.asl.json"
 SUBSTITUTED = {"PollSchedule": "120:5,300:15,3600:60", "DelayedAfterSeconds": "600", "CardTableName": "cards"}
@@ -31,16 +29,8 @@ Function = Callable[[Runner, Mapping[str, Any]], Mapping[str, Any]]
 """What a Task that invokes Lambda calls: gets the payload and returns the answer."""
 
 
-def load_states() -> dict[str, Any]:
-    """Read the states, with what the template fills in, at a fixed time."""
-    text = re.sub(r"\$\{(\w+)\}", lambda found: SUBSTITUTED.get(found[1], found[1]), DEFINITION.read_text())
-    for call, value in BUILT_IN.items():
-        text = text.replace(call, value)
-    machine = json.loads(text)
-    return dict(machine["States"]) | {"": machine["StartAt"]}
-
-
-STATES = load_states()
+MACHINE = load_definition(DEFINITION, SUBSTITUTED)
+STATES: dict[str, Any] = MACHINE["States"]
 
 
 class Failed(Exception):  # noqa: N818 - an outcome of a Task, named as Step Functions names it
@@ -49,32 +39,14 @@ class Failed(Exception):  # noqa: N818 - an outcome of a Task, named as Step Fun
 
 @lru_cache(maxsize=100_000)
 def _evaluate(expression: str, bindings: Frozen) -> Any:
-    value = _compiled(expression).evaluate(None, {name: _bound(part) for name, part in bindings.items()})
-    return freeze(_plain(value))
+    return freeze(without_nulls(_compiled(expression).evaluate(None, with_nulls(bindings))))
 
 
 @cache
 def _compiled(expression: str) -> Jsonata:
+    for call, value in BUILT_IN.items():
+        expression = expression.replace(call, value)
     return Jsonata(expression)
-
-
-def _bound(value: Any) -> Any:
-    """Give JSONata plain values; its null is not Python's None, which is undefined."""
-    if isinstance(value, Mapping):
-        return {name: _bound(part) for name, part in value.items()}
-    if isinstance(value, tuple):
-        return [_bound(part) for part in value]
-    return Utils.NULL_VALUE if value is None else value
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, float):
-        return int(value)
-    if isinstance(value, Mapping):
-        return {name: _plain(part) for name, part in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(part) for part in value]
-    return None if value is Utils.NULL_VALUE else value
 
 
 class Execution:
@@ -100,7 +72,7 @@ class Execution:
         if carried is None:
             user = runner.perform("bus", "take", {})
             event = {"detail": {"orderId": "o", "userId": user}}
-            return self._go_on(STATES[""], Frozen(), freeze({"input": event}))
+            return self._go_on(MACHINE["StartAt"], Frozen(), freeze({"input": event}))
         name, variables = carried
         if STATES[name]["Type"] != "Task":
             return carried
@@ -130,10 +102,10 @@ class Execution:
                 return state, freeze({"result": self._call(runner, name, state["Resource"], arguments)})
             except Failed as failed:
                 error, tries = str(failed), tries + 1
-            retrier = _first(state["Retry"], error)
+            retrier = first_match(state["Retry"], error)
             may_retry = tries < TRIES and retrier is not None and retrier["MaxAttempts"] > 0
             if not (may_retry and runner.perform("engine", "retry", {})):
-                catcher = _first(state["Catch"], error)
+                catcher = first_match(state["Catch"], error)
                 assert catcher is not None
                 return catcher, freeze({"errorOutput": {"Error": error}})
 
@@ -149,7 +121,8 @@ class Execution:
                 case "sqs":
                     return runner.perform("queue", "send", json.loads(arguments["MessageBody"])["detail"])
                 case _:
-                    return _typed(getattr(runner.table, _snake(action))(**_untyped(arguments)))
+                    operation, arguments = dynamodb_call(action, arguments)
+                    return _typed(getattr(runner.table, operation)(**arguments))
         except ClientError as error:
             code = error.response["Error"]["Code"]
             raise Failed(f"DynamoDB.{code}" if service == "dynamodb" else type(error).__name__) from None
@@ -157,32 +130,9 @@ class Execution:
             raise Failed(type(error).__name__) from error
 
     def _value(self, part: Any, variables: Frozen, states: Frozen) -> Any:
-        if isinstance(part, Mapping):
-            return {name: self._value(inner, variables, states) for name, inner in part.items()}
-        if isinstance(part, list):
-            return [self._value(inner, variables, states) for inner in part]
-        if not (isinstance(part, str) and part.startswith("{% ")):
-            return part
         context = {"Execution": {"Id": self._arn, "Name": self._arn, "StartTime": f"{START:%Y-%m-%dT%H:%M:%S.000Z}"}}
-        return _evaluate(part[2:-2], freeze(variables | {"states": {"context": context, **states}}))
-
-
-def _first(rules: Iterable[Mapping[str, Any]], error: str) -> Mapping[str, Any] | None:
-    anything = {"States.ALL"} if error == "States.Timeout" else {"States.ALL", "States.TaskFailed"}
-    return next((rule for rule in rules if {error, *anything} & set(rule["ErrorEquals"])), None)
-
-
-def _snake(operation: str) -> str:
-    return re.sub(r"[A-Z]", lambda letter: f"_{letter[0].lower()}", operation)
-
-
-def _untyped(arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """Give the arguments of a DynamoDB call to a client that speaks Python types."""
-    typed = ("Item", "Key", "ExpressionAttributeValues")
-    return {
-        name: {key: TypeDeserializer().deserialize(item) for key, item in value.items()} if name in typed else value
-        for name, value in arguments.items()
-    }
+        bindings = freeze(variables | {"states": {"context": context, **states}})
+        return resolve(part, lambda expression: _evaluate(expression, bindings))
 
 
 def _typed(answer: Mapping[str, Any]) -> dict[str, Any]:

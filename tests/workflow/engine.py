@@ -20,7 +20,6 @@ import boto3
 from botocore.config import Config
 from botocore.exceptions import ClientError
 from jsonata import Jsonata
-from jsonata.utils import Utils
 from moto.stepfunctions.parser import models
 from moto.stepfunctions.parser.api import EvaluationFailedEventDetails, HistoryEventType, TaskFailedEventDetails
 from moto.stepfunctions.parser.asl.component.common.error_name.custom_error_name import CustomErrorName
@@ -50,6 +49,8 @@ from moto.stepfunctions.parser.asl.jsonata import jsonata
 from moto.stepfunctions.parser.asl.jsonata.validations import validate_jsonata_expression_output
 from moto.stepfunctions.parser.asl.parse.asl_parser import AmazonStateLanguageParser
 from moto.stepfunctions.parser.backend import execution_worker
+
+from scaling.state_language import with_nulls
 
 REGION = "eu-west-1"
 
@@ -162,7 +163,7 @@ def _evaluate(engine: "Engine", declared_expression: str) -> Any:
     rest = start
     while declaration := _DECLARATION.match(declared_expression, rest):
         value, rest = _DECODER.raw_decode(declared_expression, declaration.end())
-        bindings[declaration["name"]] = _with_nulls(value)
+        bindings[declaration["name"]] = with_nulls(value)
         rest += len(";")
     expression = copy.copy(_parse_expression(declared_expression[:start] + declared_expression[rest:]))
     expression.register_lambda("random", lambda: engine.random)
@@ -173,15 +174,6 @@ def _evaluate(engine: "Engine", declared_expression: str) -> Any:
 @functools.cache
 def _parse_expression(expression: str) -> Jsonata:
     return Jsonata(expression)
-
-
-def _with_nulls(value: Any) -> Any:
-    """Distinguish null from undefined, as the evaluator does in what it parses."""
-    if isinstance(value, dict):
-        return {name: _with_nulls(inner) for name, inner in value.items()}
-    if isinstance(value, list):
-        return [_with_nulls(inner) for inner in value]
-    return Utils.NULL_VALUE if value is None else value
 
 
 def _declare(bindings: dict[str, Any]) -> str:
