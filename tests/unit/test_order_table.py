@@ -402,7 +402,9 @@ def test_closed_order_is_read_as_it_was_closed(cloud: Cloud, orders: OrderTable,
 
     orders.close(closed, ciphertexts(2))
 
-    assert orders.get(ORDER_ID) == closed.model_copy(update={"card_rows": (1,)})
+    assert orders.get(ORDER_ID) == closed.model_copy(update={"card_rows": (1,)}), (
+        "rules/orders.py, CLOSING_FIELDS: list every field that close() sets, or the closing does not write it"
+    )
 
 
 # -------------------------------------------------------------- lost closings

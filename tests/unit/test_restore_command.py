@@ -163,7 +163,9 @@ PARTIAL = pytest.mark.parametrize("half", [lacks_a_row, has_a_row_of_an_earlier_
 def test_closed_order_without_all_its_cards_is_restored_as_open(
     cloud: Cloud, giftcards: Giftcards, copy: str, delivered: Any, *, half: Any, order_id: list[str]
 ):
-    cloud.put(copy, cloud.order_row() | {"announcedAt": "2026-03-14T09:26:54.000Z", "sweptAt": "2026-03-14T09:26:50Z"})
+    accepted = {"undeliveredCards": 1, "refundedQuantity": 1, "refundedAt": "2026-03-14T09:26:53.000Z"}
+    later = {"announcedAt": "2026-03-14T09:26:54.000Z", "sweptAt": "2026-03-14T09:26:50Z"}
+    cloud.put(copy, cloud.order_row() | accepted | later)
     half(cloud, copy)
     lose(cloud)
 

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from giftcards.adapters.order_table import OrderTable, card_keys, order_key
 from giftcards.contracts.statuses import OrderStatus
-from giftcards.rules.orders import Order
+from giftcards.rules.orders import FIELDS_OF_CLOSED_ORDERS, Order
 from giftcards_cli import output
 from giftcards_cli.arguments import ORDER_ID, StackName
 from giftcards_cli.stack import CommandError, Stack, aws_errors
@@ -18,18 +18,7 @@ from giftcards_local import STACK_NAME
 
 Row = dict[str, Any]
 _ORDER_SORT_KEY = order_key("")["sk"]
-_DELIVERY_ATTRIBUTES = {
-    "quantity",
-    "fulfilledQuantity",
-    "fulfilledAmount",
-    "pricePerCard",
-    "deliveryId",
-    "deliveryAttempt",
-    "cardRows",
-    "deliveredAt",
-    "cardsExpireAt",
-    "announcedAt",
-}
+_DELIVERY_ATTRIBUTES = {str(Order.model_fields[name].alias) for name in FIELDS_OF_CLOSED_ORDERS}
 _EXECUTION_ATTRIBUTES = {"executionArn", "sweptAt"}
 
 

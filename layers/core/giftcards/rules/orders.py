@@ -39,6 +39,8 @@ CLOSING_FIELDS = frozenset(
     }
 )
 """Fields of an order that its closing sets."""
+FIELDS_OF_CLOSED_ORDERS = CLOSING_FIELDS - {"status", "checks"} | {"delivery_attempt", "announced_at"}
+"""Fields that an open order does not have."""
 CLOSING_EVENTS: Mapping[OrderStatus, type[OrderEvent]] = {
     OrderStatus.FULFILLED: CardsDelivered,
     OrderStatus.PARTIALLY_FILLED: CardsPartiallyDelivered,
