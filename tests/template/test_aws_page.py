@@ -7,6 +7,7 @@ from typing import Any
 
 from giftcards.adapters.order_table import OrderTable
 from giftcards.contracts.statuses import OrderStatus
+from giftcards.rules.languages import LANGUAGES
 from giftcards.rules.orders import Acceptance, Order
 from giftcards_cli.commands.replay_dlq import REPLAY_SOURCE
 from template.permissions import attributes_of
@@ -27,6 +28,15 @@ def test_parameter_table_matches_the_template(template: Template):
     for row in cells():
         documented |= dict(zip(re.findall(r"`([^`]+)`", row[0]), re.findall(r"`([^`]+)`", row[1]), strict=True))
     assert documented == {name: str(entry["Default"]) for name, entry in template["Parameters"].items()}
+
+
+def test_every_language_can_be_chosen_and_is_listed(template: Template):
+    (listed,) = (row[2] for row in cells() if row[0] == "`PageLanguage`")
+    for where, languages in (
+        ("template.yaml, AllowedValues of PageLanguage", template["Parameters"]["PageLanguage"]["AllowedValues"]),
+        ("docs/aws.md, PageLanguage", re.findall(r"`(\w+)`", listed)),
+    ):
+        assert tuple(languages) == LANGUAGES, f"{where}: list the languages of rules/languages.py, in its order"
 
 
 def test_every_output_is_named(template: Template):

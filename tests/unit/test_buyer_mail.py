@@ -10,14 +10,9 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from giftcards.presentation.mail import MailContent, is_mail_address, render_mail
+from giftcards.presentation.texts import catalogue
 from giftcards.rules.languages import LANGUAGES
 from support.page_samples import URL, mail_content
-
-SUBJECTS = {
-    "en": "Your gift cards are ready",
-    "fr": "Vos cartes cadeaux sont prêtes",
-    "ar": "بطاقات الهدايا الخاصة بك جاهزة",
-}
 
 
 def parsed(content: MailContent) -> EmailMessage:
@@ -39,7 +34,7 @@ def test_mail_has_exactly_these_headers(language: str):
     assert {name: str(value) for name, value in message.items() if name != "Content-Type"} == {
         "From": "Boutique El Djazair <cards@eldjazair.example>",
         "To": "alice@buyer.example",
-        "Subject": SUBJECTS[language],
+        "Subject": catalogue(language).mail["subject"],
         "Reply-To": "aide@eldjazair.example",
         "Auto-Submitted": "auto-generated",
         "Content-Language": language,

@@ -11,7 +11,7 @@ from giftcards.contracts.base import Contract, Identifier
 from giftcards.contracts.events import HeldReason
 from giftcards.contracts.links import AccessCode, Address, Channel, Label
 from giftcards.contracts.statuses import OrderStatus
-from giftcards.rules.languages import Language
+from giftcards.rules.languages import LANGUAGES, Language
 
 _RFC_3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)")
 
@@ -145,7 +145,7 @@ LIMITS: Mapping[str, str] = {
     "placedAt": "a time with its offset from UTC, such as 2026-11-26T12:00:00Z",
     "recipient": "an object with email, and language and label if you like",
     "email": "one address of at most 254 ASCII characters, without a display name",
-    "language": "ar, fr or en",
+    "language": f"one of {', '.join(LANGUAGES)}",
     "label": "1 to 120 characters, without control or direction-override characters",
     "channel": "1 to 32 lower-case letters, digits or hyphens",
     "code": "4 to 12 digits",
