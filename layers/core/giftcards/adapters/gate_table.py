@@ -13,7 +13,9 @@ from giftcards.rules.supplier_failure import FailureKind
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
 
-_KEY = {"pk": "SUPPLIER#oneclickdz", "sk": "GATE"}
+SUPPLIER = "SUPPLIER#oneclickdz"
+"""The table's key of all that is known of this supplier: another one must not inherit a block, or statuses."""
+_KEY = {"pk": SUPPLIER, "sk": "GATE"}
 
 
 class GateTable:

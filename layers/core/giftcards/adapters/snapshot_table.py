@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+from giftcards.adapters.gate_table import SUPPLIER
 from giftcards.adapters.timestamps import timestamp
 from giftcards.contracts.statuses import OrderStatus, SupplierStatus
 from giftcards.rules.snapshot import Snapshot
@@ -11,8 +12,8 @@ from giftcards.rules.snapshot import Snapshot
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
 
-_SNAPSHOT = {"pk": "SUPPLIER#oneclickdz", "sk": "SNAPSHOT"}
-_REFRESH = {"pk": "SUPPLIER#oneclickdz", "sk": "REFRESH"}
+_SNAPSHOT = {"pk": SUPPLIER, "sk": "SNAPSHOT"}
+_REFRESH = {"pk": SUPPLIER, "sk": "REFRESH"}
 """Which tick is refreshed, and how many checks it had: a small item, because a write costs by the item's size."""
 
 
