@@ -25,6 +25,7 @@ from typing import Any
 import httpx
 from rich.console import Console
 from rich.table import Table
+from samtranslator.yaml_helper import yaml_parse
 
 from giftcards.contracts.events import OrderPlaced
 from giftcards_cli.stack import Stack
@@ -33,6 +34,7 @@ from giftcards_local.cloud import LocalCloud
 from giftcards_local.processes import wait_for
 from giftcards_local.pythons import find_python
 from giftcards_local.supplier import SANDBOX_API_KEY, SupplierServer
+from scaling.parameters import parameter_variables
 from scaling.releases import release_before
 from warm_check import CHECKS, CONTEXT, request, without_the_supplier
 
@@ -50,20 +52,17 @@ BUILDERS = {
     "ServePageFunction": "buyer_root.link_page",
 }
 """What each function builds on its first call."""
-ENVIRONMENT = {
+ENVIRONMENT = parameter_variables(yaml_parse((PROJECT / "template.yaml").read_text(encoding="utf-8"))) | {
     "STAGE_NAME": "bench",
     "RELEASE_NAME": "bench",
     "POWERTOOLS_SERVICE_NAME": "bench",
     "SUPPLIER_BASE_URL": "http://127.0.0.1:9",
     "SUPPLIER_API_KEY_SECRET_ARN": "arn",
     "GATE_TABLE_NAME": "gate",
-    "POLL_SCHEDULE": "120:5",
-    "DELAYED_AFTER_SECONDS": "600",
     "CARD_TABLE_NAME": "cards",
     "AUDIT_TABLE_NAME": "audit",
     "CARD_KEY_ARN": "arn:aws:kms:us-east-1:000000000000:key/00000000-0000-0000-0000-000000000000",
     "ORDER_BUS_NAME": "bus",
-    "CARD_RETENTION_DAYS": "0",
     "LINK_TABLE_NAME": "links",
     "LINK_KEY_ARN": "arn",
     "REDEEM_LINK_FUNCTION_ARN": "arn",

@@ -24,6 +24,7 @@ from samtranslator.yaml_helper import yaml_parse
 
 from scaling.clock import VirtualTime
 from scaling.cloud import TABLE_SECONDS, Cloud
+from scaling.parameters import parameter_variables
 from scaling.state_language import dynamodb_call
 from scaling.supplier import BASE_URL, SimulatedOrder, Supplier, Transport, moment
 from scaling.workflow import Call, Execution, Failed, Steps, Wait, Workflow
@@ -113,19 +114,20 @@ class Service:
 
     def environment(self) -> dict[str, str]:
         """Return the functions' environment: the template's values, and names of what is simulated."""
-        return _TABLES | {
-            "POWERTOOLS_SERVICE_NAME": "bench",
-            "POWERTOOLS_METRICS_DISABLED": "true",
-            "STAGE_NAME": "bench",
-            "RELEASE_NAME": "bench",
-            "SUPPLIER_BASE_URL": BASE_URL,
-            "SUPPLIER_API_KEY_SECRET_ARN": "secret",
-            "CARD_KEY_ARN": _KEY_ARN,
-            "ORDER_BUS_NAME": "bus",
-            "CARD_RETENTION_DAYS": "0",
-            "POLL_SCHEDULE": self._parameters["PollSchedule"],
-            "DELAYED_AFTER_SECONDS": self._parameters["DelayedAfterSeconds"],
-        }
+        return (
+            parameter_variables(_template(self._code))
+            | _TABLES
+            | {
+                "POWERTOOLS_SERVICE_NAME": "bench",
+                "POWERTOOLS_METRICS_DISABLED": "true",
+                "STAGE_NAME": "bench",
+                "RELEASE_NAME": "bench",
+                "SUPPLIER_BASE_URL": BASE_URL,
+                "SUPPLIER_API_KEY_SECRET_ARN": "secret",
+                "CARD_KEY_ARN": _KEY_ARN,
+                "ORDER_BUS_NAME": "bus",
+            }
+        )
 
     def installed(self) -> AbstractContextManager[Any]:
         """Put the simulation into the release's composition root."""

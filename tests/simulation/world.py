@@ -31,6 +31,7 @@ from giftcards.use_cases.reconcile_orders import ReconciliationReport, Window
 from giftcards.use_cases.sweep_orders import OrderSweep
 from giftcards_local.supplier import cards_of
 from giftcards_local.supplier.book import NewOrder
+from scaling.parameters import parameter_variables
 from simulation.cloud import (
     AUDIT_TABLE,
     DISCREPANCY_TABLE,
@@ -45,7 +46,7 @@ from simulation.cloud import (
 from simulation.functions import Functions
 from simulation.supplier import SimulatedSupplier
 from simulation.timeline import START, Timeline
-from support.cloud import parameter_variables
+from support.cloud import template
 from workflow.engine import REGION, Engine, Fault, instant_engine
 from workflow.harness import ACCOUNT, BUS, CHECK_STATUS, DEAD_LETTERS, DELIVER_CARDS, TABLE
 
@@ -71,7 +72,7 @@ class World:
         self.events_to_refuse = 0
 
     def _container(self) -> Outside:
-        environment = parameter_variables() | {
+        environment = parameter_variables(template()) | {
             "STAGE_NAME": "simulation",
             "SUPPLIER_BASE_URL": self.supplier.url,
             "SUPPLIER_API_KEY_SECRET_ARN": self.cloud.secret_arn,

@@ -1,7 +1,7 @@
 """moto's cloud with the resources of the template."""
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -29,22 +29,6 @@ def template() -> dict[str, Any]:
     """Read template.yaml."""
     parsed: dict[str, Any] = yaml_parse((ROOT / "template.yaml").read_text())
     return parsed
-
-
-@cache
-def parameter_variables() -> Mapping[str, str]:
-    """Return the functions' environment variables that are parameters of the template, with the defaults."""
-    parameters, functions = template()["Parameters"], template()["Resources"].values()
-    variables = {
-        name: value
-        for resource in [template()["Globals"]["Function"], *(found.get("Properties", {}) for found in functions)]
-        for name, value in resource.get("Environment", {}).get("Variables", {}).items()
-    }
-    return {
-        name: str(parameters[value["Ref"]]["Default"])
-        for name, value in variables.items()
-        if isinstance(value, dict) and "Default" in parameters.get(value.get("Ref"), {})
-    }
 
 
 def client_error(operation: str, code: str = "InternalServerError") -> ClientError:

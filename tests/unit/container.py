@@ -12,7 +12,8 @@ from aws_lambda_powertools.utilities.typing import LambdaContext
 
 from giftcards import composition_root
 from giftcards.adapters.oneclickdz.supplier import Supplier
-from support.cloud import Cloud, card_cipher, parameter_variables
+from scaling.parameters import parameter_variables
+from support.cloud import Cloud, card_cipher, template
 from support.examples import NOW, ORDER_ID, ROOT, USER_ID, step_request
 from support.scripts import load
 from support.supplier import BASE_URL, SupplierDouble
@@ -83,7 +84,7 @@ def container(
     cloud: Cloud, supplier: SupplierDouble, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> Iterator[Container]:
     """Return a container 60 s after the claim, with a key in the secret and the supplier's double."""
-    values = parameter_variables() | {
+    values = parameter_variables(template()) | {
         "POWERTOOLS_SERVICE_NAME": SERVICE,
         "STAGE_NAME": "test",
         "SUPPLIER_BASE_URL": BASE_URL,

@@ -18,7 +18,8 @@ from giftcards.adapters.oneclickdz.supplier import Supplier
 from giftcards.contracts.workflow import Outcome, StepResult
 from giftcards.rules.orders import delivery_id_of
 from giftcards.use_cases.reveal_cards import RevealOutcome
-from support.cloud import Cloud, client_error
+from scaling.parameters import parameter_variables
+from support.cloud import Cloud, client_error, template
 from support.examples import NOW, ORDER_ID, ROOT, USER_ID
 from support.secrets import API_KEY, MARK, card_data, leaks
 from support.supplier import BASE_URL, SupplierDouble, answered, order_data, page_data, refused
@@ -422,13 +423,11 @@ print(json.dumps(imported))
 
 def test_check_status_imports_no_boto3_and_no_encryption_sdk():
     # Given a new process that imports the function and builds its use case
-    settings = {
+    settings = parameter_variables(template()) | {
         "STAGE_NAME": "test",
         "SUPPLIER_BASE_URL": BASE_URL,
         "SUPPLIER_API_KEY_SECRET_ARN": "arn",
         "GATE_TABLE_NAME": "gate",
-        "POLL_SCHEDULE": "120:5",
-        "DELAYED_AFTER_SECONDS": "600",
     }
     app = ROOT / "functions/check_status/app.py"
     command = [sys.executable, "-c", PROGRAM, app]
