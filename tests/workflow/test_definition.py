@@ -78,6 +78,8 @@ HOLD = retrier(["States.TaskFailed", "States.Timeout"], interval=1, attempts=200
 """The hold itself: more than half a day, because without it nobody knows about the order until the next sweep."""
 OUTAGE = retrier(OUTAGES, interval=2, attempts=2)
 """Then WaitForAws."""
+CALLS_A_ROUND = 1 + OUTAGE["MaxAttempts"]
+"""Calls of a function before each wait for AWS."""
 UNKNOWN = retrier(["Lambda.Unknown"], interval=2, attempts=12)
 """A function that timed out or ran out of memory; on the local cloud, one that is throttled."""
 RAISED = retrier(["States.TaskFailed"], interval=5, attempts=8)

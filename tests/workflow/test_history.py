@@ -6,6 +6,7 @@ from giftcards.contracts.workflow import Outcome
 from giftcards.rules.schedule import MAX_BACKOFF_SECONDS, MAX_CHECKS, PollSchedule
 from workflow.answers import PENDING, SETTLED, Closed, Raised, result
 from workflow.harness import ORDER, Workflow, load_definition, load_template
+from workflow.test_definition import CALLS_A_ROUND
 
 HISTORY_EVENTS = 25_000  # https://docs.aws.amazon.com/step-functions/latest/dg/service-quotas.html
 NOT_DELIVERED = result(Outcome.SUPPLIER_BUSY)
@@ -45,7 +46,7 @@ def test_most_checks_and_deliveries_fit_into_the_history(workflow: Workflow) -> 
 @pytest.mark.parametrize("step", ["CheckStatus", "DeliverCards"])
 def test_history_has_room_for_days_of_an_outage(workflow: Workflow, step: str) -> None:
     def events(rounds: int) -> int:
-        outage = [Raised("AwsUnavailableError")] * 3 * rounds
+        outage = [Raised("AwsUnavailableError")] * CALLS_A_ROUND * rounds
         order = {"orderId": f"outage-{rounds}", "userId": "user-1"}
         if step == "CheckStatus":
             return workflow.run(order, check=[*outage, SETTLED], deliver=[Closed()]).history_events

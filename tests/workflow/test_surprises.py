@@ -12,6 +12,7 @@ from giftcards.rules.schedule import MAX_BACKOFF_SECONDS, YOUNG_SECONDS
 from workflow.answers import PENDING, SETTLED, Answering, Closed, Raised, result
 from workflow.engine import Engine, Fault
 from workflow.harness import CLAIMED, HELD, ORDER, Run, Workflow, load_definition
+from workflow.test_definition import CALLS_A_ROUND
 from workflow.test_definition import OUTAGES as ERRORS
 
 CARD = 'CARD-"7f3a"-\\9c51-e8d2'
@@ -45,8 +46,6 @@ def test_function_that_raises_once_is_called_again(workflow: Workflow, step: str
 
 
 each_outage = pytest.mark.parametrize("outage", OUTAGES, ids=lambda outage: outage.error)
-CALLS_A_ROUND = 3
-"""Calls of a step in an outage: one, and two quick retries."""
 
 
 def run_through(workflow: Workflow, step: str, outage: Raised | Fault, times: int) -> Run:

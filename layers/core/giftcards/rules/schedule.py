@@ -9,10 +9,9 @@ MAX_CHECKS = 1_500
 """Maximum of checks, and of deliveries that wait for a slot or an answer, in one execution.
 
 The history of a Standard workflow has at most 25,000 events
-(https://docs.aws.amazon.com/step-functions/latest/dg/service-quotas.html). One round of the loop writes 9 of them, or
-16 with a delivery that is followed by another check. A round in which AWS does not run a function writes 17 and does
-not count as a check: with the default schedule there is room for days of such rounds. If an execution does run out of
-history, SweepOrders finds its order.
+(https://docs.aws.amazon.com/step-functions/latest/dg/service-quotas.html); tests/workflow/test_history.py shows that
+the rounds fit. A round in which AWS does not run a function is not a check: with the default schedule there is room for
+days of such rounds. If an execution does run out of history, SweepOrders finds its order.
 """
 
 MAX_DEADLINE_SECONDS = 20 * 86_400
