@@ -100,7 +100,7 @@ def test_order_readers_may_read_only_order_attributes(on_aws: Template, function
     assert body["Condition"] == {
         "ForAllValues:StringEquals": {"dynamodb:Attributes": ["pk", "sk", *ORDER_ATTRIBUTES]},
         "StringEqualsIfExists": {"dynamodb:Select": "SPECIFIC_ATTRIBUTES"},
-    }
+    }, f"template.yaml, {sid}: list every field of Order under dynamodb:Attributes, in alphabetical order"
 
 
 @pytest.mark.parametrize("resource", ["CardTable", "AuditTable", "CardKey"])

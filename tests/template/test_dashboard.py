@@ -74,7 +74,9 @@ def test_every_graph_has_a_title_a_unit_and_starts_at_zero(body: dict[str, Any])
 
 def test_every_metric_is_shown_or_excluded_for_a_reason(all_rows: list[Row]):
     shown = {row.name for row in metrics_of(all_rows) if row.namespace == NAMESPACE}
-    assert shown == {metric.label for metric in Metric} - {metric.label for metric in NOT_SHOWN}
+    assert shown == {metric.label for metric in Metric} - {metric.label for metric in NOT_SHOWN}, (
+        "show the metric in the dashboard (wiring.yaml), or list it in NOT_SHOWN"
+    )
 
 
 def test_own_metrics_have_the_dimension_of_this_stack(all_rows: list[Row]):

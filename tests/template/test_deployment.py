@@ -95,7 +95,9 @@ def test_version_description_is_never_too_long(in_vpc: Template, function: str):
     lengths = {name: longest(entry) for name, entry in in_vpc["Parameters"].items() if f"${{{name}}}" in text}
     lengths |= {"Subnets": len(",".join(["0" * 17] * 3)), "SecurityGroups": len(",".join(["0" * 17] * 2))}
     whole = re.sub(r"\$\{(\w+)\}", lambda name: "x" * lengths[name[1]], text)
-    assert len(whole) <= VERSION_DESCRIPTION_CHARACTERS
+    assert len(whole) <= VERSION_DESCRIPTION_CHARACTERS, (
+        "shorten the MaxLength of a parameter in this VersionDescription, or Lambda refuses the version"
+    )
 
 
 @pytest.mark.parametrize(

@@ -94,7 +94,9 @@ def test_webhook_posts_every_event_for_shops_and_replays(on_aws: Template):
         "detail-type": [*WEBHOOK_EVENTS],
     }
     for_operators = {"OrderRepeated", "OrderUnclaimed", "OrderOverdue", "OrderMismatch"}
-    assert set(WEBHOOK_EVENTS) == {event.detail_type for event in OUTGOING_EVENTS} - for_operators
+    assert set(WEBHOOK_EVENTS) == {event.detail_type for event in OUTGOING_EVENTS} - for_operators, (
+        "decide who gets the event: shops (WEBHOOK_EVENTS in contracts/events.py) or operators (this test)"
+    )
 
 
 def test_no_other_rule_matches_a_replayed_event(on_aws: Template):
