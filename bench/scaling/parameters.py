@@ -1,11 +1,11 @@
-"""The functions' environment variables that are parameters of the template."""
+"""The functions' environment variables that take their value from a parameter of the template."""
 
 from collections.abc import Mapping
 from typing import Any
 
 
 def parameter_variables(template: Mapping[str, Any]) -> dict[str, str]:
-    """Return these variables with the parameters' defaults; not those of parameters without a default."""
+    """Return each variable with its parameter's default. Leave out parameters without one."""
     parameters, resources = template["Parameters"], template["Resources"].values()
     functions = [template["Globals"]["Function"], *(resource.get("Properties", {}) for resource in resources)]
     return {

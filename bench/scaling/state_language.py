@@ -14,7 +14,7 @@ from jsonata.utils import Utils
 
 
 def load_definition(path: Path, substitutions: Mapping[str, str]) -> dict[str, Any]:
-    """Read a definition with what the template fills in. A name without a substitution stands for itself."""
+    """Read a definition and fill in its placeholders. A placeholder without a substitution becomes its name."""
     text = path.read_text(encoding="utf-8")
     text = re.sub(r"\$\{(\w+)\}", lambda found: substitutions.get(found[1], found[1]), text)
     machine: dict[str, Any] = json.loads(text)
@@ -32,13 +32,13 @@ def resolve(part: Any, evaluate: Callable[[str], Any]) -> Any:
 
 
 def first_match(rules: Iterable[Mapping[str, Any]], error: str) -> Mapping[str, Any] | None:
-    """Return the first retrier or catcher that is for an error; None if there is none."""
+    """Return the first retrier or catcher that matches an error; None if there is none."""
     anything = {"States.ALL"} if error == "States.Timeout" else {"States.ALL", "States.TaskFailed"}
     return next((rule for rule in rules if {error, *anything} & set(rule["ErrorEquals"])), None)
 
 
 def with_nulls(value: Any) -> Any:
-    """Return a value as JSONata has it: its null is not Python's None, which is undefined."""
+    """Convert None to JSONata's null, because JSONata takes None as undefined."""
     if isinstance(value, Mapping):
         return {name: with_nulls(part) for name, part in value.items()}
     if isinstance(value, list | tuple):

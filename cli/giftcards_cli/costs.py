@@ -63,9 +63,10 @@ def supplier_calls(order: Order) -> int:
 def usage(order: Order) -> dict[str, float]:
     """Return the billed usage of a closed order, by the names of the price list.
 
-    Order rows are below 1 KB, so a write is one unit, two in a transaction, and one more per index. Card rows are as
-    this release writes them, whichever has written this order's. Each check is billed as one that the shared list does
-    not answer; with many open orders it answers most of them, which leaves out the two writes of a slot.
+    Order rows are below 1 KB, so a write is one unit, two in a transaction, and one more per index. Card rows are
+    billed as this release writes them, even if an earlier release wrote this order's. Each check is billed as if the
+    shared list did not answer it. With many open orders the list answers most checks, which saves the two writes for a
+    slot.
     """
     checks, cards = order.checks or 0, order.fulfilled_quantity or 0
     calls, delays = checks + 1, int(order.delayed_at is not None)
@@ -81,8 +82,9 @@ def usage(order: Order) -> dict[str, float]:
         + close
         + published
         + 2 * calls  # acquire and release a slot
-        + checks,  # count it for the shared list
-        "dynamodbReadRequestUnits": 1 + checks / 2,  # the order row; the shared list for each check, not consistently
+        + checks,  # count the check for the shared list
+        "dynamodbReadRequestUnits": 1
+        + checks / 2,  # the order row; for each check, the shared list: eventually consistent, half a unit
         "kmsRequests": int(cards > 0),
         "eventBridgeCustomEvents": 2 + delays,  # OrderPlaced and the outcome
     }

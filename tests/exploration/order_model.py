@@ -78,7 +78,7 @@ class World(NamedTuple):
     may_redeliver
         Whether an order may be delivered again, at another time, because its rows are lost at some time.
     claimed_late
-        Executions that own the order by a write that arrived after they had gone on without it.
+        Executions that own the order only because their claim or resume arrived after they had continued without it.
     """
 
     answers: tuple[str, ...]
@@ -469,7 +469,7 @@ class OrderModel(Model):
     def _check_ended(self, state: State, row: Frozen) -> None:
         """An execution that succeeds has closed its order, or the order is in progress elsewhere.
 
-        Where a write that arrived late has given the order to it, the sweep takes it away again: see `recover`.
+        If a late write made the execution the owner, the sweep releases the order: see `recover`.
         """
         for step in state.steps:
             if step is None or step.call is not None or not isinstance(step.process.program, Execution):

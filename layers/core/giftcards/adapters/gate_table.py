@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
 
 SUPPLIER = "SUPPLIER#oneclickdz"
-"""The table's key of all that is known of this supplier: another one must not inherit a block, or statuses."""
+"""Partition key of all that is stored about this supplier. Another supplier needs its own: it must not inherit a block."""
 _KEY = {"pk": SUPPLIER, "sk": "GATE"}
 
 

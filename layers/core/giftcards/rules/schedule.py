@@ -10,8 +10,8 @@ MAX_CHECKS = 1_500
 
 The history of a Standard workflow has at most 25,000 events
 (https://docs.aws.amazon.com/step-functions/latest/dg/service-quotas.html); tests/workflow/test_history.py shows that
-the rounds fit. A round in which AWS does not run a function is not a check: with the default schedule there is room for
-days of such rounds. If an execution does run out of history, SweepOrders finds its order.
+the rounds fit. A round in which AWS does not run a function does not count as a check. With the default schedule, the
+history has room for days of such rounds. If an execution does run out of history, SweepOrders finds its order.
 """
 
 MAX_DEADLINE_SECONDS = 20 * 86_400
