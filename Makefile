@@ -104,7 +104,7 @@ test-upgrade: setup ## Deploy a changed release over twenty waiting orders on th
 
 MINUTES ?= 10
 soak: setup ## Inject every kind of fault at random for MINUTES=10 (SEED=n repeats a run)
-	@PYTHONPATH=tests $(BIN)/python -m simulation.soak --minutes $(MINUTES) $(if $(SEED),--seed $(SEED))
+	@PYTHONPATH=tests:bench $(BIN)/python -m simulation.soak --minutes $(MINUTES) $(if $(SEED),--seed $(SEED))
 
 lint: setup ## ruff, mypy and codespell
 	$(BIN)/ruff check

@@ -82,7 +82,7 @@ def usage(order: Order) -> dict[str, float]:
         + close
         + published
         + 2 * calls  # acquire and release a slot
-        + checks,  # count the check for the shared list
+        + 2 * checks,  # count the check for the shared list: the first of a tick fails a condition, then writes
         "dynamodbReadRequestUnits": 1
         + checks / 2,  # the order row; for each check, the shared list: eventually consistent, half a unit
         "kmsRequests": int(cards > 0),

@@ -1,8 +1,12 @@
 """`make` installs into this folder only, whatever the user's settings for pip, uv and Python are."""
 
 import os
+import re
 import subprocess
+import sys
 from pathlib import Path
+
+import pytest
 
 from support.hostile import hostile_environment
 from template.reading import ROOT
@@ -27,3 +31,21 @@ def test_user_settings_do_not_redirect_installations(tmp_path: Path):
     }
     assert passed_on == {*DOWNLOADS, "PYTHONIOENCODING"}
     assert variables["PATH"].startswith(f"{ROOT}/.venv/bin:")
+
+
+PROGRAMS = re.findall(
+    r"PYTHONPATH=(\S+) \$\(BIN\)/python (?:-m |(bench)/)([\w.]+?)(?:\.py)?\s", (ROOT / "Makefile").read_text()
+)
+
+
+@pytest.mark.parametrize(("path", "folder", "module"), PROGRAMS, ids=lambda text: text or "-")
+def test_program_of_a_target_finds_what_it_imports(path: str, folder: str, module: str):
+    path = os.pathsep.join(filter(None, [folder, *path.split(":")]))
+    done = subprocess.run(
+        [sys.executable, "-B", "-c", f"import {module}"], cwd=ROOT, env=os.environ | {"PYTHONPATH": path}, check=False
+    )
+    assert done.returncode == 0
+
+
+def test_every_program_of_a_target_is_tried():
+    assert {module for *_, module in PROGRAMS} == {"drill", "simulation.soak", "handlers", "scale"}

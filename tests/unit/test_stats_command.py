@@ -184,7 +184,7 @@ def test_usage_of_an_order_with_two_cards_and_four_checks():
         "stepFunctionsStateTransitions": 18,
         "lambdaRequests": 5,
         "lambdaArmGbSeconds": 1.5,
-        "dynamodbWriteRequestUnits": 26,
+        "dynamodbWriteRequestUnits": 30,
         "dynamodbReadRequestUnits": 3,
         "kmsRequests": 1,
         "eventBridgeCustomEvents": 2,
@@ -192,7 +192,7 @@ def test_usage_of_an_order_with_two_cards_and_four_checks():
     assert costs.supplier_calls(closed_order()) == 5
 
 
-@pytest.mark.parametrize(("cards", "units"), [(1, 26), (10, 28), (100, 42), (5_000, 924)])
+@pytest.mark.parametrize(("cards", "units"), [(1, 30), (10, 32), (100, 46), (5_000, 928)])
 def test_writes_of_an_order_follow_the_size_of_its_card_rows(cards: int, units: int):
     order = closed_order(quantity=cards, fulfilled_quantity=cards)
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
 
 SUPPLIER = "SUPPLIER#oneclickdz"
-"""Partition key of all that is stored about this supplier. Another supplier needs its own: it must not inherit a block."""
+"""Partition key of all that is stored about this supplier. With its own, another supplier inherits no block."""
 _KEY = {"pk": SUPPLIER, "sk": "GATE"}
 
 
