@@ -85,7 +85,7 @@ def test_order_is_placed_read_and_shown_by_its_link(service: Service) -> None:
     shown = service.shop("GET", f"/v1/orders/{order_id}").json()
     assert (shown["status"], shown["fulfilledQuantity"], shown["userId"]) == ("FULFILLED", 2, USER)
     link = link_of(service, order_id, label="2 × card").json()
-    assert httpx.get(link["url"], trust_env=False).status_code == 200
+    assert httpx.get(link["url"], timeout=30, trust_env=False).status_code == 200
     assert link_of(service, order_id, label="2 × card").json() == link
     assert link_of(service, order_id, userId="mallory").status_code == 404
     assert link_of(service, order_id, uses=0).json()["errors"][0]["field"] == "uses"
@@ -286,7 +286,7 @@ def test_php_shop_prints_the_link_of_what_it_sold(service: Service) -> None:
             env=environment(service), capture_output=True, text=True, timeout=180, check=False,
         )  # fmt: skip
     assert finished.returncode == 0, finished.stderr
-    assert httpx.get(finished.stdout.strip(), trust_env=False).status_code == 200
+    assert httpx.get(finished.stdout.strip(), timeout=30, trust_env=False).status_code == 200
 
 
 def test_endpoint_of_these_tests_sees_a_missing_key() -> None:

@@ -16,7 +16,13 @@ DOWNLOADS = {"PIP_INDEX_URL": "https://index", "UV_INDEX_OURS_PASSWORD": "p", "P
 
 def test_user_settings_do_not_redirect_installations(tmp_path: Path):
     given = hostile_environment("http://127.0.0.1:9", tmp_path / "home") | {"PATH": os.environ["PATH"]} | DOWNLOADS
-    given |= {"PYTHONPATH": "/no/such", "PYTHONHOME": "/no/such", "A_SETTING_OF_TOMORROW": "x", "UV_TOMORROW": "x"}
+    given |= {
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "PYTHONPATH": "/no/such",
+        "PYTHONHOME": "/no/such",
+        "A_SETTING_OF_TOMORROW": "x",
+        "UV_TOMORROW": "x",
+    }
     del given["MAKEFLAGS"]
     done = subprocess.run(
         ["make", "-f", "-", "show"],
