@@ -127,11 +127,12 @@ def test_access_code_opens_and_locks(service: Service) -> None:
     assert WEB.post(url, data={"code": "4711"}).status_code == 403
 
 
-def test_fifteen_views_at_once_show_nine_uses(service: Service) -> None:
+def test_fifteen_views_five_at_once_show_nine_uses(service: Service) -> None:
     order_id = delivered(service)
     url = url_of(service, order_id, "--uses", "9")
-    with ThreadPoolExecutor(15) as pool:
+    # Five at once: each starts two functions anew, and more of them take this machine longer than their timeout.
+    with ThreadPoolExecutor(5) as pool:
         statuses = list(pool.map(lambda _: WEB.post(url).status_code, range(15)))
     assert statuses.count(200) == 9
-    assert set(statuses) <= {200, 410, 502, 503}  # 502: on a busy machine a function may time out, and shows nothing
+    assert set(statuses) <= {200, 410, 503}
     assert WEB.post(url).status_code == 410
