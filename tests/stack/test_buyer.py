@@ -130,7 +130,7 @@ def test_access_code_opens_and_locks(service: Service) -> None:
 def test_fifteen_views_five_at_once_show_nine_uses(service: Service) -> None:
     order_id = delivered(service)
     url = url_of(service, order_id, "--uses", "9")
-    # Five at once: each starts two functions anew, and more of them take this machine longer than their timeout.
+    # Five at once: each needs two cold starts, and with more of them a small machine exceeds the timeout.
     with ThreadPoolExecutor(5) as pool:
         statuses = list(pool.map(lambda _: WEB.post(url).status_code, range(15)))
     assert statuses.count(200) == 9
