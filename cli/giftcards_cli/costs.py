@@ -83,8 +83,8 @@ def usage(order: Order) -> dict[str, float]:
         + published
         + 2 * calls  # acquire and release a slot
         + 2 * checks,  # count the check for the shared list: the first of a tick fails a condition, then writes
-        "dynamodbReadRequestUnits": 1
-        + checks / 2,  # the order row; for each check, the shared list: eventually consistent, half a unit
+        # The order row; for each check, the shared list: eventually consistent, half a unit.
+        "dynamodbReadRequestUnits": 1 + checks / 2,
         "kmsRequests": int(cards > 0),
         "eventBridgeCustomEvents": 2 + delays,  # OrderPlaced and the outcome
     }

@@ -419,7 +419,6 @@ def test_second_line_refuses_a_write(condition: str, term: str, *, is_taken_away
     assert orders.accept_cards(order, acceptance) == is_taken_away
 
 
-@pytest.mark.skipif(not IS_LARGE, reason="explores all scenarios for each of them: make explore")
 @pytest.mark.parametrize(("condition", "term"), NOT_CAUGHT, ids=lambda text: text[:60])
 def test_condition_without_this_term_keeps_the_promise(condition: str, term: str) -> None:
     for scenario in SCENARIOS.values():

@@ -140,8 +140,10 @@ def runtime(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize("function", FUNCTIONS)
 def test_production_artifacts_import_alone(production_build: Build, runtime: Path, function: str) -> None:
-    if production_build.architecture != host_architecture() or production_build.interpreter is None:
-        pytest.skip("this machine cannot run it")
+    if production_build.architecture != host_architecture():
+        pytest.skip(f"needs a processor of type {production_build.architecture}")
+    if production_build.interpreter is None:
+        pytest.skip(f"needs Python {production_build.version}")
     import_alone(production_build.interpreter, production_build.folder, runtime, function)
 
 

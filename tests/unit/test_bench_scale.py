@@ -121,7 +121,7 @@ def test_write_units_follow_size_transactions_and_failed_conditions():
 def test_release_before_needs_nothing_of_today(tmp_path: Path):
     code = release_before(tmp_path)
     if code is None:
-        pytest.skip("the history lacks the release")
+        pytest.skip("needs the whole history: git fetch --unshallow")
     results = run_releases({"before": [Scenario("one", burst=1, settles="at once")]}, {"before": code})
     assert results["before"]["one"]["delivered"] == 1
 

@@ -39,7 +39,7 @@ CLOSING_FIELDS = frozenset(
     }
 )
 """Fields of an order that its closing sets."""
-FIELDS_OF_CLOSED_ORDERS = CLOSING_FIELDS - {"status", "checks"} | {"delivery_attempt", "announced_at"}
+FIELDS_OF_CLOSED_ORDERS = (CLOSING_FIELDS - {"status", "checks"}) | {"delivery_attempt", "announced_at"}
 """Fields that an open order does not have."""
 CLOSING_EVENTS: Mapping[OrderStatus, type[OrderEvent]] = {
     OrderStatus.FULFILLED: CardsDelivered,
